@@ -1,0 +1,185 @@
+"""The one verb of the log: ``record``. And ``erase_reason``, for the texts that stand beside it."""
+
+import datetime
+import hashlib
+import hmac
+import re
+import secrets
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from audit.canonical import CanonicalError, canonical_bytes, exact, instant
+from audit.models import MAX_CANON_BYTES, AuditEvent, AuditPrivate, Outcome
+
+RECORD_VERSION = 1
+DEFAULT_ORIGIN = "lastgood.local/log"
+ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+
+class RecordError(ValueError):
+    """The event cannot be recorded, so the action must not happen. The message names the field."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts. ``kind``: user, token, service or anonymous. ``id``: a pseudonym such as ``u-3f9c`` or ``svc:worker``,
+    never a name or an e-mail address. ``auth``: how and when that was proved (method, auth_time, token prefix)."""
+
+    kind: str
+    id: str
+    auth: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is acted upon: kind of object, its public id, and its version where it has one."""
+
+    kind: str
+    id: str
+    version: str = ""
+
+
+ACTOR_KINDS = ("user", "token", "service", "anonymous")
+ANONYMOUS = Actor("anonymous", "anonymous")
+
+
+def service_actor(name: str) -> Actor:
+    """The actor of a program of our own, such as ``service_actor("worker")``."""
+    return Actor("service", f"svc:{name}")
+
+
+def record(
+    *,
+    action: str,
+    target: Target,
+    actor: Actor,
+    data: dict[str, Any] | None = None,
+    reason: str = "",
+    incident: str = "",
+    outcome: str = "success",
+    correlation: dict[str, Any] | None = None,
+) -> AuditEvent:
+    """Insert one immutable event in the caller's transaction (in one of its own when there is none).
+
+    ``action`` is dotted, noun first: ``approval.decide``. ``data`` and ``correlation`` are JSON without floats.
+    ``reason`` is free text, kept in an erasable row; the record holds HMAC-SHA256 of it. ``incident`` is the
+    incident's reference; the event then takes the incident's next gapless number, whose lock is held until commit.
+
+    Raises RecordError when the event is malformed, holds what canonical JSON cannot, or is longer than 65,535 bytes;
+    the caller's transaction is then marked for rollback.
+    """
+    with transaction.atomic(savepoint=False):
+        _check(action, target, actor, outcome)
+        moment, incident_seq = _moment_and_number(incident)
+        event_uuid = uuid.uuid4()
+        body: dict[str, Any] = {
+            "v": RECORD_VERSION,
+            "log_origin": log_origin(),
+            "event_id": str(event_uuid),
+            "occurred_at": instant(moment),
+            "recorded_by": _recorded_by(),
+            "action": action,
+            "outcome": str(outcome),
+            "actor": {"kind": actor.kind, "id": actor.id, "auth": actor.auth},
+            "target": {"kind": target.kind, "id": target.id, "version": target.version},
+            "data": data or {},
+        }
+        if incident:
+            body |= {"incident": incident, "incident_seq": incident_seq}
+        if correlation:
+            body["correlation"] = correlation
+        key = secrets.token_bytes(32)
+        if reason:
+            body["reason_commit"] = reason_commitment(key, reason)
+        event = AuditEvent.objects.create(
+            event_uuid=event_uuid,
+            canon=_canon(body),
+            occurred_at=moment,
+            action=action,
+            outcome=str(outcome),
+            actor_kind=actor.kind,
+            actor=actor.id,
+            target_kind=target.kind,
+            target_id=target.id,
+            target_version=target.version,
+            incident=incident,
+            incident_seq=incident_seq,
+        )
+        if reason:
+            AuditPrivate.objects.create(event=event, key=key, text=reason)
+    return event
+
+
+def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
+    """Delete the free text of an event with its key, and record that it was. False when there was nothing to erase."""
+    with transaction.atomic():
+        deleted, _ = AuditPrivate.objects.filter(pk=event.pk).delete()
+        if not deleted:
+            return False
+        record(
+            action="audit.reason.erase", target=Target("audit_event", str(event.event_uuid)), actor=actor, reason=reason
+        )
+    return True
+
+
+def reason_commitment(key: bytes, text: str) -> str:
+    """``hmac-sha256:<hex>`` of the UTF-8 text under the event's own random key."""
+    return "hmac-sha256:" + hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def log_origin() -> str:
+    """The log's name, as its checkpoints state it: setting LASTGOOD_LOG_ORIGIN."""
+    return str(getattr(settings, "LASTGOOD_LOG_ORIGIN", DEFAULT_ORIGIN))
+
+
+def _check(action: str, target: Target, actor: Actor, outcome: str) -> None:
+    if not ACTION_NAME.fullmatch(action) or len(action) > 80:
+        raise RecordError(f"The action {action!r} is not a dotted name such as approval.decide.")
+    if actor.kind not in ACTOR_KINDS or not actor.id:
+        raise RecordError(f"The actor {actor.kind!r} {actor.id!r} is none of {', '.join(ACTOR_KINDS)} with an id.")
+    if "@" in actor.id:
+        raise RecordError("The actor's id looks like an e-mail address; a record holds pseudonyms only.")
+    if not target.kind or not target.id:
+        raise RecordError("The target needs a kind and an id.")
+    if outcome not in Outcome.values:
+        raise RecordError(f"The outcome {outcome!r} is none of {', '.join(Outcome.values)}.")
+
+
+def _moment_and_number(incident: str) -> tuple[datetime.datetime, int | None]:
+    """The database's clock, and the incident's next number, taken under its counter's row lock."""
+    with connection.cursor() as cursor:
+        if not incident:
+            cursor.execute("SELECT clock_timestamp(), NULL")
+        else:
+            cursor.execute(
+                "INSERT INTO audit_incident_counter AS c (incident, last) VALUES (%s, 1) "
+                "ON CONFLICT (incident) DO UPDATE SET last = c.last + 1 RETURNING clock_timestamp(), c.last",
+                [incident],
+            )
+        moment, number = cursor.fetchone()
+    return moment, number
+
+
+def _canon(body: dict[str, Any]) -> bytes:
+    try:
+        canon = canonical_bytes(exact(body, "record"))
+    except CanonicalError as error:
+        raise RecordError(str(error)) from error
+    if len(canon) > MAX_CANON_BYTES:
+        raise RecordError(
+            f"The record is {len(canon)} bytes long; at most {MAX_CANON_BYTES} fit. "
+            "Store what is large as a file and record its SHA-256."
+        )
+    return canon
+
+
+def _recorded_by() -> str:
+    """Database login and program, so that a record written by another login or program shows."""
+    login = str(connection.settings_dict.get("USER", ""))
+    return f"{login}/{Path(sys.argv[0]).name or 'python'}"

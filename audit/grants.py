@@ -1,0 +1,9 @@
+"""What each login may do with the log's tables. Nobody but the owner of the database has more; triggers hold the owner."""
+
+GRANTS: dict[str, dict[str, list[str]]] = {
+    "audit_event": {"app": ["SELECT", "INSERT"], "sequencer": ["SELECT"]},
+    "audit_leaf": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
+    "audit_checkpoint": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
+    "audit_private": {"app": ["SELECT", "INSERT", "DELETE"], "sequencer": []},
+    "audit_incident_counter": {"app": ["SELECT", "INSERT", "UPDATE"], "sequencer": []},
+}

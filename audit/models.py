@@ -1,0 +1,143 @@
+"""Tables of the log. Every one of them but the erasable texts and the counters is INSERT-only, by grant and by trigger."""
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+MAX_CANON_BYTES = 65_535
+
+
+class Xid8Field(models.Field):  # type: ignore[type-arg]
+    """PostgreSQL's 64-bit transaction id (``xid8``), an int in Python."""
+
+    def db_type(self, connection: Any) -> str:
+        return "xid8"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> int | None:
+        return None if value is None else int(value)
+
+    def get_prep_value(self, value: Any) -> Any:
+        return value if value is None or hasattr(value, "resolve_expression") else str(value)
+
+
+class CurrentTransaction(models.Func):
+    """``pg_current_xact_id()``: the id of the top-level transaction, also inside a savepoint."""
+
+    function = "pg_current_xact_id"
+    arity = 0
+    output_field = Xid8Field()
+
+
+class Outcome(models.TextChoices):
+    SUCCESS = "success", "succeeded"
+    DENIED = "denied", "was denied"
+    FAILED = "failed", "failed"
+    INTENT = "intent", "was about to happen"
+
+
+class AuditEvent(models.Model):
+    """One thing that somebody did, tried or was refused. ``canon`` is the record; the other columns index it."""
+
+    xid = Xid8Field(editable=False, db_default=CurrentTransaction())
+    event_uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    canon = models.BinaryField()
+    occurred_at = models.DateTimeField()
+    action = models.CharField(max_length=80)
+    outcome = models.CharField(max_length=10, choices=Outcome)
+    actor_kind = models.CharField(max_length=20)
+    actor = models.CharField(max_length=100)
+    target_kind = models.CharField(max_length=60)
+    target_id = models.CharField(max_length=200)
+    target_version = models.CharField(max_length=100, blank=True, default="")
+    incident = models.CharField(max_length=60, blank=True, default="")
+    incident_seq = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        db_table = "audit_event"
+        permissions = [("export", "Can export the audit log")]
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["xid", "id"], name="audit_event_commit_order"),
+            models.Index(fields=["occurred_at", "id"], name="audit_event_time"),
+            models.Index(fields=["action", "id"], name="audit_event_action"),
+            models.Index(fields=["actor", "id"], name="audit_event_actor"),
+            models.Index(fields=["target_kind", "target_id", "id"], name="audit_event_target"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["incident", "incident_seq"], condition=~Q(incident=""), name="audit_event_incident_seq_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(incident="", incident_seq__isnull=True) | (~Q(incident="") & Q(incident_seq__gte=1)),
+                name="audit_event_incident_has_seq",
+            ),
+            models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="audit_event_outcome_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor} on {self.target_kind} {self.target_id}"
+
+
+class AuditLeaf(models.Model):
+    """A leaf of the tree: SHA-256(0x00 || canon of the event), RFC 6962."""
+
+    leaf_index = models.BigIntegerField(primary_key=True)
+    event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, related_name="leaf")
+    leaf_hash = models.BinaryField()
+
+    class Meta:
+        db_table = "audit_leaf"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"leaf {self.leaf_index}"
+
+
+class AuditCheckpoint(models.Model):
+    """A signed statement of the tree's size and root (C2SP signed note), and how far in commit order it reaches."""
+
+    size = models.BigIntegerField(primary_key=True)
+    root = models.BinaryField()
+    note = models.TextField()
+    created_at = models.DateTimeField()
+    last_xid = Xid8Field()
+    last_id = models.BigIntegerField()
+
+    class Meta:
+        db_table = "audit_checkpoint"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"checkpoint at {self.size}"
+
+
+class AuditPrivate(models.Model):
+    """Free text of an event, which may hold personal data. The leaf holds HMAC-SHA256(key, text); deleting this row
+    erases the text and the key, and leaves every proof intact."""
+
+    event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, primary_key=True, related_name="private")
+    key = models.BinaryField()
+    text = models.TextField()
+
+    class Meta:
+        db_table = "audit_private"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"text of event {self.event_id}"
+
+
+class AuditIncidentCounter(models.Model):
+    """The last number given to an event of an incident. The row's lock, held until commit, keeps numbers gapless."""
+
+    incident = models.CharField(max_length=60, primary_key=True)
+    last = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "audit_incident_counter"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.incident}: {self.last}"
