@@ -1,0 +1,77 @@
+"""People, what they may do, the tokens of their programs, and approvals."""
+
+import secrets
+import uuid
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import Q
+
+from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest
+
+__all__ = ["ApiToken", "ApprovalDecision", "ApprovalPolicy", "ApprovalRequest", "Role", "RoleGrant", "User"]
+
+
+def new_pseudonym() -> str:
+    return f"u-{secrets.token_hex(6)}"
+
+
+class User(AbstractUser):
+    """A person. The log knows a person by `pseudonym` only, so that a name can be erased without touching a leaf."""
+
+    pseudonym = models.CharField(max_length=40, unique=True, default=new_pseudonym, editable=False)
+    permission_epoch = models.PositiveIntegerField(default=1, help_text="Grows with each change of the roles.")
+
+    class Meta(AbstractUser.Meta):
+        pass
+
+    def __str__(self) -> str:
+        return self.get_full_name() or self.username
+
+
+class Role(models.TextChoices):
+    VIEWER = "viewer", "Viewer"
+    RESPONDER = "responder", "Responder"
+    COMMANDER = "commander", "Incident commander"
+    APPROVER = "approver", "Approver"
+    AUDITOR = "auditor", "Auditor"
+    ADMINISTRATOR = "administrator", "Administrator"
+
+
+class RoleGrant(models.Model):
+    """That a user holds a role from `since` on; ended, never deleted."""
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="role_grants")
+    role = models.CharField(max_length=20, choices=Role)
+    granted_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    since = models.DateTimeField(db_default=models.functions.Now())
+    until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "role"], condition=Q(until=None), name="accounts_one_grant_per_role"
+            ),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="accounts_grant_role_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
+class ApiToken(models.Model):
+    """A program's key: only the SHA-256 of the secret is kept. `scopes` are permission names or `ingest`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100)
+    owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_tokens")
+    prefix = models.CharField(max_length=16, unique=True)
+    sha256 = models.CharField(max_length=64, unique=True)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

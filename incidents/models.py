@@ -1,0 +1,258 @@
+"""Incidents, what people do in them, what stakeholders are told, and what was learned."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from monitoring.models import Alert
+from registry.models import Endpoint
+
+
+class IncidentState(models.TextChoices):
+    DETECTED = "detected", "Detected"
+    TRIAGED = "triaged", "Triaged"
+    MITIGATING = "mitigating", "Mitigating"
+    MONITORING = "monitoring", "Monitoring"
+    RESOLVED = "resolved", "Resolved"
+    REVIEWED = "reviewed", "Reviewed"
+    CLOSED = "closed", "Closed"
+
+
+OPEN_STATES = [IncidentState.DETECTED, IncidentState.TRIAGED, IncidentState.MITIGATING, IncidentState.MONITORING]
+
+LEGAL_MOVES: dict[str, tuple[str, ...]] = {
+    IncidentState.DETECTED: (IncidentState.TRIAGED, IncidentState.MITIGATING, IncidentState.RESOLVED),
+    IncidentState.TRIAGED: (IncidentState.MITIGATING, IncidentState.MONITORING, IncidentState.RESOLVED),
+    IncidentState.MITIGATING: (IncidentState.TRIAGED, IncidentState.MONITORING),
+    IncidentState.MONITORING: (IncidentState.MITIGATING, IncidentState.TRIAGED, IncidentState.RESOLVED),
+    IncidentState.RESOLVED: (IncidentState.TRIAGED, IncidentState.REVIEWED),
+    IncidentState.REVIEWED: (IncidentState.TRIAGED, IncidentState.CLOSED),
+    IncidentState.CLOSED: (IncidentState.TRIAGED,),
+}
+
+
+class Impact(models.IntegerChoices):
+    HIGH = 1, "Many are affected, or harm is serious"
+    MEDIUM = 2, "Some are affected"
+    LOW = 3, "Few are affected"
+
+
+class Urgency(models.IntegerChoices):
+    HIGH = 1, "It gets worse while we wait"
+    MEDIUM = 2, "It stays as it is"
+    LOW = 3, "It can wait for the morning"
+
+
+class Incident(models.Model):
+    """A model in production went wrong. `number` is shown as INC-<number>; `version` is the ETag and the edit guard."""
+
+    number = models.PositiveIntegerField(unique=True)
+    ref = models.CharField(max_length=40, unique=True)
+    title = models.CharField(max_length=300)
+    state = models.CharField(max_length=12, choices=IncidentState, default=IncidentState.DETECTED)
+    severity = models.PositiveSmallIntegerField()
+    impact = models.PositiveSmallIntegerField(choices=Impact, null=True, blank=True)
+    urgency = models.PositiveSmallIntegerField(choices=Urgency, null=True, blank=True)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, null=True, blank=True, related_name="incidents")
+    from_version = models.CharField(
+        max_length=40, blank=True, help_text="The version that answered when it went wrong."
+    )
+    group_key = models.CharField(max_length=200)
+    assessment = models.TextField(blank=True, help_text="What the responders think it is.")
+    impact_started_at = models.DateTimeField(null=True, blank=True)
+    detected_at = models.DateTimeField()
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    mitigated_at = models.DateTimeField(null=True, blank=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+    version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["group_key"],
+                condition=Q(state__in=["detected", "triaged", "mitigating", "monitoring"]),
+                name="incidents_one_open_per_cause",
+            ),
+            models.CheckConstraint(condition=Q(state__in=IncidentState.values), name="incidents_state_known"),
+            models.CheckConstraint(condition=Q(severity__gte=1, severity__lte=4), name="incidents_severity_1_to_4"),
+        ]
+
+    def __str__(self) -> str:
+        return self.ref
+
+
+class IncidentAlert(models.Model):
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="incident_alerts")
+    alert = models.OneToOneField(Alert, on_delete=models.PROTECT, related_name="incident_alert")
+    joined_at = models.DateTimeField(db_default=models.functions.Now())
+
+    def __str__(self) -> str:
+        return f"{self.alert_id} in {self.incident_id}"
+
+
+class IncidentRole(models.TextChoices):
+    COMMANDER = "commander", "Commander"
+    COMMUNICATIONS = "communications", "Communications"
+    OPERATIONS = "operations", "Operations"
+    SCRIBE = "scribe", "Scribe"
+
+
+class RoleHolding(models.Model):
+    """Who holds a role in an incident; one holder at a time."""
+
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="holdings")
+    role = models.CharField(max_length=16, choices=IncidentRole)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    since = models.DateTimeField(db_default=models.functions.Now())
+    until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["incident", "role"], condition=Q(until=None), name="incidents_one_holder_per_role"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.user_id}"
+
+
+class Evidence(models.Model):
+    """A claim with its numbers, frozen when the incident was opened or when it was added."""
+
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="evidence")
+    kind = models.SlugField(max_length=40, help_text="accuracy, drift, latency, hosts, impact, groups, diagnosis")
+    claim = models.CharField(max_length=500)
+    data = models.JSONField(default=dict)
+    sha256 = models.CharField(max_length=64, help_text="Of the canonical JSON of `data`.")
+    frozen_at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["incident", "kind", "sha256"], name="incidents_evidence_once")]
+
+    def __str__(self) -> str:
+        return self.claim
+
+
+class Update(models.Model):
+    """A report in CAN form: conditions, actions, needs."""
+
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="updates")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    conditions = models.TextField()
+    actions = models.TextField(blank=True)
+    needs = models.TextField(blank=True)
+    at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["-at"]
+
+    def __str__(self) -> str:
+        return self.conditions[:60]
+
+
+class ComponentState(models.TextChoices):
+    OPERATIONAL = "operational", "Operational"
+    DEGRADED = "degraded_performance", "Degraded"
+    PARTIAL_OUTAGE = "partial_outage", "Partial outage"
+    MAJOR_OUTAGE = "major_outage", "Major outage"
+    MAINTENANCE = "under_maintenance", "Under maintenance"
+
+
+class StatusPage(models.Model):
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+    description = models.CharField(max_length=300, blank=True)
+    public = models.BooleanField(default=True)
+    published_at = models.DateTimeField(null=True, blank=True)
+    publish_due_at = models.DateTimeField(null=True, blank=True)
+    version = models.PositiveIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StatusComponent(models.Model):
+    """What a stakeholder knows by name; `endpoint` is never shown."""
+
+    page = models.ForeignKey(StatusPage, on_delete=models.PROTECT, related_name="components")
+    name = models.CharField(max_length=200)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    state = models.CharField(max_length=20, choices=ComponentState, default=ComponentState.OPERATIONAL)
+    position = models.PositiveIntegerField(default=0)
+    since = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PostStatus(models.TextChoices):
+    INVESTIGATING = "investigating", "Investigating"
+    IDENTIFIED = "identified", "Identified"
+    MONITORING = "monitoring", "Monitoring"
+    RESOLVED = "resolved", "Resolved"
+
+
+class StatusPost(models.Model):
+    """What was told on a status page, and the state each component had from then on."""
+
+    page = models.ForeignKey(StatusPage, on_delete=models.PROTECT, related_name="posts")
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="posts")
+    status = models.CharField(max_length=14, choices=PostStatus)
+    component_state = models.CharField(max_length=20, choices=ComponentState)
+    text = models.TextField()
+    next_update_at = models.DateTimeField(null=True, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.text[:60]}"
+
+
+class ReviewState(models.TextChoices):
+    DRAFT = "draft", "Draft"
+    PUBLISHED = "published", "Published"
+
+
+class Review(models.Model):
+    """What happened, what it did to people, why, and what was learned; its timeline is read from the log."""
+
+    incident = models.OneToOneField(Incident, on_delete=models.PROTECT, related_name="review")
+    state = models.CharField(max_length=10, choices=ReviewState, default=ReviewState.DRAFT)
+    summary = models.TextField(blank=True)
+    impact = models.TextField(blank=True)
+    causes = models.TextField(blank=True)
+    went_well = models.TextField(blank=True)
+    went_badly = models.TextField(blank=True)
+    checkpoint = models.TextField(blank=True, help_text="The log's signed checkpoint when the review was published.")
+    published_at = models.DateTimeField(null=True, blank=True)
+    version = models.PositiveIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return f"review of {self.incident_id}"
+
+
+class ActionItem(models.Model):
+    review = models.ForeignKey(Review, on_delete=models.PROTECT, related_name="action_items")
+    text = models.CharField(max_length=500)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    due_on = models.DateField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.text[:60]

@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class RollbackConfig(AppConfig):
+    name = "incidents.rollback"
+    label = "rollback"
+    default_auto_field = "django.db.models.BigAutoField"

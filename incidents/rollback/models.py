@@ -1,0 +1,268 @@
+"""Plans, their preflight, the runs that carry them out host by host, gates and watches."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import ApprovalRequest
+from registry.models import Endpoint, Host, Version
+
+
+class PlanKind(models.TextChoices):
+    ROLLBACK = "rollback", "Rollback"
+    RELEASE = "release", "Release"
+    DRILL = "drill", "Drill"
+    CONVERGE = "converge", "Converge"
+
+
+class PlanState(models.TextChoices):
+    DRAFT = "draft", "Draft"
+    PREFLIGHTED = "preflighted", "Preflight passed"
+    AWAITING = "awaiting_approval", "Waiting for approvals"
+    STARTED = "started", "Started"
+    VOID = "void", "Void"
+
+
+class Plan(models.Model):
+    """One exact change of what an endpoint serves. `document` holds the canonical bytes whose hash people approve."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=10, choices=PlanKind)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="plans")
+    from_version = models.ForeignKey(Version, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    to_version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    incident_ref = models.CharField(max_length=40, blank=True)
+    proposer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    reason = models.TextField(blank=True)
+    document = models.BinaryField()
+    plan_hash = models.CharField(max_length=64)
+    evidence = models.JSONField(
+        default=dict, help_text="What was shown beside the plan; its digest is in the document."
+    )
+    state = models.CharField(max_length=20, choices=PlanState, default=PlanState.DRAFT)
+    void_reason = models.CharField(max_length=500, blank=True)
+    request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+    expires_at = models.DateTimeField()
+    version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=PlanState.values), name="rollback_plan_state_known")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.plan_hash[:12]}"
+
+
+class CheckAnswer(models.TextChoices):
+    PASS = "pass", "Pass"
+    FAIL = "fail", "Fail"
+    INCONCLUSIVE = "inconclusive", "Inconclusive"
+
+
+class Candidate(models.Model):
+    """A version that an endpoint could go to, what speaks for and against it, and how it did on replayed traffic."""
+
+    incident_ref = models.CharField(max_length=40)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+")
+    to_version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    eligible = models.BooleanField()
+    reasons = models.JSONField(default=list, help_text="Sentences: why it is eligible, or why not.")
+    replay = models.JSONField(default=dict, help_text="Rows, accuracy with interval, of this and of the live version.")
+    rank = models.PositiveIntegerField()
+    computed_at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["rank"]
+        constraints = [
+            models.UniqueConstraint(fields=["incident_ref", "to_version"], name="rollback_candidate_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.incident_ref} -> {self.to_version_id}"
+
+
+class Preflight(models.Model):
+    """One question asked of the fleet before traffic is touched, and its answer."""
+
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="preflights")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    name = models.SlugField(max_length=60)
+    question = models.CharField(max_length=300)
+    answer = models.CharField(max_length=12, choices=CheckAnswer)
+    observed = models.CharField(max_length=300, blank=True)
+    expected = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.answer}"
+
+
+class RunState(models.TextChoices):
+    RUNNING = "running", "Running"
+    HALTED = "halted", "Halted, waiting for a person"
+    STOPPED = "stopped", "Stopped by a person"
+    COMPENSATING = "compensating", "Going back"
+    SWITCHED = "switched", "All hosts switched"
+    FAILED = "failed", "Failed"
+    COMPENSATED = "compensated", "Gone back"
+
+
+ACTIVE_RUN_STATES = [RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING]
+
+
+class Run(models.Model):
+    """The carrying-out of a started plan. At most one active run per endpoint; a lease says which worker moves it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    plan = models.OneToOneField(Plan, on_delete=models.PROTECT, related_name="run")
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="runs")
+    state = models.CharField(max_length=14, choices=RunState, default=RunState.RUNNING)
+    state_reason = models.CharField(max_length=500, blank=True)
+    fence = models.PositiveBigIntegerField()
+    lease_holder = models.CharField(max_length=80, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(db_default=models.functions.Now())
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    started_at = models.DateTimeField(db_default=models.functions.Now())
+    switched_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    version = models.PositiveIntegerField(default=1, help_text="Grows with each change: the ETag of the lanes.")
+
+    class Meta:
+        ordering = ["-started_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["endpoint"],
+                condition=Q(state__in=["running", "halted", "compensating"]),
+                name="rollback_one_active_run",
+            ),
+            models.CheckConstraint(condition=Q(state__in=RunState.values), name="rollback_run_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class WaveState(models.TextChoices):
+    PENDING = "pending", "Waiting"
+    RUNNING = "running", "Running"
+    SOAKING = "soaking", "Soaking"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class Wave(models.Model):
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="waves")
+    index = models.PositiveIntegerField()
+    name = models.CharField(max_length=40)
+    state = models.CharField(max_length=8, choices=WaveState, default=WaveState.PENDING)
+    soak_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["run_id", "index"]
+        constraints = [models.UniqueConstraint(fields=["run", "index"], name="rollback_wave_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StepState(models.TextChoices):
+    PENDING = "pending", "Waiting"
+    LOCKED = "locked", "Locked"
+    PREFLIGHT = "preflight", "Checked"
+    STAGED = "staged", "Staged"
+    LOADED = "loaded", "Loaded"
+    GOLDEN_OK = "golden_ok", "Golden test passed"
+    SWITCHED = "switched", "Switched"
+    POSTCHECK_OK = "postcheck_ok", "Checked after the switch"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+    COMPENSATING = "compensating", "Going back"
+    RESTORED = "restored", "Restored"
+    UNREACHABLE = "unreachable", "Unreachable"
+
+
+class HostStep(models.Model):
+    """Where one host is in one run. `marks` maps each state reached to the time it was reached."""
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="steps")
+    wave = models.ForeignKey(Wave, on_delete=models.PROTECT, related_name="steps")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=14, choices=StepState, default=StepState.PENDING)
+    state_reason = models.CharField(max_length=500, blank=True)
+    before_digest = models.CharField(max_length=64, blank=True)
+    intent = models.CharField(max_length=20, blank=True, help_text="The call that is committed to but not yet proven.")
+    intent_deadline = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    switch_calls = models.PositiveIntegerField(default=0)
+    marks = models.JSONField(default=dict)
+    version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["wave_id", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "host"], name="rollback_step_once"),
+            models.CheckConstraint(condition=Q(state__in=StepState.values), name="rollback_step_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.host_id} {self.state}"
+
+
+class Check(models.Model):
+    """One question of a gate, of a host's step or of the watch: three answers, with what was seen and expected."""
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="checks")
+    wave = models.ForeignKey(Wave, on_delete=models.PROTECT, null=True, blank=True, related_name="checks")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    stage = models.CharField(max_length=12, help_text="golden, postcheck, gate, watch")
+    name = models.SlugField(max_length=60)
+    question = models.CharField(max_length=300)
+    answer = models.CharField(max_length=12, choices=CheckAnswer)
+    observed = models.CharField(max_length=300, blank=True)
+    expected = models.CharField(max_length=300, blank=True)
+    interval = models.CharField(max_length=100, blank=True)
+    at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.answer}"
+
+
+class WatchState(models.TextChoices):
+    WATCHING = "watching", "Watching"
+    PASSED = "passed", "Verified"
+    FAILED = "failed", "Verification failed"
+    INCONCLUSIVE = "inconclusive", "Inconclusive, waiting for a person"
+
+
+class Watch(models.Model):
+    """The watching of a switched run under live traffic until it is verified, or is found not to have helped."""
+
+    run = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="watch")
+    state = models.CharField(max_length=12, choices=WatchState, default=WatchState.WATCHING)
+    state_reason = models.CharField(max_length=500, blank=True)
+    until = models.DateTimeField()
+    due_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    signed_off_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=WatchState.values), name="rollback_watch_state_known")
+        ]
+
+    def __str__(self) -> str:
+        return f"watch of {self.run_id}"

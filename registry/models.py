@@ -1,0 +1,241 @@
+"""What is known: models, versions, artifacts, endpoints, hosts, and what is live where."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class RiskTier(models.TextChoices):
+    LOW = "low", "Low"
+    MEDIUM = "medium", "Medium"
+    HIGH = "high", "High"
+
+
+class Model(models.Model):
+    """A model in the registry. `subject_noun` names what one prediction decides about (a person, a payment)."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+    team = models.CharField(max_length=100)
+    risk_tier = models.CharField(max_length=10, choices=RiskTier, default=RiskTier.HIGH)
+    task = models.CharField(max_length=40, default="binary_classification")
+    description = models.TextField(blank=True)
+    subject_noun = models.CharField(max_length=40, default="request")
+    subject_noun_plural = models.CharField(max_length=40, default="requests")
+    error_meaning = models.CharField(max_length=300, blank=True, help_text="What a wrong answer does to its subject.")
+    group_columns = models.JSONField(default=list, help_text="Input columns by which quality is compared.")
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Artifact(models.Model):
+    """A file in the content-addressed store; the SHA-256 of its bytes is its name."""
+
+    sha256 = models.CharField(primary_key=True, max_length=64)
+    size = models.PositiveBigIntegerField()
+    media_type = models.CharField(max_length=100)
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+
+    def __str__(self) -> str:
+        return self.sha256[:12]
+
+
+class Version(models.Model):
+    """An immutable version; the SHA-256 of its canonical manifest is its identity."""
+
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    digest = models.CharField(max_length=64, unique=True)
+    manifest = models.BinaryField()
+    signature = models.JSONField()
+    code_commit = models.CharField(max_length=64, blank=True)
+    environment = models.JSONField(default=dict)
+    training_data_digest = models.CharField(max_length=64, blank=True)
+    hyperparameters = models.JSONField(default=dict)
+    metrics = models.JSONField(default=dict, help_text='Offline figures, such as {"holdout": {"accuracy": 0.81}}.')
+    documentation = models.TextField(blank=True)
+    reason_taken = models.CharField(max_length=20, default="release")
+    profile = models.ForeignKey(Artifact, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    golden = models.ForeignKey(Artifact, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    holdout = models.ForeignKey(Artifact, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    soaked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it first soaked in production without alert."
+    )
+    quarantined_at = models.DateTimeField(null=True, blank=True)
+    quarantine_reason = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+    created_by = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        ordering = ["model_id", "-number"]
+        constraints = [models.UniqueConstraint(fields=["model", "number"], name="registry_version_number")]
+
+    def __str__(self) -> str:
+        return f"version {self.number}"
+
+
+class VersionFile(models.Model):
+    """A file of a version, in the component that its manifest names."""
+
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="files")
+    component = models.CharField(max_length=40)
+    path = models.CharField(max_length=200)
+    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ["component", "path"]
+        constraints = [models.UniqueConstraint(fields=["version", "component", "path"], name="registry_version_file")]
+
+    def __str__(self) -> str:
+        return f"{self.component}/{self.path}"
+
+
+class LineageKind(models.TextChoices):
+    RETRAINED = "retrained", "Retrained"
+    FINE_TUNED = "fine_tuned", "Fine-tuned"
+    QUANTIZED = "quantized", "Quantized"
+    PRUNED = "pruned", "Pruned"
+    DISTILLED = "distilled", "Distilled"
+    COMPOSED = "composed", "Composed"
+
+
+class Lineage(models.Model):
+    child = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="parents")
+    parent = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="children")
+    kind = models.CharField(max_length=12, choices=LineageKind)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["child", "parent", "kind"], name="registry_lineage_once")]
+
+    def __str__(self) -> str:
+        return f"{self.child_id} {self.kind} from {self.parent_id}"
+
+
+class Alias(models.Model):
+    """A movable name of a version (`champion`, `last-good`); each move is an audit event."""
+
+    CHAMPION = "champion"
+    LAST_GOOD = "last-good"
+
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="aliases")
+    name = models.SlugField()
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="aliases")
+    moved_at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "name"], name="registry_alias_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Environment(models.TextChoices):
+    PRODUCTION = "production", "Production"
+    STAGING = "staging", "Staging"
+
+
+class Endpoint(models.Model):
+    """One model in one environment, served by hosts. `fence` is the last fencing token given out."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="endpoints")
+    environment = models.CharField(max_length=20, choices=Environment, default=Environment.PRODUCTION)
+    soak_seconds = models.PositiveIntegerField(default=86_400, help_text="In production without alert until last-good.")
+    watch_seconds = models.PositiveIntegerField(
+        default=900, help_text="Live watching after the last host has switched."
+    )
+    wave_soak_seconds = models.PositiveIntegerField(default=120)
+    undo_seconds = models.PositiveIntegerField(default=3600, help_text="How long the old version stays warm.")
+    min_hosts_serving = models.PositiveIntegerField(default=1)
+    fence = models.PositiveBigIntegerField(default=0)
+    frozen_until = models.DateTimeField(null=True, blank=True)
+    frozen_reason = models.CharField(max_length=300, blank=True)
+    version = models.PositiveIntegerField(default=1, help_text="Grows with each change and each observation: the ETag.")
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Host(models.Model):
+    """A machine that serves. The control token is sealed at rest; `address` is checked against the allow-list."""
+
+    name = models.SlugField(unique=True)
+    engine = models.CharField(max_length=20, default="bundled")
+    address = models.URLField()
+    control_token_sealed = models.BinaryField(default=b"")
+    labels = models.JSONField(default=dict)
+    drained_at = models.DateTimeField(null=True, blank=True)
+    held_until = models.DateTimeField(null=True, blank=True, help_text="Reconciliation is held by a person until then.")
+    held_reason = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Health(models.TextChoices):
+    UNKNOWN = "unknown", "Not observed"
+    SERVING = "serving", "Serving"
+    WRONG_VERSION = "wrong_version", "Serves another version"
+    WRONG_OUTPUT = "wrong_output", "Golden test fails"
+    UNREACHABLE = "unreachable", "Unreachable"
+    NOT_READY = "not_ready", "Not ready"
+
+
+class Placement(models.Model):
+    """Endpoint x host: what should serve there, and what was last seen to serve there."""
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="placements")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="placements")
+    desired = models.ForeignKey(Version, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    observed_version = models.CharField(max_length=40, blank=True)
+    observed_digest = models.CharField(
+        max_length=64, blank=True, help_text="Of what is loaded, read back from the host."
+    )
+    observed_fence = models.PositiveBigIntegerField(default=0)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    observe_due_at = models.DateTimeField(db_default=models.functions.Now())
+    health = models.CharField(max_length=20, choices=Health, default=Health.UNKNOWN)
+    health_reason = models.CharField(max_length=500, blank=True)
+    golden_at = models.DateTimeField(null=True, blank=True)
+    golden_due_at = models.DateTimeField(db_default=models.functions.Now())
+    observation = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["endpoint_id", "host__name"]
+        constraints = [
+            models.UniqueConstraint(fields=["endpoint", "host"], name="registry_placement_once"),
+            models.CheckConstraint(condition=Q(health__in=Health.values), name="registry_placement_health_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} on {self.host_id}"
+
+
+class Deployment(models.Model):
+    """That `version` was the default of `endpoint` on `host` from `since` to `until`."""
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="deployments")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="deployments")
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="deployments")
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True, blank=True)
+    cause = models.CharField(max_length=20)
+    run_ref = models.CharField(max_length=64, blank=True)
+    incident_ref = models.CharField(max_length=40, blank=True)
+    gates_off = models.BooleanField(default=False, help_text="Deployed with its release gates switched off, on record.")
+
+    class Meta:
+        ordering = ["-since", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["endpoint", "host"], condition=Q(until=None), name="registry_one_live"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version_id} on {self.host_id} since {self.since:%Y-%m-%d %H:%M}"
