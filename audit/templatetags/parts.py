@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django import template
+from django import forms, template
+from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
@@ -46,6 +47,13 @@ _ICONS = {
     "unknown": "help-circle",
     "quiet": "circle",
 }
+_ACTION_ICONS = {
+    "incident": "flag", "alert": "bell", "finding": "chart-line", "rollback": "route", "rollback.plan": "file-text",
+    "rollback.step": "server", "rollback.gate": "checkbox", "approval": "rubber-stamp", "session": "key", "user": "user",
+    "token": "key", "status": "broadcast", "review": "clipboard-check", "version": "git-commit", "model": "box",
+    "endpoint": "activity", "host": "server", "deployment": "rocket", "alias": "tag", "audit": "shield-check",
+    "update": "message-circle", "note": "message-circle",
+}  # fmt: skip
 _ANSWERS = {"pass": "ok", "fail": "bad", "inconclusive": "warn", "pending": "quiet", "running": "busy"}
 
 
@@ -90,6 +98,45 @@ def icon(name: str, label: str = "") -> SafeString:
 def tone_icon(state: object) -> SafeString:
     """The icon of a tone or of a state's word."""
     return icon(_ICONS[tone(state)])
+
+
+@register.simple_tag
+def severity_icon(severity: object) -> SafeString:
+    """The shape of a severity, 1 (filled octagon) to 4 (outlined circle)."""
+    return icon(f"sev-{severity}" if str(severity) in {"1", "2", "3", "4"} else "circle-dashed")
+
+
+@register.filter
+def action_words(action: object) -> str:
+    """An audit action in words: `rollback.step.outcome` becomes `rollback step outcome`."""
+    return str(action or "").replace(".", " ").replace("_", " ")
+
+
+@register.filter
+def action_icon(action: object) -> str:
+    """The name of the icon for an audit action, by its longest known beginning."""
+    parts = str(action or "").split(".")
+    for length in range(len(parts), 0, -1):
+        if found := _ACTION_ICONS.get(".".join(parts[:length])):
+            return found
+    return "circle"
+
+
+@register.filter
+def text(value: object) -> str:
+    """A value as text, so that a template can compare version 1 with "1"."""
+    return "" if value is None else str(value)
+
+
+@register.simple_tag
+def rail_text(steps: Sequence[Any]) -> str:
+    """Text alternative of a lane: how many steps are done, and which is current or failed."""
+    def get(step: Any, key: str) -> Any:
+        return step.get(key) if isinstance(step, dict) else getattr(step, key, None)
+
+    done = sum(get(step, "state") == "done" for step in steps)
+    now = [f"{get(step, 'state')}: {get(step, 'name')}" for step in steps if get(step, "state") in {"current", "failed", "undone"}]
+    return ", ".join([f"{done} of {len(steps)} steps done", *now])
 
 
 @register.simple_tag(takes_context=True)
@@ -139,6 +186,12 @@ def in_words(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{NARROW_SPACE}{unit}"
     return f"{int(seconds)}{NARROW_SPACE}s"
+
+
+def _clock(seconds: int) -> str:
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def exact_utc(moment: datetime) -> str:
@@ -193,10 +246,14 @@ def until(value: object) -> str:
     moment = _moment(value)
     if moment is None:
         return NOTHING
-    left = max(0, math.ceil((moment - timezone.now()).total_seconds()))
-    hours, rest = divmod(left, 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return _clock(max(0, math.ceil((moment - timezone.now()).total_seconds())))
+
+
+@register.filter
+def elapsed(value: object) -> str:
+    """Time gone since a moment as `2:31` or `1:02:31`."""
+    moment = _moment(value)
+    return NOTHING if moment is None else _clock(max(0, int((timezone.now() - moment).total_seconds())))
 
 
 @register.filter
@@ -277,10 +334,10 @@ def filesize_short(value: object) -> str:
 
 
 @register.filter
-def digest(value: object, length: int = 8) -> str:
-    """The first characters of a digest, without its `sha256:`."""
-    text = str(value or "").removeprefix("sha256:")
-    return text[:length] if text else NOTHING
+def digest(value: object, length: object = 8) -> str:
+    """The first characters of a digest (8 unless told), without its `sha256:`."""
+    whole = str(value or "").removeprefix("sha256:")
+    return whole[: int(str(length or 8))] if whole else NOTHING
 
 
 # Spark lines
@@ -331,3 +388,32 @@ def spark(values: Sequence[object] | None, limit: object = None, label: str = ""
         '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}<circle cx="{}" cy="{}" r="2"/></svg>',
         SPARK_WIDTH, SPARK_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT, text, mark_safe(lines), *last,
     )  # fmt: skip
+
+
+# Charts and forms
+
+
+@register.simple_tag
+def figure_json(figure: object, chart_id: str) -> SafeString:
+    """A chart's figure as `<script type="application/json">`, which a Content-Security-Policy lets stand because it is data."""
+    return json_script(figure, f"{chart_id}-figure")
+
+
+@register.filter
+def is_check(field: BoundField) -> bool:
+    """Whether a form field is a single check box, whose label stands behind it."""
+    return isinstance(field.field.widget, forms.CheckboxInput)
+
+
+@register.simple_tag
+def field_widget(field: BoundField) -> SafeString:
+    """A field's input with the classes of its kind and, when it has errors, `aria-invalid`."""
+    widget = field.field.widget
+    if isinstance(widget, forms.CheckboxInput):
+        kind = "form-check-input"
+    elif isinstance(widget, (forms.RadioSelect, forms.CheckboxSelectMultiple)):
+        return field.as_widget()
+    else:
+        kind = "form-select" if isinstance(widget, forms.Select) else "form-control"
+    invalid = " is-invalid" if field.errors else ""
+    return field.as_widget(attrs={"class": f"{widget.attrs.get('class', '')} {kind}{invalid}".strip()})
