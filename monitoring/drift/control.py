@@ -1,0 +1,185 @@
+"""Control charts: Shewhart's for individuals and for proportions, EWMA, and CUSUM.
+
+Each returns a Chart: what is plotted, its limits point by point, and which points are out. Sources: NIST/SEMATECH
+e-Handbook of Statistical Methods 6.3.2 and 6.3.3; Montgomery, Introduction to Statistical Quality Control.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from monitoring.drift.rules import RuleHit, nelson, western_electric
+
+D2_OF_TWO = 1.128
+"""Mean range of two standard normal values, to the three places that the handbooks' tables give."""
+
+RuleSet = Literal["nelson", "western-electric", "none"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A control chart of n points. `points`, `lower` and `upper` have shape (n,), in the unit of what is plotted.
+
+    `sigma` is of one observation (for a p-chart, of the mean-sized sample). `hits` hold the points beyond a limit and
+    those that a run rule names. A point without data is NaN and in no hit.
+    """
+
+    points: Floats
+    centre: float
+    sigma: float
+    lower: Floats
+    upper: Floats
+    hits: list[RuleHit]
+
+    @property
+    def out(self) -> list[int]:
+        """Points beyond a limit."""
+        with np.errstate(invalid="ignore"):
+            return np.flatnonzero((self.points > self.upper) | (self.points < self.lower)).tolist()
+
+
+@dataclass(frozen=True)
+class CusumChart:
+    """Two one-sided cumulative sums of shape (n,), in the data's unit, and the decision limit `h` for both.
+
+    `signals` are the points at which either sum exceeds `h`; `since` is, for the first of them, the point from which
+    its sum has been above zero: the estimated start of the change (None without a signal).
+    """
+
+    high: Floats
+    low: Floats
+    h: float
+    signals: list[int]
+    since: int | None
+
+
+def individuals_sigma(values: ArrayLike) -> float:
+    """Sigma of single observations: mean moving range / 1.128 (NIST 6.3.2.2). Raises ValueError under two values."""
+    x = _series(values)
+    ranges = np.abs(np.diff(x))
+    if np.all(np.isnan(ranges)):
+        raise ValueError("A moving range needs two neighbouring values.")
+    return float(np.nanmean(ranges)) / D2_OF_TWO
+
+
+def individuals(
+    values: ArrayLike, *, centre: float | None = None, sigma: float | None = None, rules: RuleSet = "nelson"
+) -> Chart:
+    """Shewhart chart of single observations, limits at 3 sigma.
+
+    Centre and sigma are the stable period's; where not given they are the series' own mean and moving range.
+    Raises ValueError for a sigma below zero or a series too short to estimate it.
+    """
+    x = _series(values)
+    middle = float(np.nanmean(x)) if centre is None else centre
+    spread = individuals_sigma(x) if sigma is None else _not_negative(sigma)
+    limits = np.full(len(x), 3 * spread)
+    return Chart(x, middle, spread, middle - limits, middle + limits, _runs(x - middle, np.full(len(x), spread), rules))
+
+
+def proportions(
+    hits: ArrayLike, sizes: ArrayLike, *, centre: float | None = None, rules: RuleSet = "nelson"
+) -> Chart:
+    """p-chart with samples of varying size, limits at 3 sigma of each sample's own size (NIST 6.3.3.2).
+
+    `hits` and `sizes` have shape (n,). An empty sample is a point without data. Raises ValueError when a sample
+    has more hits than rows, or none has rows.
+    """
+    count, size = _series(hits), _series(sizes)
+    if len(count) != len(size) or np.any(count > size) or np.any(count < 0):
+        raise ValueError("Each sample needs between none and all of its rows as hits.")
+    if not np.nansum(size) > 0:
+        raise ValueError("A p-chart needs a sample with rows.")
+    middle = float(np.nansum(count) / np.nansum(size)) if centre is None else centre
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(size > 0, count / size, np.nan)
+        spread = np.where(size > 0, np.sqrt(middle * (1 - middle) / size), np.nan)
+    sigma = math.sqrt(middle * (1 - middle) / float(np.nanmean(size[size > 0])))
+    lower, upper = np.maximum(middle - 3 * spread, 0.0), np.minimum(middle + 3 * spread, 1.0)
+    return Chart(share, middle, sigma, lower, upper, _runs(share - middle, spread, rules))
+
+
+def ewma(
+    values: ArrayLike, *, target: float, sigma: float, weight: float = 0.2, width: float = 2.962, exact: bool = True
+) -> Chart:
+    """Exponentially weighted moving average, z_i = weight x_i + (1 - weight) z_(i-1), z_0 = target (NIST 6.3.2.4).
+
+    Limits are target +- width sigma sqrt(weight / (2 - weight) [1 - (1 - weight)^(2i)]); `exact=False` leaves the
+    bracket out. The defaults have one false alarm in 500 points. A missing point repeats the last average. Raises
+    ValueError for a weight outside (0, 1] or a sigma below zero.
+    """
+    if not 0 < weight <= 1:
+        raise ValueError("An EWMA's weight lies above 0 and at most at 1.")
+    x = _series(values)
+    averages = np.empty(len(x))
+    last, seen, steps = target, 0, np.empty(len(x))
+    for i, value in enumerate(x.tolist()):
+        if not math.isnan(value):
+            last, seen = weight * value + (1 - weight) * last, seen + 1
+        averages[i], steps[i] = last, seen
+    bracket = 1 - (1 - weight) ** (2 * steps) if exact else np.ones(len(x))
+    limits = width * _not_negative(sigma) * np.sqrt(weight / (2 - weight) * bracket)
+    hits = _beyond("ewma", f"moving average beyond {width:g} sigma of its own", averages - target, limits, ~np.isnan(x))
+    return Chart(averages, target, sigma, target - limits, target + limits, hits)
+
+
+def cusum(values: ArrayLike, *, target: float, sigma: float, k: float = 0.5, h: float = 5.0) -> CusumChart:
+    """Two-sided tabular CUSUM (NIST 6.3.2.3): S+ = max(0, S+ + x - target - k), S- = max(0, S- + target - k - x).
+
+    `k` and `h` are in sigmas; k is half of the shift to be found. The defaults have one false alarm in 465 points. A
+    missing point leaves the sums as they are. Raises ValueError for a sigma not above zero.
+    """
+    if not sigma > 0:
+        raise ValueError("A CUSUM needs a sigma above zero.")
+    x = _series(values)
+    high, low = np.empty(len(x)), np.empty(len(x))
+    up = down = 0.0
+    for i, value in enumerate(x.tolist()):
+        if not math.isnan(value):
+            up = max(0.0, up + value - target - k * sigma)
+            down = max(0.0, down + target - k * sigma - value)
+        high[i], low[i] = up, down
+    limit = h * sigma
+    signals = np.flatnonzero(((high > limit) | (low > limit)) & ~np.isnan(x)).tolist()
+    since = None
+    if signals:
+        first = signals[0]
+        side = high if high[first] > limit else low
+        since = int(np.flatnonzero(np.append(True, side[:first] == 0))[-1])
+    return CusumChart(high, low, limit, signals, since)
+
+
+def _series(values: ArrayLike) -> Floats:
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or len(x) == 0:
+        raise ValueError("A chart needs a series of at least one point.")
+    return x
+
+
+def _not_negative(sigma: float) -> float:
+    if not sigma >= 0:
+        raise ValueError("A sigma can't be below zero.")
+    return sigma
+
+
+def _runs(distance: Floats, sigma: Floats, rules: RuleSet) -> list[RuleHit]:
+    """Run rules on the standardised points. Without spread, any distance from the centre is infinitely many sigmas."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(distance == 0, 0.0, distance / sigma)
+    if rules == "nelson":
+        return nelson(z)
+    if rules == "western-electric":
+        return western_electric(z)
+    return nelson(z, rules=(1,))
+
+
+def _beyond(rule: str, meaning: str, distance: Floats, limits: Floats, known: NDArray[np.bool_]) -> list[RuleHit]:
+    out = np.flatnonzero((np.abs(distance) > limits) & known)
+    groups = np.split(out, np.flatnonzero(np.diff(out) > 1) + 1) if len(out) else []
+    return [RuleHit(rule, meaning, int(group[0]), tuple(group.tolist())) for group in groups]

@@ -1,0 +1,197 @@
+"""From statistics to one answer per column: drift, no drift, or not enough data.
+
+A column has drifted when a test finds a difference that many tests on many columns would not find by chance
+(Benjamini and Hochberg 1995), *and* the difference is large enough to matter. Large samples make anything
+significant; small ones make any distance large: neither alone is drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.drift.compare import ColumnDrift
+
+Outcome = Literal["drift", "no drift", "not enough data"]
+
+
+@dataclass(frozen=True)
+class ColumnVerdict:
+    """The answer for one column, with the test that decided it.
+
+    `p_adjusted` is corrected over all tests of all columns. `effect` is `effect_name`'s size and `floor` what it must
+    reach: PSI less its sampling noise, or a difference of shares. Without enough data, p and effect are None.
+    """
+
+    column: str
+    outcome: Outcome
+    test: str
+    p: float | None
+    p_adjusted: float | None
+    effect: float | None
+    effect_name: str
+    floor: float
+    sentence: str
+
+    @property
+    def drifted(self) -> bool:
+        """Whether the answer is "drift"."""
+        return self.outcome == "drift"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for a window as a whole."""
+
+    outcome: Outcome
+    drifted: list[str]
+    judged: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Hypothesis:
+    column: str
+    test: str
+    p: float
+    effect: float
+    effect_name: str
+    floor: float
+
+    def weight(self, adjusted: float, alpha: float) -> tuple[bool, float, float]:
+        """Ranks hypotheses of one column: those that mean drift first, then the larger effect, then the smaller p."""
+        relative = self.effect / self.floor if self.floor else self.effect
+        return adjusted <= alpha and self.effect >= self.floor, relative, -adjusted
+
+
+def judge(
+    drifts: Iterable[ColumnDrift],
+    *,
+    alpha: float = 0.01,
+    psi_floor: float = 0.2,
+    share_floor: float = 0.05,
+    minimum_rows: int = 100,
+) -> list[ColumnVerdict]:
+    """Judge each column, in the order given.
+
+    Tested are the distribution (KS or chi-square; effect PSI - (k - 1)(1/n + 1/m), at least `psi_floor`), and the
+    shares of missing, infinite and unseen values (Fisher or z; effect the rise or fall of the share, for unseen
+    values its rise, at least `share_floor`). `alpha` is the false discovery rate over all of these. Fewer than
+    `minimum_rows` usable rows in window or reference leave the distribution unjudged.
+    """
+    columns = list(drifts)
+    tested = {
+        column.name: _hypotheses(column, psi_floor=psi_floor, share_floor=share_floor, minimum_rows=minimum_rows)
+        for column in columns
+    }
+    flat = [hypothesis for hypotheses in tested.values() for hypothesis in hypotheses]
+    adjusted = dict(zip(map(id, flat), benjamini_hochberg([h.p for h in flat]), strict=True))
+    verdicts = []
+    for column in columns:
+        ranked = sorted(tested[column.name], key=lambda h: h.weight(adjusted[id(h)], alpha), reverse=True)
+        enough = min(column.n_window, column.n_reference) >= minimum_rows
+        if ranked and (enough or ranked[0].weight(adjusted[id(ranked[0])], alpha)[0]):
+            verdicts.append(_verdict(column, ranked[0], float(adjusted[id(ranked[0])]), alpha, len(columns)))
+        else:
+            verdicts.append(_not_enough(column, psi_floor, minimum_rows))
+    return verdicts
+
+
+def overall(verdicts: Sequence[ColumnVerdict]) -> Verdict:
+    """The window's answer: drift when any column drifted, as the columns' answers are already corrected for many."""
+    drifted = [v.column for v in verdicts if v.drifted]
+    judged = sum(1 for v in verdicts if v.outcome != "not enough data")
+    if drifted:
+        return Verdict("drift", drifted, judged, f"{len(drifted)} of {judged} columns drifted: {', '.join(drifted)}.")
+    if judged == 0:
+        return Verdict("not enough data", [], 0, "No column has enough rows to be judged; wait for a larger window.")
+    return Verdict("no drift", [], judged, f"None of {judged} columns drifted.")
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> NDArray[np.float64]:
+    """Adjusted p-values, in the order given (Benjamini and Hochberg 1995): reject where at most alpha."""
+    p = np.asarray(p_values, dtype=np.float64)
+    if len(p) == 0:
+        return p
+    order = np.argsort(p)[::-1]
+    scaled = np.minimum.accumulate(p[order] * len(p) / np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return adjusted
+
+
+def _hypotheses(
+    column: ColumnDrift, *, psi_floor: float, share_floor: float, minimum_rows: int
+) -> list[_Hypothesis]:
+    found = []
+    test, name = (column.ks, "Kolmogorov-Smirnov") if column.kind == "numeric" else (column.chi_square, "chi-square")
+    if test and column.psi is not None and min(column.n_window, column.n_reference) >= minimum_rows:
+        effect = max(column.psi - column.psi_noise, 0.0)
+        found.append(_Hypothesis(column.name, name, test.p, effect, "PSI", psi_floor))
+    if min(column.rows_window, column.rows_reference) < minimum_rows:
+        return found
+    for what, before, now, p in (
+        ("missing values", column.missing_share_reference, column.missing_share_window, column.missing_p),
+        ("infinite values", column.infinite_share_reference, column.infinite_share_window, column.infinite_p),
+    ):
+        if before or now:
+            found.append(_Hypothesis(column.name, what, p, abs(now - before), f"share of {what}", share_floor))
+    if column.unseen_share_window and min(column.n_window, column.n_reference) >= minimum_rows:
+        rise = max(column.unseen_share_window - column.unseen_share_reference, 0.0)
+        found.append(
+            _Hypothesis(column.name, "unseen values", column.unseen_p, rise, "share of unseen values", share_floor)
+        )
+    return found
+
+
+def _verdict(column: ColumnDrift, decided: _Hypothesis, adjusted: float, alpha: float, columns: int) -> ColumnVerdict:
+    significant, large = adjusted <= alpha, decided.effect >= decided.floor
+    outcome: Outcome = "drift" if significant and large else "no drift"
+    measured = f"{decided.effect_name} {_describe(column, decided)}"
+    chance = f"{decided.test} p {_p_text(adjusted)} after correction over {columns} columns"
+    if outcome == "drift":
+        sentence = f"{column.name} drifted: {measured} ({chance})."
+    elif significant:
+        sentence = f"{column.name} has not drifted: a difference is certain but small, {measured} ({chance})."
+    else:
+        sentence = f"{column.name} has not drifted: {measured} ({chance})."
+    return ColumnVerdict(
+        column.name, outcome, decided.test, decided.p, adjusted, decided.effect, decided.effect_name, decided.floor,
+        sentence + _new_categories(column),
+    )  # fmt: skip
+
+
+def _describe(column: ColumnDrift, decided: _Hypothesis) -> str:
+    if decided.effect_name == "PSI":
+        return f"{decided.effect:.3f} beyond its sampling noise, limit {decided.floor:g}"
+    before, now = {
+        "missing values": (column.missing_share_reference, column.missing_share_window),
+        "infinite values": (column.infinite_share_reference, column.infinite_share_window),
+        "unseen values": (column.unseen_share_reference, column.unseen_share_window),
+    }[decided.test]
+    return f"{now:.1%} against {before:.1%} in the reference, limit {decided.floor:.0%} apart"
+
+
+def _not_enough(column: ColumnDrift, psi_floor: float, minimum_rows: int) -> ColumnVerdict:
+    where = "window" if column.n_window <= column.n_reference else "reference"
+    sentence = (
+        f"{column.name} can't be judged yet: {min(column.n_window, column.n_reference)} usable rows in the {where}, "
+        f"at least {minimum_rows} are needed."
+    )
+    return ColumnVerdict(column.name, "not enough data", "", None, None, None, "PSI", psi_floor, sentence)
+
+
+def _new_categories(column: ColumnDrift) -> str:
+    if not column.new_categories:
+        return ""
+    named = ", ".join(f"{value} ({count})" for value, count in column.new_categories[:3])
+    more = len(column.new_categories) - 3
+    return f" Never seen before: {named}{f' and {more} more' if more > 0 else ''}."
+
+
+def _p_text(p: float) -> str:
+    return "below 0.0001" if p < 0.0001 else f"{p:.4f}"

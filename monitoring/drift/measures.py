@@ -1,0 +1,169 @@
+"""Distances between two histograms over the same cells, and the tests of proportions that go with them.
+
+Counts are one-dimensional, one entry per cell, reference first. All logarithms are natural unless a base is named.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+ZERO_SHARE = 1e-4
+"""Share that stands in for an empty cell, so that a logarithm exists; the other shares are left as they are."""
+
+EXPECTED_MINIMUM = 5.0
+"""Expected count below which a cell is too small for chi-square's and PSI's large-sample theory (Cochran 1954)."""
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """A statistic, its p-value, and its degrees of freedom where it has them."""
+
+    __test__ = False
+
+    statistic: float
+    p: float
+    dof: int | None = None
+
+
+def shares(counts: ArrayLike) -> NDArray[np.float64]:
+    """Counts divided by their sum. Raises ValueError when there is nothing to divide."""
+    array = np.asarray(counts, dtype=np.float64)
+    total = float(array.sum())
+    if total <= 0:
+        raise ValueError("The counts are all zero; shares need at least one row.")
+    return array / total
+
+
+def _filled(counts: ArrayLike) -> NDArray[np.float64]:
+    share = shares(counts)
+    return np.where(share == 0, ZERO_SHARE, share)
+
+
+def psi(reference: ArrayLike, window: ArrayLike) -> float:
+    """Population stability index, sum (q - p) ln(q / p) (Siddiqi 2006), with empty cells at ZERO_SHARE."""
+    p, q = _filled(reference), _filled(window)
+    return float(np.sum((q - p) * np.log(q / p)))
+
+
+def expected_psi(cells: int, n_reference: int, n_window: int) -> float:
+    """What PSI is on average with no drift at all: (k - 1)(1/n + 1/m) (Yurdakul 2018, eq. 4)."""
+    return max(cells - 1, 0) * (1 / n_reference + 1 / n_window)
+
+
+def kl(reference: ArrayLike, window: ArrayLike) -> float:
+    """Kullback-Leibler divergence of the reference from the window, in nats, with empty cells at ZERO_SHARE.
+
+    The filled shares are renormalised, so the answer is never below zero.
+    """
+    p, q = _filled(reference), _filled(window)
+    p, q = p / p.sum(), q / q.sum()
+    return float(np.sum(p * np.log(p / q)))
+
+
+def js_distance(reference: ArrayLike, window: ArrayLike) -> float:
+    """Jensen-Shannon distance: the root of the divergence in bits, so 0 is equal and 1 is disjoint (Lin 1991)."""
+    p, q = shares(reference), shares(window)
+    middle = (p + q) / 2
+    divergence = float(np.sum(special.rel_entr(p, middle) + special.rel_entr(q, middle))) / (2 * math.log(2))
+    return math.sqrt(max(divergence, 0.0))
+
+
+def hellinger(reference: ArrayLike, window: ArrayLike) -> float:
+    """Hellinger distance, 0 to 1."""
+    p, q = shares(reference), shares(window)
+    return float(np.sqrt(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2) / 2))
+
+
+def total_variation(reference: ArrayLike, window: ArrayLike) -> float:
+    """Half the summed absolute difference of shares: the share of rows that would have to change cell."""
+    return float(np.abs(shares(reference) - shares(window)).sum() / 2)
+
+
+def pool_rare(reference: NDArray[np.int64], window: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Put together the cells in which the smaller sample would expect fewer than EXPECTED_MINIMUM rows.
+
+    Which cells are pooled depends on the two samples' sum alone, so the tests that follow keep their level. Cells
+    empty in both are dropped. The pooled cell comes last; while it is still too small it takes in the smallest cell.
+    """
+    both = reference + window
+    total = int(both.sum())
+    if total == 0:
+        return reference[:0], window[:0]
+    scale = min(int(reference.sum()), int(window.sum())) / total
+    order = np.argsort(both, kind="stable")
+    order = order[both[order] > 0]
+    expected = both[order] * scale
+    rare = int(np.searchsorted(expected, EXPECTED_MINIMUM))
+    while 0 < rare < len(order) and expected[:rare].sum() < EXPECTED_MINIMUM:
+        rare += 1
+    if rare < 2:
+        kept = np.sort(order)
+        return reference[kept], window[kept]
+    pooled, kept = order[:rare], np.sort(order[rare:])
+    return (
+        np.append(reference[kept], reference[pooled].sum()),
+        np.append(window[kept], window[pooled].sum()),
+    )
+
+
+def chi_square(reference: ArrayLike, window: ArrayLike) -> TestResult:
+    """Pearson's two-sample chi-square test of one distribution behind both (2 x k table, no continuity correction).
+
+    The reference is a sample too: treating it as exactly known gives many times the stated false alarms. Cells empty
+    in both samples count for nothing. Raises ValueError when one sample is empty.
+    """
+    a, b = np.asarray(reference, dtype=np.float64), np.asarray(window, dtype=np.float64)
+    n, m = float(a.sum()), float(b.sum())
+    if n <= 0 or m <= 0:
+        raise ValueError("A chi-square test needs rows in both samples.")
+    both = a + b
+    used = both > 0
+    a, b, both = a[used], b[used], both[used]
+    statistic = float(np.sum((a * math.sqrt(m / n) - b * math.sqrt(n / m)) ** 2 / both))
+    dof = len(both) - 1
+    return TestResult(statistic, float(special.chdtrc(dof, statistic)) if dof else 1.0, dof)
+
+
+def ks_p(statistic: float, n: int, m: int) -> float:
+    """p-value of the two-sample Kolmogorov-Smirnov statistic, as SciPy's asymptotic method: conservative with ties."""
+    if n == 0 or m == 0:
+        return 1.0
+    big, small = float(max(n, m)), float(min(n, m))
+    effective = max(round(big / (big + small) * small), 1)
+    return float(np.clip(stats.kstwo.sf(statistic, effective), 0.0, 1.0))
+
+
+def proportions_p(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
+    """Two-sided p-value that two proportions are equal: Fisher's exact test when small, else the pooled z test."""
+    hits, n = hits_a + hits_b, n_a + n_b
+    if n_a == 0 or n_b == 0 or hits in (0, n):
+        return 1.0
+    if min(hits, n - hits) * min(n_a, n_b) / n < EXPECTED_MINIMUM:
+        return float(stats.fisher_exact([[hits_a, n_a - hits_a], [hits_b, n_b - hits_b]])[1])
+    return float(2 * special.ndtr(-abs(proportions_z(hits_a, n_a, hits_b, n_b))))
+
+
+def proportions_z(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
+    """Pooled two-proportion z statistic, positive when the second proportion is larger; 0 without variation."""
+    pooled = (hits_a + hits_b) / (n_a + n_b)
+    variance = pooled * (1 - pooled) * (1 / n_a + 1 / n_b)
+    return (hits_b / n_b - hits_a / n_a) / math.sqrt(variance) if variance > 0 else 0.0
+
+
+def wilson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a proportion (Wilson 1927); (0, 1) when there are no rows."""
+    if n == 0:
+        return 0.0, 1.0
+    z = float(special.ndtri(0.5 + confidence / 2))
+    share = hits / n
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if hits == 0 else max((centre - half) / scale, 0.0)
+    high = 1.0 if hits == n else min((centre + half) / scale, 1.0)
+    return low, high

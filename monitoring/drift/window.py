@@ -1,0 +1,111 @@
+"""Windows of production data, counted on a profile's edges so that they can be added up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from monitoring.drift.profile import (
+    CategoricalWindow,
+    NumericProfile,
+    NumericWindow,
+    Profile,
+    Window,
+    cell_counts,
+    row_count,
+)
+from monitoring.drift.values import category_counts, numeric_values
+
+
+def count_window(profile: Profile, columns: Mapping[str, ArrayLike]) -> Window:
+    """Count columns of shape (rows,) on the profile's edges.
+
+    A column of the profile that the window lacks is counted as missing in every row; columns that the profile does
+    not know are left out. Raises ValueError when lengths differ.
+    """
+    rows = row_count(columns)
+    counted: dict[str, NumericWindow | CategoricalWindow] = {}
+    for name, reference in profile.columns.items():
+        column = columns.get(name)
+        if isinstance(reference, NumericProfile):
+            counted[name] = _count_numeric(reference, np.full(rows, np.nan) if column is None else column)
+        else:
+            counted[name] = CategoricalWindow(*(({}, rows) if column is None else category_counts(column)))
+    return Window(profile.fingerprint, rows, counted)
+
+
+def _count_numeric(reference: NumericProfile, column: ArrayLike) -> NumericWindow:
+    values = numeric_values(column)
+    ordered, edges, n = values.finite, reference.edge_array, len(values.finite)
+    if reference.single or ordered.dtype == np.float32:
+        ordered, edges = ordered.astype(np.float32, copy=False), edges.astype(np.float32)
+    if len(edges) == 0:
+        return NumericWindow(np.array([n], dtype=np.int64), values.missing, values.infinite, 0.0, 0.0)
+    below, at_or_below = np.searchsorted(ordered, edges, "left"), np.searchsorted(ordered, edges, "right")
+    with np.errstate(over="ignore"):
+        tail_below = float(np.sum(edges[0] - ordered[: below[0]], dtype=np.float64))
+        tail_above = float(np.sum(ordered[at_or_below[-1] :] - edges[-1], dtype=np.float64))
+    return NumericWindow(cell_counts(below, at_or_below, n), values.missing, values.infinite, tail_below, tail_above)
+
+
+def merge(a: Window, b: Window) -> Window:
+    """The window that holds the rows of both. Raises ValueError when they were counted on different profiles."""
+    if a.fingerprint != b.fingerprint:
+        raise ValueError("These windows were counted on different reference profiles and can't be added.")
+    return Window(a.fingerprint, a.rows + b.rows, {name: _merge(c, b.columns[name]) for name, c in a.columns.items()})
+
+
+def _merge(a: NumericWindow | CategoricalWindow, b: NumericWindow | CategoricalWindow):
+    if isinstance(a, NumericWindow) and isinstance(b, NumericWindow):
+        return NumericWindow(
+            a.counts + b.counts,
+            a.missing + b.missing,
+            a.infinite + b.infinite,
+            a.tail_below + b.tail_below,
+            a.tail_above + b.tail_above,
+        )
+    assert isinstance(a, CategoricalWindow)
+    assert isinstance(b, CategoricalWindow)
+    return CategoricalWindow(dict(Counter(a.counts) + Counter(b.counts)), a.missing + b.missing)
+
+
+def window_to_json(window: Window) -> dict:
+    """The counts as JSON values, to be kept beside the predictions they were counted from."""
+    columns = {}
+    for name, column in window.columns.items():
+        if isinstance(column, NumericWindow):
+            columns[name] = {
+                "kind": "numeric",
+                "counts": column.counts.tolist(),
+                "missing": column.missing,
+                "infinite": column.infinite,
+                "tail_below": column.tail_below,
+                "tail_above": column.tail_above,
+            }
+        else:
+            columns[name] = {
+                "kind": "categorical",
+                "counts": [[value, n] for value, n in column.counts.items()],
+                "missing": column.missing,
+            }
+    return {"fingerprint": window.fingerprint, "rows": window.rows, "columns": columns}
+
+
+def window_from_json(document: Mapping) -> Window:
+    """Read `window_to_json` back."""
+    columns: dict[str, NumericWindow | CategoricalWindow] = {}
+    for name, column in document["columns"].items():
+        if column["kind"] == "numeric":
+            columns[name] = NumericWindow(
+                np.asarray(column["counts"], dtype=np.int64),
+                column["missing"],
+                column["infinite"],
+                column["tail_below"],
+                column["tail_above"],
+            )
+        else:
+            columns[name] = CategoricalWindow({value: n for value, n in column["counts"]}, column["missing"])
+    return Window(document["fingerprint"], document["rows"], columns)
