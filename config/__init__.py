@@ -1,0 +1,5 @@
+"""Django's project package: it imports every app, and no app imports it."""
+
+from config.celery import app as celery_app
+
+__all__ = ["celery_app"]

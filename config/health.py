@@ -1,0 +1,131 @@
+"""Is this process alive, is the whole installation ready, and what do its figures say?"""
+
+import hmac
+import time
+from collections.abc import Callable, Iterable
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+QUEUES = ("rollback", "intake", "compute")
+HEARTBEAT_KEY = "lastgood:clock"
+CLOCK_SILENCE_SECONDS = 15.0
+
+
+def broker() -> redis.Redis:
+    """A client for the broker that gives up after a second."""
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+
+
+def beat() -> None:
+    """Leave the clock's heartbeat. Raises redis.RedisError when the broker does not answer."""
+    with broker() as client:
+        client.set(HEARTBEAT_KEY, repr(time.time()))
+
+
+def clock_age() -> float | None:
+    """Seconds since the clock last looked; None when it never did. Raises redis.RedisError."""
+    with broker() as client:
+        value = client.get(HEARTBEAT_KEY)
+    return None if value is None else max(0.0, time.time() - float(value))
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers; nothing else is asked."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when database, migrations, broker and clock are all well, else 503 that says which is not."""
+    answers = {name: _ask(question) for name, question in QUESTIONS.items()}
+    return JsonResponse(answers, status=200 if all(answer == "ok" for answer in answers.values()) else 503)
+
+
+def _ask(question: Callable[[], str]) -> str:
+    try:
+        return question()
+    except (DatabaseError, redis.RedisError, OSError) as error:
+        return f"no answer: {type(error).__name__}"
+
+
+def _database() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return "ok"
+
+
+def _migrations() -> str:
+    executor = MigrationExecutor(connection)
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return f"{len(waiting)} not applied; run manage.py migrate" if waiting else "ok"
+
+
+def _broker() -> str:
+    with broker() as client:
+        client.ping()
+    return "ok"
+
+
+def _clock() -> str:
+    age = clock_age()
+    if age is None:
+        return "never heard; run manage.py clock"
+    return "ok" if age < CLOCK_SILENCE_SECONDS else f"silent for {age:.0f} s; look at manage.py clock"
+
+
+QUESTIONS = {"database": _database, "migrations": _migrations, "broker": _broker, "clock": _clock}
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """OpenMetrics for Prometheus: to this machine freely, to others with LASTGOOD_METRICS_TOKEN as a bearer token."""
+    if not _may_scrape(request):
+        return HttpResponse("Send LASTGOOD_METRICS_TOKEN as a bearer token.\n", status=401, content_type="text/plain")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(InstallationCollector())
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _may_scrape(request: HttpRequest) -> bool:
+    token = settings.LASTGOOD_METRICS_TOKEN
+    if token:
+        return hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
+    return request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")
+
+
+class InstallationCollector:
+    """Figures that are the same whichever web process answers: readiness, length of each queue, age of the clock."""
+
+    def collect(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("lastgood_ready", "1 where the part answers as it should", labels=["part"])
+        for name, question in QUESTIONS.items():
+            ready.add_metric([name], float(_ask(question) == "ok"))
+        yield ready
+        try:
+            yield from self._broker_figures()
+        except redis.RedisError:
+            return
+
+    @staticmethod
+    def _broker_figures() -> Iterable[Metric]:
+        waiting = GaugeMetricFamily("lastgood_queue_tasks", "Tasks that wait in a queue", labels=["queue"])
+        with broker() as client:
+            for queue in QUEUES:
+                waiting.add_metric([queue], float(client.llen(queue)))
+        yield waiting
+        age = clock_age()
+        if age is not None:
+            yield GaugeMetricFamily("lastgood_clock_age_seconds", "Since the clock last looked", value=age)

@@ -1,0 +1,18 @@
+"""Where every address leads. Each app brings its own pages; `config/api.py` collects their API."""
+
+from importlib.util import find_spec
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from config import health
+
+PAGES = ("incidents.urls", "incidents.rollback.urls", "monitoring.urls", "registry.urls", "accounts.urls", "audit.urls")
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+]
+if find_spec("config.api"):
+    urlpatterns.append(path("api/", include("config.api")))
+urlpatterns += [path("", include(module)) for module in PAGES if find_spec(module)]

@@ -1,0 +1,136 @@
+"""What every test may ask for: a database as production's application login sees it, a broker, clones, processes."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_port as draw_port
+from tests.services import Services, database_of_this_process, pointed_at
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = pytest.StashKey[Services]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from tests.settings import services
+
+    config.stash[RUN] = services
+    if not _is_worker(config) and not config.option.collectonly:
+        services.start()
+        services.make_template()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    services = config.stash.get(RUN, None)
+    if services is not None and not _is_worker(config):
+        services.stop()
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+@pytest.fixture(scope="session")
+def services(pytestconfig: pytest.Config) -> Services:
+    """The run's own PostgreSQL and Redis."""
+    return pytestconfig.stash[RUN]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[None]:
+    """Instead of pytest-django's: one clone of the template for this process, as production's logins see it."""
+    from django.db import connections
+    from django.test import TransactionTestCase
+
+    name = database_of_this_process()
+    services.clone(name)
+
+    def clone_again(test: TransactionTestCase) -> None:
+        # Committed rows can't be truncated away: the application may not, and the log's triggers refuse even the owner.
+        connections.close_all()
+        services.clone(name)
+
+    TransactionTestCase._fixture_teardown = clone_again
+    yield
+    with django_db_blocker.unblock():
+        connections.close_all()
+
+
+@pytest.fixture(scope="session")
+def redis_url(services: Services) -> str:
+    return services.broker.url
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that draws a port below 32768 that nobody listens on."""
+    return draw_port
+
+
+@dataclass(frozen=True)
+class CommittedDatabase:
+    """A clone of one test's own. `env` is the whole environment for a process that shall work on it."""
+
+    name: str
+    env: dict[str, str]
+    services: Services
+
+    def execute(self, query: str, *values: object, login: str = "lastgood_super") -> list[tuple[object, ...]]:
+        """Run one statement as one of the logins, in autocommit, and return its rows."""
+        import psycopg
+
+        with psycopg.connect(self.services.cluster.url(login, self.name), autocommit=True) as connection:
+            cursor = connection.execute(query, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def committed_db(services: Services, django_db_setup: None, django_db_blocker: object) -> Iterator[CommittedDatabase]:
+    """A fresh clone that this process works on as well: rows written here are committed, and subprocesses started with
+    `committed_db.env` see them. All four aliases of this process lead to it until the test ends."""
+    from django.db import connections
+
+    name = f"lastgood_t{uuid.uuid4().hex[:12]}"
+    services.clone(name)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    env |= services.environment(name)
+    with django_db_blocker.unblock(), pointed_at(name):
+        yield CommittedDatabase(name, env, services)
+        connections.close_all()
+    services.drop(name)
+
+
+@pytest.fixture
+def celery_worker_process(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """A function that starts a real Celery worker on the test's clone: `start(queues="rollback,intake", concurrency=4)`.
+
+    The broker is the run's own, in a database of the test's own; every worker still alive at the end is killed.
+    """
+    workers: list[subprocess.Popen[bytes]] = []
+
+    def start(queues: str = "rollback,intake,compute", concurrency: int = 4, **env: str) -> subprocess.Popen[bytes]:
+        name = f"test{len(workers)}"
+        options = ["--pool", "threads", "--concurrency", str(concurrency), "--queues", queues, "--hostname", f"{name}@%h"]
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
+        with (tmp_path / f"{name}.log").open("ab") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "config", "worker", *options, *quiet],
+                cwd=ROOT,
+                env=committed_db.env | env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        worker.wait()

@@ -1,0 +1,166 @@
+"""One private PostgreSQL and one private Redis for a whole test run, and clones of one migrated template database.
+
+The process that runs the tests (with xdist: the controller) starts both; they die with it, however it dies. Settings
+of the tests (`tests/settings.py`) put their addresses into the environment before Django reads it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from psycopg import sql
+
+from config.embedded.account import give
+from config.embedded.broker import Broker
+from config.embedded.ports import free_port
+from config.embedded.postgres import Cluster
+
+TEMPLATE = "lastgood_template"
+VARIABLE = "LASTGOOD_TEST_SERVICES"
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "io_method": "sync",
+    "autovacuum": "off",
+}
+
+
+@dataclass
+class Services:
+    """Where the run's servers are. `directory` is known to all of its processes, `children` only to the one that started
+    them."""
+
+    directory: Path
+    database_port: int
+    broker_port: int
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(self.directory / "postgres", self.directory / "secrets", self.database_port, FAST)
+
+    @property
+    def broker(self) -> Broker:
+        return Broker(self.directory / "redis", self.directory / "secrets", self.broker_port)
+
+    def start(self) -> None:
+        """Start both servers and make the logins."""
+        cluster, broker = self.cluster, self.broker
+        self.directory.chmod(0o711)
+        cluster.prepare()
+        cluster.settings["restart_after_crash"] = "off"
+        run = self.directory / "run"
+        run.mkdir(mode=0o700)
+        for program in (broker.program(), cluster.program()):
+            self.children.append(program.spawn(run, self.directory / f"{program.name}.log"))
+        cluster.wait()
+        broker.wait()
+        cluster.make_logins()
+
+    def stop(self) -> None:
+        """Stop both, without ceremony, and remove everything that they wrote."""
+        for child in self.children:
+            child.send_signal(signal.SIGQUIT)
+        for child in self.children:
+            try:
+                child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def make_template(self) -> None:
+        """Migrate the template in this process, as the owner, with the grants; nobody may be connected afterwards."""
+        from django.core.management import call_command
+        from django.db import connections
+
+        self.cluster.make_database(TEMPLATE)
+        with pointed_at(TEMPLATE):
+            call_command("migrate", verbosity=0, interactive=False)
+            connections.close_all()
+
+    def clone(self, name: str) -> None:
+        """(Re)make the database `name` as a copy of the template."""
+        with self.cluster.connect("postgres") as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER lastgood_owner STRATEGY file_copy").format(
+                    sql.Identifier(name), sql.Identifier(TEMPLATE)
+                )
+            )
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("GRANT CONNECT ON DATABASE {} TO lastgood_app, lastgood_sequencer").format(sql.Identifier(name))
+            )
+
+    def drop(self, name: str) -> None:
+        """Remove a clone, whoever is connected to it."""
+        with self.cluster.connect("postgres") as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def environment(self, database: str) -> dict[str, str]:
+        """The environment of a process that shall work on the clone `database`."""
+        return {
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "DATABASE_URL": self.cluster.url("lastgood_app", database),
+            "OWNER_DATABASE_URL": self.cluster.url("lastgood_owner", database),
+            "SEQUENCER_DATABASE_URL": self.cluster.url("lastgood_sequencer", database),
+            "REDIS_URL": self.broker.url,
+            "SECRET_KEY": "only-for-tests-" + "k" * 40,
+            "LASTGOOD_VAR": str(self.directory / "var" / database),
+            "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
+        }
+
+
+class pointed_at:  # noqa: N801  reads as a sentence: with pointed_at(name)
+    """Lead every alias of this process to another database of the same cluster, for the length of a block or for good."""
+
+    def __init__(self, name: str) -> None:
+        from django.db import connections
+
+        self.before = {alias: connections[alias].settings_dict["NAME"] for alias in connections}
+        self._point(dict.fromkeys(self.before, name))
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exception: object) -> None:
+        self._point(self.before)
+
+    @staticmethod
+    def _point(names: dict[str, str]) -> None:
+        from django.conf import settings
+        from django.db import connections
+
+        connections.close_all()
+        for alias, name in names.items():
+            connections[alias].settings_dict["NAME"] = name
+            settings.DATABASES[alias]["NAME"] = name
+
+
+def announce() -> Services:
+    """The run's services: those of the controller in one of its children, else new ones, which are not started yet."""
+    known = os.environ.get(VARIABLE)
+    if known:
+        directory, database_port, broker_port = json.loads(known)
+        return Services(Path(directory), database_port, broker_port)
+    directory = Path(tempfile.mkdtemp(prefix="lastgood-test-"))
+    (directory / "secrets").mkdir(mode=0o700)
+    first = free_port()
+    services = Services(directory, first, free_port(not_in=frozenset({first})))
+    os.environ[VARIABLE] = json.dumps([str(directory), services.database_port, services.broker_port])
+    return services
+
+
+def database_of_this_process() -> str:
+    """The clone that this process works on, one for each worker of xdist."""
+    return f"lastgood_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"

@@ -1,0 +1,18 @@
+"""Production's settings, on the test run's own servers. Only what would make tests slow is different."""
+
+import os
+
+from tests.services import announce, database_of_this_process
+
+services = announce()
+for _name, _value in services.environment(database_of_this_process()).items():
+    os.environ.setdefault(_name, _value)
+
+from config.settings import *  # noqa: E402, F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
