@@ -5,3 +5,10 @@ class AccountsConfig(AppConfig):
     name = "accounts"
     label = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        import accounts.schema  # noqa: F401 (registers itself)
+        from accounts.queries import names_of
+        from audit import names
+
+        names.register(names_of)

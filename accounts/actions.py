@@ -1,0 +1,132 @@
+"""The verbs on people, roles, sessions and tokens."""
+
+import datetime
+import hashlib
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.http import HttpRequest
+
+from accounts.models import ApiToken, Role, RoleGrant, User
+from accounts.permissions import SCOPES
+from audit.actions import ANONYMOUS, Actor, Target, record
+
+TOKEN_MARK = "lg"
+
+
+class AccountError(ValueError):
+    """A change of an account that can't be made; the message says what to do instead."""
+
+
+def actor_for(*, user: User | None = None, token: ApiToken | None = None, request: HttpRequest | None = None) -> Actor:
+    """The log's name for who acts: the person's pseudonym, and how that person was recognised."""
+    if request is not None:
+        user = request.user if user is None else user
+        token = getattr(request, "auth", None) if token is None else token
+    if user is None or not user.is_authenticated:
+        return ANONYMOUS
+    if isinstance(token, ApiToken):
+        return Actor("token", user.pseudonym, {"method": "token", "token": token.prefix})
+    return Actor("user", user.pseudonym, {"method": "session"})
+
+
+def record_denial(*, actor: Actor, permission: str, path: str) -> None:
+    """Put on record that somebody asked for what they may not do."""
+    record(
+        action="access.deny",
+        target=Target("permission", permission),
+        actor=actor,
+        data={"path": path[:300]},
+        outcome="denied",
+    )
+
+
+@transaction.atomic
+def create_user(
+    *, username: str, email: str, full_name: str, password: str, roles: Iterable[str], actor: Actor
+) -> User:
+    """A person who can sign in. Raises ValidationError for a weak password, AccountError for a name that is taken."""
+    validate_password(password)
+    if User.objects.filter(username__iexact=username).exists():
+        raise AccountError(f"The user name {username} is taken. Choose another.")
+    first, _, last = full_name.partition(" ")
+    user = User.objects.create_user(username, email, password, first_name=first, last_name=last)
+    record(action="user.create", target=Target("user", user.pseudonym), actor=actor)
+    for role in roles:
+        grant_role(user=user, role=role, granted_by=None, actor=actor)
+    return user
+
+
+@transaction.atomic
+def grant_role(*, user: User, role: str, granted_by: User | None, actor: Actor) -> RoleGrant:
+    """Give a role; giving one that is held already changes nothing."""
+    if role not in Role.values:
+        raise AccountError(f"There is no role {role}. The roles are: {', '.join(Role.values)}.")
+    grant, created = RoleGrant.objects.get_or_create(
+        user=user, role=role, until=None, defaults={"granted_by": granted_by}
+    )
+    if created:
+        _bump_epoch(user)
+        record(action="role.grant", target=Target("user", user.pseudonym), actor=actor, data={"role": role})
+    return grant
+
+
+@transaction.atomic
+def end_role(*, user: User, role: str, actor: Actor) -> None:
+    """Take a role away from now on. Raises AccountError when it is not held."""
+    ended = RoleGrant.objects.filter(user=user, role=role, until=None).update(until=Now())
+    if not ended:
+        raise AccountError(f"{user} does not hold the role {role}.")
+    _bump_epoch(user)
+    record(action="role.end", target=Target("user", user.pseudonym), actor=actor, data={"role": role})
+
+
+def _bump_epoch(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(permission_epoch=F("permission_epoch") + 1)
+    user.__dict__.pop("_roles", None)
+
+
+@transaction.atomic
+def issue_token(
+    *, owner: User, name: str, scopes: Iterable[str], expires_at: datetime.datetime | None, actor: Actor
+) -> tuple[ApiToken, str]:
+    """A token for a program and its secret, which is shown once: only its SHA-256 is kept.
+
+    Raises AccountError for an unknown scope, or one that the owner's roles do not carry.
+    """
+    from accounts.permissions import may
+
+    wanted = sorted(set(scopes))
+    for scope in wanted:
+        if scope not in SCOPES:
+            raise AccountError(f"There is no scope {scope}. The scopes are: {', '.join(sorted(SCOPES))}.")
+        allowed = may(owner, "admin") if scope == "ingest" else may(owner, scope)
+        if not allowed:
+            raise AccountError(f"A token can't do more than its owner: {owner} may not {scope}.")
+    prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+    full = f"{TOKEN_MARK}_{prefix}_{secret}"
+    token = ApiToken.objects.create(
+        owner=owner, name=name, prefix=prefix, sha256=token_digest(full), scopes=wanted, expires_at=expires_at
+    )
+    data: dict[str, Any] = {"owner": owner.pseudonym, "scopes": wanted}
+    if expires_at is not None:
+        data["expires_at"] = expires_at.isoformat()
+    record(action="token.issue", target=Target("token", prefix), actor=actor, data=data)
+    return token, full
+
+
+@transaction.atomic
+def revoke_token(*, token: ApiToken, actor: Actor) -> None:
+    """End a token at once. Raises AccountError when it was ended before."""
+    if not ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()):
+        raise AccountError(f"The token {token.name} was revoked before.")
+    record(action="token.revoke", target=Target("token", token.prefix), actor=actor)
+
+
+def token_digest(full: str) -> str:
+    return hashlib.sha256(full.encode()).hexdigest()

@@ -1,0 +1,234 @@
+"""The API of people, tokens and approvals."""
+
+import datetime
+from typing import Any
+
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.actions import AccountError, actor_for, issue_token, revoke_token
+from accounts.approvals.actions import Refused, decide
+from accounts.approvals.models import ApprovalDecision, ApprovalRequest, Decision
+from accounts.approvals.queries import standing
+from accounts.authentication import HasScope, TokenAuthentication
+from accounts.models import ApiToken, RoleGrant, User
+from accounts.permissions import SCOPES, permissions_of, user_roles
+from accounts.problems import Problem
+from accounts.step_up import last_authentication
+
+__all__ = ["HasScope", "TokenAuthentication", "router_entries"]
+
+
+class MeSerializer(serializers.ModelSerializer):
+    name = serializers.CharField(source="__str__", read_only=True)
+    roles = serializers.SerializerMethodField()
+    permissions = serializers.SerializerMethodField()
+
+    class Meta:
+        model = User
+        fields = ["username", "name", "pseudonym", "roles", "permissions"]
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_roles(self, user: User) -> list[str]:
+        return sorted(user_roles(user))
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_permissions(self, user: User) -> list[str]:
+        return sorted(permissions_of(user_roles(user)))
+
+
+class MeViewSet(viewsets.ViewSet):
+    """Who this token or session belongs to, and what that person may do."""
+
+    permission_classes = [HasScope]
+    required_scope = "view"
+
+    @extend_schema(responses=MeSerializer)
+    def list(self, request: Request) -> Response:
+        return Response(MeSerializer(request.user).data)
+
+
+class UserSerializer(serializers.ModelSerializer):
+    name = serializers.CharField(source="__str__", read_only=True)
+    roles = serializers.SerializerMethodField()
+
+    class Meta:
+        model = User
+        fields = ["username", "name", "pseudonym", "is_active", "roles"]
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_roles(self, user: User) -> list[str]:
+        return sorted(grant.role for grant in user.live_grants)
+
+
+class UserViewSet(viewsets.ReadOnlyModelViewSet):
+    """People and their roles, for administrators."""
+
+    serializer_class = UserSerializer
+    permission_classes = [HasScope]
+    required_scope = "admin"
+    lookup_field = "username"
+
+    def get_queryset(self) -> Any:
+        from django.db.models import Prefetch
+
+        live = Prefetch("role_grants", queryset=RoleGrant.objects.filter(until=None), to_attr="live_grants")
+        return User.objects.prefetch_related(live).order_by("username")
+
+
+class TokenSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = ApiToken
+        fields = ["id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"]
+
+
+class TokenRequestSerializer(serializers.Serializer):
+    name = serializers.CharField(max_length=100)
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=sorted(SCOPES)), allow_empty=False)
+    days = serializers.IntegerField(min_value=1, max_value=366, default=90)
+
+
+class IssuedTokenSerializer(TokenSerializer):
+    secret = serializers.CharField(read_only=True, help_text="Shown once; only its digest is kept.")
+
+    class Meta(TokenSerializer.Meta):
+        fields = [*TokenSerializer.Meta.fields, "secret"]
+
+
+class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    """The caller's own tokens. Issuing one asks for a session: a token can't make tokens."""
+
+    serializer_class = TokenSerializer
+    permission_classes = [HasScope]
+    required_scope = "view"
+    queryset = ApiToken.objects.none()
+
+    def get_queryset(self) -> Any:
+        return ApiToken.objects.filter(owner=self.request.user).order_by("-created_at")
+
+    @extend_schema(request=TokenRequestSerializer, responses={201: IssuedTokenSerializer})
+    def create(self, request: Request) -> Response:
+        if request.auth is not None:
+            raise Problem(
+                403, "session-needed", "A token can't issue tokens. Sign in and issue it at /account/tokens/."
+            )
+        asked = TokenRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        expires_at = timezone.now() + datetime.timedelta(days=asked.validated_data["days"])
+        try:
+            token, secret = issue_token(
+                owner=request.user,
+                name=asked.validated_data["name"],
+                scopes=asked.validated_data["scopes"],
+                expires_at=expires_at,
+                actor=actor_for(request=request),
+            )
+        except AccountError as error:
+            raise Problem(422, "scope-not-allowed", str(error)) from error
+        token.secret = secret
+        token.refresh_from_db(fields=["created_at"])
+        return Response(IssuedTokenSerializer(token).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=None, responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:
+        try:
+            revoke_token(token=self.get_object(), actor=actor_for(request=request))
+        except AccountError as error:
+            raise Problem(409, "already-revoked", str(error)) from error
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class DecisionSerializer(serializers.ModelSerializer):
+    by = serializers.CharField(source="by.username", read_only=True)
+
+    class Meta:
+        model = ApprovalDecision
+        fields = ["id", "by", "decision", "role", "reason", "subject_hash", "auth_method", "auth_time", "decided_at"]
+
+
+class SeatSerializer(serializers.Serializer):
+    role = serializers.CharField(help_text="Empty for any approver.")
+    by = serializers.CharField(source="by.username", allow_null=True, default=None)
+
+
+class ApprovalSerializer(serializers.ModelSerializer):
+    proposer = serializers.CharField(source="proposer.username", read_only=True)
+    policy = serializers.CharField(source="policy.__str__", read_only=True)
+    decisions = DecisionSerializer(many=True, read_only=True)
+    seats = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ApprovalRequest
+        fields = [
+            "id", "title", "subject_kind", "subject_ref", "subject_hash", "incident_ref", "policy", "policy_hash",
+            "proposer", "state", "opened_at", "expires_at", "consumed_at", "seats", "decisions",
+        ]  # fmt: skip
+
+    @extend_schema_field(SeatSerializer(many=True))
+    def get_seats(self, request: ApprovalRequest) -> Any:
+        return SeatSerializer(standing(request).seats, many=True).data
+
+
+class DecideSerializer(serializers.Serializer):
+    decision = serializers.ChoiceField(choices=Decision.choices)
+    subject_hash = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="The hash of the plan that you read.")
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
+
+
+REFUSAL_STATUS = {"own_proposal": 403, "not_a_role": 403, "step_up_needed": 403, "reason_needed": 400}
+
+
+class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
+    """Approval requests. A decision by token needs one that its owner issued within the policy's step-up time."""
+
+    serializer_class = ApprovalSerializer
+    permission_classes = [HasScope]
+    required_scope = {"decide": "approve", "*": "view"}
+    queryset = (
+        ApprovalRequest.objects.select_related("policy", "proposer")
+        .prefetch_related("decisions__by")
+        .order_by("-opened_at")
+    )
+    filterset_fields = ["state", "subject_kind", "incident_ref"]
+
+    @extend_schema(request=DecideSerializer, responses=ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    def decide(self, request: Request, pk: str) -> Response:
+        asked = DecideSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        method, auth_time = _proof(request)
+        try:
+            decide(
+                request_id=self.get_object().pk,
+                user=request.user,
+                auth_method=method,
+                auth_time=auth_time,
+                actor=actor_for(request=request),
+                **asked.validated_data,
+            )
+        except Refused as refused:
+            code = REFUSAL_STATUS.get(refused.code, 409)
+            raise Problem(code, refused.code.replace("_", "-"), refused.sentence) from refused
+        except ApprovalRequest.DoesNotExist as error:
+            raise Http404 from error
+        return Response(ApprovalSerializer(self.get_queryset().get(pk=pk)).data)
+
+
+def _proof(request: Request) -> tuple[str, datetime.datetime | None]:
+    """For a token, the moment its owner issued it after signing in; for a session, its newest proof."""
+    if isinstance(request.auth, ApiToken):
+        return "token", request.auth.created_at
+    return last_authentication(request) or ("session", None)
+
+
+router_entries = [
+    ("me", MeViewSet, "me"),
+    ("users", UserViewSet, "user"),
+    ("tokens", TokenViewSet, "token"),
+    ("approvals", ApprovalViewSet, "approval"),
+]

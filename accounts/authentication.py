@@ -1,0 +1,76 @@
+"""Who is at the other end of an API call: a token, or the browser's session."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework import authentication, exceptions, permissions
+from rest_framework.request import Request
+
+from accounts.actions import actor_for, record_denial, token_digest
+from accounts.models import ApiToken, User
+from accounts.permissions import may, refusal
+
+TOKEN_SHAPE = re.compile(r"lg_[0-9a-f]{8}_[A-Za-z0-9_-]{20,100}")
+LAST_USED_STEP = timedelta(minutes=1)
+
+
+class TokenAuthentication(authentication.BaseAuthentication):
+    """`Authorization: Bearer lg_<prefix>_<secret>`; the user is the token's owner, `request.auth` the token."""
+
+    keyword = "Bearer"
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        parts = authentication.get_authorization_header(request).decode("latin-1").split()
+        if not parts or parts[0].lower() != self.keyword.lower():
+            return None
+        if len(parts) != 2 or not TOKEN_SHAPE.fullmatch(parts[1]):
+            raise exceptions.AuthenticationFailed("This is not one of our tokens. It starts with lg_.")
+        return _owner_of(parts[1])
+
+    def authenticate_header(self, request: Request) -> str:
+        return self.keyword
+
+
+def _owner_of(full: str) -> tuple[User, ApiToken]:
+    now = timezone.now()
+    token = (
+        ApiToken.objects.select_related("owner")
+        .filter(Q(expires_at=None) | Q(expires_at__gt=now), sha256=token_digest(full), revoked_at=None)
+        .first()
+    )
+    if token is None or not token.owner.is_active:
+        raise exceptions.AuthenticationFailed("This token is unknown, expired or revoked. Ask its owner for another.")
+    ApiToken.objects.filter(pk=token.pk).filter(Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_STEP)).update(
+        last_used_at=now
+    )
+    return token.owner, token
+
+
+class HasScope(permissions.BasePermission):
+    """The view's `required_scope`, a permission or a dict of them by action, is held by the roles and by the token."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not request.user or not request.user.is_authenticated:
+            return False
+        scope = scope_of(view)
+        token = request.auth if isinstance(request.auth, ApiToken) else None
+        if token is not None and scope not in token.scopes:
+            self.message = f"This token lacks the scope {scope}. Issue one that has it."
+        elif scope == "ingest" and token is not None:
+            return True
+        elif may(request.user, scope):
+            return True
+        else:
+            self.message = refusal(scope)
+        record_denial(actor=actor_for(user=request.user, token=token), permission=scope, path=request.path)
+        return False
+
+
+def scope_of(view: Any) -> str:
+    required = getattr(view, "required_scope", "view")
+    if isinstance(required, dict):
+        return required.get(getattr(view, "action", None), required.get("*", "view"))
+    return str(required)

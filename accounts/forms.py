@@ -1,0 +1,23 @@
+from typing import Any
+
+from django import forms
+
+from accounts.models import User
+from accounts.permissions import SCOPES, may
+
+
+class DecisionForm(forms.Form):
+    decision = forms.ChoiceField(choices=[("approve", "approve"), ("deny", "deny"), ("revoke", "revoke")])
+    subject_hash = forms.RegexField(r"^[0-9a-f]{64}$")
+    reason = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(max_length=100, label="What is it for?")
+    scopes = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, label="What may it do?")
+    days = forms.IntegerField(min_value=1, max_value=366, initial=90, label="Days until it expires")
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        allowed = [scope for scope in sorted(SCOPES) if may(owner, "admin" if scope == "ingest" else scope)]
+        self.fields["scopes"].choices = [(scope, scope) for scope in allowed]
