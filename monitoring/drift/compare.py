@@ -160,8 +160,9 @@ def _drift(
     b = np.append(counts.cells_window, [counts.missing[1], counts.infinite[1]])
     a, b = measures.pool_rare(a, b)
     comparable = rows_reference > 0 and rows_window > 0
-    missing, infinite = _share_change(counts.missing, rows_reference, rows_window), _share_change(
-        counts.infinite, rows_reference, rows_window
+    missing, infinite = (
+        _share_change(counts.missing, rows_reference, rows_window),
+        _share_change(counts.infinite, rows_reference, rows_window),
     )
     unseen = _share_change(counts.unseen, counts.n_reference, counts.n_window)
     return ColumnDrift(
@@ -191,9 +192,7 @@ def _chi_square(counts: _Counts) -> TestResult | None:
     return measures.chi_square(*measures.pool_rare(counts.cells_reference, counts.cells_window))
 
 
-def _distribution_distances(
-    reference: NumericProfile, window: NumericWindow
-) -> tuple[TestResult | None, float | None]:
+def _distribution_distances(reference: NumericProfile, window: NumericWindow) -> tuple[TestResult | None, float | None]:
     n_window = int(window.counts.sum())
     if reference.n == 0 or n_window == 0:
         return None, None

@@ -83,9 +83,7 @@ def individuals(
     return Chart(x, middle, spread, middle - limits, middle + limits, _runs(x - middle, np.full(len(x), spread), rules))
 
 
-def proportions(
-    hits: ArrayLike, sizes: ArrayLike, *, centre: float | None = None, rules: RuleSet = "nelson"
-) -> Chart:
+def proportions(hits: ArrayLike, sizes: ArrayLike, *, centre: float | None = None, rules: RuleSet = "nelson") -> Chart:
     """p-chart with samples of varying size, limits at 3 sigma of each sample's own size (NIST 6.3.3.2).
 
     `hits` and `sizes` have shape (n,). An empty sample is a point without data. Raises ValueError when a sample

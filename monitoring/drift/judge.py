@@ -124,9 +124,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _hypotheses(
-    column: ColumnDrift, *, psi_floor: float, share_floor: float, minimum_rows: int
-) -> list[_Hypothesis]:
+def _hypotheses(column: ColumnDrift, *, psi_floor: float, share_floor: float, minimum_rows: int) -> list[_Hypothesis]:
     found = []
     test, name = (column.ks, "Kolmogorov-Smirnov") if column.kind == "numeric" else (column.chi_square, "chi-square")
     if test and column.psi is not None and min(column.n_window, column.n_reference) >= minimum_rows:

@@ -63,8 +63,8 @@ def category_counts(column: ArrayLike) -> tuple[dict[Category, int], int]:
     array = np.asarray(column)
     if array.dtype.kind == "O":
         counts = Counter(array.ravel().tolist())
-        missing = sum(count for value, count in counts.items() if _is_missing(value))
-        return {_plain(v): n for v, n in counts.items() if not _is_missing(v)}, missing
+        missing = sum(count for value, count in counts.items() if is_missing(value))
+        return {_plain(v): n for v, n in counts.items() if not is_missing(v)}, missing
     missing = 0
     if array.dtype.kind == "f":
         absent = np.isnan(array)
@@ -74,7 +74,8 @@ def category_counts(column: ArrayLike) -> tuple[dict[Category, int], int]:
     return {_plain(v): n for v, n in zip(values.tolist(), numbers.tolist(), strict=True)}, missing
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a cell of a categorical column holds nothing: None or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

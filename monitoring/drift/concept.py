@@ -1,0 +1,135 @@
+"""Has the relation between inputs and labels changed? Streams of errors, and accuracy window by window.
+
+The stream detectors are river's, whose indices the tests pin. They say *where* an error rate changed; how sure to be
+is said by `accuracy_windows`, which holds labels against the accuracy that the version was released with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from monitoring.drift import measures
+from monitoring.drift.judge import Outcome, benjamini_hochberg
+
+Detector = Literal["ddm", "adwin", "page-hinkley"]
+
+
+@dataclass(frozen=True)
+class StreamChanges:
+    """Positions in the stream at which a detector signalled a change, and at which it began to warn (DDM only)."""
+
+    detector: Detector
+    changes: list[int]
+    warnings: list[int]
+
+
+@dataclass(frozen=True)
+class AccuracyWindow:
+    """Labels `start` to `stop` (excluded) of the stream, with Wilson's interval around their accuracy.
+
+    `p` is one-sided, that accuracy fell, and corrected over the windows; None without enough labels. `drop` is the
+    reference accuracy less this one.
+    """
+
+    start: int
+    stop: int
+    accuracy: float
+    low: float
+    high: float
+    drop: float
+    p: float | None
+    outcome: Outcome
+    sentence: str
+
+
+def detect_changes(values: Iterable[float], detector: Detector, **parameters: float) -> StreamChanges:
+    """Run a detector over a stream: errors as 0 and 1 for "ddm" (Gama 2004, one-sided: it sees only more errors), any
+    numbers for "adwin" (Bifet and Gavalda 2007) and "page-hinkley" (Page 1954), both of which see both directions.
+
+    `parameters` are river's. Raises ValueError for another detector or, with "ddm", for values but 0 and 1.
+    """
+    stream = [float(value) for value in values]
+    if any(math.isnan(value) for value in stream):
+        raise ValueError("A stream can't hold missing values; leave out the rows whose label has not come.")
+    if detector == "ddm" and not set(stream) <= {0.0, 1.0}:
+        raise ValueError("DDM reads errors: 1 for a wrong answer and 0 for a right one.")
+    model = _river(detector, parameters)
+    changes, warnings, warned = [], [], False
+    for i, value in enumerate(stream):
+        model.update(value)
+        if model.drift_detected:
+            changes.append(i)
+        warning = bool(getattr(model, "warning_detected", False))
+        if warning and not warned:
+            warnings.append(i)
+        warned = warning
+    return StreamChanges(detector, changes, warnings)
+
+
+def _river(detector: Detector, parameters: dict[str, float]):
+    from river import drift
+
+    factories = {"ddm": drift.binary.DDM, "adwin": drift.ADWIN, "page-hinkley": drift.PageHinkley}
+    if detector not in factories:
+        raise ValueError(f"There is no detector {detector}; choose one of {', '.join(factories)}.")
+    return factories[detector](**parameters)
+
+
+def accuracy_windows(
+    correct: ArrayLike,
+    *,
+    reference_accuracy: float,
+    reference_rows: int,
+    size: int = 500,
+    alpha: float = 0.01,
+    drop_floor: float = 0.03,
+    minimum_rows: int = 100,
+) -> list[AccuracyWindow]:
+    """Cut a stream of right (true) and wrong (false) answers, shape (n,), into windows of `size` and judge each.
+
+    A window has drifted when its accuracy is below the reference's by a one-sided pooled two-proportion z test at
+    `alpha` (Benjamini-Hochberg over the windows) and by at least `drop_floor`. The last window may be shorter; under
+    `minimum_rows` it is not judged. Raises ValueError for a reference without rows or an accuracy outside 0 to 1.
+    """
+    if reference_rows <= 0 or not 0 <= reference_accuracy <= 1:
+        raise ValueError("The reference needs an accuracy between 0 and 1 and the number of rows that it was taken on.")
+    if size < 1:
+        raise ValueError("A window holds at least one label.")
+    right = np.asarray(correct).astype(bool)
+    starts = list(range(0, len(right), size))
+    hits = [int(right[start : start + size].sum()) for start in starts]
+    rows = [min(size, len(right) - start) for start in starts]
+    reference_hits = round(reference_accuracy * reference_rows)
+    judged = [i for i, n in enumerate(rows) if n >= minimum_rows]
+    p_values = [
+        float(special.ndtr(measures.proportions_z(reference_hits, reference_rows, hits[i], rows[i]))) for i in judged
+    ]
+    adjusted = dict(zip(judged, benjamini_hochberg(p_values).tolist(), strict=True))
+    return [
+        _accuracy_window(start, n, h, reference_accuracy, adjusted.get(i), alpha, drop_floor, minimum_rows)
+        for i, (start, n, h) in enumerate(zip(starts, rows, hits, strict=True))
+    ]
+
+
+def _accuracy_window(
+    start: int, rows: int, hits: int, reference: float, p: float | None, alpha: float, floor: float, minimum: int
+) -> AccuracyWindow:
+    accuracy, (low, high) = hits / rows, measures.wilson(hits, rows)
+    drop = reference - accuracy
+    outcome: Outcome
+    if p is None:
+        outcome, sentence = "not enough data", f"{rows} labels have come; at least {minimum} are needed."
+    else:
+        outcome = "drift" if p <= alpha and drop >= floor else "no drift"
+        sentence = (
+            f"Accuracy {accuracy:.1%} ({low:.1%} to {high:.1%}) on {rows} labels, {reference:.1%} in the reference: "
+            f"{'fallen' if outcome == 'drift' else 'not fallen'} by {floor:.0%} or more."
+        )
+    return AccuracyWindow(start, start + rows, accuracy, low, high, drop, p, outcome, sentence)
