@@ -4,6 +4,7 @@ GRANTS: dict[str, dict[str, list[str]]] = {
     "audit_event": {"app": ["SELECT", "INSERT"], "sequencer": ["SELECT"]},
     "audit_leaf": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
     "audit_checkpoint": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
+    "audit_log_key": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
     "audit_private": {"app": ["SELECT", "INSERT", "DELETE"], "sequencer": []},
     "audit_incident_counter": {"app": ["SELECT", "INSERT", "UPDATE"], "sequencer": []},
 }

@@ -113,6 +113,21 @@ class AuditCheckpoint(models.Model):
         return f"checkpoint at {self.size}"
 
 
+class AuditLogKey(models.Model):
+    """A public key that has signed checkpoints of this log. For show: who must be sure gets the key by another way."""
+
+    key_id = models.CharField(max_length=8, primary_key=True)
+    vkey = models.TextField()
+    first_used_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "audit_log_key"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.vkey
+
+
 class AuditPrivate(models.Model):
     """Free text of an event, which may hold personal data. The leaf holds HMAC-SHA256(key, text); deleting this row
     erases the text and the key, and leaves every proof intact."""

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-APPEND_ONLY = ("audit_event", "audit_leaf", "audit_checkpoint")
+APPEND_ONLY = ("audit_event", "audit_leaf", "audit_checkpoint", "audit_log_key")
 
 FUNCTION = """
 CREATE FUNCTION audit_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
