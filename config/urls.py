@@ -15,4 +15,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
 ]
 if find_spec("config.api"):
     urlpatterns.append(path("api/", include("config.api")))
+urlpatterns.append(path("accounts/", include("allauth.urls")))
 urlpatterns += [path("", include(module)) for module in PAGES if find_spec(module)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pytest_django.plugin import blocking_manager_key
 
 from tests.ports import free_port as draw_port
 from tests.services import Services, database_of_this_process, pointed_at
@@ -22,14 +23,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[RUN] = services
     if not _is_worker(config) and not config.option.collectonly:
+        config.add_cleanup(services.stop)
         services.start()
-        services.make_template()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    services = config.stash.get(RUN, None)
-    if services is not None and not _is_worker(config):
-        services.stop()
+        with config.stash[blocking_manager_key].unblock():
+            services.make_template()
 
 
 def _is_worker(config: pytest.Config) -> bool:

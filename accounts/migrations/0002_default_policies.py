@@ -7,12 +7,12 @@ ONE = [{"role": "commander", "count": 1}]
 
 
 def add(apps, schema_editor):
-    policy = apps.get_model("accounts", "ApprovalPolicy")
+    policies = apps.get_model("accounts", "ApprovalPolicy").objects.using(schema_editor.connection.alias)
     for kind in ("rollback", "release", "drill", "converge"):
         for tier in ("low", "medium", "high"):
             for environment in ("production", "staging"):
                 strict = environment == "production" and tier != "low" and kind in ("rollback", "release")
-                policy.objects.create(
+                policies.create(
                     name=f"{kind}-{tier}-{environment}",
                     subject_kind=kind,
                     risk_tier=tier,

