@@ -28,6 +28,13 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return self.get_full_name() or self.username
 
+    @property
+    def role_names(self) -> list[str]:
+        """The labels of the roles held now, for pages."""
+        from accounts.permissions import user_roles
+
+        return sorted(str(Role(role).label) for role in user_roles(self))
+
 
 class Role(models.TextChoices):
     VIEWER = "viewer", "Viewer"

@@ -95,14 +95,18 @@
   });
 
   // Keeping what the reader has done to a part across its redraw.
+  function isDirty(element) {
+    if (element.tagName === "SELECT") return [...element.options].some((option) => option.selected !== option.defaultSelected);
+    if (element.type === "checkbox" || element.type === "radio") return element.checked !== element.defaultChecked;
+    return element.value !== element.defaultValue;
+  }
   const keyOf = (element) => element.id || element.dataset.keep || element.name;
   function remember(root) {
     const kept = { open: new Map(), typed: new Map(), scroll: new Map(), focus: null, seen: new Set() };
     root.querySelectorAll("details[id]").forEach((element) => kept.open.set(element.id, element.open));
-    root.querySelectorAll("input, textarea, select").forEach((element) => {
+    root.querySelectorAll("input:not([type=hidden]), textarea, select").forEach((element) => {
       const key = keyOf(element);
-      const dirty = element.type === "checkbox" || element.type === "radio" ? element.checked !== element.defaultChecked : element.value !== element.defaultValue;
-      if (key && dirty && element.type !== "hidden" && element.tagName !== "SELECT") kept.typed.set(key, element.value);
+      if (key && isDirty(element)) kept.typed.set(key, { value: element.value, checked: element.checked });
     });
     root.querySelectorAll(".table-wrap[id]").forEach((element) => kept.scroll.set(element.id, element.scrollLeft));
     root.querySelectorAll("[data-hold-new] [data-key]").forEach((element) => { if (!element.hidden) kept.seen.add(element.dataset.key); });
@@ -113,7 +117,7 @@
   const find = (key) => document.getElementById(key) || document.querySelector(`[data-keep="${CSS.escape(key)}"], [name="${CSS.escape(key)}"]`);
   function restore(kept) {
     for (const [id, open] of kept.open) { const element = document.getElementById(id); if (element) element.open = open || element.open; }
-    for (const [key, value] of kept.typed) { const element = find(key); if (element) element.value = value; }
+    for (const [key, value] of kept.typed) Object.assign(find(key) || {}, value);
     for (const [id, left] of kept.scroll) { const element = document.getElementById(id); if (element) element.scrollLeft = left; }
     const element = kept.focus?.key && find(kept.focus.key);
     if (element) {

@@ -1,0 +1,128 @@
+// Draws every [data-plot]. A figure is {"data": [...], "layout": {...}, "lastgood": {...}} in Plotly's terms, without colours: those are
+// taken from the page, so that a figure fits light and dark. What we add to Plotly's terms:
+//   trace.meta.tone     accent, ok, warn, bad, muted or 1 to 6 (a palette safe for colour blindness)
+//   lastgood.markers    [{"x", "label", "kind": "deployment" | "incident" | "rollback"}]   a line across the chart with its name
+//   lastgood.bands      [{"x0", "x1", "label"}]   which version answered when
+//   lastgood.limits     [{"y", "label"}]          a limit as a line with its name
+//   lastgood.direct     true: name the traces at their right end instead of in a legend
+(() => {
+  // light-dark() has to be resolved by the browser, because Plotly cannot read it.
+  const probe = document.createElement("i");
+  probe.hidden = true;
+  document.body.append(probe);
+  const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
+  const PALETTE = {
+    light: ["#1f5fb8", "#b35900", "#00796b", "#8e3a80", "#5c6b1e", "#6b4a2f"],
+    dark: ["#84b4f7", "#f2a65a", "#4fc3b0", "#e08fd0", "#bccb6a", "#d0a98a"],
+  };
+  const theme = () => (document.documentElement.dataset.bsTheme === "dark" ? "dark" : "light");
+  const NAMES = { accent: "--accent", ok: "--ok", warn: "--warn", bad: "--bad", muted: "--muted" };
+  const toneColour = (tone, index) => (NAMES[tone] ? colour(NAMES[tone]) : PALETTE[theme()][((Number(tone) || index + 1) - 1) % 6]);
+  const DASH = { deployment: "solid", rollback: "solid", incident: "dot" };
+
+  function themed(figure, size) {
+    const data = structuredClone(figure.data || []);
+    const extra = figure.lastgood || {};
+    const text = colour("--text"), muted = colour("--muted"), line = colour("--line"), surface = colour("--surface");
+    data.forEach((trace, index) => {
+      const shade = toneColour(trace.meta?.tone, index);
+      trace.connectgaps ??= false;
+      if (trace.type === "bar" || trace.type === "histogram") trace.marker = { color: shade, line: { width: 0 }, ...trace.marker };
+      else if (trace.type !== "heatmap") {
+        trace.line = { color: shade, width: 1.75, ...trace.line };
+        trace.marker = { color: shade, size: 5, ...trace.marker };
+        if (trace.fill) trace.fillcolor ??= shade.replace("rgb(", "rgba(").replace(")", ", 0.15)");
+      }
+    });
+    const base = figure.layout || {};
+    const axis = (given) => ({
+      gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true, fixedrange: false, ...given,
+      title: { font: { size: 12, color: muted }, standoff: 8, ...(typeof given?.title === "string" ? { text: given.title } : given?.title) },
+      tickfont: { size: 12, color: muted }, hoverformat: given?.hoverformat,
+    });
+    const layout = {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, height: size,
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text },
+      margin: { l: 48, r: extra.direct ? 96 : 16, t: extra.markers?.length || extra.bands?.length ? 28 : 8, b: 36 },
+      hovermode: "x unified", hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: text, size: 12 } },
+      showlegend: !extra.direct && data.filter((trace) => trace.showlegend !== false).length > 1,
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: muted } },
+      bargap: 0.15, ...base, shapes: [...(base.shapes || [])], annotations: [...(base.annotations || [])],
+    };
+    for (const key of Object.keys(layout)) if (/^[xy]axis\d*$/.test(key)) layout[key] = axis(layout[key]);
+    layout.xaxis ??= axis({});
+    layout.yaxis ??= axis({});
+    const note = (label, given) => ({ text: label, showarrow: false, font: { size: 11, color: muted }, ...given });
+
+    for (const [index, band] of (extra.bands || []).entries()) {
+      if (index % 2) layout.shapes.push({ type: "rect", xref: "x", yref: "paper", x0: band.x0, x1: band.x1, y0: 0, y1: 1, fillcolor: muted, opacity: 0.1, line: { width: 0 }, layer: "below" });
+      layout.annotations.push(note(band.label, { x: band.x0, xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "bottom", xshift: 2 }));
+    }
+    for (const marker of extra.markers || []) {
+      const shade = marker.kind === "incident" ? colour("--bad") : colour("--text");
+      layout.shapes.push({ type: "line", xref: "x", yref: "paper", x0: marker.x, x1: marker.x, y0: 0, y1: 1, line: { color: shade, width: 1.25, dash: DASH[marker.kind] || "solid" } });
+      layout.annotations.push(note(marker.label, { x: marker.x, xref: "x", y: extra.bands?.length ? 0.98 : 1, yref: "paper", xanchor: "left", yanchor: extra.bands?.length ? "top" : "bottom", xshift: 3, font: { size: 11, color: shade } }));
+    }
+    for (const limit of extra.limits || []) {
+      layout.shapes.push({ type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: limit.y, y1: limit.y, line: { color: colour("--bad"), width: 1, dash: "dash" } });
+      layout.annotations.push(note(limit.label, { x: 1, xref: "paper", y: limit.y, yref: "y", xanchor: "right", yanchor: "bottom", font: { size: 11, color: colour("--bad") } }));
+    }
+    if (extra.direct) {
+      data.forEach((trace) => {
+        const last = (trace.y || []).findLastIndex((value) => value != null);
+        if (last < 0 || !trace.name) return;
+        layout.annotations.push(note(trace.name, { x: trace.x[last], xref: "x", y: trace.y[last], yref: trace.yaxis || "y", xanchor: "left", xshift: 6, font: { size: 11, color: trace.line?.color || muted } }));
+      });
+    }
+    return { data, layout };
+  }
+
+  const CONFIG = { displayModeBar: false, responsive: true, displaylogo: false };
+
+  function shareHover(plot) {
+    plot.on("plotly_hover", (event) => {
+      if (plot.dataset.echo || !event.points[0]) return;
+      const at = event.points[0].x;
+      for (const other of document.querySelectorAll(`[data-plot][data-group="${CSS.escape(plot.dataset.group)}"]`)) {
+        if (other === plot || !other.data || other.layout?.xaxis?.type !== plot.layout.xaxis.type) continue;
+        other.dataset.echo = "1";
+        try { globalThis.Plotly.Fx.hover(other, { xval: other._fullLayout.xaxis.d2c(at) }); } finally { delete other.dataset.echo; }
+      }
+    });
+    plot.on("plotly_unhover", () => {
+      for (const other of document.querySelectorAll(`[data-plot][data-group="${CSS.escape(plot.dataset.group)}"]`)) if (other !== plot && other.data) globalThis.Plotly.Fx.unhover(other);
+    });
+  }
+
+  async function figureOf(plot) {
+    const inline = document.getElementById(plot.dataset.plot);
+    if (inline) return JSON.parse(inline.textContent);
+    if (!plot.dataset.src) return null;
+    const answer = await fetch(plot.dataset.src, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+    if (!answer.ok) throw new Error(`the server answered with ${answer.status}`);
+    return answer.json();
+  }
+
+  async function draw(plot) {
+    try {
+      const figure = await figureOf(plot);
+      if (!figure) return;
+      const first = !plot.data;
+      const { data, layout } = themed(figure, plot.clientHeight || 240);
+      if (first) plot.querySelector(".plot-wait")?.remove();
+      await globalThis.Plotly.react(plot, data, layout, CONFIG);
+      plot.dataset.drawn = "1";
+      if (first) shareHover(plot);
+    } catch (error) {
+      const wait = plot.querySelector(".plot-wait");
+      if (wait) wait.textContent = `This chart could not be drawn: ${error.message}. Its numbers are in the table below.`;
+    }
+  }
+  const drawAll = (root = document) => root.querySelectorAll("[data-plot]").forEach(draw);
+  const settle = (root) => { if (root.querySelector?.("[data-plot]")) drawAll(root); };
+
+  drawAll();
+  document.addEventListener("theme", () => drawAll());
+  document.addEventListener("htmx:afterSettle", (event) => settle(event.detail.elt));
+  document.addEventListener("charts:refresh", () => drawAll());
+})();
