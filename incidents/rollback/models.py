@@ -44,6 +44,9 @@ class Plan(models.Model):
     state = models.CharField(max_length=20, choices=PlanState, default=PlanState.DRAFT)
     void_reason = models.CharField(max_length=500, blank=True)
     request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    start_on_approval = models.BooleanField(default=True, help_text="Starts by itself once the last seat is filled.")
+    preflight_due_at = models.DateTimeField(null=True, blank=True, help_text="Empty when no preflight is owed.")
+    preflight_attempts = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(db_default=models.functions.Now())
     expires_at = models.DateTimeField()
     version = models.PositiveIntegerField(default=1)
@@ -62,6 +65,26 @@ class CheckAnswer(models.TextChoices):
     PASS = "pass", "Pass"
     FAIL = "fail", "Fail"
     INCONCLUSIVE = "inconclusive", "Inconclusive"
+
+
+class Ranking(models.Model):
+    """A question that waits for the worker: where could this endpoint go, judged on the traffic of this window?"""
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+")
+    incident_ref = models.CharField(max_length=40)
+    window_start = models.DateTimeField()
+    window_end = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, blank=True, help_text="Empty once it has been answered or given up.")
+    attempts = models.PositiveIntegerField(default=0)
+    failure = models.CharField(max_length=500, blank=True)
+    requested_at = models.DateTimeField(db_default=models.functions.Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-requested_at"]
+
+    def __str__(self) -> str:
+        return f"{self.incident_ref} {self.window_start:%H:%M:%S}"
 
 
 class Candidate(models.Model):
@@ -126,6 +149,7 @@ class Run(models.Model):
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="runs")
     state = models.CharField(max_length=14, choices=RunState, default=RunState.RUNNING)
     state_reason = models.CharField(max_length=500, blank=True)
+    halt_code = models.SlugField(max_length=30, blank=True, help_text="Why it halted, for programs.")
     fence = models.PositiveBigIntegerField()
     lease_holder = models.CharField(max_length=80, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
@@ -134,6 +158,7 @@ class Run(models.Model):
     started_at = models.DateTimeField(db_default=models.functions.Now())
     switched_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    undo_due_at = models.DateTimeField(null=True, blank=True, help_text="When the old version may leave the hosts.")
     attempts = models.PositiveIntegerField(default=0)
     version = models.PositiveIntegerField(default=1, help_text="Grows with each change: the ETag of the lanes.")
 
@@ -166,6 +191,9 @@ class Wave(models.Model):
     name = models.CharField(max_length=40)
     state = models.CharField(max_length=8, choices=WaveState, default=WaveState.PENDING)
     soak_until = models.DateTimeField(null=True, blank=True)
+    gate_passed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
 
     class Meta:
         ordering = ["run_id", "index"]
@@ -192,7 +220,8 @@ class StepState(models.TextChoices):
 
 
 class HostStep(models.Model):
-    """Where one host is in one run. `marks` maps each state reached to the time it was reached."""
+    """Where one host is in one run. `marks` maps each state reached to the time it was reached, `notes` to what was
+    seen then; `baseline` holds the host's counters when the step was done, from which the gate counts."""
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="steps")
     wave = models.ForeignKey(Wave, on_delete=models.PROTECT, related_name="steps")
@@ -205,6 +234,8 @@ class HostStep(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     switch_calls = models.PositiveIntegerField(default=0)
     marks = models.JSONField(default=dict)
+    notes = models.JSONField(default=dict)
+    baseline = models.JSONField(default=dict)
     version = models.PositiveIntegerField(default=1)
 
     class Meta:
@@ -254,6 +285,7 @@ class Watch(models.Model):
     state = models.CharField(max_length=12, choices=WatchState, default=WatchState.WATCHING)
     state_reason = models.CharField(max_length=500, blank=True)
     until = models.DateTimeField()
+    patience_until = models.DateTimeField(help_text="How long it waits for data that is not enough at `until`.")
     due_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
     signed_off_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")

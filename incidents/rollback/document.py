@@ -1,0 +1,173 @@
+"""The plan's document: one exact change of what an endpoint serves, as canonical JSON whose hash people approve.
+
+Times of observations, loads and memory are not in it (they go into the evidence beside it, of which it holds the
+digest): what is measured anew each minute would void every approval.
+"""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from audit.canonical import canonical_bytes, exact, instant
+
+FORMAT = "lastgood-plan/1"
+HASH_PREFIX = b"lastgood-plan/1\0"
+
+
+class DocumentError(ValueError):
+    """The stored document is not one of ours."""
+
+
+@dataclass(frozen=True)
+class PlanWave:
+    name: str
+    hosts: list[str]
+
+
+@dataclass(frozen=True)
+class PlanDocument:
+    """A plan's document, read. `body` is the JSON itself."""
+
+    body: dict[str, Any]
+
+    @classmethod
+    def read(cls, document: bytes) -> "PlanDocument":
+        """Raises DocumentError when the bytes are not canonical JSON of this format."""
+        try:
+            body = json.loads(bytes(document))
+        except ValueError as error:
+            raise DocumentError("The plan's document can't be read.") from error
+        if not isinstance(body, dict) or body.get("format") != FORMAT or canonical_bytes(body) != bytes(document):
+            raise DocumentError("The plan's document is not canonical.")
+        return cls(body)
+
+    @property
+    def waves(self) -> list[PlanWave]:
+        return [PlanWave(wave["name"], list(wave["hosts"])) for wave in self.body["waves"]]
+
+    @property
+    def hosts(self) -> list[str]:
+        return [str(host["name"]) for host in self.body["hosts"]]
+
+    @property
+    def tolerated(self) -> list[str]:
+        """Digests that a host may serve while the plan is carried out; "" stands for nothing."""
+        return list(self.body["serving"])
+
+    @property
+    def tolerated_absences(self) -> int:
+        return int(self.body["tolerated_absences"])
+
+    @property
+    def min_hosts_serving(self) -> int:
+        return int(self.body["min_hosts_serving"])
+
+    @property
+    def wave_soak_seconds(self) -> int:
+        return int(self.body["wave_soak_seconds"])
+
+    @property
+    def gate_patience_seconds(self) -> int:
+        return int(self.body["gate_patience_seconds"])
+
+    @property
+    def watch_seconds(self) -> int:
+        return int(self.body["watch_seconds"])
+
+    @property
+    def undo_seconds(self) -> int:
+        return int(self.body["undo_seconds"])
+
+    @property
+    def gates_off(self) -> bool:
+        return not self.body["gates"]
+
+    @property
+    def compensates(self) -> bool:
+        return bool(self.body["on_failure"] == "compensate")
+
+    @property
+    def policy_hash(self) -> str:
+        return str(self.body["policy_hash"])
+
+    def gate(self, name: str) -> dict[str, Any] | None:
+        return _named(self.body["gates"], name)
+
+    def check(self, name: str) -> dict[str, Any] | None:
+        return _named(self.body["checks"], name)
+
+
+def _named(entries: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
+    return next((dict(entry) for entry in entries if entry["name"] == name), None)
+
+
+def plan_hash(document: bytes) -> str:
+    """SHA-256 over `lastgood-plan/1`, a zero byte and the document's bytes, as 64 hex digits."""
+    return hashlib.sha256(HASH_PREFIX + bytes(document)).hexdigest()
+
+
+def evidence_digest(evidence: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of what was shown beside the plan."""
+    return hashlib.sha256(canonical_bytes(dict(evidence))).hexdigest()
+
+
+def default_waves(hosts: Sequence[str], sizes: Sequence[int] | None = None) -> list[PlanWave]:
+    """One canary host first, then the rest; or waves of the given sizes, whose last takes what is left over."""
+    if not hosts:
+        return []
+    wanted = [size for size in (sizes or [1]) if size > 0]
+    waves: list[PlanWave] = []
+    left = list(hosts)
+    for size in wanted:
+        if left:
+            waves.append(PlanWave("", left[:size]))
+            left = left[size:]
+    if left:
+        waves.append(PlanWave("", left))
+    if len(waves) == 1:
+        return [PlanWave("all", waves[0].hosts)]
+    names = ["canary"] + [f"wave {number}" for number in range(2, len(waves))] + ["rest"]
+    return [PlanWave(name, wave.hosts) for name, wave in zip(names, waves, strict=True)]
+
+
+def default_gates(*, kind: str, min_requests: int, compared: bool) -> list[dict[str, str]]:
+    """What is asked after each wave. Shares and ratios are decimal strings; `min_requests` counts live requests a host.
+
+    The latency question compares the two versions on the same host, so it is left out where there is no old one.
+    """
+    gates = [
+        {"name": "serving"},
+        {"name": "golden"},
+        {"name": "errors", "max_share": "0.01", "min_requests": str(min_requests)},
+    ]
+    if compared and kind != "converge":
+        gates.append({"name": "latency", "max_ratio": "2.0", "floor_ms": "5.0", "probes": "10"})
+    return gates
+
+
+def default_checks(*, promised: Decimal | None, holdout: bool, outputs: bool, traffic: bool) -> list[dict[str, str]]:
+    """What is asked while the switched fleet is watched, as decimal strings.
+
+    `promised` is the accuracy that the version had on its holdout set; live accuracy may lie 3 points below it.
+    """
+    checks = [{"name": "serving"}, {"name": "golden"}]
+    if holdout and promised is not None:
+        checks.append({"name": "holdout", "promised": str(promised), "margin": "0.02", "rows": "2000"})
+    if traffic:
+        checks.append({"name": "errors", "max_share": "0.01", "min_requests": "20"})
+        checks.append({"name": "latency", "max_ratio": "2.0", "floor_ms": "1.0", "min_rows": "50"})
+        if promised is not None:
+            checks.append({"name": "accuracy", "promised": str(promised), "margin": "0.03", "min_rows": "300"})
+        if outputs:
+            checks.append({"name": "outputs", "max_psi": "0.25", "min_rows": "300"})
+    return checks
+
+
+def write_document(body: Mapping[str, Any], *, expires_at: datetime.datetime) -> bytes:
+    """The canonical bytes. Raises audit.canonical.CanonicalError for a float or anything else that JSON can't hold exactly."""
+    whole = {"format": FORMAT, "expires_at": instant(expires_at), **body}
+    return canonical_bytes(exact(whole, "plan"))

@@ -1,0 +1,88 @@
+"""Who moves a run: a lease in the run's row, taken by compare-and-set and timed by the database's clock."""
+
+import datetime
+import logging
+import threading
+import uuid
+from types import TracebackType
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connections
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from incidents.rollback.models import Run, RunState
+
+logger = logging.getLogger(__name__)
+
+MOVING = [RunState.RUNNING, RunState.COMPENSATING]
+
+
+class LeaseLost(Exception):
+    """This worker may not move the run any further: the lease is another's, or a person stopped or halted the run."""
+
+
+def lease_length() -> datetime.timedelta:
+    return datetime.timedelta(seconds=float(settings.LASTGOOD_LEASE_SECONDS))
+
+
+class Lease:
+    """The right to move one run, held for the length of a `with` block and renewed meanwhile.
+
+    `held` says whether it was got. On leaving, the run's next wake-up is `due_in` from now, where it was set.
+    """
+
+    def __init__(self, run_id: Any) -> None:
+        self.run_id = run_id
+        self.holder = f"lease-{uuid.uuid4().hex}"
+        self.held = False
+        self.due_in: datetime.timedelta | None = None
+        self._ended = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    def __enter__(self) -> "Lease":
+        free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now())
+        self.held = bool(
+            Run.objects.filter(free, pk=self.run_id).update(
+                lease_holder=self.holder, lease_expires_at=Now() + lease_length(), attempts=F("attempts") + 1
+            )
+        )
+        if self.held:
+            self._renewer = threading.Thread(target=self._renew_until_ended, name=self.holder, daemon=True)
+            self._renewer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.held:
+            return
+        self._ended.set()
+        if self._renewer is not None:
+            self._renewer.join()
+        wait = self.due_in if self.due_in is not None else datetime.timedelta(seconds=1)
+        self._mine().update(lease_holder="", lease_expires_at=None, due_at=Now() + wait)
+
+    def confirm(self, *, states: list[RunState] | None = None) -> None:
+        """Renew inside the caller's transaction, which thereby holds the run's row. Raises LeaseLost.
+
+        Every intent is committed together with this, so no call to a host is made without the lease.
+        """
+        rows = self._mine().filter(lease_expires_at__gt=Now(), state__in=MOVING if states is None else states)
+        if not rows.update(lease_expires_at=Now() + lease_length()):
+            raise LeaseLost(f"The lease of run {self.run_id} is gone, or the run no longer moves.")
+
+    def _mine(self) -> Any:
+        return Run.objects.filter(pk=self.run_id, lease_holder=self.holder)
+
+    def _renew_until_ended(self) -> None:
+        try:
+            while not self._ended.wait(lease_length().total_seconds() / 3):
+                try:
+                    self._mine().filter(lease_expires_at__gt=Now()).update(lease_expires_at=Now() + lease_length())
+                except DatabaseError as error:
+                    logger.warning("rollback.lease.renewal_failed run=%s error=%s", self.run_id, error)
+                    connections.close_all()
+        finally:
+            connections.close_all()

@@ -1,0 +1,118 @@
+"""The legal moves of plans, runs, waves, steps and watches, and the one way to make a move.
+
+A move is a conditional UPDATE: it names the state it leaves and the row's version, and whoever comes second finds no row.
+"""
+
+from typing import Any, TypeVar
+
+from django.db.models import F, Model
+
+from incidents.rollback.models import HostStep, Plan, PlanState, Run, RunState, StepState, Watch, WatchState, Wave, WaveState
+
+S, R, P, W = StepState, RunState, PlanState, WaveState
+
+STEP_PATH: list[str] = [
+    S.PENDING,
+    S.LOCKED,
+    S.PREFLIGHT,
+    S.STAGED,
+    S.LOADED,
+    S.GOLDEN_OK,
+    S.SWITCHED,
+    S.POSTCHECK_OK,
+    S.DONE,
+]
+
+_ON_THE_WAY = STEP_PATH[:-1]
+
+STEP_MOVES: dict[str, frozenset[str]] = {
+    **{
+        here: frozenset({there, S.FAILED, S.UNREACHABLE, S.COMPENSATING})
+        for here, there in zip(_ON_THE_WAY, STEP_PATH[1:], strict=True)
+    },
+    S.DONE: frozenset({S.COMPENSATING}),
+    S.FAILED: frozenset({S.PENDING, S.COMPENSATING}),
+    S.UNREACHABLE: frozenset({S.PENDING, S.COMPENSATING}),
+    S.COMPENSATING: frozenset({S.RESTORED, S.FAILED, S.UNREACHABLE}),
+    S.RESTORED: frozenset(),
+}
+
+RUN_MOVES: dict[str, frozenset[str]] = {
+    R.RUNNING: frozenset({R.HALTED, R.STOPPED, R.COMPENSATING, R.SWITCHED, R.FAILED}),
+    R.HALTED: frozenset({R.RUNNING, R.STOPPED, R.COMPENSATING, R.FAILED}),
+    R.COMPENSATING: frozenset({R.COMPENSATED, R.FAILED, R.HALTED, R.STOPPED}),
+    R.STOPPED: frozenset(),
+    R.SWITCHED: frozenset(),
+    R.FAILED: frozenset(),
+    R.COMPENSATED: frozenset(),
+}
+
+WAVE_MOVES: dict[str, frozenset[str]] = {
+    W.PENDING: frozenset({W.RUNNING}),
+    W.RUNNING: frozenset({W.SOAKING, W.FAILED}),
+    W.SOAKING: frozenset({W.DONE, W.FAILED}),
+    W.FAILED: frozenset({W.RUNNING, W.SOAKING}),
+    W.DONE: frozenset(),
+}
+
+PLAN_MOVES: dict[str, frozenset[str]] = {
+    P.DRAFT: frozenset({P.PREFLIGHTED, P.VOID}),
+    P.PREFLIGHTED: frozenset({P.AWAITING, P.VOID}),
+    P.AWAITING: frozenset({P.STARTED, P.VOID}),
+    P.STARTED: frozenset(),
+    P.VOID: frozenset(),
+}
+
+WATCH_MOVES: dict[str, frozenset[str]] = {
+    WatchState.WATCHING: frozenset({WatchState.PASSED, WatchState.FAILED, WatchState.INCONCLUSIVE}),
+    WatchState.INCONCLUSIVE: frozenset({WatchState.PASSED, WatchState.FAILED}),
+    WatchState.PASSED: frozenset(),
+    WatchState.FAILED: frozenset(),
+}
+
+MOVES: dict[type[Model], dict[str, frozenset[str]]] = {
+    Plan: PLAN_MOVES,
+    Run: RUN_MOVES,
+    Wave: WAVE_MOVES,
+    HostStep: STEP_MOVES,
+    Watch: WATCH_MOVES,
+}
+
+Row = TypeVar("Row", Plan, Run, Wave, HostStep, Watch)
+
+COUNTED = (Plan, HostStep, Watch)
+"""Rows whose `version` guards a change. A run's `version` is only the ETag of its lanes: all of its hosts raise it at once."""
+
+
+class IllegalMove(ValueError):
+    """No such edge in the table of moves: a mistake in the program, never a matter of timing."""
+
+
+class LostRace(Exception):
+    """The row was moved by somebody else in between; nothing was changed. Look again."""
+
+
+def move(row: Row, to: str, **fields: Any) -> None:
+    """Move `row` from the state it was read in to `to`, setting `fields` with it, and bring `row` up to date.
+
+    Raises IllegalMove for an edge that the table does not have, LostRace when the row is no longer as it was read.
+    """
+    if to not in MOVES[type(row)].get(row.state, frozenset()):
+        raise IllegalMove(f"{type(row).__name__} can't go from {row.state} to {to}.")
+    _set(row, state=to, **fields)
+
+
+def change(row: Row, **fields: Any) -> None:
+    """Set fields of a row that stays in its state. Raises LostRace when the row is no longer as it was read."""
+    _set(row, **fields)
+
+
+def _set(row: Row, **fields: Any) -> None:
+    where: dict[str, Any] = {"pk": row.pk, "state": row.state}
+    if isinstance(row, COUNTED):
+        where["version"] = row.version
+    if isinstance(row, (*COUNTED, Run)):
+        fields["version"] = F("version") + 1
+    if type(row)._default_manager.filter(**where).update(**fields) != 1:
+        raise LostRace(f"{type(row).__name__} {row.pk} was changed by somebody else.")
+    row.refresh_from_db()
