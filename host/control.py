@@ -1,0 +1,133 @@
+"""The control side: staging, loading, switching and reading back. Every call here has shown the control token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from host.device import gpus, memory
+from host.fleet import Model, Slot
+from host.manifest import NAME, SHA256
+from host.problems import Problem
+from host.requests import Answer, Receive, as_json, body, parse_object, receive_blob
+from host.store import Target
+
+if TYPE_CHECKING:
+    from host.app import Host
+
+MAX_CONTROL_BYTES = 2**20
+REPOSITORY_STATES = {"ready": "READY", "loading": "LOADING", "draining": "UNLOADING"}
+
+
+async def lastgood(host: Host, method: str, path: list[str], receive: Receive) -> Answer:
+    """Answer a request below /lastgood/v1/."""
+    match method, path:
+        case "GET", ["state"]:
+            return as_json(await state(host))
+        case "HEAD", ["blobs", sha256]:
+            return (200 if host.store.blob(_sha256(sha256)).exists() else 404), "application/octet-stream", b""
+        case "PUT", ["blobs", sha256]:
+            new = await receive_blob(receive, host.store, _sha256(sha256), host.settings.max_blob_bytes)
+            return as_json({"sha256": sha256}, 201 if new else 200)
+        case "PUT", ["models", model, "versions", version]:
+            data = await body(receive, MAX_CONTROL_BYTES)
+            new = await host.fleet.stage(_name(model), _name(version), data)
+            return as_json(await describe(host, host.fleet.slot(model, version)), 201 if new else 200)
+        case "POST", ["models", model, "versions", version, "load"]:
+            return as_json(await describe(host, await host.fleet.load(model, version)))
+        case "POST", ["models", model, "versions", version, "unload"]:
+            return as_json(await describe(host, await host.fleet.unload(model, version)))
+        case "POST", ["models", model, "default"]:
+            target, fence = _target(parse_object(await body(receive, MAX_CONTROL_BYTES)))
+            return as_json(await describe_model(host, await host.fleet.switch(model, target, fence)))
+    raise Problem(404, "not-found", f"There is no {method} /lastgood/v1/{'/'.join(path)} here.")
+
+
+async def repository(host: Host, method: str, path: list[str], receive: Receive) -> Answer:
+    """Answer the Open Inference Protocol's repository extension. Load and unload take `parameters.version`."""
+    match method, path:
+        case "POST", ["index"]:
+            only_ready = parse_object(await body(receive, MAX_CONTROL_BYTES)).get("ready") is True
+            slots = [(m.name, slot) for m in host.fleet.models.values() for slot in m.slots.values()]
+            return as_json([_entry(name, slot) for name, slot in slots if slot.state == "ready" or not only_ready])
+        case "POST", ["models", model, "load"]:
+            await host.fleet.load(model, await _chosen(host, model, receive))
+            return 200, "application/json", b""
+        case "POST", ["models", model, "unload"]:
+            await host.fleet.unload(model, await _chosen(host, model, receive))
+            return 200, "application/json", b""
+    raise Problem(404, "not-found", f"There is no {method} /v2/repository/{'/'.join(path)} here.")
+
+
+async def _chosen(host: Host, model: str, receive: Receive) -> str:
+    parameters = parse_object(await body(receive, MAX_CONTROL_BYTES)).get("parameters")
+    version = parameters.get("version") if isinstance(parameters, dict) else None
+    slots = list(host.fleet.model(model).slots)
+    if version is None and len(slots) == 1:
+        return slots[0]
+    if not isinstance(version, str):
+        raise Problem(400, "bad-request", f"{model} has {len(slots)} versions here; say which in parameters.version.")
+    return version
+
+
+def _entry(name: str, slot: Slot) -> dict[str, str]:
+    entry = {"name": name, "version": slot.version, "state": REPOSITORY_STATES.get(slot.state, "UNAVAILABLE")}
+    return {**entry, "reason": slot.reason} if slot.reason else entry
+
+
+def _sha256(text: str) -> str:
+    if not SHA256.fullmatch(text):
+        raise Problem(400, "bad-request", "A blob is named by 64 lowercase hexadecimal digits.")
+    return text
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise Problem(400, "bad-request", f"{text!r} can't be a name: use letters, digits, '.', '_' and '-'.")
+    return text
+
+
+def _target(value: dict[str, Any]) -> tuple[Target, int]:
+    version, digest, fence = value.get("version"), value.get("digest"), value.get("fence")
+    if not isinstance(version, str) or not isinstance(digest, str) or not SHA256.fullmatch(digest):
+        raise Problem(400, "bad-request", "A switch needs 'version', a text, and 'digest', 64 hexadecimal digits.")
+    if type(fence) is not int or not 0 < fence < 2**63:
+        raise Problem(400, "bad-request", "A switch needs 'fence', a whole number greater than 0.")
+    return Target(version, digest), fence
+
+
+async def describe(host: Host, slot: Slot) -> dict[str, Any]:
+    """A version as /lastgood/v1/state shows it; what is loaded is read back from memory."""
+    loaded = slot.loaded
+    found = await host.fleet.aside(loaded.read_back) if loaded else None
+    return {
+        "digest": slot.digest,
+        "state": slot.state,
+        "loaded_digest": found.digest() if found else None,
+        "weights_sha256": found.files["weights"].sha256 if found else None,
+        "bytes": loaded.bytes if loaded else None,
+        "in_flight": slot.in_flight,
+        "requests": slot.counters.requests,
+        "failures": slot.counters.failures,
+        "reason": slot.reason,
+    }
+
+
+async def describe_model(host: Host, model: Model) -> dict[str, Any]:
+    """A model as /lastgood/v1/state shows it."""
+    versions = {slot.version: await describe(host, slot) for slot in list(model.slots.values())}
+    default = model.pointer.default
+    return {"default": default.to_json() if default else None, "fence": model.pointer.fence, "versions": versions}
+
+
+async def state(host: Host) -> dict[str, Any]:
+    """The whole answer of GET /lastgood/v1/state."""
+    models = {model.name: await describe_model(host, model) for model in list(host.fleet.models.values())}
+    return {
+        "host": host.settings.name,
+        "boot_id": host.boot_id,
+        "started_at": host.started_at.isoformat().replace("+00:00", "Z"),
+        "device": str(host.fleet.device),
+        "gpu": gpus(),
+        "memory": memory(host.fleet.device),
+        "models": models,
+    }

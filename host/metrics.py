@@ -1,0 +1,117 @@
+"""Counters of the host and their text in the Prometheus exposition format 0.0.4."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from host.device import gpus, memory
+
+if TYPE_CHECKING:
+    from host.fleet import Fleet, Slot
+    from host.predictions import PredictionLog
+
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+@dataclass
+class Counters:
+    """One version's counts since the host started. Probes are requests that asked not to be logged."""
+
+    requests: int = 0
+    failures: int = 0
+    probes: int = 0
+    probe_failures: int = 0
+    seconds: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+
+    def count(self, seconds: float, *, failed: bool, probe: bool) -> None:
+        """Count one request answered after `seconds`; only live requests enter the latency histogram."""
+        if probe:
+            self.probes += 1
+            self.probe_failures += failed
+            return
+        self.requests += 1
+        self.failures += failed
+        self.seconds += seconds
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+class _Text:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def family(self, name: str, kind: str, help_: str, samples: Iterable[tuple[dict[str, str], float]]) -> None:
+        self.lines += [f"# HELP {name} {help_}", f"# TYPE {name} {kind}"]
+        for labels, value in samples:
+            self.sample(name, labels, value)
+
+    def sample(self, name: str, labels: dict[str, str], value: float) -> None:
+        inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
+        self.lines.append(f"{name}{{{inside}}} {value}" if inside else f"{name} {value}")
+
+
+def _versions(text: _Text, fleet: Fleet) -> None:
+    slots = [
+        ({"model": model.name, "version": slot.version}, slot)
+        for model in fleet.models.values()
+        for slot in model.slots.values()
+    ]
+
+    def family(name: str, kind: str, help_: str, attribute: str) -> None:
+        text.family(name, kind, help_, ((labels, getattr(slot.counters, attribute)) for labels, slot in slots))
+
+    family("lastgood_host_requests_total", "counter", "Live inference requests answered or failed.", "requests")
+    family("lastgood_host_failures_total", "counter", "Live inference requests that the version failed.", "failures")
+    family("lastgood_host_probes_total", "counter", "Probes: requests that asked not to be logged.", "probes")
+    family("lastgood_host_probe_failures_total", "counter", "Probes that the version failed.", "probe_failures")
+    gauges: tuple[tuple[str, str, Callable[[Slot], float]], ...] = (
+        ("lastgood_host_in_flight", "Requests being answered.", lambda slot: slot.in_flight),
+        ("lastgood_host_ready", "1 when the version is loaded and answers.", lambda slot: int(slot.state == "ready")),
+        ("lastgood_host_loaded_bytes", "Bytes of tensors in memory.", lambda s: s.loaded.bytes if s.loaded else 0),
+    )
+    for name, help_, read in gauges:
+        text.family(name, "gauge", help_, [(labels, read(slot)) for labels, slot in slots])
+    name = "lastgood_host_request_duration_seconds"
+    text.family(name, "histogram", "From a live request's last byte to its answer.", ())
+    for labels, slot in slots:
+        total = 0
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), slot.counters.buckets, strict=True):
+            total += count
+            text.sample(f"{name}_bucket", {**labels, "le": bound}, total)
+        text.sample(f"{name}_sum", labels, slot.counters.seconds)
+        text.sample(f"{name}_count", labels, total)
+
+
+def render(fleet: Fleet, predictions: PredictionLog) -> str:
+    """All metrics as Prometheus text."""
+    text = _Text()
+    models = [({"model": model.name}, model) for model in fleet.models.values()]
+    text.family("lastgood_host_up", "gauge", "1 when every default can answer.", [({}, int(fleet.ready))])
+    text.family(
+        "lastgood_host_fence", "gauge", "Highest fence seen.", [(labels, model.pointer.fence) for labels, model in models]
+    )
+    text.family(
+        "lastgood_host_default_info",
+        "gauge",
+        "1 for the version that answers requests that name none.",
+        [({**labels, **m.pointer.default.to_json()}, 1) for labels, m in models if m.pointer.default],
+    )
+    _versions(text, fleet)
+    for key, size in memory(fleet.device).items():
+        text.family(f"lastgood_host_memory_{key}_bytes", "gauge", f"Memory for models, {key}.", [({}, size)])
+    text.family(
+        "lastgood_host_gpu_memory_free_bytes",
+        "gauge",
+        "Free memory of a GPU.",
+        [({"gpu": str(gpu["index"]), "name": gpu["name"]}, gpu["memory_free"]) for gpu in gpus()],
+    )
+    for key, (kind, help_, value) in predictions.figures().items():
+        text.family(f"lastgood_host_prediction_log_{key}", kind, help_, [({}, value)])
+    return "\n".join(text.lines) + "\n"

@@ -1,0 +1,132 @@
+"""What survives the death of the host: blobs by SHA-256, manifests, and each model's default pointer and fence.
+
+Every file is written aside, synced, renamed over the old one, and its folder synced, before anything is answered.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class StateInUse(RuntimeError):
+    """Another host process holds the state directory."""
+
+
+def sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that after a crash it is either the old one or the new one, whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A version by number and digest."""
+
+    version: str
+    digest: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"version": self.version, "digest": self.digest}
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A model's default, the highest fence seen, and the target that this fence moved the default to, if it did."""
+
+    default: Target | None = None
+    fence: int = 0
+    fenced: Target | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "default": self.default.to_json() if self.default else None,
+            "fence": self.fence,
+            "fenced": self.fenced.to_json() if self.fenced else None,
+        }
+
+
+def _target(value: dict[str, str] | None) -> Target | None:
+    return Target(**value) if value else None
+
+
+class Store:
+    """The state directory of one host. Raises StateInUse when another process has it."""
+
+    def __init__(self, root: Path) -> None:
+        self.blobs = root / "blobs"
+        self.models = root / "models"
+        self.spool = root / "spool"
+        for folder in (root, self.blobs, self.models, self.spool):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (root / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StateInUse(f"Another host already runs on {root}; give this one a state directory of its own.") from None
+        for leftover in root.rglob(".new-*"):
+            leftover.unlink()
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def blob(self, sha256: str) -> Path:
+        return self.blobs / sha256
+
+    def new_blob(self) -> tuple[int, Path]:
+        """A file beside the blobs to write into: (descriptor, path). Finish it with `keep_blob` or unlink it."""
+        handle, path = tempfile.mkstemp(dir=self.blobs, prefix=".new-")
+        return handle, Path(path)
+
+    def keep_blob(self, temporary: Path, sha256: str) -> None:
+        os.rename(temporary, self.blob(sha256))
+        sync_folder(self.blobs)
+
+    def _model(self, model: str) -> Path:
+        return self.models / model
+
+    def keep_manifest(self, model: str, version: str, data: bytes) -> None:
+        folder = self._model(model) / "versions"
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            sync_folder(self.models)
+            sync_folder(folder.parent)
+        write_atomically(folder / version, data)
+
+    def keep_pointer(self, model: str, pointer: Pointer) -> None:
+        write_atomically(self._model(model) / "pointer.json", json.dumps(pointer.to_json()).encode())
+
+    def read_all(self) -> dict[str, tuple[Pointer, dict[str, bytes]]]:
+        """Every model that was staged: its pointer, and its versions' manifests."""
+        result = {}
+        for folder in sorted(self.models.iterdir()):
+            pointer = Pointer()
+            path = folder / "pointer.json"
+            if path.exists():
+                value = json.loads(path.read_bytes())
+                pointer = Pointer(_target(value["default"]), value["fence"], _target(value["fenced"]))
+            manifests = {file.name: file.read_bytes() for file in (folder / "versions").iterdir()}
+            result[folder.name] = (pointer, manifests)
+        return result

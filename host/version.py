@@ -1,0 +1,229 @@
+"""A version that is loaded: builds it from its files, answers with it, and says what is really in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from host.manifest import FLOATS, INTEGERS, File, Manifest, check_signature, file_of
+from host.network import Network
+from host.problems import ArtifactRefused, Problem
+from host.strictjson import canonical, parse_canonical
+from host.vocabulary import (
+    Architecture,
+    Categorical,
+    Preprocessing,
+    check_together,
+    read_architecture,
+    read_preprocessing,
+)
+from host.weights import Header, check_tensors, file_bytes, read_header, read_tensors
+
+STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+RANGES = {name: (int(np.iinfo(name.lower()).min), int(np.iinfo(name.lower()).max)) for name in INTEGERS}
+LARGEST = {"FP32": float(np.finfo(np.float32).max), "FP64": float(np.finfo(np.float64).max)}
+# A wider or narrower datatype of the same family will do, since each value is checked against the signature's own.
+ACCEPTED = {"BYTES": ("BYTES",)} | dict.fromkeys(INTEGERS, INTEGERS) | dict.fromkeys(FLOATS, (*INTEGERS, *FLOATS))
+SHARE_OF_TIME_HASHING = 0.05
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a version answers to n rows. `output` is int64 [n] (float64 for a regression), `score` float32 [n] or None;
+    `inputs` holds each input after preprocessing: float32 [n] or int32 [n]."""
+
+    outputs: list[dict[str, Any]]
+    output: NDArray[Any]
+    score: NDArray[np.float32] | None
+    inputs: dict[str, NDArray[Any]]
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A version's checked files, before they are on the device."""
+
+    manifest: Manifest
+    preprocessing: Preprocessing
+    architecture: Architecture
+    header: Header
+    tensors: dict[str, torch.Tensor]
+
+
+def read_parts(manifest: Manifest, blob: Callable[[str], Path]) -> Parts:
+    """Read and check all files of a version; `blob` gives the path of a SHA-256. Raises ArtifactRefused."""
+    values = {}
+    for component in ("preprocessing", "config"):
+        file = manifest.files[component]
+        data = blob(file.sha256).read_bytes()
+        if file_of(file.path, data) != file:
+            raise ArtifactRefused(f"{file.path} is damaged: its bytes are not those that the manifest names.")
+        values[component] = parse_canonical(data, file.path)
+    preprocessing = read_preprocessing(values["preprocessing"], manifest.files["preprocessing"].path)
+    architecture = read_architecture(values["config"], manifest.files["config"].path)
+    check_together(preprocessing, architecture)
+    check_signature(manifest, preprocessing, architecture)
+    file = manifest.files["weights"]
+    path = blob(file.sha256)
+    if path.stat().st_size != file.size:
+        raise ArtifactRefused(f"{file.path} has {path.stat().st_size} bytes; the manifest says {file.size}.")
+    header = read_header(path, file.path)
+    check_tensors(header, architecture.tensors(), file.path)
+    return Parts(manifest, preprocessing, architecture, header, read_tensors(path, file.sha256, header, file.path))
+
+
+def _encoder(item: Categorical) -> Callable[[Sequence[Any]], NDArray[np.int64]]:
+    """The code map as a function: codes [n] -> indexes int64 [n]."""
+    lookup = {code: index + 1 for index, code in enumerate(item.codes)}
+    return lambda codes: np.fromiter((lookup.get(code, 0) for code in codes), np.int64, len(codes))
+
+
+class LoadedVersion:
+    """One version in memory. `answer` may be called from any thread."""
+
+    def __init__(self, version: str, parts: Parts, device: torch.device) -> None:
+        self.version = version
+        self.digest = parts.manifest.digest()
+        self.signature = parts.manifest
+        self.preprocessing = parts.preprocessing
+        self.architecture = parts.architecture
+        self.device = device
+        self.metadata = parts.header.metadata
+        self.dtypes = {name: STORED[dtype] for name, (dtype, _) in parts.header.tensors.items()}
+        self.tensors = {name: tensor.to(device, torch.float32) for name, tensor in parts.tensors.items()}
+        self.bytes = sum(tensor.nbytes for tensor in self.tensors.values())
+        self.network = Network(self.architecture, self.tensors)
+        numeric = {item.name: item for item in self.preprocessing.numeric}
+        self._shift = np.array([[numeric[name].shift] for name in self.architecture.numeric], np.float64)
+        self._scale = np.array([[numeric[name].scale] for name in self.architecture.numeric], np.float64)
+        categorical = {item.name: item for item in self.preprocessing.categorical}
+        self._encoders = [_encoder(categorical[name]) for name in self.architecture.categorical]
+        self._read_back: tuple[float, float, Manifest] | None = None
+        self.row_ms = 0.0
+
+    def read_back(self) -> Manifest:
+        """The manifest rebuilt from what is in memory: the tensors' bytes in their stored datatypes, and the
+        preprocessing, architecture and signature that answer requests. Its digest is this version's `loaded_digest`.
+
+        Hashing is kept below a twentieth of the time: an answer younger than twenty times what it took is reused.
+        """
+        now = time.monotonic()
+        if self._read_back and now - self._read_back[0] < self._read_back[1] / SHARE_OF_TIME_HASHING:
+            return self._read_back[2]
+        stored = {name: tensor.to(self.dtypes[name]) for name, tensor in self.tensors.items()}
+        names = self.signature.files
+        files: dict[str, File] = {
+            "weights": file_of(names["weights"].path, file_bytes(stored, self.metadata)),
+            "preprocessing": file_of(names["preprocessing"].path, canonical(self.preprocessing.to_json())),
+            "config": file_of(names["config"].path, canonical(self.architecture.to_json())),
+        }
+        manifest = Manifest(self.signature.model, files, self.signature.inputs, self.signature.outputs)
+        done = time.monotonic()
+        self._read_back = (done, done - now, manifest)
+        return manifest
+
+    def warm_up(self) -> None:
+        """Answer one row and a small batch of the first known codes, so that the first request is not the slow one."""
+        values: dict[str, Any] = dict.fromkeys(self.architecture.numeric, 0)
+        values |= {item.name: item.codes[0] for item in self.preprocessing.categorical}
+        for rows in (1, 1, 64):
+            self.answer({name: [value] * rows for name, value in values.items()})
+
+    def answer(self, columns: dict[str, Sequence[Any]]) -> Answer:
+        """Answer rows given by column, already checked against the signature.
+
+        Raises Problem 500 when the model's numbers are not finite.
+        """
+        started = time.perf_counter()
+        architecture = self.architecture
+        rows = len(next(iter(columns.values())))
+        numeric = np.empty((len(architecture.numeric), rows), np.float64)
+        for k, name in enumerate(architecture.numeric):
+            numeric[k] = columns[name]
+        numeric = ((numeric - self._shift) / self._scale).astype(np.float32)
+        indexes = np.empty((len(architecture.categorical), rows), np.int64)
+        for k, name in enumerate(architecture.categorical):
+            indexes[k] = self._encoders[k](columns[name])
+        with torch.inference_mode():
+            raw = self.network.forward(
+                torch.from_numpy(numeric.T).to(self.device), torch.from_numpy(indexes).to(self.device)
+            )
+            output, score = self._decide(raw)
+        if not np.isfinite(output if score is None else score).all():
+            raise Problem(500, "not-finite", f"Version {self.version} gave a number that is not finite.")
+        elapsed = (time.perf_counter() - started) * 1000
+        self.row_ms += 0.1 * (elapsed / rows - self.row_ms)
+        inputs: dict[str, NDArray[Any]] = dict(zip(architecture.numeric, numeric, strict=True))
+        inputs |= dict(zip(architecture.categorical, indexes.astype(np.int32), strict=True))
+        return Answer(self._outputs(output, score), output, score, inputs, elapsed)
+
+    def _decide(self, raw: torch.Tensor) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        head = self.architecture.head
+        if head.type == "regression":
+            return raw[:, 0].cpu().numpy().astype(np.float64), None
+        if head.type == "binary":
+            score = torch.sigmoid(raw[:, 0]).cpu().numpy()
+            return (score >= head.threshold).astype(np.int64), score
+        best, position = torch.softmax(raw, 1).max(1)
+        return np.array(head.classes, np.int64)[position.cpu().numpy()], best.cpu().numpy()
+
+    def _outputs(self, output: NDArray[Any], score: NDArray[np.float32] | None) -> list[dict[str, Any]]:
+        values = [output] if score is None else [output, score]
+        return [
+            {"name": name, "shape": [len(data)], "datatype": datatype, "data": data.tolist()}
+            for (name, datatype), data in zip(self.architecture.head.outputs().items(), values, strict=True)
+        ]
+
+
+def check_columns(signature: Manifest, request: Any) -> dict[str, Sequence[Any]]:
+    """The columns of an Open Inference Protocol request, checked against a version's signature.
+
+    Raises Problem 400 naming the field that is at fault.
+    """
+    inputs = request.get("inputs") if isinstance(request, dict) else None
+    if not isinstance(inputs, list):
+        raise Problem(400, "bad-request", "The request must be an object with the list 'inputs'.", field="inputs")
+    columns: dict[str, Sequence[Any]] = {}
+    rows: int | None = None
+    for item in inputs:
+        name, data = _check_input(signature, item, rows)
+        if name in columns:
+            raise Problem(400, "bad-input", f"The input {name} is given twice.", field=name)
+        columns[name] = data
+        rows = len(data)
+    for name in signature.inputs:
+        if name not in columns:
+            raise Problem(400, "missing-input", f"The input {name} is missing.", field=name)
+    return columns
+
+
+def _check_input(signature: Manifest, item: Any, rows: int | None) -> tuple[str, list[Any]]:
+    name = item.get("name") if isinstance(item, dict) else None
+    datatype = signature.inputs.get(name) if isinstance(name, str) else None
+    if not isinstance(name, str) or datatype is None:
+        raise Problem(400, "unknown-input", f"The model has no input {name!r}.", field=str(name))
+    data = item.get("data")
+    if item.get("datatype") not in ACCEPTED[datatype]:
+        raise Problem(400, "bad-input", f"The input {name} must have the datatype {datatype}.", field=name)
+    if not isinstance(data, list) or not data or item.get("shape") != [len(data)]:
+        raise Problem(400, "bad-input", f"The input {name} must have the shape [n] and n values, n > 0.", field=name)
+    if rows is not None and len(data) != rows:
+        raise Problem(400, "bad-input", f"The input {name} has {len(data)} rows, the others {rows}.", field=name)
+    kinds = set(map(type, data))
+    if datatype in INTEGERS:
+        low, high = RANGES[datatype]
+        fits = kinds == {int} and low <= min(data) and max(data) <= high
+    elif datatype == "BYTES":
+        fits = kinds == {str}
+    else:
+        fits = kinds <= {int, float} and all(-LARGEST[datatype] <= value <= LARGEST[datatype] for value in data)
+    if not fits:
+        raise Problem(400, "bad-input", f"The input {name} has a value that is not a finite {datatype}.", field=name)
+    return name, data

@@ -1,0 +1,155 @@
+"""The interface of a serving engine's driver: what Lastgood can ask of a host, and the ways in which that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class HostAddress:
+    """Where a host listens: a base URL without a path, and the bearer token of its control side."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"HostAddress({self.url!r})"
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """A version as its host shows it. `state` is staged, loading, ready, draining or failed.
+
+    `digest` is what was staged, `loaded_digest` what reads back from memory (None when not loaded, or when the engine
+    can't read back). `requests` and `failures` count live requests since the host's boot, probes excluded.
+    """
+
+    version: str
+    digest: str
+    state: str
+    loaded_digest: str | None
+    in_flight: int
+    requests: int
+    failures: int
+    memory_bytes: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ModelObservation:
+    """A model on a host: what answers unversioned requests, the highest fence seen (0: none), and all versions."""
+
+    default_version: str | None
+    default_digest: str | None
+    fence: int
+    versions: Mapping[str, VersionState]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a host says of itself. `observed_at` is our clock, UTC, before the call; memory is in bytes."""
+
+    host: str
+    boot_id: str
+    observed_at: datetime
+    models: Mapping[str, ModelObservation]
+    memory_total: int
+    memory_free: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer: the version and digest that gave it, outputs by name, and the call's round trip in milliseconds."""
+
+    version: str
+    digest: str
+    outputs: Mapping[str, list[Any]]
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do. A plan says what follows where one is lacking."""
+
+    warm_switch: bool
+    versioned_inference: bool
+    digest_read_back: bool
+    fencing: bool
+
+
+class ServingError(Exception):
+    """A call to a host did not do what was asked. The message is a sentence. As such: the answer makes no sense."""
+
+
+class HostUnreachable(ServingError):
+    """No connection could be made: the call has surely not been executed."""
+
+
+class OutcomeUnknown(ServingError):
+    """The call was sent and no answer that can be relied on came back: observe before doing anything else."""
+
+
+class Refused(ServingError):
+    """The host answered that it will not; the call has not been executed. `type` is the problem's type."""
+
+    def __init__(self, status: int, type_: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.type = type_
+        self.detail = detail
+
+
+class StaleFence(Refused):
+    """The host has seen a higher fence: somebody else holds the lease now."""
+
+
+class ServingDriver(Protocol):
+    """One engine's protocol. Drivers keep no state about hosts and may be called from any thread.
+
+    Every method raises HostUnreachable, OutcomeUnknown, Refused or ServingError, and never waits without a limit.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def observe(self, address: HostAddress) -> Observation:
+        """Read what the host holds and serves. Changes nothing."""
+        ...
+
+    def stage(
+        self, address: HostAddress, model: str, version: str, manifest: bytes, blobs: Mapping[str, Path]
+    ) -> None:
+        """Bring a version's files (by SHA-256) and manifest onto the host. Idempotent."""
+        ...
+
+    def load(self, address: HostAddress, model: str, version: str) -> None:
+        """Bring a staged version into memory; returns when it is warm. Idempotent."""
+        ...
+
+    def infer(
+        self,
+        address: HostAddress,
+        model: str,
+        inputs: Mapping[str, Sequence[Any]],
+        version: str | None = None,
+        request_id: str = "",
+    ) -> Prediction:
+        """Ask for predictions of rows given by column, as a probe: the host neither logs nor counts it as live."""
+        ...
+
+    def switch(self, address: HostAddress, model: str, version: str, digest: str, fence: int) -> None:
+        """Make a loaded version answer unversioned requests. Idempotent for one fence; a lower one is StaleFence."""
+        ...
+
+    def unload(self, address: HostAddress, model: str, version: str) -> None:
+        """Drain a version and take it out of memory. Idempotent; refused for the default."""
+        ...
+
+    def metrics(self, address: HostAddress) -> dict[str, float]:
+        """The host's metrics: sample name with its labels, as exposed -> value."""
+        ...

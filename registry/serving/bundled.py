@@ -1,0 +1,161 @@
+"""The driver of Lastgood's own host. docs/host.md describes the wire."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.serving.base import (
+    Capabilities,
+    HostAddress,
+    ModelObservation,
+    Observation,
+    Prediction,
+    ServingError,
+    VersionState,
+)
+from registry.serving.http import MissingBlobs, call
+
+OBSERVE_SECONDS = 5.0
+INFER_SECONDS = 10.0
+SWITCH_SECONDS = 10.0
+UNLOAD_SECONDS = 45.0
+LOAD_SECONDS = 600.0
+STAGE_SECONDS = 600.0
+
+
+def _version(name: str, value: Mapping[str, Any]) -> VersionState:
+    loaded = value["loaded_digest"]
+    return VersionState(
+        version=name,
+        digest=str(value["digest"]),
+        state=str(value["state"]),
+        loaded_digest=None if loaded is None else str(loaded),
+        in_flight=int(value["in_flight"]),
+        requests=int(value["requests"]),
+        failures=int(value["failures"]),
+        memory_bytes=None if value["bytes"] is None else int(value["bytes"]),
+        reason=str(value["reason"]),
+    )
+
+
+def _model(value: Mapping[str, Any]) -> ModelObservation:
+    default = value["default"]
+    return ModelObservation(
+        default_version=None if default is None else str(default["version"]),
+        default_digest=None if default is None else str(default["digest"]),
+        fence=int(value["fence"]),
+        versions={name: _version(name, version) for name, version in value["versions"].items()},
+    )
+
+
+def _datatype(name: str, values: Sequence[Any]) -> str:
+    kinds = {type(value) for value in values}
+    for datatype, allowed in (("INT64", {int}), ("FP64", {int, float}), ("BYTES", {str})):
+        if kinds and kinds <= allowed:
+            return datatype
+    raise ValueError(f"The values of {name} must be whole numbers, numbers or texts, and at least one.")
+
+
+class BundledDriver:
+    """`ServingDriver` for the bundled host."""
+
+    capabilities = Capabilities(warm_switch=True, versioned_inference=True, digest_read_back=True, fencing=True)
+
+    def observe(self, address: HostAddress) -> Observation:
+        observed_at = datetime.now(UTC)
+        value = call(address, "GET", "/lastgood/v1/state", seconds=OBSERVE_SECONDS).json()
+        try:
+            return Observation(
+                host=str(value["host"]),
+                boot_id=str(value["boot_id"]),
+                observed_at=observed_at,
+                models={name: _model(model) for name, model in value["models"].items()},
+                memory_total=int(value["memory"]["total"]),
+                memory_free=int(value["memory"]["free"]),
+                device=str(value["device"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ServingError(f"The host's state can't be understood: {error!r}.") from error
+
+    def stage(
+        self, address: HostAddress, model: str, version: str, manifest: bytes, blobs: Mapping[str, Path]
+    ) -> None:
+        wanted = [sha256 for sha256 in blobs if not self._has_blob(address, sha256)]
+        self._put_blobs(address, wanted, blobs)
+        path = f"/lastgood/v1/models/{model}/versions/{version}"
+        try:
+            call(address, "PUT", path, seconds=STAGE_SECONDS, content=manifest)
+        except MissingBlobs as refusal:
+            # The host drops a blob that has been damaged on its disk when it checks the manifest's files.
+            if not set(refusal.missing) <= set(blobs):
+                raise
+            self._put_blobs(address, refusal.missing, blobs)
+            call(address, "PUT", path, seconds=STAGE_SECONDS, content=manifest)
+
+    def _has_blob(self, address: HostAddress, sha256: str) -> bool:
+        path = f"/lastgood/v1/blobs/{sha256}"
+        return call(address, "HEAD", path, seconds=OBSERVE_SECONDS, accept=(404,)).status == 200
+
+    def _put_blobs(self, address: HostAddress, wanted: Iterable[str], blobs: Mapping[str, Path]) -> None:
+        for sha256 in wanted:
+            call(address, "PUT", f"/lastgood/v1/blobs/{sha256}", seconds=STAGE_SECONDS, content=blobs[sha256])
+
+    def load(self, address: HostAddress, model: str, version: str) -> None:
+        call(address, "POST", f"/lastgood/v1/models/{model}/versions/{version}/load", seconds=LOAD_SECONDS)
+
+    def infer(
+        self,
+        address: HostAddress,
+        model: str,
+        inputs: Mapping[str, Sequence[Any]],
+        version: str | None = None,
+        request_id: str = "",
+    ) -> Prediction:
+        path = f"/v2/models/{model}/infer" if version is None else f"/v2/models/{model}/versions/{version}/infer"
+        columns = [
+            {"name": name, "shape": [len(values)], "datatype": _datatype(name, values), "data": list(values)}
+            for name, values in inputs.items()
+        ]
+        request = {"id": request_id, "inputs": columns, "parameters": {"log": False}}
+        answer = call(address, "POST", path, seconds=INFER_SECONDS, content=_dump(request))
+        value = answer.json()
+        try:
+            return Prediction(
+                version=str(value["model_version"]),
+                digest=str(value["parameters"]["digest"]),
+                outputs={str(output["name"]): list(output["data"]) for output in value["outputs"]},
+                latency_ms=answer.seconds * 1000,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServingError(f"The host's prediction can't be understood: {error!r}.") from error
+
+    def switch(self, address: HostAddress, model: str, version: str, digest: str, fence: int) -> None:
+        body = _dump({"version": version, "digest": digest, "fence": fence})
+        call(address, "POST", f"/lastgood/v1/models/{model}/default", seconds=SWITCH_SECONDS, content=body)
+
+    def unload(self, address: HostAddress, model: str, version: str) -> None:
+        call(address, "POST", f"/lastgood/v1/models/{model}/versions/{version}/unload", seconds=UNLOAD_SECONDS)
+
+    def metrics(self, address: HostAddress) -> dict[str, float]:
+        text = call(address, "GET", "/metrics", seconds=OBSERVE_SECONDS).data.decode(errors="replace")
+        samples = {}
+        for line in text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if not name or line.startswith("#"):
+                continue
+            try:
+                number = float(value)
+            except ValueError:
+                raise ServingError(f"The host's metrics can't be understood: {line[:100]!r}.") from None
+            if not math.isnan(number):
+                samples[name] = number
+        return samples
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,144 @@
+"""HTTP to serving hosts: pooled, without redirects or proxies, with limits on time and size, and errors that say
+whether a call can have been executed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+
+from registry.serving.base import HostAddress, HostUnreachable, OutcomeUnknown, Refused, ServingError, StaleFence
+
+CONNECT_SECONDS = 2.0
+MAX_ANSWER_BYTES = 32 * 2**20
+CHUNK_BYTES = 2**20
+
+
+@functools.cache
+def client() -> httpx.Client:
+    """The process's one client. Connections idle for longer than a host keeps them are not used again."""
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=100, keepalive_expiry=20)
+    return httpx.Client(limits=limits, follow_redirects=False, trust_env=False)
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """A successful answer, read whole. `seconds` is the round trip."""
+
+    status: int
+    data: bytes
+    seconds: float
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ServingError when it is none."""
+        try:
+            return json.loads(self.data)
+        except (ValueError, RecursionError):
+            raise ServingError("The host's answer is not JSON.") from None
+
+
+def _read(response: httpx.Response, deadline: float) -> bytes:
+    pieces, size = [], 0
+    for piece in response.iter_bytes():
+        size += len(piece)
+        if size > MAX_ANSWER_BYTES:
+            raise OutcomeUnknown(f"The host's answer is longer than {MAX_ANSWER_BYTES} bytes.")
+        if time.monotonic() > deadline:
+            raise OutcomeUnknown("The host's answer came too slowly.")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def call(
+    address: HostAddress,
+    method: str,
+    path: str,
+    *,
+    seconds: float,
+    content: bytes | Path | None = None,
+    params: Mapping[str, str] | None = None,
+    accept: tuple[int, ...] = (),
+) -> HttpAnswer:
+    """Call a host; `seconds` bounds each read and the whole answer. `accept` lists statuses beside 2xx to return.
+
+    Raises HostUnreachable when no connection was made, OutcomeUnknown when the call was sent and no answer to rely on
+    came back, Refused or StaleFence when the host said no. A read that finds its pooled connection closed is repeated
+    once on a new one; a call that may change something never is.
+    """
+    attempts = 2 if method in ("GET", "HEAD") else 1
+    while True:
+        attempts -= 1
+        try:
+            return _call_once(address, method, path, seconds, content, params, accept)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
+            raise HostUnreachable(f"No connection to {address.url}: {error}") from error
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            if not attempts:
+                raise OutcomeUnknown(f"{address.url} cut the connection: {error}") from error
+        except httpx.TransportError as error:
+            raise OutcomeUnknown(f"{address.url} did not answer within {seconds:g} s.") from error
+
+
+def _call_once(
+    address: HostAddress,
+    method: str,
+    path: str,
+    seconds: float,
+    content: bytes | Path | None,
+    params: Mapping[str, str] | None,
+    accept: tuple[int, ...],
+) -> HttpAnswer:
+    started = time.monotonic()
+    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+    headers = {"Authorization": f"Bearer {address.token}"}
+    file: IO[bytes] | None = None
+    if isinstance(content, Path):
+        headers["Content-Length"] = str(content.stat().st_size)
+        file = content.open("rb")
+    body = content if isinstance(content, bytes) else _chunks(file) if file else None
+    try:
+        url = address.url.rstrip("/") + path
+        with client().stream(method, url, content=body, params=params, headers=headers, timeout=timeout) as response:
+            data = _read(response, started + seconds)
+    finally:
+        if file:
+            file.close()
+    if response.is_success or response.status_code in accept:
+        return HttpAnswer(response.status_code, data, time.monotonic() - started)
+    raise _refusal(response.status_code, data)
+
+
+def _chunks(file: IO[bytes]) -> Any:
+    while piece := file.read(CHUNK_BYTES):
+        yield piece
+
+
+def _refusal(status: int, data: bytes) -> ServingError:
+    """The error for a status other than 2xx. A 5xx without a problem may come from between us and the host."""
+    try:
+        problem = json.loads(data)
+    except (ValueError, RecursionError):
+        problem = None
+    if not isinstance(problem, dict) or not isinstance(problem.get("type"), str):
+        if status >= 500:
+            return OutcomeUnknown(f"The host answered {status} without saying why.")
+        return Refused(status, "redirect" if 300 <= status < 400 else "", f"The host answered {status}.")
+    kind, detail = problem["type"], str(problem.get("detail", f"The host answered {status}."))
+    missing = problem.get("missing")
+    if kind == "missing-blobs" and isinstance(missing, list):
+        return MissingBlobs(status, kind, detail, [str(item) for item in missing])
+    return (StaleFence if kind == "stale-fence" else Refused)(status, kind, detail)
+
+
+class MissingBlobs(Refused):
+    """The host lacks blobs of a manifest; `missing` lists their SHA-256."""
+
+    def __init__(self, status: int, type_: str, detail: str, missing: list[str]) -> None:
+        super().__init__(status, type_, detail)
+        self.missing = missing

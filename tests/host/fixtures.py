@@ -1,0 +1,120 @@
+"""Real host processes for tests, on free ports, ended with the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from registry.serving.base import HostAddress
+from tests.host.artifacts import digest_of
+from tests.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "a-control-token-for-tests"
+
+
+class HostProcess:
+    """One `python -m host` with its own state directory. `start` returns when it is alive, and ready if asked."""
+
+    def __init__(self, state: Path, name: str, env: dict[str, str]) -> None:
+        self.state = state
+        self.name = name
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.address = HostAddress(self.url, TOKEN)
+        self.env = env
+        self.process: subprocess.Popen[bytes] | None = None
+        self.http = httpx.Client(base_url=self.url, timeout=30, headers={"Authorization": f"Bearer {TOKEN}"})
+
+    def start(self, *, ready: bool = True) -> HostProcess:
+        env = {
+            "PATH": os.environ["PATH"],
+            "LASTGOOD_HOST_NAME": self.name,
+            "LASTGOOD_HOST_PORT": str(self.port),
+            "LASTGOOD_HOST_STATE": str(self.state),
+            "LASTGOOD_HOST_TOKEN": TOKEN,
+            **self.env,
+        }
+        self.process = subprocess.Popen([sys.executable, "-m", "host"], cwd=ROOT, env=env)
+        self.wait_for("/v2/health/ready" if ready else "/v2/health/live")
+        return self
+
+    def wait_for(self, path: str, status: int = 200, seconds: float = 60) -> None:
+        """Poll until a GET answers with the status."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process is None or self.process.poll() is None, "the host has ended"
+            try:
+                if self.http.get(path).status_code == status:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"{path} did not answer {status} within {seconds} s")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            self.process.wait(30)
+            self.process = None
+
+    def put(self, version: str, made: tuple[bytes, dict[str, Path]], model: str = "toy") -> httpx.Response:
+        """Stage a version over plain HTTP; the manifest's answer."""
+        manifest, blobs = made
+        for sha256, path in blobs.items():
+            assert self.http.put(f"/lastgood/v1/blobs/{sha256}", content=path.read_bytes()).status_code in (200, 201)
+        return self.http.put(f"/lastgood/v1/models/{model}/versions/{version}", content=manifest)
+
+    def load(self, version: str, model: str = "toy") -> httpx.Response:
+        return self.http.post(f"/lastgood/v1/models/{model}/versions/{version}/load")
+
+    def unload(self, version: str, model: str = "toy") -> httpx.Response:
+        return self.http.post(f"/lastgood/v1/models/{model}/versions/{version}/unload")
+
+    def switch(self, version: str, digest: str, fence: int, model: str = "toy") -> httpx.Response:
+        body = {"version": version, "digest": digest, "fence": fence}
+        return self.http.post(f"/lastgood/v1/models/{model}/default", json=body)
+
+    def serve(self, version: str, made: tuple[bytes, dict[str, Path]], fence: int, model: str = "toy") -> str:
+        """Stage, load and make the default; returns the digest."""
+        assert self.put(version, made, model).status_code in (200, 201)
+        assert self.load(version, model).status_code == 200
+        assert self.switch(version, digest_of(made[0]), fence, model).status_code == 200
+        return digest_of(made[0])
+
+    def infer(self, columns: dict[str, list[Any]], version: str = "", model: str = "toy", **more: Any) -> httpx.Response:
+        path = f"/v2/models/{model}/versions/{version}/infer" if version else f"/v2/models/{model}/infer"
+        inputs = [
+            {"name": name, "shape": [len(data)], "datatype": "INT64", "data": data} for name, data in columns.items()
+        ]
+        return self.http.post(path, json={"inputs": inputs, **more})
+
+    def view(self, model: str = "toy") -> dict[str, Any]:
+        """The model's part of the state."""
+        return dict(self.http.get("/lastgood/v1/state").json()["models"][model])
+
+
+@pytest.fixture
+def host_process(tmp_path: Path) -> Iterator[Callable[..., HostProcess]]:
+    """A factory: `host_process(name="h1", **env)` starts a host and returns it."""
+    started: list[HostProcess] = []
+
+    def make(name: str = "h1", *, ready: bool = True, **env: str) -> HostProcess:
+        host = HostProcess(tmp_path / f"state-{name}", name, env)
+        started.append(host)
+        return host.start(ready=ready)
+
+    yield make
+    for host in started:
+        host.stop(signal.SIGKILL)
+        host.http.close()
