@@ -33,7 +33,7 @@ _STATES = {
     "bad": "failed fail error bad critical major_outage outage firing denied deny refused unreachable down revoked expired void voided "
     "stopped halted tampered missing drifted ineligible detected breached",
     "busy": "running mitigating monitoring verifying watching loading loaded staged staging locked preflight switching converging "
-    "investigating identified triaged in_progress maintenance under_maintenance executing soaking current started busy intent",
+    "investigating identified triaged in_progress maintenance under_maintenance executing soaking current started busy intent open",
     "quiet": "closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle consumed replaced quiet "
     "inactive off ended undone",
 }
@@ -128,14 +128,27 @@ def text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _get(step: Any, key: str) -> Any:
+    return step.get(key) if isinstance(step, dict) else getattr(step, key, None)
+
+
+@register.filter
+def begun(steps: Sequence[Any]) -> list[Any]:
+    """The steps of a lane that were begun."""
+    return [step for step in steps if _get(step, "state") not in {"waiting", "skipped"}]
+
+
+@register.filter
+def not_begun(steps: Sequence[Any]) -> list[str]:
+    """Names of the steps of a lane that were not begun."""
+    return [_get(step, "name") for step in steps if _get(step, "state") in {"waiting", "skipped"}]
+
+
 @register.simple_tag
 def rail_text(steps: Sequence[Any]) -> str:
     """Text alternative of a lane: how many steps are done, and which is current or failed."""
-    def get(step: Any, key: str) -> Any:
-        return step.get(key) if isinstance(step, dict) else getattr(step, key, None)
-
-    done = sum(get(step, "state") == "done" for step in steps)
-    now = [f"{get(step, 'state')}: {get(step, 'name')}" for step in steps if get(step, "state") in {"current", "failed", "undone"}]
+    done = sum(_get(step, "state") == "done" for step in steps)
+    now = [f"{_get(step, 'state')}: {_get(step, 'name')}" for step in steps if _get(step, "state") in {"current", "failed", "undone"}]
     return ", ".join([f"{done} of {len(steps)} steps done", *now])
 
 
