@@ -1,4 +1,4 @@
-"""What an app tells the clock: which ids wait for which task. It stands on the lowest floor so that every app can say it."""
+"""What an app tells the clock: which ids wait for which task. On the lowest floor, so that every app can say it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

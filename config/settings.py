@@ -29,7 +29,7 @@ DATABASE_URL = env.text("DATABASE_URL", "")
 # Commands that need no database (check, makemigrations, collectstatic) run without one, and sign nothing.
 SECRET_KEY = env.secret("SECRET_KEY", None if DATABASE_URL else secrets.token_urlsafe(32))
 SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", f"127.0.0.1,localhost,[::1],{urlsplit(LASTGOOD_PUBLIC_URL).hostname}")
+ALLOWED_HOSTS = [*env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]"), urlsplit(LASTGOOD_PUBLIC_URL).hostname]
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", LASTGOOD_PUBLIC_URL)
 
 # --- apps ----------------------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def redis_url(services: Services) -> str:
-    return services.broker.url
+    """The broker of this process: tasks that its tests send lie here. Empty at the start of each `committed_db`."""
+    return services.broker_url
 
 
 @pytest.fixture
@@ -91,8 +92,11 @@ class CommittedDatabase:
 def committed_db(services: Services, django_db_setup: None, django_db_blocker: object) -> Iterator[CommittedDatabase]:
     """A fresh clone that this process works on as well: rows written here are committed, and subprocesses started with
     `committed_db.env` see them. All four aliases of this process lead to it until the test ends."""
+    import redis
     from django.db import connections
 
+    with redis.Redis.from_url(services.broker_url) as client:
+        client.flushdb()
     name = f"lastgood_t{uuid.uuid4().hex[:12]}"
     services.clone(name)
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
@@ -104,16 +108,18 @@ def committed_db(services: Services, django_db_setup: None, django_db_blocker: o
 
 
 @pytest.fixture
-def celery_worker_process(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """A function that starts a real Celery worker on the test's clone: `start(queues="rollback,intake", concurrency=4)`.
-
-    The broker is the run's own, in a database of the test's own; every worker still alive at the end is killed.
+def celery_worker_process(
+    committed_db: CommittedDatabase, tmp_path: Path
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """A function that starts a real Celery worker on the test's clone: `start(queues="rollback,intake", concurrency=4)`
+    with further environment variables as keywords. Its log is in tmp_path. What still runs at the end is killed.
     """
     workers: list[subprocess.Popen[bytes]] = []
 
     def start(queues: str = "rollback,intake,compute", concurrency: int = 4, **env: str) -> subprocess.Popen[bytes]:
         name = f"test{len(workers)}"
-        options = ["--pool", "threads", "--concurrency", str(concurrency), "--queues", queues, "--hostname", f"{name}@%h"]
+        pool = ["--pool", "threads", "--concurrency", str(concurrency)]
+        options = [*pool, "--queues", queues, "--hostname", f"{name}@test"]
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
         with (tmp_path / f"{name}.log").open("ab") as log:
             worker = subprocess.Popen(

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from psycopg import sql
 
-from config.embedded.account import give
 from config.embedded.broker import Broker
 from config.embedded.ports import free_port
 from config.embedded.postgres import Cluster
@@ -36,8 +35,7 @@ FAST = {
 
 @dataclass
 class Services:
-    """Where the run's servers are. `directory` is known to all of its processes, `children` only to the one that started
-    them."""
+    """Where the run's servers are. `children` is known only to the process that started them."""
 
     directory: Path
     database_port: int
@@ -52,12 +50,17 @@ class Services:
     def broker(self) -> Broker:
         return Broker(self.directory / "redis", self.directory / "secrets", self.broker_port)
 
+    @property
+    def broker_url(self) -> str:
+        """A Redis database for each process that runs tests: its tests meet their own tasks alone."""
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+        return f"{self.broker.url.removesuffix('/0')}/{int(worker) % 16}"
+
     def start(self) -> None:
         """Start both servers and make the logins."""
         cluster, broker = self.cluster, self.broker
         self.directory.chmod(0o711)
         cluster.prepare()
-        cluster.settings["restart_after_crash"] = "off"
         run = self.directory / "run"
         run.mkdir(mode=0o700)
         for program in (broker.program(), cluster.program()):
@@ -114,15 +117,15 @@ class Services:
             "DATABASE_URL": self.cluster.url("lastgood_app", database),
             "OWNER_DATABASE_URL": self.cluster.url("lastgood_owner", database),
             "SEQUENCER_DATABASE_URL": self.cluster.url("lastgood_sequencer", database),
-            "REDIS_URL": self.broker.url,
+            "REDIS_URL": self.broker_url,
             "SECRET_KEY": "only-for-tests-" + "k" * 40,
             "LASTGOOD_VAR": str(self.directory / "var" / database),
             "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
         }
 
 
-class pointed_at:  # noqa: N801  reads as a sentence: with pointed_at(name)
-    """Lead every alias of this process to another database of the same cluster, for the length of a block or for good."""
+class pointed_at:
+    """Lead every alias of this process to another database of the same cluster, for the length of a block."""
 
     def __init__(self, name: str) -> None:
         from django.db import connections

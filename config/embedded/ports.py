@@ -21,7 +21,7 @@ def is_free(port: int) -> bool:
 def free_port(*, not_in: frozenset[int] = frozenset()) -> int:
     """A port that nobody listens on, drawn at random. Raises RuntimeError after 200 taken ones."""
     for _ in range(200):
-        port = random.randint(LOWEST, HIGHEST)  # noqa: S311  not a secret
+        port = random.randint(LOWEST, HIGHEST)
         if port not in not_in and is_free(port):
             return port
     raise RuntimeError(f"No free port between {LOWEST} and {HIGHEST}.")

