@@ -10,7 +10,8 @@ from importlib.util import find_spec
 
 import redis
 from django.apps import apps
-from django.db import DatabaseError, connection, connections
+from django.db import Error as DatabaseError
+from django.db import connection, connections
 
 from audit.dispatch import send
 from audit.due import Due
