@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.safestring import mark_safe
 
 from tests.pages.gallery import data
 
@@ -24,7 +25,7 @@ class TriageForm(forms.Form):
 
 class SignInForm(forms.Form):
     login = forms.CharField(label="Username or e-mail")
-    password = forms.CharField(widget=forms.PasswordInput, help_text='<a href="/accounts/password/reset/">Forgot your password?</a>')
+    password = forms.CharField(widget=forms.PasswordInput, help_text=mark_safe('<a href="/accounts/password/reset/">Forgot your password?</a>'))
 
 
 @dataclass
