@@ -168,6 +168,6 @@ def default_checks(*, promised: Decimal | None, holdout: bool, outputs: bool, tr
 
 
 def write_document(body: Mapping[str, Any], *, expires_at: datetime.datetime) -> bytes:
-    """The canonical bytes. Raises audit.canonical.CanonicalError for a float or anything else that JSON can't hold exactly."""
+    """The canonical bytes. Raises audit.canonical.CanonicalError for what JSON can't hold exactly."""
     whole = {"format": FORMAT, "expires_at": instant(expires_at), **body}
     return canonical_bytes(exact(whole, "plan"))

@@ -71,9 +71,7 @@ def propose(
     """
     require(user, "plan.propose")
     _check_target(kind, endpoint, to_version)
-    policy = policy_for(
-        subject_kind=kind, risk_tier=endpoint.model.risk_tier, environment=endpoint.environment
-    )
+    policy = policy_for(subject_kind=kind, risk_tier=endpoint.model.risk_tier, environment=endpoint.environment)
     placements = list(
         Placement.objects.filter(endpoint=endpoint, host__drained_at=None).select_related("host").order_by("host__name")
     )

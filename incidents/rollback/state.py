@@ -1,13 +1,24 @@
 """The legal moves of plans, runs, waves, steps and watches, and the one way to make a move.
 
-A move is a conditional UPDATE: it names the state it leaves and the row's version, and whoever comes second finds no row.
+A move is a conditional UPDATE: it names the state it leaves and the row's version. Who comes second finds no row.
 """
 
 from typing import Any, TypeVar
 
 from django.db.models import F, Model
 
-from incidents.rollback.models import HostStep, Plan, PlanState, Run, RunState, StepState, Watch, WatchState, Wave, WaveState
+from incidents.rollback.models import (
+    HostStep,
+    Plan,
+    PlanState,
+    Run,
+    RunState,
+    StepState,
+    Watch,
+    WatchState,
+    Wave,
+    WaveState,
+)
 
 S, R, P, W = StepState, RunState, PlanState, WaveState
 
@@ -81,7 +92,7 @@ MOVES: dict[type[Model], dict[str, frozenset[str]]] = {
 Row = TypeVar("Row", Plan, Run, Wave, HostStep, Watch)
 
 COUNTED = (Plan, HostStep, Watch)
-"""Rows whose `version` guards a change. A run's `version` is only the ETag of its lanes: all of its hosts raise it at once."""
+"""Rows whose `version` guards a change. A run's is only the ETag of its lanes: all of its hosts raise it at once."""
 
 
 class IllegalMove(ValueError):

@@ -1,0 +1,276 @@
+"""Advancing a run: wave by wave, the hosts of a wave at once, by whoever holds the run's lease.
+
+A run is moved in small steps that each commit. Whoever dies in the middle is replaced: the clock finds the row whose
+lease has run out, and the next worker observes the hosts before it does anything.
+"""
+
+import datetime
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.approvals.queries import objections
+from audit.actions import Target, record
+from audit.dispatch import send_on_commit
+from incidents.rollback import fleet, gates
+from incidents.rollback.lease import Lease, LeaseLost
+from incidents.rollback.models import HostStep, Run, RunState, StepState, Watch, Wave, WaveState
+from incidents.rollback.plan import PlanRefused, read
+from incidents.rollback.run import WORKER, announce_run, begin_compensation, check_allowed, halt, record_run
+from incidents.rollback.state import LostRace, move
+from incidents.rollback.steps import ENDED, FenceLost, Work, advance_step
+from registry.models import Placement
+
+logger = logging.getLogger(__name__)
+
+PARALLEL_HOSTS = 16
+OBJECTED = "An approver objects now. Stop the run, or settle it with the approvers and propose a plan anew."
+GOT_THERE = [StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE]
+
+
+def advance(run_id: Any) -> None:
+    """Move a run as far as it goes now, if its lease is free. Safe to be called any number of times, by anybody."""
+    with Lease(run_id) as lease:
+        if not lease.held:
+            return
+        try:
+            while (wait := _advance_once(run_id, lease)) is not None:
+                if wait > 0:
+                    lease.due_in = datetime.timedelta(seconds=wait)
+                    return
+        except (LeaseLost, LostRace) as error:
+            logger.info("rollback.run.handed_over run=%s reason=%s", run_id, error)
+
+
+def _advance_once(run_id: Any, lease: Lease) -> float | None:
+    """One move of the run. None when nothing is left to do, else seconds until the next (0: at once)."""
+    run = (
+        Run.objects.select_related(
+            "plan__from_version", "plan__to_version", "plan__request", "plan__endpoint__model", "endpoint__model"
+        )
+        .filter(pk=run_id)
+        .get()
+    )
+    if run.state == RunState.COMPENSATING:
+        return _go_back(run, lease)
+    if run.state != RunState.RUNNING:
+        return None
+    wave = run.waves.exclude(state=WaveState.DONE).order_by("index").first()
+    if wave is None:
+        _switched(run, lease)
+        return None
+    return WAVE_STEPS[wave.state](run, wave, lease)
+
+
+def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
+    """Check once more before a wave touches a host: the hash, the approvals, freezes, the progress expected."""
+    try:
+        read(run.plan)
+        check_allowed(run.plan, run.endpoint)
+    except PlanRefused as error:
+        return _halt(run, lease, error.code, error.sentence)
+    objection = objections(run.plan.request).first() if run.plan.request else None
+    if objection is not None:
+        return _halt(
+            run, lease, "objection", "An approval was taken back. Stop the run, or settle it with the approvers."
+        )
+    with transaction.atomic():
+        lease.confirm()
+        move(wave, WaveState.RUNNING)
+        _touch(run)
+        _record_wave(run, wave, "rollback.wave.start", {"hosts": [step.host.name for step in _steps(wave)]})
+    return 0
+
+
+def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
+    """Take the hosts of the wave forward, all at once."""
+    work = _work(run, lease)
+    wait = _in_parallel(work, [step for step in _steps(wave) if step.state not in ENDED], run, lease)
+    if wait is not None:
+        return wait
+    steps = _steps(wave)
+    failed = [step for step in steps if step.state == StepState.FAILED]
+    absent = run.steps.filter(state=StepState.UNREACHABLE).select_related("host")
+    if failed:
+        return _wave_failed(run, wave, lease, "step_failed", failed[0].state_reason)
+    if absent.count() > work.document.tolerated_absences:
+        names = ", ".join(step.host.name for step in absent)
+        sentence = f"{names} can't be reached; the plan tolerates {work.document.tolerated_absences} absent host(s)."
+        return _wave_failed(run, wave, lease, "unreachable", sentence)
+    with transaction.atomic():
+        lease.confirm()
+        move(wave, WaveState.SOAKING, soak_until=Now() + datetime.timedelta(seconds=work.document.wave_soak_seconds))
+        _touch(run)
+        _record_wave(run, wave, "rollback.wave.switch", {"unreachable": [step.host.name for step in absent]})
+        announce_run(run)
+    return 0
+
+
+def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> float | None:
+    """Advance hosts in threads. None when all have ended, else the seconds to wait (0 after a halt)."""
+    if not steps:
+        return None
+    for step in steps:
+        work.remote(step)
+    with ThreadPoolExecutor(max_workers=min(PARALLEL_HOSTS, len(steps))) as pool:
+        futures = [pool.submit(advance_step, work, step.pk) for step in steps]
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in errors:
+        if isinstance(error, FenceLost):
+            return _halt(run, lease, "fence", str(error)) or 0
+    if errors:
+        raise errors[0]
+    waits = [wait for future in futures if (wait := future.result()) is not None]
+    return min(waits) if waits else None
+
+
+def _soak(run: Run, wave: Wave, lease: Lease) -> float | None:
+    """Wait until the soak is over, then ask the gate's questions."""
+    left = (wave.soak_until - timezone.now()).total_seconds() if wave.soak_until else 0.0
+    if left > 0:
+        return left
+    work = _work(run, lease)
+    if wave.gate_passed_by_id is None and not work.document.gates_off:
+        judged = gates.judge(work, wave)
+        patience = datetime.timedelta(seconds=work.document.gate_patience_seconds)
+        if judged.wait and wave.soak_until and timezone.now() < wave.soak_until + patience:
+            gates.keep_waiting(work, wave, judged)
+            return gates.LOOK_AGAIN_SECONDS
+        lease.confirm()
+        gates.settle(work, wave, judged)
+        if judged.failed:
+            return _wave_failed(run, wave, lease, "gate_failed", judged.sentence)
+        if judged.inconclusive:
+            return _halt(run, lease, "gate_inconclusive", judged.sentence)
+    with transaction.atomic():
+        lease.confirm()
+        move(wave, WaveState.DONE)
+        _touch(run)
+        _record_wave(run, wave, "rollback.wave.done", {})
+        announce_run(run)
+    return 0
+
+
+WAVE_STEPS: dict[str, Callable[[Run, Wave, Lease], float | None]] = {
+    WaveState.PENDING: _open_wave,
+    WaveState.RUNNING: _run_wave,
+    WaveState.SOAKING: _soak,
+    WaveState.FAILED: lambda run, wave, lease: _halt(run, lease, "step_failed", "A wave of this run has failed."),
+}
+
+
+def _wave_failed(run: Run, wave: Wave, lease: Lease, code: str, sentence: str) -> float | None:
+    """A release goes back by itself where its plan says so; anything else halts for a person."""
+    with transaction.atomic():
+        lease.confirm()
+        move(wave, WaveState.FAILED)
+        _touch(run)
+        _record_wave(run, wave, "rollback.wave.fail", {"code": code}, outcome="failed", reason=sentence)
+    if read(run.plan).compensates:
+        begin_compensation(run=run, actor=WORKER, reason=sentence)
+        return 0
+    return _halt(run, lease, code, sentence)
+
+
+def _halt(run: Run, lease: Lease, code: str, sentence: str) -> None:
+    with transaction.atomic():
+        lease.confirm()
+        halt(run=run, code=code, sentence=sentence, actor=WORKER)
+
+
+def _go_back(run: Run, lease: Lease) -> float | None:
+    """Latest wave first: hosts that switched (or may have) are brought back."""
+    work = _work(run, lease)
+    steps = list(run.steps.select_related("host", "wave").order_by("-wave__index", "id"))
+    for step in steps:
+        if _must_go_back(step):
+            at = timezone.now().isoformat()
+            move(step, StepState.COMPENSATING, marks={**step.marks, StepState.COMPENSATING: at})
+    going = [step for step in steps if step.state == StepState.COMPENSATING]
+    for index in sorted({step.wave.index for step in going}, reverse=True):
+        wait = _in_parallel(work, [step for step in going if step.wave.index == index], run, lease)
+        if wait is not None:
+            return wait
+    stuck = list(
+        run.steps.filter(marks__has_key=StepState.COMPENSATING).exclude(state=StepState.RESTORED).select_related("host")
+    )
+    with transaction.atomic():
+        lease.confirm()
+        if stuck:
+            sentence = (
+                f"{', '.join(step.host.name for step in stuck)} could not be brought back: {stuck[0].state_reason}"
+            )
+            halt(run=run, code="compensation_failed", sentence=sentence, actor=WORKER)
+        else:
+            move(run, RunState.COMPENSATED, ended_at=Now())
+            record_run(run, "rollback.run.compensated", WORKER, {})
+    return None
+
+
+def _must_go_back(step: HostStep) -> bool:
+    """It has switched, or may have, and was not tried yet."""
+    may_have = step.switch_calls > 0 and step.state in (StepState.FAILED, StepState.UNREACHABLE)
+    return (step.state in GOT_THERE or may_have) and StepState.COMPENSATING not in step.marks
+
+
+def _switched(run: Run, lease: Lease) -> None:
+    """All waves are done: the endpoint is free for another run, and the watching begins as a row of its own."""
+    document = read(run.plan)
+    watch_for = datetime.timedelta(seconds=document.watch_seconds)
+    patience = watch_for + datetime.timedelta(seconds=max(60, document.watch_seconds))
+    with transaction.atomic():
+        lease.confirm()
+        undo_at = Now() + datetime.timedelta(seconds=document.undo_seconds) if run.plan.from_version_id else None
+        move(run, RunState.SWITCHED, switched_at=Now(), ended_at=Now(), undo_due_at=undo_at, state_reason="")
+        watch = Watch.objects.create(run=run, until=Now() + watch_for, patience_until=Now() + patience, due_at=Now())
+        Placement.objects.filter(
+            endpoint=run.endpoint,
+            host__in=run.steps.filter(state=StepState.UNREACHABLE).values("host"),
+        ).update(desired=run.plan.to_version)
+        record_run(
+            run,
+            "rollback.run.switched",
+            WORKER,
+            {"hosts": list(run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True))},
+        )
+        send_on_commit("rollback.watch", [str(watch.run_id)], queue="rollback")
+
+
+def _work(run: Run, lease: Lease) -> Work:
+    return Work(
+        run=run,
+        document=read(run.plan),
+        lease=lease,
+        target=run.plan.to_version,
+        origin=run.plan.from_version,
+        golden=fleet.load_golden(run.plan.to_version),
+        actor=WORKER,
+    )
+
+
+def _steps(wave: Wave) -> list[HostStep]:
+    return list(wave.steps.select_related("host", "wave").order_by("id"))
+
+
+def _touch(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(version=F("version") + 1)
+
+
+def _record_wave(
+    run: Run, wave: Wave, action: str, data: dict[str, Any], *, outcome: str = "success", reason: str = ""
+) -> None:
+    record(
+        action=action,
+        target=Target("run", str(run.id)),
+        actor=WORKER,
+        incident=run.plan.incident_ref,
+        outcome=outcome,
+        reason=reason,
+        data={"run": str(run.id), "plan_hash": run.plan.plan_hash, "wave": wave.index, "name": wave.name, **data},
+    )

@@ -1,0 +1,140 @@
+"""Checks: a question, one of three answers, what was seen and what was expected; stored, and on record."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from math import sqrt
+from typing import Any
+
+from audit.actions import Actor, Target, record
+from incidents.rollback.models import Check, CheckAnswer, Run, Wave
+from registry.golden import GoldenResult
+from registry.models import Host
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question with its answer, not stored yet. `wait` asks to be asked again when there is more data."""
+
+    name: str
+    question: str
+    answer: CheckAnswer
+    observed: str = ""
+    expected: str = ""
+    interval: str = ""
+    host: Host | None = None
+    wait: bool = False
+
+    @property
+    def facts(self) -> dict[str, str]:
+        named = {"name": self.name, "answer": str(self.answer), "observed": self.observed, "expected": self.expected}
+        return {**named, **({"host": self.host.name} if self.host else {})}
+
+
+def keep(*, run: Run, stage: str, answers: Iterable[Answered], wave: Wave | None = None) -> None:
+    """Store the latest answer to each question of a stage; an earlier answer to the same question is replaced, and
+    stays in the log where it decided something."""
+    for answered in answers:
+        Check.objects.update_or_create(
+            run=run,
+            wave=wave,
+            host=answered.host,
+            stage=stage,
+            name=answered.name,
+            defaults={
+                "question": answered.question[:300],
+                "answer": answered.answer,
+                "observed": answered.observed[:300],
+                "expected": answered.expected[:300],
+                "interval": answered.interval[:100],
+            },
+        )
+
+
+def put_on_record(*, run: Run, action: str, answers: list[Answered], actor: Actor, data: dict[str, Any]) -> None:
+    """One event for a set of answers, in the caller's transaction."""
+    record(
+        action=action,
+        target=Target("run", str(run.id)),
+        actor=actor,
+        incident=run.plan.incident_ref,
+        outcome="success" if verdict(answers) == CheckAnswer.PASS else "failed",
+        data={"run": str(run.id), "checks": [answered.facts for answered in answers], **data},
+    )
+
+
+def verdict(answers: Iterable[Answered]) -> CheckAnswer:
+    """Fail when one fails, else inconclusive when one is, else pass."""
+    found = {answered.answer for answered in answers}
+    for answer in (CheckAnswer.FAIL, CheckAnswer.INCONCLUSIVE):
+        if answer in found:
+            return answer
+    return CheckAnswer.PASS
+
+
+def golden_answer(host: Host | None, result: GoldenResult, digest: str, where: str) -> Answered:
+    """Whether the golden inputs gave the golden outputs, from the version that was asked."""
+    question = f"Does {where} give the golden outputs?"
+    expected = "every output within the tolerance, from the approved digest"
+    if result.digest_answered and result.digest_answered != digest:
+        observed = f"answered by {result.digest_answered[:12]} instead of {digest[:12]}"
+        return Answered("golden", question, CheckAnswer.FAIL, observed, expected, host=host)
+    observed = f"{result.n} rows, worst difference {float(result.worst_difference):.3g}"
+    if result.passed:
+        return Answered("golden", question, CheckAnswer.PASS, observed, expected, host=host)
+    wrong = result.mismatches if isinstance(result.mismatches, int) else len(result.mismatches)
+    observed = f"{wrong} of {result.n} rows differ, worst difference {float(result.worst_difference):.3g}"
+    return Answered("golden", question, CheckAnswer.FAIL, observed, expected, host=host)
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share (Wilson 1927); (0, 1) without data."""
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = successes / n, Z95 * Z95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def percent(share: float | Decimal) -> str:
+    return f"{100 * float(share):.1f} %"
+
+
+def error_answer(
+    *, failures: int, requests: int, max_share: Decimal, min_requests: int, host: Host | None, where: str
+) -> Answered:
+    """Pass when no request failed, or surely fewer than `max_share`; fail when surely more (95 % Wilson interval)."""
+    question = f"Do requests to {where} succeed?"
+    expected = f"at most {percent(max_share)} fail"
+    low, high = wilson(failures, requests)
+    interval = f"{percent(low)} to {percent(high)}" if requests else ""
+    if requests < min_requests:
+        observed = f"{requests} of {min_requests} requests needed for an answer"
+        return Answered("errors", question, CheckAnswer.INCONCLUSIVE, observed, expected, "", host, wait=True)
+    observed = f"{failures} of {requests} failed" if requests else "no live traffic here"
+    if failures == 0 or high <= float(max_share):
+        answer, wait = CheckAnswer.PASS, False
+    elif low > float(max_share):
+        answer, wait = CheckAnswer.FAIL, False
+    else:
+        answer, wait = CheckAnswer.INCONCLUSIVE, True
+    return Answered("errors", question, answer, observed, expected, interval, host, wait=wait)
+
+
+def latency_answer(
+    *, new_ms: float, old_ms: float, max_ratio: Decimal, floor_ms: Decimal, host: Host | None, where: str, n: int
+) -> Answered:
+    """Fail when it is slower by more than `max_ratio` and by more than `floor_ms`: both, so that noise of tiny times is
+    no finding."""
+    slower = new_ms > float(max_ratio) * old_ms and new_ms - old_ms > float(floor_ms)
+    return Answered(
+        "latency",
+        f"Is {where} as fast as before?",
+        CheckAnswer.FAIL if slower else CheckAnswer.PASS,
+        f"{new_ms:.2f} ms (median of {n})",
+        f"at most {float(max_ratio):g} times {old_ms:.2f} ms",
+        host=host,
+    )

@@ -1,0 +1,94 @@
+"""The engine's hands: a host with its driver, and the few questions asked of it again and again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry import serving_access, store
+from registry.golden import GoldenResult, run_golden
+from registry.models import Endpoint, Host, Version
+from registry.serving.base import HostAddress, ModelObservation, Observation, Prediction, ServingDriver, VersionState
+
+NOTHING = ModelObservation(default_version=None, default_digest=None, fence=0, versions={})
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One host of one endpoint, ready to be called. Every method raises registry.serving.base.ServingError."""
+
+    host: Host
+    driver: ServingDriver
+    address: HostAddress
+    model: str
+
+    def observe(self) -> tuple[Observation, ModelObservation]:
+        seen = self.driver.observe(self.address)
+        return seen, seen.models.get(self.model, NOTHING)
+
+    def look(self) -> ModelObservation:
+        return self.observe()[1]
+
+    def stage(self, version: Version) -> None:
+        blobs = serving_access.blobs_of(version)
+        self.driver.stage(self.address, self.model, str(version.number), bytes(version.manifest), blobs)
+
+    def load(self, version: Version) -> None:
+        self.driver.load(self.address, self.model, str(version.number))
+
+    def switch(self, version: Version, fence: int) -> None:
+        self.driver.switch(self.address, self.model, str(version.number), version.digest, fence)
+
+    def unload(self, version: Version) -> None:
+        self.driver.unload(self.address, self.model, str(version.number))
+
+    def infer(self, inputs: Mapping[str, Sequence[Any]], version: Version | None = None) -> Prediction:
+        return self.driver.infer(
+            self.address, self.model, inputs, version=str(version.number) if version is not None else None
+        )
+
+    def golden(self, version: Version, golden: Mapping[str, Any]) -> GoldenResult:
+        return run_golden(self.driver, self.address, self.model, str(version.number), golden)
+
+
+def reach(host: Host, endpoint: Endpoint) -> Remote:
+    """Raises registry's AddressRefused when the host's address left the allowed networks."""
+    return Remote(host, serving_access.driver_of(host), serving_access.address_of(host), endpoint.model.slug)
+
+
+def version_on(seen: ModelObservation, version: Version) -> VersionState | None:
+    """The version as the host holds it, found by digest: a number may stand for other weights on another host."""
+    held = seen.versions.get(str(version.number))
+    return held if held is not None and held.digest == version.digest else None
+
+
+def is_staged(seen: ModelObservation, version: Version) -> bool:
+    return version_on(seen, version) is not None
+
+
+def is_loaded(seen: ModelObservation, version: Version, *, read_back: bool = True) -> bool:
+    """Ready, and what reads back from memory is the version's digest (where the engine can read back)."""
+    held = version_on(seen, version)
+    return held is not None and held.state == "ready" and (held.loaded_digest == version.digest or not read_back)
+
+
+def serves(seen: ModelObservation, version: Version, *, read_back: bool = True) -> bool:
+    """It is the default, and what is in memory is it."""
+    return seen.default_digest == version.digest and is_loaded(seen, version, read_back=read_back)
+
+
+def serving_digest(seen: ModelObservation) -> str:
+    """The digest read back from the memory of the default version; "" when nothing is served."""
+    if seen.default_version is None:
+        return ""
+    held = seen.versions.get(seen.default_version)
+    return (held.loaded_digest if held is not None else None) or seen.default_digest or ""
+
+
+def load_golden(version: Version) -> dict[str, Any] | None:
+    """The version's golden inputs and outputs, checked against their digest; None when it has none."""
+    if version.golden_id is None:
+        return None
+    with store.open_verified(version.golden_id) as file:
+        golden: dict[str, Any] = json.load(file)
+    return golden

@@ -1,0 +1,157 @@
+"""The gate after each wave: questions with three answers, asked of the hosts that have switched.
+
+Inconclusive never goes forward by itself: it is asked again while the plan's patience lasts, and then a person decides.
+"""
+
+import statistics
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import transaction
+
+from incidents.rollback import fleet
+from incidents.rollback.checks import (
+    Answered,
+    error_answer,
+    golden_answer,
+    keep,
+    latency_answer,
+    put_on_record,
+    verdict,
+)
+from incidents.rollback.models import CheckAnswer, HostStep, StepState, Wave
+from incidents.rollback.steps import Work
+from registry.serving.base import ModelObservation, ServingError
+
+LOOK_AGAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All answers of one gate."""
+
+    answers: list[Answered]
+
+    @property
+    def failed(self) -> bool:
+        return verdict(self.answers) == CheckAnswer.FAIL
+
+    @property
+    def inconclusive(self) -> bool:
+        return verdict(self.answers) == CheckAnswer.INCONCLUSIVE
+
+    @property
+    def wait(self) -> bool:
+        """More time could turn it: nothing has failed, and something asks for more data."""
+        return not self.failed and any(answered.wait for answered in self.answers)
+
+    @property
+    def sentence(self) -> str:
+        worst = verdict(self.answers)
+        found = next((answered for answered in self.answers if answered.answer == worst), None)
+        if found is None or worst == CheckAnswer.PASS:
+            return "The gate has passed."
+        return f"{found.question} {worst.label}: {found.observed} (expected: {found.expected})."
+
+
+def judge(work: Work, wave: Wave) -> Judged:
+    """Ask the plan's gates of every host of this wave and of those before it. Changes nothing."""
+    steps = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
+    answers: list[Answered] = []
+    for step in steps:
+        answers += _ask_host(work, step, fresh=step.wave_id == wave.pk)
+    return Judged(answers)
+
+
+def keep_waiting(work: Work, wave: Wave, judged: Judged) -> None:
+    """Show the answers so far, without an event: nothing was decided."""
+    with transaction.atomic():
+        keep(run=work.run, stage="gate", wave=wave, answers=judged.answers)
+
+
+def settle(work: Work, wave: Wave, judged: Judged) -> None:
+    """Store the answers that decide, and put them on record."""
+    with transaction.atomic():
+        keep(run=work.run, stage="gate", wave=wave, answers=judged.answers)
+        put_on_record(
+            run=work.run,
+            action="rollback.gate.answer",
+            answers=judged.answers,
+            actor=work.actor,
+            data={"plan_hash": work.run.plan.plan_hash, "wave": wave.index, "answer": str(verdict(judged.answers))},
+        )
+
+
+def _ask_host(work: Work, step: HostStep, *, fresh: bool) -> list[Answered]:
+    remote = work.remote(step)
+    try:
+        seen = remote.look()
+        answers = [_serving(work, step, seen)]
+        if (gate := work.document.gate("errors")) is not None:
+            answers.append(_errors(work, step, seen, gate, fresh=fresh))
+        if fresh and work.document.gate("golden") is not None and work.golden is not None:
+            where = f"version {work.target.number} on {step.host.name}"
+            answers.append(golden_answer(step.host, remote.golden(work.target, work.golden), work.target.digest, where))
+        if fresh and (gate := work.document.gate("latency")) is not None:
+            answers += _latency(work, step, seen, gate)
+    except ServingError as error:
+        question = f"Does {step.host.name} answer?"
+        return [
+            Answered("serving", question, CheckAnswer.INCONCLUSIVE, str(error), "an answer", host=step.host, wait=True)
+        ]
+    return answers
+
+
+def _serving(work: Work, step: HostStep, seen: ModelObservation) -> Answered:
+    right = fleet.serves(seen, work.target, read_back=work.reads_back(step))
+    return Answered(
+        "serving",
+        f"Does {step.host.name} serve version {work.target.number}?",
+        CheckAnswer.PASS if right else CheckAnswer.FAIL,
+        f"digest {fleet.serving_digest(seen)[:12] or 'none'}",
+        f"digest {work.target.digest[:12]}",
+        host=step.host,
+    )
+
+
+def _errors(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str], *, fresh: bool) -> Answered:
+    """Live requests that the target answered on this host since its step was done, by the host's own count."""
+    held = fleet.version_on(seen, work.target)
+    requests = held.requests - int(step.baseline.get("requests", 0)) if held else 0
+    failures = held.failures - int(step.baseline.get("failures", 0)) if held else 0
+    if held is not None and requests < 0:
+        requests, failures = held.requests, held.failures
+    return error_answer(
+        failures=max(0, failures),
+        requests=requests,
+        max_share=Decimal(gate["max_share"]),
+        min_requests=int(gate["min_requests"]) if fresh else 0,
+        host=step.host,
+        where=step.host.name,
+    )
+
+
+def _latency(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str]) -> list[Answered]:
+    """Both versions asked for one row in turn on the same host, so that both bear the same load. Not asked where the
+    old version is gone, or the engine can't be asked by version."""
+    origin, remote = work.origin, work.remote(step)
+    if origin is None or work.golden is None or not remote.driver.capabilities.versioned_inference:
+        return []
+    if not fleet.is_loaded(seen, origin, read_back=work.reads_back(step)):
+        return []
+    row = {name: list(values)[:1] for name, values in work.golden["inputs"].items()}
+    new, old = [], []
+    for _ in range(int(gate["probes"])):
+        new.append(remote.infer(row, work.target).latency_ms)
+        old.append(remote.infer(row, origin).latency_ms)
+    return [
+        latency_answer(
+            new_ms=statistics.median(new),
+            old_ms=statistics.median(old),
+            max_ratio=Decimal(gate["max_ratio"]),
+            floor_ms=Decimal(gate["floor_ms"]),
+            host=step.host,
+            where=f"version {work.target.number} on {step.host.name}",
+            n=len(new),
+        )
+    ]

@@ -1,0 +1,375 @@
+"""Preflight: everything that can be found out before traffic is touched, on every host; then the plan is submitted."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, connections, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.approvals.actions import open_request
+from accounts.approvals.policy import policy_hash
+from accounts.approvals.queries import NoPolicy, policy_for
+from audit.actions import Actor, Target, record, service_actor
+from audit.dispatch import send_on_commit
+from incidents.rollback import fleet
+from incidents.rollback.checks import golden_answer
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.fleet import Remote
+from incidents.rollback.models import ACTIVE_RUN_STATES, CheckAnswer, Plan, PlanState, Preflight, Run
+from incidents.rollback.plan import PlanRefused, announce, facts, read, void
+from incidents.rollback.prepare import NotPrepared, make_warm
+from incidents.rollback.run import StartRefused, check_fleet
+from incidents.rollback.state import move
+from registry.models import Host, Version
+from registry.serving.base import ModelObservation, Observation, ServingError
+from registry.store import open_verified
+
+WORKER = service_actor("rollback")
+MAX_ATTEMPTS = 3
+LOCK_SPACE = 7301
+PASS, FAIL, INCONCLUSIVE = CheckAnswer.PASS, CheckAnswer.FAIL, CheckAnswer.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Found:
+    """One answer, not stored yet."""
+
+    name: str
+    question: str
+    answer: CheckAnswer
+    observed: str = ""
+    expected: str = ""
+    host: Host | None = None
+
+
+def run(plan_id: Any) -> bool:
+    """Answer every question about a draft plan and, when none fails, ask for the approvals.
+
+    True when this call answered. One worker at a time, by an advisory lock that dies with its holder; the clock asks
+    again where it died, three times at most.
+    """
+    with _only_one(plan_id) as alone:
+        if not alone:
+            return False
+        plan = (
+            Plan.objects.select_related("endpoint__model", "from_version", "to_version", "proposer")
+            .filter(pk=plan_id, state=PlanState.DRAFT, preflight_due_at__isnull=False)
+            .first()
+        )
+        if plan is None:
+            return False
+        if plan.preflight_attempts >= MAX_ATTEMPTS:
+            _give_up(plan)
+            return False
+        Plan.objects.filter(pk=plan.pk).update(preflight_attempts=F("preflight_attempts") + 1)
+        found = _ask_everything(plan, read(plan))
+        _answer(plan, found)
+    return True
+
+
+@contextmanager
+def _only_one(plan_id: Any) -> Iterator[bool]:
+    """Hold the plan's advisory lock for the block; False when another worker holds it."""
+    key = int(str(plan_id).replace("-", "")[:7], 16)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, key])
+        alone = bool(cursor.fetchone()[0])
+    try:
+        yield alone
+    finally:
+        if alone:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_SPACE, key])
+
+
+def _give_up(plan: Plan) -> None:
+    void(plan_id=plan.id, reason="The preflight did not come to an end in three attempts.", actor=WORKER)
+
+
+def _ask_everything(plan: Plan, document: PlanDocument) -> list[Found]:
+    found = _ask_fleet(plan, document)
+    if any(answer.answer == FAIL for answer in found):
+        return found
+    hosts = list(Host.objects.filter(name__in=document.hosts).order_by("name"))
+    golden = fleet.load_golden(plan.to_version)
+    with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
+        asked = list(pool.map(lambda host: _ask_host(plan, document, host, golden), hosts))
+    for answers in asked:
+        found += answers
+    absent = sum(any(a.name == "reachable" and a.answer != PASS for a in answers) for answers in asked)
+    found.append(_enough_hosts(document, absent))
+    return found
+
+
+def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
+    """What needs no host: the endpoint, the policy, the target's files."""
+    endpoint = plan.endpoint
+    busy = Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists()
+    frozen = endpoint.frozen_until is not None and endpoint.frozen_until > timezone.now()
+    target = plan.to_version
+    return [
+        Found(
+            "no-active-run",
+            f"Is {endpoint.slug} free of other runs?",
+            FAIL if busy else PASS,
+            "a run is active" if busy else "none",
+            "none",
+        ),
+        Found(
+            "not-frozen",
+            f"May {endpoint.slug} be changed?",
+            FAIL if frozen else PASS,
+            f"frozen: {endpoint.frozen_reason}" if frozen else "not frozen",
+            "not frozen",
+        ),
+        Found(
+            "not-quarantined",
+            f"May version {target.number} be deployed?",
+            FAIL if target.quarantined_at else PASS,
+            f"quarantined: {target.quarantine_reason}" if target.quarantined_at else "not quarantined",
+            "not quarantined",
+        ),
+        _policy_stands(plan, document),
+        _membership(plan, document),
+        _artifacts_whole(target),
+    ]
+
+
+def _policy_stands(plan: Plan, document: PlanDocument) -> Found:
+    question = "Is the approval policy the one in the plan?"
+    try:
+        policy = policy_for(
+            subject_kind=plan.kind,
+            risk_tier=plan.endpoint.model.risk_tier,
+            environment=plan.endpoint.environment,
+        )
+    except NoPolicy as error:
+        return Found("policy", question, FAIL, str(error), "one active policy")
+    same = policy_hash(policy) == document.policy_hash
+    return Found("policy", question, PASS if same else FAIL, f"{policy.name} version {policy.version}", "unchanged")
+
+
+def _membership(plan: Plan, document: PlanDocument) -> Found:
+    question = "Are the endpoint's hosts those of the plan?"
+    try:
+        check_fleet(plan.endpoint, document)
+    except StartRefused as error:
+        return Found("membership", question, FAIL, error.sentence, ", ".join(document.hosts))
+    return Found("membership", question, PASS, ", ".join(document.hosts), ", ".join(document.hosts))
+
+
+def _artifacts_whole(version: Version) -> Found:
+    """Every file of the target, the golden test included, read from the store against its digest."""
+    question = f"Are all files of version {version.number} present and intact?"
+    digests = list(version.files.values_list("artifact_id", flat=True))
+    if version.golden_id is None:
+        return Found("artifacts", question, FAIL, "it has no golden test", "files and a golden test")
+    for digest in [*digests, version.golden_id]:
+        try:
+            with open_verified(digest):
+                pass
+        except (OSError, ValueError) as error:
+            return Found("artifacts", question, FAIL, f"{digest[:12]}: {error}", f"{len(digests)} files")
+    return Found("artifacts", question, PASS, f"{len(digests)} files, verified", f"{len(digests)} files")
+
+
+def _enough_hosts(document: PlanDocument, absent: int) -> Found:
+    present = len(document.hosts) - absent
+    enough = absent <= document.tolerated_absences and present >= max(1, document.min_hosts_serving)
+    return Found(
+        "enough-hosts",
+        "Do enough hosts take part?",
+        PASS if enough else FAIL,
+        f"{present} of {len(document.hosts)}",
+        f"at most {document.tolerated_absences} absent, at least {max(1, document.min_hosts_serving)} serving",
+    )
+
+
+def _ask_host(plan: Plan, document: PlanDocument, host: Host, golden: dict[str, Any] | None) -> list[Found]:
+    """Runs in a thread of its own. Stages and loads the target (traffic is not touched), then tests it in place."""
+    found: list[Found] = []
+    try:
+        remote = fleet.reach(host, plan.endpoint)
+        observation, seen = remote.observe()
+        found.append(Found("reachable", f"Does {host.name} answer?", PASS, "it does", "it does", host))
+        found += _ask_state(plan, document, remote, observation, seen)
+        if any(answer.answer == FAIL for answer in found):
+            return found
+        found += _make_warm(plan, remote, golden)
+    except ServingError as error:
+        if found:
+            found.append(Found("answers", f"Does {host.name} keep answering?", FAIL, str(error), "it does", host))
+        else:
+            found.append(Found("reachable", f"Does {host.name} answer?", INCONCLUSIVE, str(error), "it does", host))
+    finally:
+        connections.close_all()
+    return found
+
+
+def _ask_state(
+    plan: Plan, document: PlanDocument, remote: Remote, observation: Observation, seen: ModelObservation
+) -> list[Found]:
+    host, can = remote.host, remote.driver.capabilities
+    lacking = [
+        name
+        for name, has in (
+            ("warm switch", can.warm_switch),
+            ("inference by version", can.versioned_inference),
+            ("digest read-back", can.digest_read_back),
+            ("fencing", can.fencing),
+        )
+        if not has
+    ]
+    serving = fleet.serving_digest(seen)
+    return [
+        Found(
+            "capabilities",
+            f"Can {host.name} do what the plan needs?",
+            INCONCLUSIVE if lacking else PASS,
+            f"its engine lacks {', '.join(lacking)}" if lacking else f"engine {host.engine}: everything",
+            "warm switch, inference by version, digest read-back, fencing",
+            host,
+        ),
+        Found(
+            "serving",
+            f"Does {host.name} serve what the plan expects?",
+            PASS if serving in document.tolerated else FAIL,
+            f"digest {serving[:12] or 'none'}",
+            " or ".join(digest[:12] or "none" for digest in document.tolerated),
+            host,
+        ),
+        _memory(plan.to_version, host, observation, seen),
+    ]
+
+
+def _memory(version: Version, host: Host, observation: Observation, seen: ModelObservation) -> Found:
+    question = f"Does version {version.number} fit into the memory of {host.name}?"
+    if fleet.is_loaded(seen, version, read_back=False):
+        return Found("memory", question, PASS, "it is loaded already", "", host)
+    needed = sum(version.files.values_list("artifact__size", flat=True))
+    observed, expected = f"{observation.memory_free / 2**20:.0f} MiB free", f"{2 * needed / 2**20:.1f} MiB"
+    if observation.memory_total <= 0:
+        return Found("memory", question, INCONCLUSIVE, "the host does not say", expected, host)
+    return Found("memory", question, PASS if observation.memory_free >= 2 * needed else FAIL, observed, expected, host)
+
+
+def _make_warm(plan: Plan, remote: Remote, golden: dict[str, Any] | None) -> list[Found]:
+    host, target = remote.host, plan.to_version
+    question = f"Is version {target.number} warm on {host.name}?"
+    try:
+        make_warm(
+            remote=remote,
+            version=target,
+            incident_ref=plan.incident_ref,
+            cause=f"plan {plan.plan_hash[:12]}",
+            actor=WORKER,
+        )
+    except NotPrepared as error:
+        return [Found("warm", question, FAIL, str(error), f"digest {target.digest[:12]} in memory", host)]
+    found = [Found("warm", question, PASS, f"digest {target.digest[:12]} read back", "the plan's digest", host)]
+    if golden is not None:
+        where = f"version {target.number} on {host.name}"
+        answered = golden_answer(host, remote.golden(target, golden), target.digest, where)
+        found.append(Found("golden", answered.question, answered.answer, answered.observed, answered.expected, host))
+    return found
+
+
+def _answer(plan: Plan, found: list[Found]) -> None:
+    """Store the answers and, when none fails, put the plan to its approvers."""
+    failed = [answer for answer in found if answer.answer == FAIL]
+    with transaction.atomic():
+        Preflight.objects.filter(plan=plan).delete()
+        Preflight.objects.bulk_create(
+            Preflight(
+                plan=plan,
+                host=answer.host,
+                name=answer.name,
+                question=answer.question[:300],
+                answer=answer.answer,
+                observed=answer.observed[:300],
+                expected=answer.expected[:300],
+            )
+            for answer in found
+        )
+        plan.refresh_from_db()
+        Plan.objects.filter(pk=plan.pk, state=PlanState.DRAFT).update(preflight_due_at=None, version=F("version") + 1)
+        record(
+            action="rollback.preflight.answer",
+            target=Target("plan", str(plan.id)),
+            actor=WORKER,
+            incident=plan.incident_ref,
+            outcome="failed" if failed else "success",
+            data=facts(plan)
+            | {"asked": len(found), "failed": [f"{a.name}:{a.host.name if a.host else ''}" for a in failed]},
+        )
+        announce(plan)
+    if not failed:
+        submit(plan_id=plan.id, actor=WORKER)
+
+
+def submit(*, plan_id: Any, actor: Actor) -> Plan:
+    """Ask for the approvals of a plan whose preflight has passed. Raises PlanRefused."""
+    with transaction.atomic():
+        plan = (
+            Plan.objects.select_for_update(of=("self",))
+            .select_related("endpoint__model", "from_version", "to_version", "proposer")
+            .get(pk=plan_id)
+        )
+        if plan.state != PlanState.DRAFT:
+            raise PlanRefused("not_draft", f"The plan can't be submitted: {plan.get_state_display().lower()}.")
+        answers = set(plan.preflights.values_list("answer", flat=True))
+        if not answers or FAIL in answers or plan.preflight_due_at is not None:
+            raise PlanRefused("preflight", "The preflight has not passed. Its answers say what to mend.")
+        document = read(plan)
+        policy = policy_for(
+            subject_kind=plan.kind, risk_tier=plan.endpoint.model.risk_tier, environment=plan.endpoint.environment
+        )
+        if policy_hash(policy) != document.policy_hash:
+            raise PlanRefused("policy_changed", "The approval policy changed since. Propose the plan again.")
+        assert plan.proposer is not None
+        move(plan, PlanState.PREFLIGHTED)
+        request = open_request(
+            policy=policy,
+            subject_kind=plan.kind,
+            subject_ref=str(plan.id),
+            subject_hash=plan.plan_hash,
+            title=title(plan),
+            incident_ref=plan.incident_ref,
+            proposer=plan.proposer,
+            actor=actor,
+        )
+        move(plan, PlanState.AWAITING, request=request)
+        announce(plan)
+    return plan
+
+
+def title(plan: Plan) -> str:
+    """The plan in a line, for lists and for the approver's page."""
+    verb = {"rollback": "Roll back", "release": "Release on", "drill": "Drill on"}.get(plan.kind, plan.kind)
+    before = f" from version {plan.from_version.number}" if plan.from_version else ""
+    return f"{verb} {plan.endpoint.slug}{before} to version {plan.to_version.number}"
+
+
+def again(*, plan_id: Any, actor: Actor) -> Plan:
+    """Order the preflight of a draft plan anew (a host is back, a freeze is lifted). Raises PlanRefused."""
+    with transaction.atomic():
+        plan = Plan.objects.select_related("endpoint", "from_version", "to_version").get(pk=plan_id)
+        ordered = Plan.objects.filter(pk=plan_id, state=PlanState.DRAFT).update(
+            preflight_due_at=Now(), preflight_attempts=0, version=F("version") + 1
+        )
+        if not ordered:
+            raise PlanRefused("not_draft", f"Only a draft is preflighted; this is {plan.get_state_display().lower()}.")
+        record(
+            action="rollback.preflight.order",
+            target=Target("plan", str(plan.id)),
+            actor=actor,
+            incident=plan.incident_ref,
+            data=facts(plan),
+        )
+        send_on_commit("rollback.preflight", [str(plan.id)], queue="rollback")
+    return plan

@@ -1,0 +1,307 @@
+"""Runs: started once, under consumed approvals; halted, stopped, taken up again or turned back by a person."""
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.approvals.actions import Refused as ApprovalRefused
+from accounts.approvals.actions import consume
+from accounts.approvals.policy import policy_facts
+from accounts.models import ApprovalDecision, User
+from accounts.permissions import require
+from audit.actions import Actor, Target, record, service_actor
+from audit.dispatch import send_on_commit
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.models import (
+    ACTIVE_RUN_STATES,
+    HostStep,
+    Plan,
+    PlanState,
+    Run,
+    RunState,
+    StepState,
+    Wave,
+    WaveState,
+)
+from incidents.rollback.plan import PlanRefused, announce, facts, read
+from incidents.rollback.state import LostRace, move
+from registry.models import Endpoint, Health, Host, Placement
+
+WORKER = service_actor("rollback")
+
+
+class StartRefused(PlanRefused):
+    """The plan was not started, and nothing was touched. `code` says why."""
+
+
+class RunRefused(PlanRefused):
+    """The run can't be moved that way now; nothing was changed."""
+
+
+def start(*, plan_id: Any, user: User | None, actor: Actor) -> Run:
+    """Check everything again and start, in ONE transaction that uses the approvals up. Wakes `rollback.advance`.
+
+    `user` is None when the last approval starts the plan. Raises StartRefused (codes not_awaiting, already_started,
+    expired, frozen, active_run, quarantined, fleet_changed, hash_mismatch, not_open, not_enough); the refusal is on
+    record. Raises PermissionDenied for a person who may not start.
+    """
+    if user is not None:
+        require(user, "plan.start")
+    try:
+        with transaction.atomic():
+            return _start(plan_id, user, actor)
+    except (PlanRefused, ApprovalRefused, IntegrityError) as error:
+        if isinstance(error, IntegrityError):
+            code, sentence = "active_run", "Another run of this endpoint was started at the same moment."
+        else:
+            code, sentence = error.code, error.sentence
+        plan = Plan.objects.select_related("endpoint", "from_version", "to_version").get(pk=plan_id)
+        record(
+            action="rollback.run.start",
+            target=Target("plan", str(plan.id)),
+            actor=actor,
+            incident=plan.incident_ref,
+            outcome="denied",
+            data=facts(plan) | {"refused": code},
+        )
+        raise StartRefused(code, sentence) from error
+
+
+def _start(plan_id: Any, user: User | None, actor: Actor) -> Run:
+    endpoint_id = Plan.objects.values_list("endpoint_id", flat=True).get(pk=plan_id)
+    endpoint = Endpoint.objects.select_for_update().get(pk=endpoint_id)
+    plan = (
+        Plan.objects.select_for_update(of=("self",))
+        .select_related("endpoint__model", "from_version", "to_version", "request__policy", "request__proposer")
+        .get(pk=plan_id)
+    )
+    document = read(plan)
+    _check_startable(plan, endpoint, document)
+    assert plan.request is not None
+    used = consume(request_id=plan.request_id, subject_hash=plan.plan_hash, actor=actor)
+    Endpoint.objects.filter(pk=endpoint.pk).update(fence=F("fence") + 1, version=F("version") + 1)
+    endpoint.refresh_from_db()
+    run = open_run(plan=plan, document=document, fence=endpoint.fence, started_by=user)
+    move(plan, PlanState.STARTED)
+    record_start(run=run, plan=plan, document=document, used=used, actor=actor)
+    announce(plan)
+    return run
+
+
+def open_run(*, plan: Plan, document: PlanDocument, fence: int, started_by: User | None) -> Run:
+    """The rows of a run: waves and one step a host. Inside the transaction of whoever starts it."""
+    run = Run.objects.create(plan=plan, endpoint=plan.endpoint, fence=fence, started_by=started_by)
+    hosts = {host.name: host for host in Host.objects.filter(name__in=document.hosts)}
+    for index, entry in enumerate(document.waves, start=1):
+        wave = Wave.objects.create(run=run, index=index, name=entry.name)
+        HostStep.objects.bulk_create(HostStep(run=run, wave=wave, host=hosts[name]) for name in entry.hosts)
+    return run
+
+
+def record_start(*, run: Run, plan: Plan, document: PlanDocument, used: list[ApprovalDecision], actor: Actor) -> None:
+    """The event from which an auditor checks that the execution had its approvals."""
+    request = plan.request
+    record(
+        action="rollback.run.start",
+        target=Target("run", str(run.id)),
+        actor=actor,
+        incident=plan.incident_ref,
+        data=facts(plan)
+        | {
+            "run": str(run.id),
+            "request": str(request.id) if request else "",
+            "policy_hash": document.policy_hash,
+            "policy": policy_facts(request.policy) if request else {},
+            "required": request.policy.required if request else 0,
+            "approvals": [str(decision.id) for decision in used],
+            "hosts": document.hosts,
+            "fence": run.fence,
+        },
+    )
+    announce_run(run)
+    send_on_commit("rollback.advance", [str(run.id)], queue="rollback")
+
+
+def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> None:
+    if plan.state == PlanState.STARTED:
+        raise StartRefused("already_started", "This plan was started before; a plan runs once.")
+    if plan.state != PlanState.AWAITING or plan.request is None:
+        raise StartRefused("not_awaiting", f"The plan can't be started: {plan.get_state_display().lower()}.")
+    if plan.expires_at <= timezone.now():
+        raise StartRefused("expired", "The plan has expired. Propose it again.")
+    if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
+        raise StartRefused("active_run", f"Another run of {endpoint.slug} is active. Wait for its end, or stop it.")
+    check_allowed(plan, endpoint)
+    check_fleet(endpoint, document)
+
+
+def check_allowed(plan: Plan, endpoint: Endpoint) -> None:
+    """What stops a run before its start and before each of its waves."""
+    if endpoint.frozen_until is not None and endpoint.frozen_until > timezone.now():
+        raise StartRefused("frozen", f"{endpoint.slug} is frozen: {endpoint.frozen_reason} Lift the freeze first.")
+    if plan.to_version.quarantined_at is not None:
+        raise StartRefused("quarantined", f"Version {plan.to_version.number} was quarantined. Choose another target.")
+
+
+def check_fleet(endpoint: Endpoint, document: PlanDocument) -> None:
+    """The fleet that was approved must be the fleet that is there, as last observed."""
+    placements = list(Placement.objects.filter(endpoint=endpoint, host__drained_at=None).select_related("host"))
+    now = {p.host.name: (p.host.engine, p.host.address) for p in placements}
+    approved = {host["name"]: (host["engine"], host["address"]) for host in document.body["hosts"]}
+    if now != approved:
+        moved = sorted({name for name, _ in set(now.items()) ^ set(approved.items())})
+        raise StartRefused(
+            "fleet_changed", f"The fleet changed since the plan was made: {', '.join(moved)}. Propose the plan again."
+        )
+    for placement in placements:
+        known = placement.observed_at is not None and placement.health != Health.UNREACHABLE
+        if known and placement.observed_digest not in document.tolerated:
+            raise StartRefused(
+                "fleet_changed",
+                f"{placement.host.name} serves {placement.observed_digest[:12] or 'nothing'}, which the plan does not "
+                "know. Propose the plan again.",
+            )
+
+
+def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+    """End a run at the next safe point; one person is enough. Hosts stay as they are.
+
+    Raises PermissionDenied, RunRefused when the run has ended, and when no reason is given.
+    """
+    require(user, "plan.stop")
+    run = _run(run_id, reason)
+    with transaction.atomic():
+        _person_moves(run, RunState.STOPPED, [*ACTIVE_RUN_STATES], ended_at=Now(), state_reason=reason[:500])
+        return _told(run, "rollback.run.stop", actor, reason)
+
+
+def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+    """Take a halted run up again: hosts that failed or were absent begin anew, open gates are asked again.
+
+    What holds at the start of a wave is checked again before a host is touched. Raises PermissionDenied, RunRefused.
+    """
+    require(user, "plan.start")
+    run = _run(run_id, reason)
+    going_back = run.halt_code == "compensation_failed"
+    with transaction.atomic():
+        goal = RunState.COMPENSATING if going_back else RunState.RUNNING
+        _person_moves(run, goal, [RunState.HALTED], halt_code="", due_at=Now())
+        _renew_hosts(run, going_back=going_back)
+        return _told(run, "rollback.run.resume", actor, reason, wake=True)
+
+
+def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+    """Let a run go on whose gate had too little to answer with, on a person's authority and on record.
+
+    A gate that has failed can't be passed. Raises PermissionDenied, RunRefused.
+    """
+    require(user, "incident.command")
+    run = _run(run_id, reason)
+    if run.halt_code != "gate_inconclusive":
+        raise RunRefused("not_inconclusive", "Only a gate that is inconclusive can be passed by a person.")
+    with transaction.atomic():
+        _person_moves(run, RunState.RUNNING, [RunState.HALTED], halt_code="", due_at=Now())
+        wave = _wave_in_hand(run)
+        Wave.objects.filter(pk=wave.pk, state=WaveState.SOAKING).update(gate_passed_by=user)
+        return _told(run, "rollback.gate.pass", actor, reason, {"wave": wave.index}, wake=True)
+
+
+def compensate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+    """Bring every host that has switched back to what it served before. Raises PermissionDenied, RunRefused."""
+    require(user, "plan.start")
+    run = _run(run_id, reason)
+    if run.plan.from_version is None:
+        raise RunRefused("nothing_before", "Nothing was served before this run, so there is nothing to go back to.")
+    if run.state not in (RunState.RUNNING, RunState.HALTED):
+        raise RunRefused("not_active", f"The run can't be turned back: {run.get_state_display().lower()}.")
+    try:
+        begin_compensation(run=run, actor=actor, reason=reason)
+    except LostRace as error:
+        raise RunRefused("moved", "The run moved at the same moment. Look again.") from error
+    return run
+
+
+def halt(*, run: Run, code: str, sentence: str, actor: Actor) -> None:
+    """Stop where it is and wait for a person. Nothing is undone."""
+    with transaction.atomic():
+        move(run, RunState.HALTED, halt_code=code, state_reason=sentence[:500])
+        record_run(run, "rollback.run.halt", actor, {"code": code}, reason=sentence, outcome="failed")
+
+
+def begin_compensation(*, run: Run, actor: Actor, reason: str) -> None:
+    """Go back on every host that has switched, under a newer fence, so that a late call of the old one is refused."""
+    with transaction.atomic():
+        Endpoint.objects.filter(pk=run.endpoint_id).update(fence=F("fence") + 1)
+        fence = Endpoint.objects.values_list("fence", flat=True).get(pk=run.endpoint_id)
+        move(run, RunState.COMPENSATING, fence=fence, state_reason=reason[:500], due_at=Now())
+        record_run(run, "rollback.run.compensate", actor, {"fence": fence}, reason=reason)
+        send_on_commit("rollback.advance", [str(run.id)], queue="rollback")
+
+
+def _run(run_id: Any, reason: str) -> Run:
+    if not reason.strip():
+        raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
+    return Run.objects.select_related("plan__from_version", "plan__to_version", "endpoint").get(pk=run_id)
+
+
+def _person_moves(run: Run, to: RunState, only_from: list[RunState], **fields: Any) -> None:
+    if run.state not in only_from:
+        raise RunRefused("not_active", f"That is not possible: the run is {run.get_state_display().lower()}.")
+    try:
+        move(run, to, **fields)
+    except LostRace as error:
+        raise RunRefused("moved", "The run moved at the same moment. Look again.") from error
+
+
+def _told(
+    run: Run, action: str, actor: Actor, reason: str, data: dict[str, Any] | None = None, *, wake: bool = False
+) -> Run:
+    record_run(run, action, actor, data or {}, reason=reason)
+    if wake:
+        send_on_commit("rollback.advance", [str(run.id)], queue="rollback")
+    return run
+
+
+def _wave_in_hand(run: Run) -> Wave:
+    return run.waves.exclude(state=WaveState.DONE).order_by("index")[0]
+
+
+def _renew_hosts(run: Run, *, going_back: bool) -> None:
+    """Hosts that ended badly begin anew; the wave in hand opens again, or has its gate asked again."""
+    for step in run.steps.filter(state__in=[StepState.FAILED, StepState.UNREACHABLE]):
+        if going_back:
+            marks = {name: at for name, at in step.marks.items() if name != StepState.COMPENSATING}
+            HostStep.objects.filter(pk=step.pk).update(marks=marks, version=F("version") + 1)
+        else:
+            move(step, StepState.PENDING, state_reason="", attempts=0)
+    if going_back:
+        return
+    wave = _wave_in_hand(run)
+    if wave.state == WaveState.FAILED:
+        finished = not wave.steps.exclude(state__in=[StepState.DONE, StepState.UNREACHABLE]).exists()
+        move(wave, WaveState.SOAKING if finished else WaveState.RUNNING, soak_until=Now())
+    elif wave.state == WaveState.SOAKING:
+        Wave.objects.filter(pk=wave.pk).update(soak_until=Now())
+
+
+def announce_run(run: Run) -> None:
+    """Tell the floor above that the run has moved."""
+    send_on_commit("incidents.follow_run", [str(run.id)], queue="intake")
+
+
+def record_run(
+    run: Run, action: str, actor: Actor, data: dict[str, Any], *, reason: str = "", outcome: str = "success"
+) -> None:
+    record(
+        action=action,
+        target=Target("run", str(run.id)),
+        actor=actor,
+        incident=run.plan.incident_ref,
+        outcome=outcome,
+        reason=reason,
+        data={"run": str(run.id), "plan_hash": run.plan.plan_hash, "state": run.state, **data},
+    )
+    announce_run(run)

@@ -1,0 +1,425 @@
+"""One host's way through a run.
+
+Each edge: observe; if it is true already, record and go on; else commit the intent, call, observe, record the outcome.
+A call whose outcome is not known is never repeated blindly: the host is observed first.
+"""
+
+import datetime
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from audit.actions import Actor, Target, record
+from incidents.rollback import fleet
+from incidents.rollback.checks import Answered, golden_answer, keep
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.fleet import Remote
+from incidents.rollback.lease import Lease
+from incidents.rollback.models import CheckAnswer, HostStep, Run, StepState
+from incidents.rollback.state import STEP_PATH, change, move
+from registry.actions import record_switch
+from registry.models import Deployment, Version
+from registry.serving.base import (
+    HostUnreachable,
+    ModelObservation,
+    OutcomeUnknown,
+    Refused,
+    ServingError,
+    StaleFence,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+CALL_SECONDS = {"stage": 600, "load": 600, "switch": 12, "restore": 12}
+ENDED = [StepState.DONE, StepState.FAILED, StepState.UNREACHABLE, StepState.RESTORED]
+
+
+class StepFailed(Exception):
+    """The step can't go on; the message is a sentence for people."""
+
+
+class StepWaits(Exception):
+    """Nothing can be said or done yet; the run is taken up again after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class FenceLost(Exception):
+    """The host has seen a higher fence than the run's: somebody else has acted. The run halts for a person."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every edge needs: the run, its lease, the versions, the golden test, who is on record as acting."""
+
+    run: Run
+    document: PlanDocument
+    lease: Lease
+    target: Version
+    origin: Version | None
+    golden: Mapping[str, Any] | None
+    actor: Actor
+    remotes: dict[int, Remote] = field(default_factory=dict)
+
+    def remote(self, step: HostStep) -> Remote:
+        if step.host_id not in self.remotes:
+            self.remotes[step.host_id] = fleet.reach(step.host, self.run.endpoint)
+        return self.remotes[step.host_id]
+
+    def reads_back(self, step: HostStep) -> bool:
+        return self.remote(step).driver.capabilities.digest_read_back
+
+
+def advance_step(work: Work, step_id: int) -> float | None:
+    """Take one host as far as it goes now. None when it has ended, else the seconds to wait before the next look.
+
+    Runs in a thread of its own and closes its database connection. Raises LeaseLost, LostRace, FenceLost.
+    """
+    try:
+        step = HostStep.objects.select_related("host", "wave").get(pk=step_id)
+        while step.state not in ENDED:
+            try:
+                EDGES[step.state](work, step)
+            except StepWaits as waits:
+                return waits.seconds
+            except HostUnreachable as error:
+                return _count_unreachable(work, step, error)
+            except StaleFence as error:
+                raise FenceLost(f"{step.host.name} refused fence {work.run.fence}: {error.detail}") from error
+            except StepFailed as error:
+                end(work, step, StepState.FAILED, str(error))
+            except OutcomeUnknown:
+                return _count_unknown(work, step)
+            except ServingError as error:
+                end(work, step, StepState.FAILED, f"{step.host.name}: {error}")
+        return None
+    finally:
+        connections.close_all()
+
+
+def end(work: Work, step: HostStep, state: StepState, reason: str) -> None:
+    """Record that the step can't go on."""
+    with transaction.atomic():
+        _touch(work.run)
+        at = step.state
+        move(step, state, state_reason=reason[:500], marks={**step.marks, state: _now()}, intent_deadline=None)
+        _record(work, step, "rollback.step.outcome", outcome="failed", data={"step": at, "state": state}, reason=reason)
+
+
+def _count_unreachable(work: Work, step: HostStep, error: HostUnreachable) -> float | None:
+    if step.attempts + 1 < MAX_ATTEMPTS:
+        change(step, attempts=F("attempts") + 1)
+        return 0.5
+    doubt = " Whether it switched is not known." if step.intent == "switch" else ""
+    end(work, step, StepState.UNREACHABLE, f"{step.host.name} can't be reached: {error}{doubt}")
+    return None
+
+
+def _count_unknown(work: Work, step: HostStep) -> float | None:
+    """A question (not an act) got no answer: ask again later, and give up as unreachable in the end."""
+    if step.attempts + 1 < MAX_ATTEMPTS:
+        change(step, attempts=F("attempts") + 1)
+        return 1.0
+    end(work, step, StepState.UNREACHABLE, f"{step.host.name} accepts connections but gives no answer.")
+    return None
+
+
+def _lock(work: Work, step: HostStep) -> None:
+    seen = work.remote(step).look()
+    if seen.fence > work.run.fence:
+        raise FenceLost(
+            f"{step.host.name} has seen fence {seen.fence}, and this run holds {work.run.fence}: somebody else acted."
+        )
+    _advance(work, step, f"fence {work.run.fence}", before_digest=fleet.serving_digest(seen))
+
+
+def _preflight(work: Work, step: HostStep) -> None:
+    seen = work.remote(step).look()
+    serving = fleet.serving_digest(seen)
+    if serving not in work.document.tolerated:
+        raise StepFailed(
+            f"{step.host.name} serves {serving[:12] or 'nothing'}, which the plan does not know. "
+            "Look at the host, then propose a plan that fits."
+        )
+    _advance(work, step, f"serves {serving[:12] or 'nothing'}")
+
+
+def _stage(work: Work, step: HostStep) -> None:
+    remote = work.remote(step)
+    _effect(
+        work,
+        step,
+        name="stage",
+        holds=lambda seen: fleet.is_staged(seen, work.target),
+        call=lambda: remote.stage(work.target),
+    )
+
+
+def _load(work: Work, step: HostStep) -> None:
+    remote, reads_back = work.remote(step), work.reads_back(step)
+    _effect(
+        work,
+        step,
+        name="load",
+        holds=lambda seen: fleet.is_loaded(seen, work.target, read_back=reads_back),
+        call=lambda: remote.load(work.target),
+    )
+
+
+def _golden(work: Work, step: HostStep) -> None:
+    if work.golden is None:
+        raise StepFailed(f"Version {work.target.number} has no golden test. Register a version that has one.")
+    where = f"version {work.target.number} on {step.host.name}"
+    result = work.remote(step).golden(work.target, work.golden)
+    answered = golden_answer(step.host, result, work.target.digest, where)
+    _judge(work, step, "golden", answered)
+
+
+def _switch(work: Work, step: HostStep) -> None:
+    remote, reads_back = work.remote(step), work.reads_back(step)
+    _effect(
+        work,
+        step,
+        name="switch",
+        holds=lambda seen: fleet.serves(seen, work.target, read_back=reads_back),
+        call=lambda: remote.switch(work.target, work.run.fence),
+        also=lambda: book_switch(work, step, work.target),
+    )
+
+
+def _postcheck(work: Work, step: HostStep) -> None:
+    remote = work.remote(step)
+    if not fleet.serves(remote.look(), work.target, read_back=work.reads_back(step)):
+        raise StepFailed(f"{step.host.name} no longer serves version {work.target.number}, though it had switched.")
+    inputs = (work.golden or {}).get("inputs", {})
+    answer = remote.infer({name: list(values)[:1] for name, values in inputs.items()})
+    right = answer.digest == work.target.digest if answer.digest else answer.version == str(work.target.number)
+    answered = Answered(
+        "answered-by",
+        f"Which version answers ordinary requests on {step.host.name}?",
+        CheckAnswer.PASS if right else CheckAnswer.FAIL,
+        f"version {answer.version} ({answer.digest[:12]})",
+        f"version {work.target.number} ({work.target.digest[:12]})",
+        host=step.host,
+    )
+    _judge(work, step, "postcheck", answered)
+
+
+def _finish(work: Work, step: HostStep) -> None:
+    held = fleet.version_on(work.remote(step).look(), work.target)
+    counters = {"requests": held.requests, "failures": held.failures} if held else {}
+    _advance(work, step, "", baseline=counters)
+
+
+def _restore(work: Work, step: HostStep) -> None:
+    """Back to the version that the host served before: the same act, with a newer fence."""
+    origin = work.origin
+    if origin is None:
+        raise StepFailed(f"Nothing was served on {step.host.name} before, so there is nothing to go back to.")
+    remote, reads_back = work.remote(step), work.reads_back(step)
+    if not fleet.is_loaded(remote.look(), origin, read_back=reads_back):
+        raise StepFailed(f"Version {origin.number} is not loaded on {step.host.name} any more. Roll back by a plan.")
+    _effect(
+        work,
+        step,
+        name="restore",
+        holds=lambda seen: fleet.serves(seen, origin, read_back=reads_back),
+        call=lambda: remote.switch(origin, work.run.fence),
+        also=lambda: book_switch(work, step, origin),
+    )
+
+
+EDGES: dict[str, Callable[[Work, HostStep], None]] = {
+    StepState.PENDING: _lock,
+    StepState.LOCKED: _preflight,
+    StepState.PREFLIGHT: _stage,
+    StepState.STAGED: _load,
+    StepState.LOADED: _golden,
+    StepState.GOLDEN_OK: _switch,
+    StepState.SWITCHED: _postcheck,
+    StepState.POSTCHECK_OK: _finish,
+    StepState.COMPENSATING: _restore,
+}
+
+
+def _effect(
+    work: Work,
+    step: HostStep,
+    *,
+    name: str,
+    holds: Callable[[ModelObservation], bool],
+    call: Callable[[], None],
+    also: Callable[[], None] | None = None,
+) -> None:
+    """An edge that changes the host: true already, or intent, call, read back, outcome."""
+    remote = work.remote(step)
+    seen = remote.look()
+    if holds(seen):
+        proven = "proven by reading back" if step.intent == name else "was so already"
+        _outcome(work, step, name, proven, also)
+        return
+    _may_call(work, step, name, seen)
+    _intend(work, step, name)
+    try:
+        call()
+    except OutcomeUnknown as error:
+        logger.warning("rollback.step.unknown run=%s host=%s step=%s", work.run.id, step.host.name, name)
+        raise StepWaits(1.0) from error
+    except Refused as error:
+        _refused(work, step, name, error)
+        raise
+    except HostUnreachable:
+        change(step, intent="", intent_deadline=None)
+        raise
+    if not holds(remote.look()):
+        raise StepFailed(
+            f"{step.host.name} answered {name} with success, but reading it back shows otherwise. Take the host out."
+        )
+    _outcome(work, step, name, "", also)
+
+
+def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation) -> None:
+    """Whether the act may be called (again), after the host was observed not to be there yet."""
+    held = fleet.version_on(seen, work.target)
+    if name == "load" and held is not None and held.state == "loading":
+        raise StepWaits(0.5)
+    if name == "load" and held is not None and held.state == "failed" and step.intent == "load":
+        raise StepFailed(f"{step.host.name} could not load version {work.target.number}: {held.reason}")
+    if step.intent != name:
+        return
+    repeatable = name in ("stage", "load") and work.remote(step).driver.capabilities.fencing
+    deadline = step.intent_deadline
+    if deadline is not None and not repeatable and timezone.now() < deadline:
+        raise StepWaits(min(1.0, (deadline - timezone.now()).total_seconds()))
+    if step.attempts >= MAX_ATTEMPTS:
+        raise StepFailed(f"{step.host.name} did not {name} in {step.attempts} attempts. Look at the host.")
+
+
+def _intend(work: Work, step: HostStep, name: str) -> None:
+    with transaction.atomic():
+        work.lease.confirm()
+        counted: dict[str, Any] = {"switch_calls": F("switch_calls") + 1} if name == "switch" else {}
+        deadline = timezone.now() + datetime.timedelta(seconds=CALL_SECONDS[name])
+        attempts = F("attempts") + 1 if step.intent == name else 1
+        change(step, intent=name, intent_deadline=deadline, attempts=attempts, **counted)
+        _record(
+            work,
+            step,
+            "rollback.step.intent",
+            outcome="intent",
+            data={"step": name, "attempt": step.attempts, "deadline": deadline},
+        )
+
+
+def _outcome(work: Work, step: HostStep, name: str, note: str, also: Callable[[], None] | None) -> None:
+    """The edge has been read back from the host. Recorded even when the lease went meanwhile: it has happened."""
+    after = StepState.RESTORED if name == "restore" else _next(step)
+    with transaction.atomic():
+        _touch(work.run)
+        _move_on(step, after, note)
+        if also is not None:
+            also()
+        _record(work, step, "rollback.step.outcome", data={"step": name, "state": after, "note": note})
+
+
+def _refused(work: Work, step: HostStep, name: str, error: Refused) -> None:
+    with transaction.atomic():
+        _touch(work.run)
+        change(step, intent="", intent_deadline=None)
+        data = {"step": name, "status": error.status, "type": error.type}
+        _record(work, step, "rollback.step.outcome", outcome="failed", data=data, reason=error.detail)
+
+
+def _advance(work: Work, step: HostStep, note: str, **fields: Any) -> None:
+    """An edge without an effect on the host."""
+    with transaction.atomic():
+        work.lease.confirm()
+        _touch(work.run)
+        at = _next(step)
+        _move_on(step, at, note, **fields)
+        _record(work, step, "rollback.step.outcome", data={"step": at, "state": at, "note": note})
+
+
+def _judge(work: Work, step: HostStep, stage: str, answered: Answered) -> None:
+    """An edge that is a question: only a pass goes on."""
+    if answered.answer != CheckAnswer.PASS:
+        with transaction.atomic():
+            _touch(work.run)
+            keep(run=work.run, stage=stage, wave=step.wave, answers=[answered])
+        raise StepFailed(f"{answered.question} No: {answered.observed}.")
+    with transaction.atomic():
+        work.lease.confirm()
+        _touch(work.run)
+        after = _next(step)
+        _move_on(step, after, answered.observed)
+        keep(run=work.run, stage=stage, wave=step.wave, answers=[answered])
+        _record(work, step, "rollback.step.outcome", data={"step": stage, "state": after, "check": answered.facts})
+
+
+def book_switch(work: Work, step: HostStep, version: Version) -> None:
+    """Enter into the registry what the host was read back to serve; a span that is open already stays."""
+    live = Deployment.objects.filter(endpoint=work.run.endpoint, host=step.host, until=None, version=version)
+    if live.exists():
+        return
+    record_switch(
+        endpoint=work.run.endpoint,
+        host=step.host,
+        version=version,
+        cause=work.run.plan.kind,
+        run_ref=str(work.run.id),
+        incident_ref=work.run.plan.incident_ref,
+        gates_off=work.document.gates_off,
+        actor=work.actor,
+    )
+
+
+def _move_on(step: HostStep, after: str, note: str, **fields: Any) -> None:
+    marks, notes = {**step.marks, after: _now()}, {**step.notes, after: note[:300]}
+    move(step, after, marks=marks, notes=notes, intent="", intent_deadline=None, attempts=0, **fields)
+
+
+def _next(step: HostStep) -> str:
+    return STEP_PATH[STEP_PATH.index(step.state) + 1]
+
+
+def _touch(run: Run) -> None:
+    """Raise the lanes' ETag. First in each transaction, so that the hosts of a run take their locks in one order."""
+    Run.objects.filter(pk=run.pk).update(version=F("version") + 1)
+
+
+def _meant(work: Work, step: HostStep) -> Version:
+    going_back = step.state in (StepState.COMPENSATING, StepState.RESTORED)
+    return work.origin if going_back and work.origin is not None else work.target
+
+
+def _now() -> str:
+    return timezone.now().isoformat()
+
+
+def _record(
+    work: Work, step: HostStep, action: str, *, data: dict[str, Any], outcome: str = "success", reason: str = ""
+) -> None:
+    record(
+        action=action,
+        target=Target("host", step.host.name),
+        actor=work.actor,
+        incident=work.run.plan.incident_ref,
+        outcome=outcome,
+        reason=reason,
+        data={
+            "run": str(work.run.id),
+            "plan_hash": work.run.plan.plan_hash,
+            "host": step.host.name,
+            "fence": work.run.fence,
+            "version": _meant(work, step).digest,
+            **data,
+        },
+    )
