@@ -1,1 +1,4 @@
-"""The bundled serving host: one ASGI program for one machine. It shares the wire format with the server, and no code."""
+"""The bundled serving host: one ASGI program for one machine.
+
+It shares the wire format with the server, and no code.
+"""

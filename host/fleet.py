@@ -57,7 +57,7 @@ class Model:
     """A model on this host and what its unversioned requests get."""
 
     name: str
-    pointer: Pointer = Pointer()
+    pointer: Pointer = field(default_factory=Pointer)
     slots: dict[str, Slot] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -183,7 +183,7 @@ class Fleet:
         needed, free = 2 * slot.manifest.files["weights"].size, free_memory(self.device)
         if needed > free:
             raise Problem(
-                507, "insufficient-memory", f"Loading needs {needed} bytes of memory and {free} are free; unload a version."
+                507, "insufficient-memory", f"Loading needs {needed} bytes and {free} are free; unload a version first."
             )
         self._check(slot.manifest)
         loaded = LoadedVersion(slot.version, read_parts(slot.manifest, self.store.blob), self.device)

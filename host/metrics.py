@@ -95,7 +95,7 @@ def render(fleet: Fleet, predictions: PredictionLog) -> str:
     models = [({"model": model.name}, model) for model in fleet.models.values()]
     text.family("lastgood_host_up", "gauge", "1 when every default can answer.", [({}, int(fleet.ready))])
     text.family(
-        "lastgood_host_fence", "gauge", "Highest fence seen.", [(labels, model.pointer.fence) for labels, model in models]
+        "lastgood_host_fence", "gauge", "Highest fence seen.", [(labels, m.pointer.fence) for labels, m in models]
     )
     text.family(
         "lastgood_host_default_info",

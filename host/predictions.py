@@ -178,7 +178,7 @@ class PredictionLog:
                 elif reached:
                     self._spooled.wait(1.0)
                 else:
-                    self._closing.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
+                    self._closing.wait(wait * random.uniform(0.5, 1.0))
 
     def _send(self, client: httpx.Client, file: Path, refused: dict[Path, tuple[float, float]]) -> bool:
         """Send one batch. False when the server can't be reached now, which holds the batches behind it back, too.

@@ -85,7 +85,7 @@ class Store:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StateInUse(f"Another host already runs on {root}; give this one a state directory of its own.") from None
+            raise StateInUse(f"Another host runs on {root}; give this one a state directory of its own.") from None
         for leftover in root.rglob(".new-*"):
             leftover.unlink()
 

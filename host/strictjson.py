@@ -57,7 +57,7 @@ def parse_canonical(data: bytes, where: str) -> Any:
 
 
 class Reader:
-    """Reads one JSON object of a closed vocabulary: unknown and missing keys, and wrong types, raise ArtifactRefused."""
+    """Reads one JSON object of a closed vocabulary; unknown or missing keys and wrong types raise ArtifactRefused."""
 
     def __init__(self, value: Any, where: str, required: Collection[str], optional: Collection[str] = ()) -> None:
         if not isinstance(value, dict):

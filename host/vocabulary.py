@@ -146,7 +146,7 @@ class Layer:
         if self.type == "layer_norm":
             return {"weight": self.sizes, "bias": self.sizes}
         if self.type == "batch_norm":
-            return {name: self.sizes for name in ("weight", "bias", "running_mean", "running_var")}
+            return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), self.sizes)
         return {}
 
 

@@ -33,7 +33,7 @@ class Header:
 
 def _refuse_length(start: bytes, length: int, where: str) -> None:
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        raise ArtifactRefused(f"{where} is a pickle or a torch.save archive, which can run code; save it as safetensors.")
+        raise ArtifactRefused(f"{where} is a pickle or a torch.save archive, which can run code; write safetensors.")
     raise ArtifactRefused(f"{where} is not a safetensors file: it claims a header of {length} bytes.")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,8 @@ class HostProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=self.url, timeout=30, headers={"Authorization": f"Bearer {TOKEN}"})
 
-    def start(self, *, ready: bool = True) -> HostProcess:
-        env = {
+    def _environment(self) -> dict[str, str]:
+        return {
             "PATH": os.environ["PATH"],
             "LASTGOOD_HOST_NAME": self.name,
             "LASTGOOD_HOST_PORT": str(self.port),
@@ -44,7 +46,17 @@ class HostProcess:
             "LASTGOOD_HOST_TOKEN": TOKEN,
             **self.env,
         }
-        self.process = subprocess.Popen([sys.executable, "-m", "host"], cwd=ROOT, env=env)
+
+    def run_to_end(self) -> tuple[int, str]:
+        """Start where a refusal is expected: (exit status, what it wrote on standard error)."""
+        command = [sys.executable, "-m", "host"]
+        ended = subprocess.run(
+            command, cwd=ROOT, env=self._environment(), stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        return ended.returncode, ended.stderr
+
+    def start(self, *, ready: bool = True) -> HostProcess:
+        self.process = subprocess.Popen([sys.executable, "-m", "host"], cwd=ROOT, env=self._environment())
         self.wait_for("/v2/health/ready" if ready else "/v2/health/live")
         return self
 
@@ -92,16 +104,42 @@ class HostProcess:
         assert self.switch(version, digest_of(made[0]), fence, model).status_code == 200
         return digest_of(made[0])
 
-    def infer(self, columns: dict[str, list[Any]], version: str = "", model: str = "toy", **more: Any) -> httpx.Response:
+    def infer(
+        self, columns: dict[str, list[Any]], version: str = "", model: str = "toy", **more: Any
+    ) -> httpx.Response:
         path = f"/v2/models/{model}/versions/{version}/infer" if version else f"/v2/models/{model}/infer"
         inputs = [
             {"name": name, "shape": [len(data)], "datatype": "INT64", "data": data} for name, data in columns.items()
         ]
         return self.http.post(path, json={"inputs": inputs, **more})
 
+    def blob(self, made: tuple[bytes, dict[str, Path]], component: str) -> Path:
+        """The host's own file of a component of a version."""
+        return self.state / "blobs" / json.loads(made[0])["components"][component][0]["sha256"]
+
+    def wait_for_state(self, version: str, state: str, model: str = "toy", seconds: float = 30) -> None:
+        """Poll until a version is in the state."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.view(model)["versions"][version]["state"] == state:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"version {version} was not {state} within {seconds} s")
+
     def view(self, model: str = "toy") -> dict[str, Any]:
         """The model's part of the state."""
         return dict(self.http.get("/lastgood/v1/state").json()["models"][model])
+
+
+@contextmanager
+def shared_host(folder: Path) -> Iterator[HostProcess]:
+    """A host for tests that leave it as they found it."""
+    host = HostProcess(folder / "state", "shared", {})
+    try:
+        yield host.start()
+    finally:
+        host.stop(signal.SIGKILL)
+        host.http.close()
 
 
 @pytest.fixture
