@@ -194,7 +194,7 @@ class Stack:
             supervisor.start(self.broker.program())
             self.broker.wait()
         self.say("bringing the database up to date")
-        self.manage("migrate", "--verbosity", "0", "--no-input")
+        self.manage("migrate", "--verbosity", "0", "--no-input", "--skip-checks")
         self._prepare_log_key()
         self._collect_static()
         write_private(self.var / ENVIRONMENT, json.dumps(self.env))

@@ -1,0 +1,45 @@
+# Lastgood. `make demo` plays the whole story; `make up` starts the product with an empty database.
+#
+# PYTHON=python3.11   which Python makes .venv
+# TORCH="..."         what pip shall install as torch, such as a CPU build; without it a torch in .venv is kept
+# ONCE=1 FAULT=scale  for demo: play it without waiting for anybody; which fault (recode, scale, slow)
+# ONLY=name           for bench: one of the files in bench/
+# ARGS="-k name"      for test: further arguments of pytest
+
+PYTHON ?= python3
+PY := .venv/bin/python
+export TORCH ONCE FAULT
+
+.PHONY: help demo up test lint bench venv venv-test clean
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+venv:
+	@$(PYTHON) config/install.py
+
+venv-test:
+	@$(PYTHON) config/install.py --test
+
+demo: venv
+	@$(PY) -m demo
+
+up: venv
+	@$(PY) manage.py up
+
+test: lint
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: venv-test
+	$(PY) -m ruff check .
+	$(PY) -c "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
+	$(PY) -m mypy
+	$(PY) manage.py makemigrations --check --dry-run
+	$(PY) manage.py check --fail-level WARNING
+
+bench: venv
+	@for file in $(or $(ONLY),$(filter-out __init__ report,$(basename $(notdir $(wildcard bench/*.py))))); do \
+		$(PY) -m bench.$$file || exit 1; done
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis var/static
