@@ -19,6 +19,7 @@ class Delivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     source = models.CharField(max_length=30, help_text="predictions, labels, metrics, alertmanager")
+    sender = models.CharField(max_length=40, blank=True, help_text="The name of a webhook's sender.")
     key = models.CharField(max_length=100, help_text="The sender's idempotency key, else the digest of the body.")
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     host = models.ForeignKey(Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
@@ -34,7 +35,7 @@ class Delivery(models.Model):
     processed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["source", "key"], name="monitoring_delivery_once")]
+        constraints = [models.UniqueConstraint(fields=["source", "sender", "key"], name="monitoring_delivery_once")]
         indexes = [models.Index(fields=["received_at"], condition=Q(state="stored"), name="monitoring_delivery_due")]
 
     def __str__(self) -> str:
@@ -56,6 +57,7 @@ class PredictionBatch(models.Model):
     sha256 = models.CharField(max_length=64)
 
     class Meta:
+        constraints = [models.UniqueConstraint(fields=["path"], name="monitoring_batch_path")]
         indexes = [models.Index(fields=["endpoint", "first_at"], name="monitoring_batch_span")]
 
     def __str__(self) -> str:

@@ -1,0 +1,244 @@
+"""Alerts: opened and closed by the findings of rules, and by webhooks. One fires per fingerprint."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from audit.actions import Target, record, service_actor
+from audit.dispatch import send_on_commit
+from monitoring.models import Alert, AlertState, Answer, Delivery, Finding, Rule, Window, WindowState
+from monitoring.reading import AlertRow
+from registry.models import Endpoint, Environment
+
+LOOK_BACK = 60
+"""Judged windows that a decision looks at; a streak of breaches is followed no further back."""
+
+SEVERITIES = {
+    "critical": 1, "page": 1, "p1": 1, "sev1": 1,
+    "error": 2, "major": 2, "high": 2, "p2": 2, "sev2": 2,
+    "warning": 3, "warn": 3, "minor": 3, "p3": 3, "sev3": 3,
+    "info": 4, "low": 4, "none": 4, "p4": 4, "sev4": 4,
+}  # fmt: skip
+
+ABSENT = "absent"
+"""What is said of a window with traffic in which a version answered nothing."""
+
+
+@dataclass(frozen=True)
+class Streak:
+    """What the newest windows say: so many breaches (or clear windows) in a row, and the findings of the breaches."""
+
+    breaches: int
+    clear: int
+    findings: list[Finding]
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 (hex) of the parts as a JSON list: what makes two alerts the same one."""
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()
+
+
+def rule_fingerprint(rule: Rule, version: str) -> str:
+    """The fingerprint of what a rule finds wrong with a version at its endpoint."""
+    return fingerprint("rule", rule.endpoint_id, rule.kind, version)
+
+
+def follow(rule: Rule, versions: Iterable[str]) -> list[Alert]:
+    """Fire, keep up or resolve the rule's alerts for these versions and for those that fire; returns what changed.
+
+    Looks at the endpoint's newest judged windows, so it may be called after any window, in any order, twice.
+    """
+    firing = {a.version: a for a in Alert.objects.filter(rule=rule, state=AlertState.FIRING)}
+    windows = list(Window.objects.filter(endpoint=rule.endpoint_id, state=WindowState.JUDGED, rows__gt=0)[:LOOK_BACK])
+    findings = _by_window(rule, windows)
+    changed = []
+    for version in sorted(set(versions) | set(firing)):
+        streak = _streak(windows, findings, version)
+        alert = firing.get(version)
+        if alert is None and streak.breaches >= rule.for_windows:
+            changed += _fire(rule, version, streak)
+        elif alert is not None and streak.breaches:
+            Alert.objects.filter(pk=alert.pk, state=AlertState.FIRING).update(last_seen_at=Now(), clear_windows=0)
+        elif alert is not None and streak.clear >= rule.clear_windows:
+            changed += _resolve(alert, ended_at=windows[0].end, why=_why_resolved(streak, windows, findings, version))
+        elif alert is not None:
+            Alert.objects.filter(pk=alert.pk, state=AlertState.FIRING).update(clear_windows=streak.clear)
+    return changed
+
+
+def _by_window(rule: Rule, windows: list[Window]) -> dict[tuple[int, str], list[Finding]]:
+    grouped: dict[tuple[int, str], list[Finding]] = {}
+    for finding in Finding.objects.filter(rule=rule, window__in=windows).select_related("window", "host"):
+        grouped.setdefault((finding.window_id, finding.version), []).append(finding)
+    return grouped
+
+
+def _answer(findings: list[Finding] | None) -> str:
+    if findings is None:
+        return ABSENT
+    answers = {finding.answer for finding in findings}
+    if Answer.BREACH in answers:
+        return Answer.BREACH
+    return Answer.OK if Answer.OK in answers else Answer.NOT_ENOUGH
+
+
+def _streak(windows: list[Window], findings: dict[tuple[int, str], list[Finding]], version: str) -> Streak:
+    """Windows without enough data neither add to a streak nor end it."""
+    breaches = clear = 0
+    behind: list[Finding] = []
+    for window in windows:
+        answer = _answer(findings.get((window.pk, version)))
+        if answer == Answer.NOT_ENOUGH:
+            continue
+        if answer == Answer.BREACH and not clear:
+            breaches += 1
+            behind += [f for f in findings[window.pk, version] if f.answer == Answer.BREACH]
+        elif answer != Answer.BREACH and not breaches:
+            clear += 1
+        else:
+            break
+    return Streak(breaches, clear, behind)
+
+
+def _why_resolved(
+    streak: Streak, windows: list[Window], findings: dict[tuple[int, str], list[Finding]], version: str
+) -> str:
+    newest = [_answer(findings.get((window.pk, version))) for window in windows[: streak.clear]]
+    if set(newest) == {ABSENT}:
+        return f"Version {version} answered nothing in the last {streak.clear} windows."
+    return f"Within the limit in the last {streak.clear} windows with enough data."
+
+
+def _fire(rule: Rule, version: str, streak: Streak) -> list[Alert]:
+    newest, oldest = streak.findings[0], streak.findings[-1]
+    hosts = sorted({name for finding in streak.findings for name in _hosts(finding)})
+    rows = sum({f.window_id: f.rows for f in sorted(streak.findings, key=lambda f: f.rows)}.values())
+    overall = next((f for f in streak.findings if f.host_id is None), newest)
+    started = oldest.window.start
+    where = f" on {', '.join(hosts)}" if hosts else ""
+    summary = f"{overall.sentence} Since {started:%Y-%m-%d %H:%M:%S} UTC{where}, {rows:,} rows."
+    alert = Alert(
+        fingerprint=rule_fingerprint(rule, version),
+        source="rule",
+        rule=rule,
+        endpoint_id=rule.endpoint_id,
+        version=version,
+        severity=rule.severity,
+        summary=summary[:500],
+        labels={"rule": rule.kind, "hosts": hosts},
+        annotations={
+            "value": overall.value,
+            "limit": overall.limit,
+            "rows": rows,
+            "windows": streak.breaches,
+            "data": overall.data,
+        },
+        started_at=started,
+    )
+    return _open(alert)
+
+
+def _hosts(finding: Finding) -> list[str]:
+    return [finding.host.name] if finding.host else list(finding.data.get("hosts", []))
+
+
+def _open(alert: Alert) -> list[Alert]:
+    """Insert a firing alert, its event and the word to the floor above; nothing where the same one fires."""
+    try:
+        with transaction.atomic():
+            alert.save(force_insert=True)
+            alert.refresh_from_db()
+            _record("alert.fire", alert)
+            send_on_commit("incidents.take_alert", [alert.pk], queue="intake")
+    except IntegrityError:
+        return []
+    return [alert]
+
+
+def _resolve(alert: Alert, *, ended_at: datetime, why: str) -> list[Alert]:
+    with transaction.atomic():
+        done = Alert.objects.filter(pk=alert.pk, state=AlertState.FIRING).update(
+            state=AlertState.RESOLVED, ended_at=ended_at, last_seen_at=Now()
+        )
+        if not done:
+            return []
+        alert.refresh_from_db()
+        _record("alert.resolve", alert, why=why)
+        send_on_commit("incidents.alert_resolved", [alert.pk], queue="intake")
+    return [alert]
+
+
+def _record(action: str, alert: Alert, **more: str) -> None:
+    endpoint = alert.endpoint
+    data: dict[str, Any] = {
+        "fingerprint": alert.fingerprint,
+        "source": alert.source,
+        "endpoint": endpoint.slug if endpoint else "",
+        "version": alert.version,
+        "severity": alert.severity,
+        "started_at": alert.started_at.isoformat(),
+        "summary": alert.summary,
+        **more,
+    }
+    if alert.rule:
+        data["rule"] = alert.rule.kind
+    record(action=action, target=Target("alert", str(alert.pk)), actor=service_actor("monitoring"), data=data)
+
+
+def take_webhook(delivery: Delivery, rows: list[AlertRow]) -> int:
+    """Bring the alerts of a webhook into the table. Sent twice, late or out of order, they come to the same state."""
+    for row in sorted(rows, key=lambda row: (row.starts_at, row.firing)):
+        _take(delivery, row)
+    return len(rows)
+
+
+def _take(delivery: Delivery, row: AlertRow) -> None:
+    mark = fingerprint("alertmanager", delivery.sender, row.fingerprint)
+    firing = Alert.objects.select_for_update().filter(fingerprint=mark, state=AlertState.FIRING).first()
+    if row.firing:
+        if firing is not None:
+            Alert.objects.filter(pk=firing.pk).update(last_seen_at=Now())
+        else:
+            _open(_from_webhook(delivery, row, mark))
+        return
+    assert row.ends_at is not None
+    if firing is not None and firing.started_at <= row.ends_at:
+        _resolve(firing, ended_at=row.ends_at, why="The sender resolved it.")
+    elif firing is None:
+        # Came before its firing message: kept as resolved, so that the late one opens nothing.
+        late = _from_webhook(delivery, row, mark)
+        late.state, late.ended_at = AlertState.RESOLVED, row.ends_at
+        Alert.objects.bulk_create([late], ignore_conflicts=True)
+
+
+def _from_webhook(delivery: Delivery, row: AlertRow, mark: str) -> Alert:
+    endpoint = delivery.endpoint or endpoint_of(row.labels)
+    name = row.labels.get("alertname", "Alert")
+    summary = row.annotations.get("summary") or row.annotations.get("description") or name
+    return Alert(
+        fingerprint=mark,
+        source="alertmanager",
+        delivery=delivery,
+        endpoint=endpoint,
+        version=row.labels.get("version", "").removeprefix("v")[:40],
+        severity=SEVERITIES.get(row.labels.get("severity", "").lower(), 2),
+        summary=summary[:500],
+        labels=row.labels,
+        annotations=row.annotations,
+        started_at=row.starts_at,
+    )
+
+
+def endpoint_of(labels: dict[str, str]) -> Endpoint | None:
+    """The endpoint that an outside alert is about: its label `endpoint`, else the model's only production endpoint."""
+    slug = labels.get("endpoint", "")
+    if slug:
+        return Endpoint.objects.filter(slug=slug).first()
+    found = Endpoint.objects.filter(model__slug=labels.get("model", ""), environment=Environment.PRODUCTION)[:2]
+    return found[0] if len(found) == 1 else None

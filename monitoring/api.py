@@ -1,0 +1,217 @@
+"""The API of monitoring: data in (monitoring/ingest.py), and what was made of it."""
+
+from typing import Any
+
+import django_filters
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.actions import actor_for
+from accounts.api import HasScope
+from accounts.problems import Problem
+from monitoring.actions import Refused, change_rule
+from monitoring.ingest import AlertmanagerView, LabelsView, MetricsView, PredictionsView
+from monitoring.models import Alert, Finding, MetricPoint, Rule, Window
+from monitoring.questions import limits_in_words
+
+
+class WindowSerializer(serializers.ModelSerializer):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+
+    class Meta:
+        model = Window
+        fields = ["id", "endpoint", "start", "end", "state", "rows", "labelled", "due_at", "judged_at"]
+
+
+class FindingSerializer(serializers.ModelSerializer):
+    endpoint = serializers.CharField(source="rule.endpoint.slug", read_only=True)
+    rule = serializers.CharField(source="rule.kind", read_only=True)
+    host = serializers.CharField(source="host.name", read_only=True, allow_null=True)
+    start = serializers.DateTimeField(source="window.start", read_only=True)
+    end = serializers.DateTimeField(source="window.end", read_only=True)
+
+    class Meta:
+        model = Finding
+        fields = [
+            "id", "endpoint", "rule", "window", "start", "end", "version", "host", "answer", "value", "limit", "rows",
+            "sentence", "data",
+        ]  # fmt: skip
+
+
+class AlertSerializer(serializers.ModelSerializer):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    rule = serializers.CharField(source="rule.kind", read_only=True, allow_null=True)
+
+    class Meta:
+        model = Alert
+        fields = [
+            "id", "fingerprint", "source", "endpoint", "rule", "version", "state", "severity", "summary", "labels",
+            "annotations", "started_at", "fired_at", "last_seen_at", "ended_at",
+        ]  # fmt: skip
+
+
+class RuleSerializer(serializers.ModelSerializer):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    limits = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Rule
+        fields = [
+            "id", "endpoint", "kind", "params", "limits", "for_windows", "clear_windows", "min_rows", "severity",
+            "enabled",
+        ]  # fmt: skip
+
+    def get_limits(self, rule: Rule) -> str:
+        return limits_in_words(rule.kind, rule.params)
+
+
+class RuleChangeSerializer(serializers.Serializer):
+    params = serializers.DictField(child=serializers.FloatField(), required=False)
+    for_windows = serializers.IntegerField(required=False)
+    clear_windows = serializers.IntegerField(required=False)
+    min_rows = serializers.IntegerField(required=False)
+    severity = serializers.IntegerField(required=False)
+    enabled = serializers.BooleanField(required=False)
+    reason = serializers.CharField(max_length=2000)
+
+
+class PointSerializer(serializers.ModelSerializer):
+    endpoint = serializers.CharField(source="series.endpoint.slug", read_only=True)
+    name = serializers.CharField(source="series.name", read_only=True)
+    host = serializers.CharField(source="series.host.name", read_only=True, allow_null=True)
+    version = serializers.CharField(source="series.version", read_only=True)
+    column = serializers.CharField(source="series.column", read_only=True)
+    unit = serializers.CharField(source="series.unit", read_only=True)
+
+    class Meta:
+        model = MetricPoint
+        fields = ["endpoint", "name", "host", "version", "column", "unit", "at", "value", "n"]
+
+
+class WindowFilter(django_filters.FilterSet):
+    endpoint = django_filters.CharFilter("endpoint__slug")
+    since = django_filters.IsoDateTimeFilter("end", "gt")
+    until = django_filters.IsoDateTimeFilter("start", "lt")
+
+    class Meta:
+        model = Window
+        fields = ["endpoint", "state"]
+
+
+class FindingFilter(django_filters.FilterSet):
+    endpoint = django_filters.CharFilter("rule__endpoint__slug")
+    rule = django_filters.CharFilter("rule__kind")
+    since = django_filters.IsoDateTimeFilter("window__end", "gt")
+    until = django_filters.IsoDateTimeFilter("window__start", "lt")
+
+    class Meta:
+        model = Finding
+        fields = ["endpoint", "rule", "answer", "version", "window"]
+
+
+class AlertFilter(django_filters.FilterSet):
+    endpoint = django_filters.CharFilter("endpoint__slug")
+
+    class Meta:
+        model = Alert
+        fields = ["endpoint", "state", "source", "version", "fingerprint"]
+
+
+class RuleFilter(django_filters.FilterSet):
+    endpoint = django_filters.CharFilter("endpoint__slug")
+
+    class Meta:
+        model = Rule
+        fields = ["endpoint", "kind"]
+
+
+class PointFilter(django_filters.FilterSet):
+    endpoint = django_filters.CharFilter("series__endpoint__slug")
+    name = django_filters.CharFilter("series__name")
+    host = django_filters.CharFilter("series__host__name")
+    version = django_filters.CharFilter("series__version")
+    since = django_filters.IsoDateTimeFilter("at", "gt")
+    until = django_filters.IsoDateTimeFilter("at", "lte")
+
+    class Meta:
+        model = MetricPoint
+        fields: list[str] = []
+
+
+class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    permission_classes = [HasScope]
+    required_scope: Any = "view"
+
+
+class WindowViewSet(ReadViewSet):
+    """Spans of an endpoint's traffic, newest first."""
+
+    queryset = Window.objects.select_related("endpoint").order_by("-start", "-id")
+    serializer_class = WindowSerializer
+    filterset_class = WindowFilter
+
+
+class FindingViewSet(ReadViewSet):
+    """The answers of rules about windows, newest first."""
+
+    queryset = Finding.objects.select_related("rule__endpoint", "window", "host").order_by("-window__start", "id")
+    serializer_class = FindingSerializer
+    filterset_class = FindingFilter
+
+
+class AlertViewSet(ReadViewSet):
+    """Alerts of rules and webhooks, newest first."""
+
+    queryset = Alert.objects.select_related("endpoint", "rule").order_by("-fired_at", "-id")
+    serializer_class = AlertSerializer
+    filterset_class = AlertFilter
+
+
+class RuleViewSet(ReadViewSet):
+    """The rules of each endpoint, with their limits in words. Administrators may change them."""
+
+    queryset = Rule.objects.select_related("endpoint").order_by("endpoint_id", "kind")
+    serializer_class = RuleSerializer
+    filterset_class = RuleFilter
+    required_scope = {"partial_update": "admin", "*": "view"}
+
+    @extend_schema(request=RuleChangeSerializer, responses=RuleSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        asked = RuleChangeSerializer(data=request.data, partial=False)
+        asked.is_valid(raise_exception=True)
+        changes = dict(asked.validated_data)
+        reason = changes.pop("reason")
+        try:
+            rule = change_rule(rule=self.get_object(), changes=changes, reason=reason, actor=actor_for(request=request))
+        except Refused as refused:
+            raise Problem(status.HTTP_400_BAD_REQUEST, "rule-refused", str(refused)) from refused
+        return Response(RuleSerializer(rule).data)
+
+
+class PointViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
+    """Metric points, newest first: what windows showed, and what was pushed."""
+
+    permission_classes = [HasScope]
+    required_scope = "view"
+    queryset = MetricPoint.objects.select_related("series__endpoint", "series__host").order_by("-at", "-id")
+    serializer_class = PointSerializer
+    filterset_class = PointFilter
+
+
+router_entries = [
+    ("windows", WindowViewSet, "window"),
+    ("findings", FindingViewSet, "finding"),
+    ("alerts", AlertViewSet, "alert"),
+    ("rules", RuleViewSet, "rule"),
+    ("metrics", PointViewSet, "metric"),
+]
+
+api_urlpatterns = [
+    path("ingest/predictions/", PredictionsView.as_view(), name="ingest-predictions"),
+    path("ingest/labels/", LabelsView.as_view(), name="ingest-labels"),
+    path("ingest/metrics/", MetricsView.as_view(), name="ingest-metrics"),
+    path("ingest/alertmanager/<slug:sender>/", AlertmanagerView.as_view(), name="ingest-alertmanager"),
+]

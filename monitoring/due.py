@@ -1,0 +1,38 @@
+"""What the clock must wake here: deliveries whose message was lost, windows to open, windows to judge."""
+
+from datetime import datetime, timedelta
+
+from django.db.models import DurationField, ExpressionWrapper, F, Value
+
+from audit.due import Due
+from monitoring.models import Delivery, DeliveryState, Monitor, Window, WindowState
+
+RETRY = timedelta(seconds=10)
+AT_ONCE = 200
+
+
+def deliveries(now: datetime) -> list[object]:
+    """Stored deliveries that nobody has read within RETRY of each attempt."""
+    wait = ExpressionWrapper(Value(RETRY) * (F("attempts") + 1), output_field=DurationField())
+    due = Delivery.objects.filter(state=DeliveryState.STORED, received_at__lt=now - wait)
+    return list(due.order_by("received_at").values_list("pk", flat=True)[:AT_ONCE])
+
+
+def monitors(now: datetime) -> list[object]:
+    """Monitors with a window that has ended and is not yet opened."""
+    length = ExpressionWrapper(Value(timedelta(seconds=1)) * F("window_seconds"), output_field=DurationField())
+    due = Monitor.objects.filter(enabled=True, next_window_at__lte=now - length)
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
+def windows(now: datetime) -> list[object]:
+    """Open windows whose predictions and labels have had their time, oldest first."""
+    due = Window.objects.filter(state=WindowState.OPEN, due_at__lte=now)
+    return list(due.order_by("due_at").values_list("pk", flat=True)[:AT_ONCE])
+
+
+SOURCES = [
+    Due(task="monitoring.process", queue="intake", ids=deliveries),
+    Due(task="monitoring.open_windows", queue="intake", ids=monitors),
+    Due(task="monitoring.judge", queue="compute", ids=windows),
+]

@@ -1,0 +1,108 @@
+"""The API's entrance for data: authenticated, small enough, stored and committed, then answered. Read later."""
+
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.api import HasScope, TokenAuthentication
+from accounts.problems import Problem
+from monitoring import intake
+from monitoring.reading import ARROW
+from registry.models import Endpoint, Host
+
+JSON_LINES = "application/x-ndjson"
+
+ENDPOINT = OpenApiParameter("endpoint", str, required=True, description="Slug of the endpoint that answered.")
+HOST = OpenApiParameter("host", str, description="Name of the host that answered.")
+KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Default: SHA-256 of the body.")
+ACCEPTED = inline_serializer("Accepted", {"delivery": serializers.UUIDField(), "state": serializers.CharField()})
+RESPONSES = {200: ACCEPTED, 202: ACCEPTED, 404: OpenApiTypes.OBJECT, 413: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}
+
+
+class IngestView(APIView):
+    """Takes one delivery: 202 when it is stored, 200 when it had come before, 503 when it must be sent again."""
+
+    authentication_classes = [TokenAuthentication]
+    permission_classes = [HasScope]
+    parser_classes: list[Any] = []
+    required_scope = "ingest"
+    source: str
+
+    def take(self, request: Request, *, endpoint: Endpoint | None, host: Host | None, sender: str = "") -> Response:
+        key = request.headers.get("Idempotency-Key", "")
+        if len(key) > 100:
+            raise Problem(400, "key-too-long", "An Idempotency-Key has at most 100 characters.")
+        delivery, created = intake.accept(
+            source=self.source,
+            sender=sender,
+            key=key,
+            endpoint=endpoint,
+            host=host,
+            content_type=request.content_type or "",
+            body=_body(request),
+        )
+        answer = {"delivery": str(delivery.pk), "state": delivery.state}
+        return Response(answer, status=status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK)
+
+
+class EndpointIngestView(IngestView):
+    """A delivery about one endpoint."""
+
+    def post(self, request: Request) -> Response:
+        slug, name = request.query_params.get("endpoint", ""), request.query_params.get("host", "")
+        endpoint = Endpoint.objects.filter(slug=slug).first()
+        if endpoint is None:
+            raise Problem(404, "no-such-endpoint", f"No endpoint is called {slug!r}. Add ?endpoint=<slug> of one.")
+        return self.take(request, endpoint=endpoint, host=Host.objects.filter(name=name).first() if name else None)
+
+
+class PredictionsView(EndpointIngestView):
+    source = intake.PREDICTIONS
+
+    @extend_schema(parameters=[ENDPOINT, HOST, KEY], request={ARROW: bytes, JSON_LINES: bytes}, responses=RESPONSES)
+    def post(self, request: Request) -> Response:
+        """Predictions of a host, as an Arrow stream or JSON lines in the columns of the prediction log."""
+        return super().post(request)
+
+
+class LabelsView(EndpointIngestView):
+    source = intake.LABELS
+
+    @extend_schema(parameters=[ENDPOINT, KEY], request={JSON_LINES: bytes}, responses=RESPONSES)
+    def post(self, request: Request) -> Response:
+        """The truth about predictions, as JSON lines {"id", "label", "ts"}; a later one replaces an earlier one."""
+        return super().post(request)
+
+
+class MetricsView(EndpointIngestView):
+    source = intake.METRICS
+
+    @extend_schema(parameters=[ENDPOINT, KEY], request={JSON_LINES: bytes}, responses=RESPONSES)
+    def post(self, request: Request) -> Response:
+        """Metric points, as JSON lines {"name", "ts", "value"} with n, host, version, column, unit where they apply."""
+        return super().post(request)
+
+
+class AlertmanagerView(IngestView):
+    source = intake.ALERTMANAGER
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=RESPONSES)
+    def post(self, request: Request, sender: str) -> Response:
+        """A webhook of Alertmanager version 4, or of Grafana. `sender` names the one that sends."""
+        return self.take(request, endpoint=None, host=None, sender=sender)
+
+
+def _body(request: Request) -> bytes:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    body = request._request.read(limit + 1)
+    if len(body) > limit:
+        raise Problem(413, "too-large", f"A delivery has at most {limit} bytes. Send it in smaller parts.")
+    if not body:
+        raise Problem(400, "empty", "The body is empty; there is nothing to store.")
+    return body

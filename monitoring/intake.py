@@ -1,0 +1,192 @@
+"""Taking deliveries in: what was committed here before the answer is never lost. Nothing is judged here."""
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from audit.actions import Target, record, service_actor
+from audit.dispatch import send_on_commit
+from monitoring import alerts, reading, store
+from monitoring.models import Delivery, DeliveryState, MetricPoint, PredictionBatch
+from monitoring.series import save_points, series_for
+from registry.models import Endpoint, Host
+
+logger = logging.getLogger(__name__)
+
+PREDICTIONS, LABELS, METRICS, ALERTMANAGER = "predictions", "labels", "metrics", "alertmanager"
+
+
+def accept(
+    *,
+    source: str,
+    key: str,
+    endpoint: Endpoint | None,
+    host: Host | None,
+    content_type: str,
+    body: bytes,
+    sender: str = "",
+) -> tuple[Delivery, bool]:
+    """Store a delivery, commit, and wake the one who reads it. The flag is False when it had come before.
+
+    An empty `key` means the SHA-256 of the body, so that a delivery sent twice is stored once.
+    """
+    digest = hashlib.sha256(body).hexdigest()
+    with transaction.atomic():
+        delivery = Delivery(
+            source=source,
+            sender=sender,
+            key=key or digest,
+            endpoint=endpoint,
+            host=host,
+            content_type=content_type[:100],
+            body=body,
+            sha256=digest,
+            size=len(body),
+        )
+        Delivery.objects.bulk_create([delivery], ignore_conflicts=True)
+        kept = Delivery.objects.defer("body").get(source=source, sender=sender, key=key or digest)
+        created = kept.pk == delivery.pk
+        if created:
+            send_on_commit("monitoring.process", [str(kept.pk)], queue="intake")
+    return kept, created
+
+
+def process(delivery_id: uuid.UUID | str) -> bool:
+    """Read a stored delivery and keep what it holds. False when another has it, or it was read before.
+
+    A body that cannot be read is kept, with the reason. Any other failure leaves the delivery stored, and the clock
+    brings it back.
+    """
+    if not Delivery.objects.filter(pk=delivery_id, state=DeliveryState.STORED).update(attempts=F("attempts") + 1):
+        return False
+    with transaction.atomic():
+        delivery = (
+            Delivery.objects.select_for_update(of=("self",), skip_locked=True)
+            .select_related("endpoint", "host")
+            .filter(pk=delivery_id, state=DeliveryState.STORED)
+            .first()
+        )
+        if delivery is None:
+            return False
+        try:
+            with transaction.atomic():
+                rows = _keep(delivery)
+        except reading.Unreadable as error:
+            _set_aside(delivery, str(error))
+        else:
+            _finish(delivery, state=DeliveryState.PROCESSED, rows=rows, body=None)
+    return True
+
+
+def _keep(delivery: Delivery) -> int:
+    body = bytes(delivery.body or b"")
+    if delivery.source == ALERTMANAGER:
+        return alerts.take_webhook(delivery, reading.read_alertmanager(body))
+    if delivery.endpoint is None:
+        raise reading.Unreadable("The delivery names no endpoint.")
+    if delivery.source == PREDICTIONS:
+        return _keep_predictions(delivery, reading.read_predictions(delivery.content_type, body))
+    if delivery.source == LABELS:
+        return _keep_labels(delivery.endpoint, reading.read_labels(body))
+    if delivery.source == METRICS:
+        return _keep_metrics(delivery.endpoint, reading.read_points(body))
+    raise reading.Unreadable(f"Nothing here reads deliveries of the kind {delivery.source}.")
+
+
+def _set_aside(delivery: Delivery, error: str) -> None:
+    logger.warning("delivery.unparseable delivery=%s source=%s error=%s", delivery.pk, delivery.source, error)
+    _finish(delivery, state=DeliveryState.UNPARSEABLE, error=error[:500])
+    record(
+        action="delivery.set_aside",
+        target=Target("delivery", str(delivery.pk)),
+        actor=service_actor("worker"),
+        data={"source": delivery.source, "sha256": delivery.sha256, "size": delivery.size, "error": error[:500]},
+        outcome="failed",
+    )
+
+
+def _finish(delivery: Delivery, **values: Any) -> None:
+    Delivery.objects.filter(pk=delivery.pk, state=DeliveryState.STORED).update(processed_at=Now(), **values)
+
+
+def _keep_predictions(delivery: Delivery, table: pa.Table) -> int:
+    batches = []
+    for number, (version, digest, part) in enumerate(_by_version(table)):
+        first, last = pc.min_max(part.column("ts")).as_py().values()
+        path = _path(delivery, version, first, number)
+        batches.append(
+            PredictionBatch(
+                delivery=delivery,
+                endpoint=delivery.endpoint,
+                host=delivery.host,
+                version=version,
+                digest=digest,
+                first_at=first,
+                last_at=last,
+                rows=len(part),
+                path=path,
+                sha256=store.write(path, part),
+            )
+        )
+    PredictionBatch.objects.bulk_create(batches)
+    return len(table)
+
+
+def _by_version(table: pa.Table) -> Iterable[tuple[str, str, pa.Table]]:
+    pairs = table.group_by(["version", "digest"]).aggregate([]).to_pylist()
+    for pair in pairs:
+        version, digest = pair["version"], pair["digest"] or ""
+        if not 0 < len(version) <= 40 or "/" in version or version.startswith("."):
+            raise reading.Unreadable(f"{version[:60]!r} is not a version's number.")
+        if len(digest) > 64:
+            raise reading.Unreadable("A digest is longer than 64 characters; it must be SHA-256 in hex.")
+        same = pc.and_(pc.equal(table["version"], version), pc.equal(pc.fill_null(table["digest"], ""), digest))
+        yield version, digest, table.filter(same)
+
+
+def _path(delivery: Delivery, version: str, first: datetime, number: int) -> str:
+    assert delivery.endpoint is not None
+    return f"{delivery.endpoint.slug}/{version}/{first:%Y-%m-%dT%H}/{delivery.pk}-{number}.parquet"
+
+
+def _keep_labels(endpoint: Endpoint, labels: list[reading.LabelRow]) -> int:
+    ordered = sorted(labels, key=lambda label: label.id)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO monitoring_label AS l (endpoint_id, prediction_id, label, at) "
+            "SELECT %s, * FROM unnest(%s::text[], %s::float8[], %s::timestamptz[]) "
+            "ON CONFLICT (endpoint_id, prediction_id) DO UPDATE SET label = excluded.label, at = excluded.at "
+            "WHERE l.at <= excluded.at",
+            [endpoint.pk, [x.id for x in ordered], [x.label for x in ordered], [x.at for x in ordered]],
+        )
+    return len(ordered)
+
+
+def _keep_metrics(endpoint: Endpoint, points: list[reading.PointRow]) -> int:
+    hosts = {host.name: host for host in Host.objects.filter(name__in={point.host for point in points} - {""})}
+    unknown = {point.host for point in points} - set(hosts) - {""}
+    if unknown:
+        raise reading.Unreadable(f"No host is called {sorted(unknown)[0]}; register it first.")
+    named = {(point.name, hosts.get(point.host), point.version, point.column): point.unit for point in points}
+    series = series_for(endpoint, named)
+    save_points(
+        [
+            MetricPoint(
+                series=series[point.name, hosts.get(point.host), point.version, point.column],
+                at=point.at,
+                value=point.value,
+                n=point.n,
+            )
+            for point in points
+        ]
+    )
+    return len(points)

@@ -1,0 +1,137 @@
+"""The reads of monitoring that are more than one line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from django.db.models import QuerySet
+
+from monitoring.drift.measures import wilson
+from monitoring.models import Alert, AlertState, Delivery, DeliveryState, Finding, MetricPoint, Monitor, Window
+from monitoring.windows import load_predictions, numpy_column
+from registry.models import Endpoint, Host
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of `n` labelled predictions were right; `low` and `high` are Wilson's 95 % interval of the share."""
+
+    n: int
+    correct: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float | None:
+        """The share that was right; None when nothing is labelled."""
+        return self.correct / self.n if self.n else None
+
+
+class Latency(NamedTuple):
+    """Predictions with a latency, and its median and 95th percentile in milliseconds; None without any."""
+
+    n: int
+    p50: float | None
+    p95: float | None
+
+
+def accuracy_of(table: pa.Table) -> Accuracy:
+    """The accuracy of the labelled rows of a table with `output` and `label`."""
+    output, label = numpy_column(table, "output"), numpy_column(table, "label").astype(float)
+    known = ~np.isnan(label)
+    n, correct = int(known.sum()), int((output[known] == label[known]).sum())
+    return Accuracy(n, correct, *wilson(correct, n))
+
+
+def latency_of(table: pa.Table) -> Latency:
+    """Median and 95th percentile of a table's `latency_ms`."""
+    values = numpy_column(table, "latency_ms")
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Latency(0, None, None)
+    p50, p95 = np.quantile(values, [0.5, 0.95])
+    return Latency(len(values), float(p50), float(p95))
+
+
+def accuracy_between(
+    endpoint: Endpoint,
+    start: datetime,
+    end: datetime,
+    version: str | None = None,
+    host: str | Host | None = None,
+) -> Accuracy:
+    """The accuracy of what was answered in [start, end) and has a label by now, of one version or host where given."""
+    return accuracy_of(_of(endpoint, start, end, version, host, ["output", "label"]))
+
+
+def latency_between(
+    endpoint: Endpoint,
+    start: datetime,
+    end: datetime,
+    version: str | None = None,
+    host: str | Host | None = None,
+) -> Latency:
+    """(n, p50, p95) in milliseconds of what was answered in [start, end), of one version or host where given."""
+    return latency_of(_of(endpoint, start, end, version, host, ["latency_ms"]))
+
+
+def _of(
+    endpoint: Endpoint,
+    start: datetime,
+    end: datetime,
+    version: str | None,
+    host: str | Host | None,
+    columns: Sequence[str],
+) -> pa.Table:
+    return load_predictions(
+        endpoint,
+        start,
+        end,
+        versions=None if version is None else [version],
+        hosts=None if host is None else [host],
+        columns=columns,
+    )
+
+
+def firing_alerts(endpoint: Endpoint) -> QuerySet[Alert]:
+    """The alerts that fire for the endpoint now, newest first."""
+    return Alert.objects.filter(endpoint=endpoint, state=AlertState.FIRING).select_related("rule")
+
+
+def points(
+    endpoint: Endpoint, name: str, *, since: datetime | None = None, until: datetime | None = None
+) -> QuerySet[MetricPoint]:
+    """The points of all series of the endpoint with this name, oldest first, with series and host."""
+    found = MetricPoint.objects.filter(series__endpoint=endpoint, series__name=name)
+    if since is not None:
+        found = found.filter(at__gte=since)
+    if until is not None:
+        found = found.filter(at__lte=until)
+    return found.select_related("series__host").order_by("at")
+
+
+def latest_findings(endpoint: Endpoint) -> list[Finding]:
+    """The findings of the newest judged window that had traffic, breaches first."""
+    window = Window.objects.filter(endpoint=endpoint, state="judged", rows__gt=0).first()
+    if window is None:
+        return []
+    found = Finding.objects.filter(window=window).select_related("rule", "window", "host")
+    return sorted(found, key=lambda f: (f.answer != "breach", f.rule.kind, f.version, f.host_id or 0))
+
+
+def set_aside() -> QuerySet[Delivery]:
+    """The deliveries that could not be read, newest first, without their bodies."""
+    return (
+        Delivery.objects.filter(state=DeliveryState.UNPARSEABLE)
+        .defer("body")
+        .select_related("endpoint", "host")
+        .order_by("-received_at")
+    )
+
+
+def monitor_of(endpoint: Endpoint) -> Monitor | None:
+    """How the endpoint is watched; None when it is not."""
+    return Monitor.objects.filter(endpoint=endpoint).first()

@@ -1,0 +1,341 @@
+"""What each kind of rule asks of one version's rows in one window. Pure: numbers in, answers with their sentences out.
+
+Every answer has two halves: a test that chance alone would rarely pass, and a floor that the effect must reach to
+matter. The floors are the rule's `params`; DEFAULTS has them with what they mean, and the page states them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.drift.compare import compare
+from monitoring.drift.concept import accuracy_windows
+from monitoring.drift.judge import ColumnVerdict, judge, overall
+from monitoring.drift.latency import LatencyVerdict, compare_latency
+from monitoring.drift.profile import Profile
+from monitoring.models import Answer, RuleKind
+from monitoring.windows import numpy_column
+
+EXACT = 10**9
+"""Rows taken for an offline accuracy that came without its number of rows: it then counts as exactly known."""
+
+DEFAULTS: dict[str, dict[str, float]] = {
+    RuleKind.ACCURACY: {"drop": 0.03, "alpha": 0.001},
+    RuleKind.INPUT_DRIFT: {"psi": 0.2, "share": 0.05, "alpha": 0.01},
+    RuleKind.OUTPUT_DRIFT: {"psi": 0.2, "share": 0.05, "alpha": 0.01},
+    RuleKind.LATENCY: {"ratio": 2.0, "rise_ms": 1.0, "tail_ratio": 4.0, "tail_rise_ms": 10.0, "alpha": 0.001},
+}
+
+RANGES: dict[str, tuple[float, float]] = {
+    "drop": (0.001, 0.5),
+    "alpha": (1e-9, 0.2),
+    "psi": (0.01, 10.0),
+    "share": (0.001, 1.0),
+    "ratio": (1.05, 1000.0),
+    "rise_ms": (0.0, 600_000.0),
+    "tail_ratio": (1.05, 1000.0),
+    "tail_rise_ms": (0.0, 600_000.0),
+}
+
+ANSWERS = {"drift": Answer.BREACH, "no drift": Answer.OK, "not enough data": Answer.NOT_ENOUGH}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer of one rule: for the version as a whole, or for one host of it (by name)."""
+
+    answer: str
+    value: float | None
+    limit: float | None
+    rows: int
+    sentence: str
+    host: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a rule is asked about: the rows of version `version` in one window, and what they are held against.
+
+    `promised` is the accuracy that the version was released with, on `promised_rows` rows. `latencies` are the rows of
+    the reference (latency_ms, host) and `latencies_of` says which those are.
+    """
+
+    version: str
+    table: pa.Table
+    min_rows: int
+    params: Mapping[str, float]
+    promised: float | None = None
+    promised_rows: int | None = None
+    inputs: Profile | None = None
+    outputs: Profile | None = None
+    latencies: pa.Table | None = None
+    latencies_of: str = ""
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names of the hosts that answered."""
+        return sorted(name for name in pc.unique(self.table.column("host")).to_pylist() if name)
+
+    def of_host(self, host: str) -> pa.Table:
+        return self.table.filter(pc.equal(self.table.column("host"), host))
+
+
+def ask(kind: str, asked: Asked) -> list[Answered]:
+    """The answers of a rule of this kind; the first is for the version as a whole."""
+    return {
+        RuleKind.ACCURACY: accuracy,
+        RuleKind.INPUT_DRIFT: input_drift,
+        RuleKind.OUTPUT_DRIFT: output_drift,
+        RuleKind.LATENCY: latency,
+    }[RuleKind(kind)](asked)
+
+
+def accuracy(asked: Asked) -> list[Answered]:
+    """Is the version less accurate than it promised, overall or on one host (whose tests share the alpha)?"""
+    if asked.promised is None:
+        return [_nothing_known(asked, f"Version {asked.version} came without a holdout accuracy to hold it to.")]
+    hosts = asked.hosts
+    whole = _accuracy(asked, asked.table, None, asked.params["alpha"])
+    if len(hosts) < 2:
+        return [whole]
+    shared = asked.params["alpha"] / len(hosts)
+    return [whole, *(_accuracy(asked, asked.of_host(host), host, shared) for host in hosts)]
+
+
+def _accuracy(asked: Asked, table: pa.Table, host: str | None, alpha: float) -> Answered:
+    label = numpy_column(table, "label").astype(float)
+    known = ~np.isnan(label)
+    right = numpy_column(table, "output")[known] == label[known]
+    limit = asked.promised - asked.params["drop"]
+    if not len(right):
+        return _accuracy_unknown(asked, host, 0, limit)
+    [found] = accuracy_windows(
+        right,
+        reference_accuracy=asked.promised,
+        reference_rows=asked.promised_rows or EXACT,
+        size=len(right),
+        alpha=alpha,
+        drop_floor=asked.params["drop"],
+        minimum_rows=asked.min_rows,
+    )
+    if found.outcome == "not enough data":
+        return _accuracy_unknown(asked, host, len(right), limit)
+    points = 100 * found.drop
+    compared = f"{points:.1f} points below" if points >= 0 else f"{-points:.1f} points above"
+    sentence = (
+        f"Version {asked.version}{_on(host)} is right in {found.accuracy:.1%} of {len(right):,} labelled rows "
+        f"({found.low:.1%} to {found.high:.1%}), {compared} the {asked.promised:.1%} it promised "
+        f"(limit {100 * asked.params['drop']:g} points)."
+    )
+    data = {
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "drop": found.drop,
+        "promised": asked.promised,
+        "hosts": [] if host else asked.hosts,
+    }
+    return Answered(ANSWERS[found.outcome], found.accuracy, limit, len(right), sentence, host, data)
+
+
+def _accuracy_unknown(asked: Asked, host: str | None, labelled: int, limit: float) -> Answered:
+    sentence = (
+        f"{labelled:,} rows of version {asked.version}{_on(host)} have a label; {asked.min_rows:,} are needed to "
+        f"judge its accuracy."
+    )
+    return Answered(Answer.NOT_ENOUGH, None, limit, labelled, sentence, host)
+
+
+def _nothing_known(asked: Asked, sentence: str) -> Answered:
+    return Answered(Answer.NOT_ENOUGH, None, None, len(asked.table), sentence)
+
+
+def _on(host: str | None) -> str:
+    return f" on {host}" if host else ""
+
+
+def input_drift(asked: Asked) -> list[Answered]:
+    """Are the inputs, as sent, unlike those that the version was trained on?"""
+    if asked.inputs is None:
+        return [_nothing_known(asked, f"Version {asked.version} came without a profile of its training data.")]
+    columns = {
+        name: numpy_column(asked.table, f"feature.{name}")
+        for name in asked.inputs.columns
+        if f"feature.{name}" in asked.table.column_names
+    }
+    if not columns:
+        return [_nothing_known(asked, "The prediction log holds none of the columns of the version's profile.")]
+    return [_drift(asked, asked.inputs, columns, "The inputs")]
+
+
+def output_drift(asked: Asked) -> list[Answered]:
+    """Are the answers unlike those that the version gave on its training data?"""
+    if asked.outputs is None or not asked.outputs.columns:
+        return [_nothing_known(asked, f"Version {asked.version} came without a profile of its outputs.")]
+    columns = {
+        name: numpy_column(asked.table, "score" if name == "score" else "output") for name in asked.outputs.columns
+    }
+    return [_drift(asked, asked.outputs, columns, "The predictions")]
+
+
+def _drift(asked: Asked, profile: Profile, columns: Mapping[str, np.ndarray], what: str) -> Answered:
+    drifts = compare(profile, columns)
+    verdicts = judge(
+        drifts,
+        alpha=asked.params["alpha"],
+        psi_floor=asked.params["psi"],
+        share_floor=asked.params["share"],
+        minimum_rows=asked.min_rows,
+    )
+    verdict = overall(verdicts)
+    ranked = sorted(verdicts, key=lambda v: (not v.drifted, -_relative(v)))
+    psi = {drift.name: drift.psi for drift in drifts}
+    data = {
+        "drifted": verdict.drifted,
+        "columns": [
+            {
+                "column": v.column,
+                "psi": psi[v.column],
+                "effect": v.effect,
+                "effect_name": v.effect_name,
+                "p_adjusted": v.p_adjusted,
+                "drifted": v.drifted,
+                "sentence": v.sentence,
+            }
+            for v in ranked
+        ],
+        "hosts": asked.hosts,
+    }
+    largest = max((v.effect or 0.0 for v in verdicts if v.effect_name == "PSI"), default=None)
+    sentence = _drift_sentence(asked, verdict.outcome, ranked, verdict.drifted, what)
+    return Answered(
+        ANSWERS[verdict.outcome], largest, asked.params["psi"], len(asked.table), sentence[:500], None, data
+    )
+
+
+def _relative(verdict: ColumnVerdict) -> float:
+    return (verdict.effect or 0.0) / verdict.floor if verdict.floor else 0.0
+
+
+def _drift_sentence(asked: Asked, outcome: str, ranked: list[ColumnVerdict], drifted: list[str], what: str) -> str:
+    if outcome == "not enough data":
+        return f"{len(asked.table):,} rows of version {asked.version}; {asked.min_rows:,} are needed to judge drift."
+    if not drifted:
+        return (
+            f"{what} of version {asked.version} are like its training data: none of {len(ranked)} columns reached "
+            f"PSI {asked.params['psi']:g} or a change of {100 * asked.params['share']:g} points in a share."
+        )
+    return (
+        f"{what} of version {asked.version} are unlike its training data in {_listed(drifted)}, "
+        f"{len(drifted)} of {len(ranked)} columns. {ranked[0].sentence}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) > 4:
+        return f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def latency(asked: Asked) -> list[Answered]:
+    """Is the version slower than the endpoint's reference, overall or on one host (held to its own reference)?"""
+    if asked.latencies is None:
+        return [_nothing_known(asked, "There is no reference for latency yet: the endpoint's first windows make it.")]
+    hosts = asked.hosts
+    answers = [_latency(asked, asked.table, asked.latencies, None, asked.params["alpha"])]
+    if len(hosts) > 1:
+        shared = asked.params["alpha"] / len(hosts)
+        for host in hosts:
+            own = asked.latencies.filter(pc.equal(asked.latencies.column("host"), host))
+            reference = own if len(own) >= asked.min_rows else asked.latencies
+            answers.append(_latency(asked, asked.of_host(host), reference, host, shared))
+    return answers
+
+
+def _latency(asked: Asked, table: pa.Table, reference: pa.Table, host: str | None, alpha: float) -> Answered:
+    before, now = numpy_column(reference, "latency_ms"), numpy_column(table, "latency_ms")
+    p = asked.params
+    found = [
+        compare_latency(
+            before,
+            now,
+            quantiles=(quantile,),
+            ratio_floor=ratio,
+            rise_floor_ms=rise,
+            alpha=alpha,
+            minimum_rows=asked.min_rows,
+        )
+        for quantile, ratio, rise in ((0.5, p["ratio"], p["rise_ms"]), (0.95, p["tail_ratio"], p["tail_rise_ms"]))
+    ]
+    if not found[0].quantiles:
+        sentence = f"{len(table):,} rows of version {asked.version}{_on(host)}; {asked.min_rows:,} are needed."
+        return Answered(Answer.NOT_ENOUGH, None, p["ratio"], len(table), sentence, host)
+    return _latency_answer(asked, found, host, len(table))
+
+
+def _latency_answer(asked: Asked, found: list[LatencyVerdict], host: str | None, rows: int) -> Answered:
+    median, tail = found[0].quantiles[0], found[1].quantiles[0]
+    slower = median.slower or tail.slower
+    p = asked.params
+    sentence = (
+        f"Version {asked.version}{_on(host)} answers {'slower' if slower else 'as fast as'} "
+        f"{'than ' if slower else ''}{asked.latencies_of}: median {median.window:.2f} ms against "
+        f"{median.reference:.2f} ms ({median.ratio:.1f} times, limit {p['ratio']:g}), p95 {tail.window:.2f} ms against "
+        f"{tail.reference:.2f} ms ({tail.ratio:.1f} times, limit {p['tail_ratio']:g})."
+    )
+    data = {
+        "median": _ratio_data(median),
+        "p95": _ratio_data(tail),
+        "reference": asked.latencies_of,
+        "hosts": [] if host else asked.hosts,
+    }
+    worse = tail if tail.slower and not median.slower else median
+    limit = p["tail_ratio"] if worse is tail else p["ratio"]
+    answer = Answer.BREACH if slower else Answer.OK
+    return Answered(answer, worse.ratio, limit, rows, sentence, host, data)
+
+
+def _ratio_data(ratio: Any) -> dict[str, float]:
+    return {name: float(getattr(ratio, name)) for name in ("reference", "window", "ratio", "low", "high")}
+
+
+def limits_in_words(kind: str, params: Mapping[str, float]) -> str:
+    """The rule's floors as a sentence, for the page beside its result."""
+    p = {**DEFAULTS[kind], **params}
+    if kind == RuleKind.ACCURACY:
+        return (
+            f"Breach when accuracy on labelled rows lies {100 * p['drop']:g} points or more below the accuracy on the "
+            f"version's holdout, and a one-sided two-proportion test puts chance below {p['alpha']:g}."
+        )
+    if kind == RuleKind.LATENCY:
+        return (
+            f"Breach when the median is {p['ratio']:g} times the reference's and {p['rise_ms']:g} ms above it, or p95 "
+            f"{p['tail_ratio']:g} times and {p['tail_rise_ms']:g} ms, with the ratio's interval (alpha {p['alpha']:g}) "
+            f"above 1."
+        )
+    return (
+        f"Breach when a column's PSI, less its sampling noise, reaches {p['psi']:g}, or its share of missing, infinite "
+        f"or never-seen values changes by {100 * p['share']:g} points, at a false discovery rate of {p['alpha']:g} "
+        f"over all columns (Benjamini-Hochberg)."
+    )
+
+
+def checked_params(kind: str, params: Mapping[str, object]) -> dict[str, float]:
+    """The rule's params with defaults filled in. Raises ValueError, naming the one that is unknown or out of range."""
+    unknown = sorted(set(params) - set(DEFAULTS[kind]))
+    if unknown:
+        raise ValueError(f"A rule of kind {kind} has no parameter {unknown[0]}; it has {_names(DEFAULTS[kind])}.")
+    for name, value in params.items():
+        low, high = RANGES[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(f"{name} must be a number from {low:g} to {high:g}.")
+    return {**DEFAULTS[kind], **{name: float(value) for name, value in params.items()}}  # type: ignore[arg-type]
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,20 @@
+"""Celery's entrances: an id in, the verb called, nothing else."""
+
+from celery import shared_task
+
+from monitoring import detect, intake
+
+
+@shared_task(name="monitoring.process")
+def process(delivery_id: str) -> None:
+    intake.process(delivery_id)
+
+
+@shared_task(name="monitoring.open_windows")
+def open_windows(monitor_id: int) -> None:
+    detect.open_windows(monitor_id)
+
+
+@shared_task(name="monitoring.judge")
+def judge(window_id: int) -> None:
+    detect.judge(window_id)
