@@ -18,6 +18,7 @@ from audit.canonical import CanonicalError, canonical_bytes, exact, instant
 from audit.models import MAX_CANON_BYTES, AuditEvent, AuditPrivate, Outcome
 
 RECORD_VERSION = 1
+MAX_REASON = 20_000
 DEFAULT_ORIGIN = "lastgood.local/log"
 ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
@@ -76,6 +77,8 @@ def record(
     """
     with transaction.atomic(savepoint=False):
         _check(action, target, actor, outcome)
+        if len(reason) > MAX_REASON:
+            raise RecordError(f"The reason has {len(reason)} characters; at most {MAX_REASON} fit. Say it shorter.")
         moment, incident_seq = _moment_and_number(incident)
         event_uuid = uuid.uuid4()
         body: dict[str, Any] = {
@@ -182,4 +185,5 @@ def _canon(body: dict[str, Any]) -> bytes:
 def _recorded_by() -> str:
     """Database login and program, so that a record written by another login or program shows."""
     login = str(connection.settings_dict.get("USER", ""))
-    return f"{login}/{Path(sys.argv[0]).name or 'python'}"
+    program = connection.settings_dict.get("OPTIONS", {}).get("application_name") or Path(sys.argv[0]).name
+    return f"{login}/{program}"

@@ -1,4 +1,4 @@
-"""What each login may do with the log's tables. Nobody but the owner of the database has more; triggers hold the owner."""
+"""What each login may do with the log's tables. Only the owner has more, and triggers hold the owner."""
 
 GRANTS: dict[str, dict[str, list[str]]] = {
     "audit_event": {"app": ["SELECT", "INSERT"], "sequencer": ["SELECT"]},

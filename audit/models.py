@@ -1,4 +1,4 @@
-"""Tables of the log. Every one of them but the erasable texts and the counters is INSERT-only, by grant and by trigger."""
+"""Tables of the log. All but the erasable texts and the counters are INSERT-only, by grant and by trigger."""
 
 import uuid
 from typing import Any

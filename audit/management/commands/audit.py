@@ -1,0 +1,96 @@
+"""``manage.py audit sequence | verify | export | key``."""
+
+import signal
+import threading
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils.dateparse import parse_datetime
+
+from audit.actions import Target, log_origin, record, service_actor
+from audit.export import NothingToExport, write_bundle
+from audit.integrity import verify_log
+from audit.note import KeyFileError, create_key_file, read_key_file
+from audit.sequencer import RefusesToSign, Sequencer, SignedMemory
+
+
+class Command(BaseCommand):
+    help = "The audit log: put events in the tree and sign it, verify it, export it, make its key."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs.add_parser("sequence", help="run the sequencer until stopped (the only program that holds the key)")
+        verify = verbs.add_parser("verify", help="recompute the log from the stored bytes; status 1 when it is bad")
+        verify.add_argument("--key", default="", help="the log's public key; without it, those that the database names")
+        export = verbs.add_parser("export", help="write a bundle that verifies offline")
+        export.add_argument("path", type=Path)
+        export.add_argument("--incident", default="", help="only this incident")
+        export.add_argument("--since", default="", help="only from this moment on (ISO 8601 with time zone)")
+        export.add_argument("--until", default="", help="only before this moment")
+        key = verbs.add_parser("key", help="make the signing key, if there is none, and print the public one")
+        key.add_argument("--file", default="", help="path; default LASTGOOD_LOG_KEY_FILE")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        getattr(self, options["verb"])(options)
+
+    def sequence(self, options: dict[str, Any]) -> None:
+        path = self._key_path("")
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        try:
+            sequencer = Sequencer(read_key_file(path), SignedMemory(path.with_name(f"{path.name}.last")))
+            sequencer.run(stop)
+        except (KeyFileError, RefusesToSign) as error:
+            raise CommandError(str(error)) from error
+
+    def verify(self, options: dict[str, Any]) -> None:
+        report = verify_log(options["key"])
+        for sentence in report.problems:
+            self.stdout.write(f"BAD  {sentence}")
+        if not report.ok:
+            where = "" if report.first_bad_leaf is None else f" The first bad leaf is {report.first_bad_leaf}."
+            raise CommandError(f"The log is not whole.{where}")
+        self.stdout.write(
+            f"The log is whole: {report.size} leaves, root {report.root.hex()}, {report.checkpoints} checkpoints."
+        )
+
+    def export(self, options: dict[str, Any]) -> None:
+        span = {name: self._moment(name, options[name]) for name in ("since", "until")}
+        try:
+            info = write_bundle(options["path"], incident=options["incident"], **span)
+        except NothingToExport as error:
+            options["path"].unlink(missing_ok=True)
+            raise CommandError(str(error)) from error
+        record(
+            action="audit.export",
+            target=Target("audit_log", log_origin()),
+            actor=service_actor("manage"),
+            data={"sha256": info.sha256, "events": info.events, "incident": options["incident"], **span},
+        )
+        self.stdout.write(f"{info.path}: {info.events} events, tree of {info.size}, root {info.root}.")
+
+    def key(self, options: dict[str, Any]) -> None:
+        path = self._key_path(options["file"])
+        try:
+            signer = read_key_file(path) if path.exists() else create_key_file(path, log_origin())
+        except KeyFileError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(signer.vkey)
+
+    @staticmethod
+    def _key_path(given: str) -> Path:
+        path = given or settings.LASTGOOD_LOG_KEY_FILE
+        if not path:
+            raise CommandError("Set LASTGOOD_LOG_KEY_FILE to the path of the log's signing key, or give --file.")
+        return Path(path)
+
+    @staticmethod
+    def _moment(name: str, text: str) -> Any:
+        moment = parse_datetime(text) if text else None
+        if text and (moment is None or moment.tzinfo is None):
+            raise CommandError(f"--{name} is {text!r}; write it like 2026-03-01T14:05:00Z.")
+        return moment
