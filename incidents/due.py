@@ -1,0 +1,63 @@
+"""What the clock must wake on this floor."""
+
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, F, OuterRef
+
+from audit.due import Due
+from incidents.models import OPEN_STATES, Incident, IncidentAlert, IncidentState, Review, StatusPage
+from incidents.rollback.models import Candidate, Run, RunState
+from monitoring.models import Alert
+
+LATE = timedelta(seconds=3)
+
+
+def untaken_alerts(now: datetime) -> list[int]:
+    """Firing alerts that no incident has, a few seconds after they fired: the message was lost."""
+    taken = IncidentAlert.objects.filter(alert=OuterRef("pk"))
+    found = Alert.objects.filter(~Exists(taken), state="firing", fired_at__lte=now - LATE)
+    return list(found.values_list("pk", flat=True)[:100])
+
+
+def unranked_incidents(now: datetime) -> list[int]:
+    ranked = Candidate.objects.filter(incident_ref=OuterRef("ref"))
+    found = Incident.objects.filter(
+        ~Exists(ranked), state__in=OPEN_STATES, endpoint__isnull=False, detected_at__lte=now - timedelta(minutes=2)
+    )
+    return list(found.values_list("pk", flat=True)[:20])
+
+
+def unfollowed_runs(now: datetime) -> list[str]:
+    """Runs whose incident has not gone where the run is."""
+    lagging = Incident.objects.filter(ref=OuterRef("plan__incident_ref"))
+    started = Run.objects.filter(
+        Exists(lagging.filter(state__in=[IncidentState.DETECTED, IncidentState.TRIAGED])),
+        state__in=[RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING],
+        plan__kind="rollback",
+        started_at__lte=now - LATE,
+    )
+    switched = Run.objects.filter(
+        Exists(lagging.filter(state=IncidentState.MITIGATING)),
+        state=RunState.SWITCHED,
+        plan__kind="rollback",
+        switched_at__lte=now - LATE,
+    ).exclude(watch__state="failed")
+    return [str(pk) for pk in (*started.values_list("pk", flat=True)[:20], *switched.values_list("pk", flat=True)[:20])]
+
+
+def stale_pages(now: datetime) -> list[int]:
+    return list(StatusPage.objects.filter(publish_due_at__lte=now - LATE).values_list("pk", flat=True)[:100])
+
+
+def empty_reviews(now: datetime) -> list[int]:
+    found = Review.objects.filter(summary="", incident__resolved_at__lte=now - LATE, version=F("version"))
+    return list(found.values_list("incident_id", flat=True)[:20])
+
+
+SOURCES = [
+    Due(task="incidents.take_alert", queue="intake", ids=untaken_alerts),
+    Due(task="incidents.rank_candidates", queue="compute", ids=unranked_incidents),
+    Due(task="incidents.follow_run", queue="intake", ids=unfollowed_runs),
+    Due(task="incidents.publish_page", queue="intake", ids=stale_pages),
+    Due(task="incidents.draft_review", queue="intake", ids=empty_reviews),
+]

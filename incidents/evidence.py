@@ -1,0 +1,233 @@
+"""What an incident is opened with: how much worse, since when, where, for how many, for which group most.
+
+Everything is read before the transaction that opens the incident, and frozen with its digest in it.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from django.utils import timezone
+
+from audit.canonical import canonical_bytes
+from monitoring.drift.groups import GroupAccuracy, rank_groups
+from monitoring.models import Alert, Answer, Finding
+from monitoring.queries import Accuracy, accuracy_of, latency_of
+from monitoring.windows import load_predictions, numpy_column
+from registry.models import Endpoint, Model, Version
+
+BEFORE = timedelta(hours=1)
+BANDS = 10
+GROUPS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One piece of evidence before it is stored. `data` is JSON whose fractions are decimal strings."""
+
+    kind: str
+    claim: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(canonical_bytes(self.data)).hexdigest()
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
+def gather(alert: Alert) -> list[Claim]:
+    """The evidence for an alert of ours on an endpoint; for one from outside, what its sender said."""
+    if alert.endpoint is None or not alert.version:
+        return [Claim("alert", alert.summary, {"labels": alert.labels})]
+    endpoint, model = alert.endpoint, alert.endpoint.model
+    now = timezone.now()
+    wanted = ["ts", "id", "host", "version", "output", "score", "latency_ms", "label"]
+    wanted += [f"feature.{name}" for name in model.group_columns]
+    during = load_predictions(endpoint, alert.started_at, now, versions=[alert.version], columns=wanted)
+    before = load_predictions(endpoint, alert.started_at - BEFORE, alert.started_at, columns=wanted)
+    other = before.filter(pa.compute.not_equal(before.column("version"), alert.version)) if before.num_rows else before
+    before = other if other.num_rows else before
+    claims = [
+        *_quality(alert, during, before),
+        *_drift(alert),
+        *_latency(during, before),
+        *_hosts(during),
+        *_groups(model, during, before),
+        *_impact(model, alert.started_at, now, during, before),
+    ]
+    return [claim for claim in claims if claim is not None]
+
+
+def _accuracy_data(found: Accuracy) -> dict[str, Any]:
+    share = "" if found.share is None else f"{found.share:.6f}"
+    return {
+        "n": found.n,
+        "correct": found.correct,
+        "share": share,
+        "low": f"{found.low:.6f}",
+        "high": f"{found.high:.6f}",
+    }
+
+
+def _promised(alert: Alert) -> float | None:
+    version = Version.objects.filter(model=alert.endpoint.model, number=alert.version).first()
+    value = (version.metrics.get("holdout") or {}).get("accuracy") if version else None
+    return None if value is None else float(value)
+
+
+def _quality(alert: Alert, during: pa.Table, before: pa.Table) -> Iterator[Claim]:
+    now, earlier, promised = accuracy_of(during), accuracy_of(before), _promised(alert)
+    if now.share is None:
+        return
+    compared = []
+    if earlier.share is not None:
+        compared.append(f"{percent(earlier.share)} in the hour before")
+    if promised is not None:
+        compared.append(f"{percent(promised)} promised on its holdout")
+    sentence = f"Version {alert.version} is right in {percent(now.share)} of {now.n:,} labelled answers"
+    yield Claim(
+        "accuracy",
+        f"{sentence}, against {' and '.join(compared)}." if compared else f"{sentence}.",
+        {
+            "version": alert.version,
+            "now": _accuracy_data(now),
+            "before": _accuracy_data(earlier),
+            "promised": "" if promised is None else f"{promised:.6f}",
+        },
+    )
+
+
+def _drift(alert: Alert) -> Iterator[Claim]:
+    """The newest drift findings in breach: which columns, by how much."""
+    found = Finding.objects.filter(
+        window__endpoint=alert.endpoint,
+        version=alert.version,
+        answer=Answer.BREACH,
+        rule__kind__in=["input_drift", "output_drift"],
+        window__end__gte=alert.started_at,
+    ).select_related("rule", "window")
+    seen: set[str] = set()
+    for finding in found.order_by("-window__start"):
+        if finding.rule.kind not in seen:
+            seen.add(finding.rule.kind)
+            kind = "drift" if finding.rule.kind == "input_drift" else "output-drift"
+            yield Claim(kind, finding.sentence, {"finding": finding.pk, "window": finding.window.start.isoformat()})
+
+
+def _latency(during: pa.Table, before: pa.Table) -> Iterator[Claim]:
+    now, earlier = latency_of(during), latency_of(before)
+    if now.p50 is None or now.p95 is None:
+        return
+    sentence = f"Half of the answers take {now.p50:.2f} ms or more, one in twenty {now.p95:.2f} ms or more"
+    data = {"n": now.n, "p50_ms": f"{now.p50:.3f}", "p95_ms": f"{now.p95:.3f}"}
+    if earlier.p50:
+        sentence += f"; before it was {earlier.p50:.2f} ms and {earlier.p95:.2f} ms"
+        data |= {"before_p50_ms": f"{earlier.p50:.3f}", "before_p95_ms": f"{earlier.p95:.3f}"}
+    yield Claim("latency", f"{sentence}.", data)
+
+
+def _hosts(during: pa.Table) -> Iterator[Claim]:
+    hosts: dict[str, dict[str, Any]] = {}
+    for name in sorted({host for host in during.column("host").to_pylist() if host}) if during.num_rows else []:
+        rows = during.filter(pa.compute.equal(during.column("host"), name))
+        hosts[name] = _accuracy_data(accuracy_of(rows)) | {"rows": rows.num_rows}
+    if not hosts:
+        return
+    shares = [f"{name} {percent(float(row['share']))}" for name, row in hosts.items() if row["share"]]
+    said = f": {', '.join(shares)} right" if shares else ""
+    yield Claim("hosts", f"It answers on {len(hosts)} hosts{said}.", {"hosts": hosts})
+
+
+def _groups(model: Model, during: pa.Table, before: pa.Table) -> Iterator[Claim]:
+    worst = [group for group in _ranked(model, during, before) if group.excess_errors and group.excess_errors > 0]
+    if not worst:
+        return
+    shown = [
+        {
+            "feature": group.feature,
+            "group": str(group.group),
+            "n": group.n,
+            "accuracy": f"{group.accuracy:.6f}",
+            "before": "" if group.reference_accuracy is None else f"{group.reference_accuracy:.6f}",
+            "excess_errors": f"{group.excess_errors:.1f}",
+        }
+        for group in worst[:GROUPS_SHOWN]
+    ]
+    yield Claim("groups", f"Hit most: {worst[0].sentence}", {"groups": shown})
+
+
+def _ranked(model: Model, during: pa.Table, before: pa.Table) -> list[GroupAccuracy]:
+    names = [name for name in model.group_columns if f"feature.{name}" in during.column_names]
+    if not names or not during.num_rows or not before.num_rows:
+        return []
+    edges = {name: _edges(numpy_column(before, f"feature.{name}")) for name in names}
+    window, reference = _labelled(during, names, edges), _labelled(before, names, edges)
+    if not len(window[0]) or not len(reference[0]):
+        return []
+    return rank_groups(window[0], window[1], reference_correct=reference[0], reference_features=reference[1])
+
+
+def _edges(values: np.ndarray) -> np.ndarray | None:
+    """Decile edges for a column with many values, so that ages become bands; None for codes."""
+    distinct = np.unique(values)
+    return np.unique(np.quantile(values, np.linspace(0, 1, BANDS + 1))[1:-1]) if len(distinct) > 30 else None
+
+
+def _labelled(
+    table: pa.Table, names: list[str], edges: dict[str, np.ndarray | None]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    label = numpy_column(table, "label").astype(float)
+    known = ~np.isnan(label)
+    correct = numpy_column(table, "output")[known] == label[known]
+    features = {}
+    for name in names:
+        column = numpy_column(table, f"feature.{name}")[known]
+        bounds = edges[name]
+        features[name] = column if bounds is None else _band_names(column, bounds)
+    return correct, features
+
+
+def _band_names(column: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    lows = ["up", *(f"{bound:g}" for bound in bounds)]
+    highs = [*(f"{bound:g}" for bound in bounds), "on"]
+    names = [f"{low} to {high}" if low != "up" else f"up to {high}" for low, high in zip(lows, highs, strict=True)]
+    return np.asarray(names, dtype=object)[np.searchsorted(bounds, column, side="right")]
+
+
+def _impact(model: Model, start: datetime, now: datetime, during: pa.Table, before: pa.Table) -> Iterator[Claim]:
+    """How many subjects were answered since, and how many of them wrongly beyond what was usual."""
+    answered = during.num_rows
+    found, usual = accuracy_of(during), accuracy_of(before)
+    noun = model.subject_noun_plural
+    data: dict[str, Any] = {"answered": answered, "seconds": int((now - start).total_seconds()), "noun": noun}
+    sentence = f"{answered:,} {noun} were answered since {start:%H:%M:%S} UTC"
+    if found.share is not None and usual.share is not None:
+        excess = max(0.0, (usual.share - found.share) * answered)
+        data |= {"wrong_beyond_usual": round(excess), "accuracy_usual": f"{usual.share:.6f}"}
+        sentence += f"; about {excess:,.0f} of them wrongly, beyond what is usual"
+        if model.error_meaning:
+            sentence += f" ({model.error_meaning.rstrip('.')})"
+    yield Claim("impact", f"{sentence}."[:500], data)
+
+
+def incident_title(endpoint: Endpoint, alert: Alert, claims: list[Claim]) -> str:
+    """A sentence that a person could read out on a call."""
+    by_kind = {claim.kind: claim for claim in claims}
+    who = f"{endpoint.model.name} on {endpoint.slug}"
+    quality = by_kind.get("accuracy")
+    if alert.rule and alert.rule.kind == "latency" and "latency" in by_kind:
+        return f"{who}: version {alert.version} answers far slower than before"
+    if quality and quality.data["before"]["share"] and quality.data["now"]["share"]:
+        drop = float(quality.data["before"]["share"]) - float(quality.data["now"]["share"])
+        if drop >= 0.01:
+            return f"{who}: version {alert.version} is right {drop * 100:.0f} points less often than before"
+    if alert.rule and alert.rule.kind == "input_drift":
+        return f"{who}: what version {alert.version} is sent is unlike what it learned from"
+    return f"{who}: {alert.summary}"[:300]

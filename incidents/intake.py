@@ -1,0 +1,148 @@
+"""From alerts to incidents: one incident for one cause, opened once, with its evidence frozen."""
+
+from datetime import timedelta
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from audit.actions import Target, record, service_actor
+from audit.dispatch import send_on_commit
+from incidents.evidence import Claim, gather, incident_title
+from incidents.models import OPEN_STATES, Evidence, Incident, IncidentAlert
+from monitoring.models import Alert
+
+INTAKE = service_actor("incidents")
+NUMBER_LOCK = 7_104_201
+
+
+def group_key(alert: Alert) -> str:
+    """What makes two alerts one cause: the version that answers on an endpoint, else the sender's grouping labels."""
+    if alert.endpoint_id and alert.version:
+        return f"endpoint:{alert.endpoint.slug}:version:{alert.version}"
+    if alert.endpoint_id:
+        return f"endpoint:{alert.endpoint.slug}"
+    labels = alert.labels if isinstance(alert.labels, dict) else {}
+    return f"labels:{labels.get('alertname', '')}:{labels.get('model', '')}:{labels.get('job', '')}"[:200]
+
+
+def take_alert(*, alert_id: int) -> Incident | None:
+    """Open an incident for the alert or let the alert join the open one of the same cause. Safe to call any number of
+    times; None for an alert that is over before it was taken, which opens nothing."""
+    alert = Alert.objects.select_related("endpoint__model", "rule").get(pk=alert_id)
+    taken = IncidentAlert.objects.filter(alert=alert).select_related("incident").first()
+    if taken is not None:
+        return taken.incident
+    joined = _join(alert)
+    if joined is not None or alert.state != "firing":
+        return joined
+    claims = gather(alert)
+    try:
+        with transaction.atomic():
+            return _open(alert, claims)
+    except IntegrityError:
+        # Another worker opened one for this cause, or took this alert, at the same moment.
+        return _join(alert)
+
+
+def _join(alert: Alert) -> Incident | None:
+    with transaction.atomic():
+        incident = (
+            Incident.objects.select_for_update(of=("self",))
+            .filter(group_key=group_key(alert), state__in=OPEN_STATES)
+            .first()
+        )
+        if incident is None:
+            return None
+        link, created = IncidentAlert.objects.get_or_create(alert=alert, defaults={"incident": incident})
+        if not created:
+            return link.incident
+        worse = min(incident.severity, alert.severity)
+        Incident.objects.filter(pk=incident.pk).update(severity=worse, version=F("version") + 1)
+        record(
+            action="incident.join_alert",
+            target=Target("incident", incident.ref),
+            actor=INTAKE,
+            incident=incident.ref,
+            data={"alert": alert.pk, "summary": alert.summary, "severity": worse},
+        )
+        return incident
+
+
+def _open(alert: Alert, claims: list[Claim]) -> Incident:
+    number = _next_number()
+    title = incident_title(alert.endpoint, alert, claims) if alert.endpoint else alert.summary[:300]
+    incident = Incident.objects.create(
+        number=number,
+        ref=f"INC-{number}",
+        title=title,
+        severity=alert.severity,
+        endpoint=alert.endpoint,
+        from_version=alert.version,
+        group_key=group_key(alert),
+        impact_started_at=alert.started_at,
+        detected_at=alert.fired_at,
+    )
+    IncidentAlert.objects.create(incident=incident, alert=alert)
+    record(
+        action="incident.open",
+        target=Target("incident", incident.ref),
+        actor=INTAKE,
+        incident=incident.ref,
+        data={
+            "alert": alert.pk,
+            "title": title,
+            "severity": incident.severity,
+            "endpoint": alert.endpoint.slug if alert.endpoint else "",
+            "version": alert.version,
+            "impact_started_at": alert.started_at.isoformat(),
+        },
+    )
+    for claim in claims:
+        _freeze(incident, claim)
+    if alert.endpoint_id:
+        send_on_commit("incidents.rank_candidates", [incident.pk], queue="compute")
+    return incident
+
+
+def _next_number() -> int:
+    """The next number without a gap; the lock is held until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [NUMBER_LOCK])
+    newest = Incident.objects.order_by("-number").values_list("number", flat=True).first()
+    return (newest or 0) + 1
+
+
+def _freeze(incident: Incident, claim: Claim) -> None:
+    Evidence.objects.create(
+        incident=incident, kind=claim.kind, claim=claim.claim[:500], data=claim.data, sha256=claim.sha256
+    )
+    record(
+        action="incident.evidence.freeze",
+        target=Target("incident", incident.ref),
+        actor=INTAKE,
+        incident=incident.ref,
+        data={"kind": claim.kind, "sha256": claim.sha256, "claim": claim.claim},
+    )
+
+
+def alert_resolved(*, alert_id: int) -> None:
+    """Tell the incident of the alert that it no longer fires."""
+    with transaction.atomic():
+        link = IncidentAlert.objects.select_related("incident", "alert").filter(alert_id=alert_id).first()
+        if link is None or link.alert.state != "resolved":
+            return
+        Incident.objects.filter(pk=link.incident_id).update(version=F("version") + 1)
+        record(
+            action="incident.alert_resolved",
+            target=Target("incident", link.incident.ref),
+            actor=INTAKE,
+            incident=link.incident.ref,
+            data={"alert": alert_id, "summary": link.alert.summary},
+        )
+
+
+def replay_window(incident: Incident) -> tuple[object, object]:
+    """The span whose inputs are replayed through the candidates: from the impact's start, at most an hour."""
+    start = incident.impact_started_at or incident.detected_at
+    return start, min(timezone.now(), start + timedelta(hours=1))

@@ -1,0 +1,57 @@
+from typing import Any
+
+from celery import shared_task
+
+from audit.actions import service_actor
+from incidents import follow, intake, reviews, status
+from incidents.models import Incident
+
+
+@shared_task(name="incidents.take_alert")
+def take_alert(alert_id: int) -> None:
+    intake.take_alert(alert_id=alert_id)
+
+
+@shared_task(name="incidents.alert_resolved")
+def alert_resolved(alert_id: int) -> None:
+    intake.alert_resolved(alert_id=alert_id)
+
+
+@shared_task(name="incidents.rank_candidates")
+def rank_candidates(incident_id: int) -> None:
+    from incidents.rollback import candidates
+
+    incident = Incident.objects.select_related("endpoint__model").get(pk=incident_id)
+    ranked = candidates.rank(
+        endpoint=incident.endpoint,
+        incident_ref=incident.ref,
+        window=intake.replay_window(incident),
+        actor=service_actor("incidents"),
+    )
+    facts = [{"version": row.to_version.number, "eligible": row.eligible, "rank": row.rank} for row in ranked]
+    follow.record_ranking(incident=incident, ranked=facts)
+
+
+@shared_task(name="incidents.follow_run")
+def follow_run(run_id: Any) -> None:
+    follow.follow_run(run_id=run_id)
+
+
+@shared_task(name="incidents.follow_plan")
+def follow_plan(plan_id: Any) -> None:
+    follow.follow_plan(plan_id=plan_id)
+
+
+@shared_task(name="incidents.publish_status")
+def publish_status(incident_id: int) -> None:
+    status.narrate(incident_id=incident_id)
+
+
+@shared_task(name="incidents.publish_page")
+def publish_page(page_id: int) -> None:
+    status.publish_page(page_id=page_id)
+
+
+@shared_task(name="incidents.draft_review")
+def draft_review(incident_id: int) -> None:
+    reviews.draft(incident_id=incident_id)
