@@ -29,7 +29,7 @@ class ColumnDrift:
 
     `rows_*` are all rows and `n_*` the usable ones. PSI, JS (distance, base 2, 0 to 1), KL (nats) and total variation
     are over the reference's deciles or categories, with out-of-range, missing and infinite values as cells of their
-    own; cells in which the smaller sample expects fewer than 5 rows are pooled. `psi_noise` is what PSI would be on
+    own; cells that would hold fewer than 5 rows in the smaller sample are pooled. `psi_noise` is what PSI would be on
     average without drift. `ks` is for numeric and `chi_square` (of the usable values) for categorical columns, None
     where there is nothing to compare. `wasserstein` is in standard deviations of the reference. `unseen_*` are
     values outside of what the reference held (beyond its range, or new categories): the share in the window,
@@ -158,7 +158,7 @@ def _drift(
     rows_window = counts.n_window + counts.missing[1] + counts.infinite[1]
     a = np.append(counts.cells_reference, [counts.missing[0], counts.infinite[0]])
     b = np.append(counts.cells_window, [counts.missing[1], counts.infinite[1]])
-    a, b = measures.pool_rare(a, b)
+    a, b = measures.pool_rare(a, b, keep_observed=True)
     comparable = rows_reference > 0 and rows_window > 0
     missing, infinite = (
         _share_change(counts.missing, rows_reference, rows_window),

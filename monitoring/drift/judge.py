@@ -7,6 +7,7 @@ significant; small ones make any distance large: neither alone is drift.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +25,7 @@ class ColumnVerdict:
     """The answer for one column, with the test that decided it.
 
     `p_adjusted` is corrected over all tests of all columns. `effect` is `effect_name`'s size and `floor` what it must
-    reach: PSI less its sampling noise, or a difference of shares. Without enough data, p and effect are None.
+    reach: PSI or a difference of shares, each less what chance alone makes of it on average. Without enough data, p and effect are None.
     """
 
     column: str
@@ -80,7 +81,7 @@ def judge(
 
     Tested are the distribution (KS or chi-square; effect PSI - (k - 1)(1/n + 1/m), at least `psi_floor`), and the
     shares of missing, infinite and unseen values (Fisher or z; effect the rise or fall of the share, for unseen
-    values its rise, at least `share_floor`). `alpha` is the false discovery rate over all of these. Fewer than
+    values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over all of these. Fewer than
     `minimum_rows` usable rows in window or reference leave the distribution unjudged.
     """
     columns = list(drifts)
@@ -137,13 +138,21 @@ def _hypotheses(column: ColumnDrift, *, psi_floor: float, share_floor: float, mi
         ("infinite values", column.infinite_share_reference, column.infinite_share_window, column.infinite_p),
     ):
         if before or now:
-            found.append(_Hypothesis(column.name, what, p, abs(now - before), f"share of {what}", share_floor))
-    if column.unseen_share_window and min(column.n_window, column.n_reference) >= minimum_rows:
-        rise = max(column.unseen_share_window - column.unseen_share_reference, 0.0)
+            effect = max(abs(now - before) - _share_noise(before, now, column.rows_reference, column.rows_window), 0.0)
+            found.append(_Hypothesis(column.name, what, p, effect, f"share of {what}", share_floor))
+    before, now = column.unseen_share_reference, column.unseen_share_window
+    if now and min(column.n_window, column.n_reference) >= minimum_rows:
+        effect = max(now - before - _share_noise(before, now, column.n_reference, column.n_window), 0.0)
         found.append(
-            _Hypothesis(column.name, "unseen values", column.unseen_p, rise, "share of unseen values", share_floor)
+            _Hypothesis(column.name, "unseen values", column.unseen_p, effect, "share of unseen values", share_floor)
         )
     return found
+
+
+def _share_noise(before: float, now: float, n: int, m: int) -> float:
+    """How far apart two shares of one proportion lie on average: sqrt(2 / pi) standard errors (half-normal mean)."""
+    pooled = (before * n + now * m) / (n + m)
+    return math.sqrt(2 / math.pi * pooled * (1 - pooled) * (1 / n + 1 / m))
 
 
 def _verdict(column: ColumnDrift, decided: _Hypothesis, adjusted: float, alpha: float, columns: int) -> ColumnVerdict:

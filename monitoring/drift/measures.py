@@ -84,31 +84,34 @@ def total_variation(reference: ArrayLike, window: ArrayLike) -> float:
     return float(np.abs(shares(reference) - shares(window)).sum() / 2)
 
 
-def pool_rare(reference: NDArray[np.int64], window: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Put together the cells in which the smaller sample would expect fewer than EXPECTED_MINIMUM rows.
+def pool_rare(
+    reference: NDArray[np.int64], window: NDArray[np.int64], *, keep_observed: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Put together the cells that are too small for the smaller sample, which get fewer than EXPECTED_MINIMUM rows.
 
-    Which cells are pooled depends on the two samples' sum alone, so the tests that follow keep their level. Cells
-    empty in both are dropped. The pooled cell comes last; while it is still too small it takes in the smallest cell.
+    A cell's size is what the two samples' sum lets expect in the smaller one. That depends on the sum alone, so a test
+    that follows keeps its level. With `keep_observed` it is the larger of both samples' shares, so that a cell which
+    only a small window fills stays visible: for distances, not for tests. Cells empty in both samples are dropped. The
+    pooled cell comes last; while it is still too small it takes in the smallest other cell.
     """
-    both = reference + window
-    total = int(both.sum())
-    if total == 0:
-        return reference[:0], window[:0]
-    scale = min(int(reference.sum()), int(window.sum())) / total
-    order = np.argsort(both, kind="stable")
+    n, m, both = int(reference.sum()), int(window.sum()), reference + window
+    if n == 0 or m == 0:
+        return reference[both > 0], window[both > 0]
+    size = np.maximum(reference / n, window / m) if keep_observed else both / (n + m)
+    size = size * min(n, m)
+    order = np.argsort(size, kind="stable")
     order = order[both[order] > 0]
-    expected = both[order] * scale
-    rare = int(np.searchsorted(expected, EXPECTED_MINIMUM))
-    while 0 < rare < len(order) and expected[:rare].sum() < EXPECTED_MINIMUM:
+    rare = int(np.searchsorted(size[order], EXPECTED_MINIMUM))
+    while 0 < rare < len(order) and size[order[:rare]].sum() < EXPECTED_MINIMUM:
         rare += 1
-    if rare < 2:
-        kept = np.sort(order)
-        return reference[kept], window[kept]
     pooled, kept = order[:rare], np.sort(order[rare:])
-    return (
-        np.append(reference[kept], reference[pooled].sum()),
-        np.append(window[kept], window[pooled].sum()),
-    )
+    if rare < 2:
+        pooled, kept = order[:0], np.sort(order)
+    return _with_pool(reference, kept, pooled), _with_pool(window, kept, pooled)
+
+
+def _with_pool(counts: NDArray[np.int64], kept: NDArray[np.intp], pooled: NDArray[np.intp]) -> NDArray[np.int64]:
+    return np.append(counts[kept], counts[pooled].sum()) if len(pooled) else counts[kept]
 
 
 def chi_square(reference: ArrayLike, window: ArrayLike) -> TestResult:
@@ -135,7 +138,8 @@ def ks_p(statistic: float, n: int, m: int) -> float:
         return 1.0
     big, small = float(max(n, m)), float(min(n, m))
     effective = max(round(big / (big + small) * small), 1)
-    return float(np.clip(stats.kstwo.sf(statistic, effective), 0.0, 1.0))
+    with np.errstate(divide="ignore"):
+        return float(np.clip(stats.kstwo.sf(statistic, effective), 0.0, 1.0))
 
 
 def proportions_p(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:

@@ -99,7 +99,7 @@ def _trend(z: NDArray[np.float64], length: int) -> list[tuple[Mask, Mask]]:
 def _alternating(z: NDArray[np.float64], length: int) -> list[tuple[Mask, Mask]]:
     step = np.diff(z, prepend=np.nan)
     turns = np.zeros(len(z), dtype=bool)
-    turns[1:] = step[1:] * step[:-1] < 0
+    turns[1:] = np.sign(step[1:]) * np.sign(step[:-1]) < 0
     return [(_count(turns, length - 2) == length - 2, np.ones(len(z), dtype=bool))]
 
 

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from monitoring.drift.control import cusum, ewma, individuals, proportions
+
+FLOW = [49.6, 47.6, 49.9, 51.3, 47.8, 51.2, 52.6, 52.4, 53.6, 52.1]
+VISCOSITY = [
+    33.75, 33.05, 34.00, 33.81, 33.46, 34.02, 33.68, 33.27, 33.49, 33.20, 33.62, 33.00, 33.54, 33.12, 33.84,
+]  # fmt: skip
+ORANGE_JUICE = [
+    12, 15, 8, 10, 4, 7, 16, 9, 14, 10, 5, 6, 17, 12, 22, 8, 10, 5, 13, 11, 20, 18, 24, 15, 9, 12, 7, 13, 9, 6,
+]  # fmt: skip
+CUSUM_DATA = [
+    324.925, 324.675, 324.725, 324.350, 325.350, 325.225, 324.125, 324.525, 325.225, 324.600, 324.625, 325.150,
+    328.325, 327.250, 327.825, 328.500, 326.675, 327.775, 326.875, 328.350,
+]  # fmt: skip
+
+
+def test_the_individuals_chart_is_the_handbooks():
+    chart = individuals(FLOW)
+    assert chart.centre == pytest.approx(50.81, abs=1e-10)
+    assert chart.upper[0] == pytest.approx(55.8041, abs=5e-5)
+    assert chart.lower[0] == pytest.approx(45.8159, abs=5e-5)
+    assert chart.out == []
+    chart = individuals(VISCOSITY)
+    assert chart.centre == pytest.approx(33.52333, abs=5e-6)
+    assert chart.sigma == pytest.approx(0.4261651, abs=5e-8)
+    assert (chart.lower[0], chart.upper[0]) == pytest.approx((32.24484, 34.80183), abs=5e-6)
+
+
+def test_an_individuals_chart_with_the_stable_periods_limits_names_point_and_rule():
+    chart = individuals([0.1, -0.2, 4.0, 0.3], centre=0, sigma=1)
+    assert chart.out == [2]
+    assert [(hit.rule, hit.points) for hit in chart.hits] == [("nelson-1", (2,))]
+
+
+def test_a_point_without_data_is_in_no_hit():
+    chart = individuals([0.1, np.nan, 5.0], centre=0, sigma=1)
+    assert chart.out == [2]
+    assert [hit.points for hit in chart.hits] == [(2,)]
+
+
+def test_any_change_of_a_series_without_spread_is_out():
+    chart = individuals([5.0] * 10 + [5.1], centre=5, sigma=0)
+    assert chart.out == [10]
+    assert ("nelson-1", (10,)) in [(hit.rule, hit.points) for hit in chart.hits]
+
+
+def test_the_p_chart_is_the_textbooks():
+    chart = proportions(ORANGE_JUICE, [50] * 30)
+    assert chart.centre == pytest.approx(0.2313333, abs=5e-8)
+    assert (chart.lower[0], chart.upper[0]) == pytest.approx((0.05242755, 0.4102391), abs=5e-8)
+    assert chart.out == [14, 22]
+
+
+def test_each_sample_of_a_p_chart_has_the_limits_of_its_own_size():
+    chart = proportions([10, 100, 0, 5], [100, 1000, 0, 50], centre=0.1)
+    assert chart.upper[1] == pytest.approx(0.1 + 3 * (0.09 / 1000) ** 0.5, abs=1e-12)
+    assert chart.upper[1] < chart.upper[0] < chart.upper[3]
+    assert np.isnan(chart.points[2])
+    assert chart.out == []
+
+
+def test_the_ewma_chart_is_the_handbooks():
+    data = [52.0, 47.0, 53.0, 49.3, 50.1, 47.0, 51.0, 50.1, 51.2, 50.5, *FLOW]
+    chart = ewma(data, target=50, sigma=2.0539, weight=0.3, width=3, exact=False)
+    expected = [
+        50.60, 49.52, 50.56, 50.18, 50.16, 49.21, 49.75, 49.85, 50.26, 50.33, 50.11, 49.36, 49.52, 50.05, 49.38,
+        49.92, 50.73, 51.23, 51.94, 51.99,
+    ]  # fmt: skip
+    assert chart.points == pytest.approx(expected, abs=0.005 + 1e-9)
+    assert chart.upper[0] == pytest.approx(52.5884, abs=5e-5)
+    assert chart.lower[0] == pytest.approx(47.41157, abs=5e-6)
+    assert chart.hits == []
+
+
+def test_exact_ewma_limits_open_from_one_observations_to_the_asymptotic_ones():
+    chart = ewma([0.0] * 60, target=0, sigma=1, weight=0.2, width=3)
+    assert chart.upper[0] == pytest.approx(3 * 0.2, abs=1e-12)
+    assert chart.upper[1] == pytest.approx(3 * (0.2 / 1.8 * (1 - 0.8**4)) ** 0.5, abs=1e-12)
+    assert chart.upper[-1] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_lasting_shift_of_one_sigma_is_found_by_ewma_and_cusum():
+    series = np.append(np.random.default_rng(3).normal(0, 1, 50), np.random.default_rng(4).normal(1, 1, 50))
+    [hit, *_] = ewma(series, target=0, sigma=1).hits
+    assert (hit.rule, 50 <= hit.at < 80) == ("ewma", True)
+    found = cusum(series, target=0, sigma=1)
+    assert 50 <= found.signals[0] < 80
+    assert 40 <= found.since <= 60
+
+
+def test_the_cusum_chart_is_the_handbooks():
+    chart = cusum(CUSUM_DATA, target=325, sigma=0.635, k=0.5, h=4.1959)
+    assert chart.h == pytest.approx(2.6644, abs=5e-5)
+    assert chart.high[12] == pytest.approx(3.0075, abs=1e-9)
+    assert chart.high[13] == pytest.approx(4.94, abs=1e-9)
+    assert chart.high[19] == pytest.approx(19.035, abs=1e-9)
+    assert chart.signals == list(range(12, 20))
+    assert chart.since == 12
+
+
+def test_a_falling_mean_is_found_by_the_lower_sum():
+    chart = cusum([-x for x in CUSUM_DATA], target=-325, sigma=0.635, k=0.5, h=4.1959)
+    assert chart.low[19] == pytest.approx(19.035, abs=1e-9)
+    assert chart.signals[0] == 12
+
+
+def test_charts_refuse_what_they_cannot_read():
+    with pytest.raises(ValueError, match="two neighbouring values"):
+        individuals([1.0, np.nan, 2.0])
+    with pytest.raises(ValueError, match="at least one point"):
+        ewma([], target=0, sigma=1)
+    with pytest.raises(ValueError, match="weight"):
+        ewma([1.0], target=0, sigma=1, weight=0)
+    with pytest.raises(ValueError, match="sigma above zero"):
+        cusum([1.0], target=0, sigma=0)
+    with pytest.raises(ValueError, match="all of its rows"):
+        proportions([5], [4])
+    with pytest.raises(ValueError, match="sample with rows"):
+        proportions([0], [0])
