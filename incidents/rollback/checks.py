@@ -3,15 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from math import sqrt
 from typing import Any
 
 from audit.actions import Actor, Target, record
 from incidents.rollback.models import Check, CheckAnswer, Run, Wave
+from monitoring.drift.measures import wilson
 from registry.golden import GoldenResult
 from registry.models import Host
-
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -87,16 +85,6 @@ def golden_answer(host: Host | None, result: GoldenResult, digest: str, where: s
     wrong = result.mismatches if isinstance(result.mismatches, int) else len(result.mismatches)
     observed = f"{wrong} of {result.n} rows differ, worst difference {float(result.worst_difference):.3g}"
     return Answered("golden", question, CheckAnswer.FAIL, observed, expected, host=host)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share (Wilson 1927); (0, 1) without data."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = successes / n, Z95 * Z95
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def percent(share: float | Decimal) -> str:

@@ -1,0 +1,307 @@
+"""Where to? Every version the endpoint could go to: eligible or why not, and how it would have done on the very traffic
+of the incident and on its holdout set. Each candidate answers itself, loaded on a host beside what is served."""
+
+import datetime
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from django.db import transaction
+from django.db.models import F, Sum
+from django.db.models.functions import Now
+
+from audit.actions import Actor, Target, record, service_actor
+from audit.dispatch import send_on_commit
+from incidents.rollback import fleet, live
+from incidents.rollback.checks import percent
+from incidents.rollback.fleet import Remote
+from incidents.rollback.models import Candidate, Ranking
+from incidents.rollback.prepare import NotPrepared, make_warm
+from monitoring.drift.measures import wilson
+from monitoring.windows import load_predictions, numpy_column
+from registry.models import Alias, Deployment, Endpoint, Placement, Version
+from registry.serving.base import ServingError
+from registry.store import open_verified
+
+logger = logging.getLogger(__name__)
+
+WORKER = service_actor("ranking")
+CLAIM = datetime.timedelta(seconds=120)
+MAX_ATTEMPTS = 3
+REPLAY_ROWS = 2000
+HOLDOUT_ROWS = 1000
+MIN_GROUP = 50
+CONSIDERED = 10
+
+
+@dataclass
+class Weighed:
+    """A version with what speaks for and against it."""
+
+    version: Version
+    eligible: bool = True
+    reasons: list[str] = field(default_factory=list)
+    replay: dict[str, Any] = field(default_factory=dict)
+
+    def reject(self, sentence: str) -> None:
+        self.eligible = False
+        self.reasons.append(sentence)
+
+
+def request_ranking(
+    *, endpoint: Endpoint, incident_ref: str, window: tuple[datetime.datetime, datetime.datetime], actor: Actor
+) -> Ranking:
+    """Order a ranking on the traffic of `window` (start, end); the worker answers it (task `rollback.rank`)."""
+    with transaction.atomic():
+        ranking = Ranking.objects.create(
+            endpoint=endpoint, incident_ref=incident_ref, window_start=window[0], window_end=window[1], due_at=Now()
+        )
+        record(
+            action="rollback.ranking.order",
+            target=Target("endpoint", endpoint.slug),
+            actor=actor,
+            incident=incident_ref,
+            data={"ranking": str(ranking.pk), "start": window[0], "end": window[1]},
+        )
+        send_on_commit("rollback.rank", [ranking.pk], queue="compute")
+    return ranking
+
+
+def answer_ranking(ranking_id: int) -> bool:
+    """Answer an ordered ranking. True when this call did; claimed by compare-and-set, three attempts at most."""
+    claimed = Ranking.objects.filter(pk=ranking_id, due_at__lte=Now(), attempts__lt=MAX_ATTEMPTS).update(
+        due_at=Now() + CLAIM, attempts=F("attempts") + 1
+    )
+    if not claimed:
+        Ranking.objects.filter(pk=ranking_id, due_at__lte=Now()).update(
+            due_at=None, finished_at=Now(), failure="The ranking did not come to an end in three attempts."
+        )
+        return False
+    ranking = Ranking.objects.select_related("endpoint__model").get(pk=ranking_id)
+    rank(
+        endpoint=ranking.endpoint,
+        incident_ref=ranking.incident_ref,
+        window=(ranking.window_start, ranking.window_end),
+        actor=WORKER,
+    )
+    Ranking.objects.filter(pk=ranking_id).update(due_at=None, finished_at=Now())
+    return True
+
+
+def rank(
+    *, endpoint: Endpoint, incident_ref: str, window: tuple[datetime.datetime, datetime.datetime], actor: Actor
+) -> list[Candidate]:
+    """Weigh, replay and store the candidates of an endpoint, best first; an earlier ranking of the incident is replaced.
+
+    The traffic replayed is what was answered in `window` (start, end); accuracy is over the rows with a label by now.
+    """
+    suspect = suspect_version(endpoint, window[1])
+    remotes = _remotes(endpoint)
+    traffic = _traffic(endpoint, window, suspect)
+    versions = Version.objects.filter(model=endpoint.model).order_by("-number")[:CONSIDERED]
+    weighed = [_weigh(version, suspect, endpoint, remotes) for version in versions]
+    for candidate in weighed:
+        if candidate.eligible:
+            _replay(candidate, remotes, traffic, incident_ref, actor)
+    ordered = sorted(weighed, key=_order)
+    with transaction.atomic():
+        Candidate.objects.filter(incident_ref=incident_ref).delete()
+        rows = Candidate.objects.bulk_create(
+            Candidate(
+                incident_ref=incident_ref,
+                endpoint=endpoint,
+                to_version=candidate.version,
+                eligible=candidate.eligible,
+                reasons=candidate.reasons,
+                replay=candidate.replay,
+                rank=position,
+            )
+            for position, candidate in enumerate(ordered, start=1)
+        )
+        record(
+            action="rollback.ranking.answer",
+            target=Target("endpoint", endpoint.slug),
+            actor=actor,
+            incident=incident_ref,
+            data={
+                "suspect": suspect.digest if suspect else "",
+                "rows": len(traffic),
+                "candidates": [
+                    {"version": row.to_version.number, "digest": row.to_version.digest, "eligible": row.eligible}
+                    for row in rows
+                ],
+            },
+        )
+        send_on_commit("incidents.follow_candidates", [incident_ref], queue="intake")
+    return rows
+
+
+def suspect_version(endpoint: Endpoint, at: datetime.datetime) -> Version | None:
+    """The version that the endpoint served at the end of the window (the newest one, where hosts differed)."""
+    live_then = Deployment.objects.filter(endpoint=endpoint, since__lt=at).order_by("-since").select_related("version")
+    first = live_then.first()
+    return first.version if first else None
+
+
+def _remotes(endpoint: Endpoint) -> list[Remote]:
+    """Hosts that answer now, those with most free memory first."""
+    found = []
+    for placement in Placement.objects.filter(endpoint=endpoint, host__drained_at=None).select_related("host"):
+        try:
+            remote = fleet.reach(placement.host, endpoint)
+            observation, _ = remote.observe()
+        except ServingError as error:
+            logger.info("rollback.ranking.host_absent host=%s error=%s", placement.host.name, error)
+            continue
+        found.append((-observation.memory_free, placement.host.name, remote))
+    return [remote for _, _, remote in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _traffic(
+    endpoint: Endpoint, window: tuple[datetime.datetime, datetime.datetime], suspect: Version | None
+) -> pa.Table:
+    """Rows of the window that the suspect answered, labelled ones only where there are any, at most REPLAY_ROWS."""
+    versions = [str(suspect.number)] if suspect else None
+    table = load_predictions(endpoint, window[0], window[1], versions=versions)
+    labelled = table.filter(pc.is_valid(table.column("label")))
+    return live.evenly(labelled if len(labelled) else table, REPLAY_ROWS)
+
+
+def _weigh(version: Version, suspect: Version | None, endpoint: Endpoint, remotes: list[Remote]) -> Weighed:
+    """Eligible or not, in sentences."""
+    weighed = Weighed(version)
+    if suspect is not None and version.pk == suspect.pk:
+        weighed.reject("It is the version that the endpoint serves, which is what went wrong.")
+        return weighed
+    if version.quarantined_at is not None:
+        weighed.reject(f"It is quarantined: {version.quarantine_reason}")
+    last_good = Alias.objects.filter(model=endpoint.model, name=Alias.LAST_GOOD, version=version).exists()
+    if last_good:
+        weighed.reasons.append("It is the last version that was good in production.")
+    elif version.soaked_at is not None:
+        weighed.reasons.append("It has soaked in production without an alert.")
+    else:
+        weighed.reject("It has never soaked in production.")
+    if suspect is not None and _inputs(version) != _inputs(suspect):
+        weighed.reject("Its input signature differs from that of the live version.")
+    if version.golden_id is None:
+        weighed.reject("It has no golden test, so nothing can prove what a host would answer with it.")
+    damaged = _damaged(version)
+    if damaged:
+        weighed.reject(f"A file of it is missing or damaged: {damaged}.")
+    elif weighed.eligible:
+        weighed.reasons.append("Its files are present and match their digests.")
+    if not remotes:
+        weighed.reject("No host answers, so it could not be tried.")
+    return weighed
+
+
+def _inputs(version: Version) -> set[tuple[str, str]]:
+    return {(str(entry["name"]), str(entry["datatype"])) for entry in version.signature["inputs"]}
+
+
+def _damaged(version: Version) -> str:
+    """The path of the first file that is missing or not what its digest says; "" when all are whole."""
+    for entry in version.files.all():
+        try:
+            with open_verified(entry.artifact_id):
+                pass
+        except (OSError, ValueError):
+            return str(entry.path)
+    return ""
+
+
+def _replay(weighed: Weighed, remotes: list[Remote], traffic: pa.Table, incident_ref: str, actor: Actor) -> None:
+    """Load the candidate beside what is served, on the first host that it fits, and let it answer."""
+    version = weighed.version
+    needed = 2 * (version.files.aggregate(size=Sum("artifact__size"))["size"] or 0)
+    for remote in remotes:
+        try:
+            observation, seen = remote.observe()
+            if not fleet.is_loaded(seen, version) and observation.memory_total > 0 and observation.memory_free < needed:
+                continue
+            make_warm(remote=remote, version=version, incident_ref=incident_ref, cause="replay", actor=actor)
+            weighed.replay = {"host": remote.host.name, **_replay_on(remote, version, traffic)}
+            weighed.reasons.append(_replay_sentence(weighed.replay))
+            return
+        except (ServingError, NotPrepared, KeyError) as error:
+            weighed.replay = {"error": str(error)[:300]}
+    if weighed.replay:
+        weighed.reject(f"It could not be tried on a host: {weighed.replay['error']}")
+    else:
+        weighed.reject("It fits into the free memory of no host.")
+
+
+def _replay_on(remote: Remote, version: Version, traffic: pa.Table) -> dict[str, Any]:
+    found: dict[str, Any] = {"rows": len(traffic)}
+    if len(traffic):
+        columns = live.columns_of(traffic, version, "feature.")
+        answers = live.predict(remote, version, columns, len(traffic))
+        served = numpy_column(traffic, "output").astype(float)
+        labels = numpy_column(traffic, "label").astype(float)
+        known = ~np.isnan(labels)
+        found["changed"] = int((answers != served).sum())
+        found["labelled"] = int(known.sum())
+        if known.any():
+            found["candidate"] = _share(answers[known] == labels[known])
+            found["live"] = _share(served[known] == labels[known])
+            found["groups"] = _groups(version, traffic, known, answers, served, labels)
+    holdout = live.holdout_rows(version, HOLDOUT_ROWS)
+    if holdout is not None:
+        answers = live.predict(remote, version, live.columns_of(holdout, version), len(holdout))
+        found["holdout"] = _share(answers == numpy_column(holdout, live.LABEL).astype(float))
+    return found
+
+
+def _share(right: np.ndarray) -> dict[str, Any]:
+    """Accuracy of a boolean array with its 95 % Wilson interval."""
+    n, correct = len(right), int(right.sum())
+    low, high = wilson(correct, n)
+    return {"n": n, "correct": correct, "accuracy": round(correct / n, 6), "low": round(low, 6), "high": round(high, 6)}
+
+
+def _groups(
+    version: Version, traffic: pa.Table, known: np.ndarray, answers: np.ndarray, served: np.ndarray, labels: np.ndarray
+) -> list[dict[str, Any]]:
+    """By the model's group columns: what was answered and what the candidate answers, worst for the live version first.
+    Groups of fewer than MIN_GROUP labelled rows are left out."""
+    found = []
+    for column in version.model.group_columns:
+        name = f"feature.{column}"
+        if name not in traffic.column_names:
+            continue
+        values = np.asarray(traffic.column(name).to_pylist(), dtype=object)
+        for value in sorted(set(values[known].tolist()), key=str):
+            mine = known & (values == value)
+            if mine.sum() >= MIN_GROUP:
+                found.append(
+                    {
+                        "column": column,
+                        "value": str(value),
+                        "n": int(mine.sum()),
+                        "live": _share(served[mine] == labels[mine])["accuracy"],
+                        "candidate": _share(answers[mine] == labels[mine])["accuracy"],
+                    }
+                )
+    return sorted(found, key=lambda group: group["live"] - group["candidate"])[:8]
+
+
+def _replay_sentence(replay: Mapping[str, Any]) -> str:
+    if "candidate" in replay:
+        return (
+            f"On {replay['labelled']} labelled rows of this incident it is right in {percent(replay['candidate']['accuracy'])}"
+            f" where {percent(replay['live']['accuracy'])} were right."
+        )
+    if replay["rows"]:
+        return f"On {replay['rows']} rows of this incident it would have answered {replay['changed']} differently."
+    return "There was no traffic in the window to replay."
+
+
+def _order(weighed: Weighed) -> tuple[bool, float, bool, int]:
+    """Eligible ones first, then by replayed accuracy, then those that soaked, then the newest."""
+    accuracy = weighed.replay.get("candidate", weighed.replay.get("holdout", {})).get("accuracy", 0.0)
+    return (not weighed.eligible, -float(accuracy), weighed.version.soaked_at is None, -weighed.version.number)

@@ -1,0 +1,142 @@
+"""Converging one host that came back with the wrong version, under the approval that the endpoint runs on.
+
+The reconciler never acts on a host; it asks for this. The run takes the same lease and fence as any other.
+"""
+
+import uuid
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.approvals.models import RequestState
+from audit.actions import Target, record, service_actor
+from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
+from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run, RunState
+from incidents.rollback.plan import version_facts
+from incidents.rollback.run import open_run, record_start
+from registry.models import Endpoint, Placement, Version
+
+WORKER = service_actor("reconciler")
+
+
+def converge(placement_id: Any) -> Run | None:
+    """Start a one-host run to the placement's desired version, if the last consumed approval covers it.
+
+    None when it may not be: another run is open, the host is held or drained, the endpoint is frozen, nothing is
+    desired, or the desired version is not what was approved (which puts a denial on record).
+    """
+    try:
+        with transaction.atomic():
+            return _converge(placement_id)
+    except IntegrityError:
+        return None
+
+
+def _converge(placement_id: Any) -> Run | None:
+    placement = Placement.objects.select_related("host", "desired", "endpoint__model").get(pk=placement_id)
+    endpoint = Endpoint.objects.select_for_update().select_related("model").get(pk=placement.endpoint_id)
+    desired, now = placement.desired, timezone.now()
+    if desired is None or placement.observed_digest == desired.digest or placement.host.drained_at is not None:
+        return None
+    if placement.host.held_until is not None and placement.host.held_until > now:
+        return None
+    if endpoint.frozen_until is not None and endpoint.frozen_until > now:
+        return None
+    if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
+        return None
+    authority = authority_for(endpoint, desired)
+    if authority is None:
+        _deny(placement, desired)
+        return None
+    plan = _plan(placement, endpoint, desired, authority)
+    Endpoint.objects.filter(pk=endpoint.pk).update(fence=F("fence") + 1, version=F("version") + 1)
+    endpoint.refresh_from_db(fields=["fence"])
+    document = PlanDocument.read(bytes(plan.document))
+    run = open_run(plan=plan, document=document, fence=endpoint.fence, started_by=None)
+    record_start(run=run, plan=plan, document=document, used=[], actor=WORKER)
+    return run
+
+
+def authority_for(endpoint: Endpoint, desired: Version) -> Plan | None:
+    """The plan under which the endpoint runs, if its used-up approval covers `desired`: its target after a switch, its
+    origin after going back, either where the run was stopped midway."""
+    last = (
+        Run.objects.filter(endpoint=endpoint, plan__request__state=RequestState.CONSUMED)
+        .exclude(plan__kind=PlanKind.CONVERGE)
+        .select_related("plan__request__policy", "plan__to_version", "plan__from_version")
+        .order_by("-started_at")
+        .first()
+    )
+    if last is None:
+        return None
+    covered = {
+        RunState.SWITCHED: [last.plan.to_version_id],
+        RunState.COMPENSATED: [last.plan.from_version_id],
+    }.get(RunState(last.state), [last.plan.to_version_id, last.plan.from_version_id])
+    return last.plan if desired.pk in covered else None
+
+
+def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority: Plan) -> Plan:
+    host = placement.host
+    identity = uuid.uuid4()
+    found = placement.observed_digest
+    approved = PlanDocument.read(bytes(authority.document))
+    document = write_document(
+        {
+            "plan": str(identity),
+            "kind": PlanKind.CONVERGE,
+            "incident": authority.incident_ref,
+            "proposer": WORKER.id,
+            "authority": {"plan_hash": authority.plan_hash, "request": str(authority.request_id)},
+            "endpoint": approved.body["endpoint"],
+            "from": None,
+            "to": version_facts(desired),
+            "serving": sorted({found, "", desired.digest}),
+            "hosts": [{"name": host.name, "engine": host.engine, "address": host.address}],
+            "strategy": "waves",
+            "waves": [{"name": "converge", "hosts": [host.name]}],
+            "wave_soak_seconds": 0,
+            "gate_patience_seconds": 30,
+            "watch_seconds": 0,
+            "undo_seconds": 0,
+            "min_hosts_serving": 0,
+            "tolerated_absences": 0,
+            "gates": default_gates(kind=PlanKind.CONVERGE, min_requests=0, compared=False),
+            "checks": [{"name": "serving"}, {"name": "golden"}],
+            "on_failure": "halt",
+            "policy_hash": approved.policy_hash,
+            "evidence_digest": evidence_digest({}),
+        },
+        expires_at=authority.expires_at,
+    )
+    return Plan.objects.create(
+        id=identity,
+        kind=PlanKind.CONVERGE,
+        endpoint=endpoint,
+        to_version=desired,
+        incident_ref=authority.incident_ref,
+        reason=f"{host.name} came back with {found[:12] or 'nothing'} instead of version {desired.number}.",
+        document=document,
+        plan_hash=plan_hash(document),
+        state=PlanState.STARTED,
+        request=authority.request,
+        expires_at=authority.expires_at,
+    )
+
+
+def _deny(placement: Placement, desired: Version) -> None:
+    record(
+        action="rollback.converge.start",
+        target=Target("host", placement.host.name),
+        actor=WORKER,
+        outcome="denied",
+        data={
+            "endpoint": placement.endpoint.slug,
+            "host": placement.host.name,
+            "desired": desired.digest,
+            "observed": placement.observed_digest,
+            "refused": "no_authority",
+        },
+    )

@@ -1,0 +1,60 @@
+"""What follows from an approval request that was decided, expired or objected to."""
+
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.utils import timezone
+
+from accounts.approvals.actions import expire
+from accounts.approvals.models import ApprovalRequest, RequestState
+from accounts.approvals.queries import objections
+from audit.actions import service_actor
+from incidents.rollback.models import Plan, PlanState, Run, RunState
+from incidents.rollback.plan import void
+from incidents.rollback.run import StartRefused, halt, start
+from incidents.rollback.state import LostRace
+
+WORKER = service_actor("rollback")
+
+
+def request_decided(request_id: Any) -> None:
+    """Start the plan whose last seat was filled; void the one that was denied; halt the run that is objected to."""
+    request = ApprovalRequest.objects.get(pk=request_id)
+    plan = Plan.objects.filter(request=request).exclude(kind="converge").first()
+    if plan is None:
+        return
+    if request.state == RequestState.APPROVED and plan.state == PlanState.AWAITING and plan.start_on_approval:
+        _start(plan)
+    elif request.state in (RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN):
+        void(plan_id=plan.id, reason=f"Its approval request was {request.get_state_display().lower()}.", actor=WORKER)
+    elif request.state == RequestState.CONSUMED and objections(request).exists():
+        _halt(plan)
+
+
+def expire_plan(plan_id: Any) -> None:
+    """Void a plan whose own time, or that of its approval request, has run out, and close the request."""
+    plan = Plan.objects.select_related("request").get(pk=plan_id)
+    if plan.request is not None and expire(request_id=plan.request_id, actor=WORKER):
+        return
+    if plan.expires_at <= timezone.now():
+        void(plan_id=plan_id, reason="Its time ran out before it was started.", actor=WORKER)
+
+
+def _start(plan: Plan) -> None:
+    """A refusal is on record; another worker, or a person, may have been quicker."""
+    try:
+        start(plan_id=plan.id, user=None, actor=WORKER)
+    except StartRefused as refused:
+        if refused.code in ("fleet_changed", "hash_mismatch", "quarantined", "expired"):
+            void(plan_id=plan.id, reason=refused.sentence, actor=WORKER)
+
+
+def _halt(plan: Plan) -> None:
+    try:
+        run = Run.objects.select_related("plan").get(plan=plan, state=RunState.RUNNING)
+    except ObjectDoesNotExist:
+        return
+    try:
+        halt(run=run, code="objection", sentence="An approver took an approval back while it ran.", actor=WORKER)
+    except LostRace:
+        request_decided(plan.request_id)

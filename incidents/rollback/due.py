@@ -1,0 +1,69 @@
+"""What the clock must wake here: whatever a lost message, a dead worker or the passing of time left waiting."""
+
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from accounts.approvals.models import RequestState
+from audit.due import Due
+from incidents.rollback.lease import MOVING
+from incidents.rollback.models import Plan, PlanState, Ranking, Run, RunState, Watch, WatchState
+
+AT_ONCE = 200
+MESSAGE_LOST = timedelta(seconds=2)
+
+
+def runs(now: datetime) -> list[object]:
+    """Runs that can be moved: their time has come and nobody holds the lease."""
+    free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
+    due = Run.objects.filter(free, state__in=MOVING, due_at__lte=now)
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
+def preflights(now: datetime) -> list[object]:
+    """Drafts whose preflight is owed and was not answered within the time that a message needs."""
+    due = Plan.objects.filter(state=PlanState.DRAFT, preflight_due_at__lte=now - MESSAGE_LOST)
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
+def approved(now: datetime) -> list[object]:
+    """Requests whose decision reached no worker: approved but not started, ended but not voided."""
+    ended = [RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN]
+    due = Plan.objects.filter(state=PlanState.AWAITING).filter(
+        Q(request__state=RequestState.APPROVED, start_on_approval=True, request__expires_at__gt=now)
+        | Q(request__state__in=ended)
+    )
+    return list(due.values_list("request_id", flat=True)[:AT_ONCE])
+
+
+def expired(now: datetime) -> list[object]:
+    """Plans whose time to be started has run out."""
+    waiting = [PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING]
+    due = Plan.objects.filter(Q(expires_at__lte=now) | Q(request__expires_at__lte=now), state__in=waiting)
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
+def watches(now: datetime) -> list[object]:
+    due = Watch.objects.filter(state=WatchState.WATCHING, due_at__lte=now)
+    return list(due.values_list("run_id", flat=True)[:AT_ONCE])
+
+
+def rankings(now: datetime) -> list[object]:
+    due = Ranking.objects.filter(due_at__lte=now - MESSAGE_LOST)
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
+def undo_windows(now: datetime) -> list[object]:
+    due = Run.objects.filter(state=RunState.SWITCHED, undo_due_at__lte=now)
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
+SOURCES = [
+    Due(task="rollback.advance", queue="rollback", ids=runs),
+    Due(task="rollback.preflight", queue="rollback", ids=preflights),
+    Due(task="rollback.request_decided", queue="rollback", ids=approved),
+    Due(task="rollback.expire", queue="rollback", ids=expired),
+    Due(task="rollback.watch", queue="rollback", ids=watches),
+    Due(task="rollback.rank", queue="compute", ids=rankings),
+    Due(task="rollback.close_undo", queue="rollback", ids=undo_windows),
+]

@@ -1,0 +1,177 @@
+"""Questions about a switched fleet under live traffic, each with its three answers."""
+
+import datetime
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from incidents.rollback.checks import Answered, percent
+from incidents.rollback.fleet import Remote
+from incidents.rollback.models import CheckAnswer
+from monitoring.drift.compare import compare
+from monitoring.drift.measures import wilson
+from monitoring.profiles import profiles_of
+from monitoring.queries import accuracy_between, latency_of
+from monitoring.references import latency_reference
+from monitoring.windows import load_predictions, numpy_column
+from registry.models import Endpoint, Version
+from registry.store import open_verified
+
+PASS, FAIL, INCONCLUSIVE = CheckAnswer.PASS, CheckAnswer.FAIL, CheckAnswer.INCONCLUSIVE
+BATCH_ROWS = 500
+LABEL = "label"
+
+
+def accuracy_answer(name: str, question: str, *, correct: int, n: int, promised: Decimal, margin: Decimal) -> Answered:
+    """Pass when the measured share is at or above `promised - margin`; fail when its 95 % Wilson interval lies wholly
+    below; inconclusive in between, where chance alone could explain it."""
+    low, high = wilson(correct, n)
+    floor = float(promised - margin)
+    expected = f"at least {percent(floor)} (promised {percent(promised)})"
+    interval = f"{percent(low)} to {percent(high)}"
+    if n and correct / n >= floor:
+        answer = PASS
+    else:
+        answer = FAIL if n and high < floor else INCONCLUSIVE
+    observed = f"{percent(correct / n)} of {n} rows" if n else "no labelled rows"
+    return Answered(name, question, answer, observed, expected, interval, wait=answer == INCONCLUSIVE)
+
+
+def live_accuracy(
+    endpoint: Endpoint, version: Version, since: datetime.datetime, now: datetime.datetime, check: dict[str, str]
+) -> Answered:
+    """Of what the version has answered since the switch and has a label by now."""
+    found = accuracy_between(endpoint, since, now, version=str(version.number))
+    question = f"Is version {version.number} as accurate on live traffic as it promised?"
+    if found.n < int(check["min_rows"]):
+        observed = f"{found.n} of {check['min_rows']} labelled rows needed for an answer"
+        return Answered(
+            "accuracy", question, INCONCLUSIVE, observed, f"promised {percent(Decimal(check['promised']))}", wait=True
+        )
+    return accuracy_answer(
+        "accuracy",
+        question,
+        correct=found.correct,
+        n=found.n,
+        promised=Decimal(check["promised"]),
+        margin=Decimal(check["margin"]),
+    )
+
+
+def live_latency(
+    endpoint: Endpoint,
+    version: Version,
+    started: datetime.datetime,
+    since: datetime.datetime,
+    now: datetime.datetime,
+    check: dict[str, str],
+) -> Answered | None:
+    """The median against the endpoint's good windows before the run; None where there are none to compare with."""
+    min_rows = int(check["min_rows"])
+    reference = latency_reference(endpoint, started, min_rows)
+    before = latency_of(reference.table) if reference is not None else None
+    if reference is None or before is None or before.p50 is None:
+        return None
+    table = load_predictions(endpoint, since, now, versions=[str(version.number)], columns=["latency_ms"])
+    found = latency_of(table)
+    question = "Is it as fast as the endpoint was when it was good?"
+    expected = f"at most {float(check['max_ratio']):g} times {before.p50:.2f} ms ({reference.words})"
+    if found.n < min_rows or found.p50 is None:
+        observed = f"{found.n} of {min_rows} requests needed for an answer"
+        return Answered("latency", question, INCONCLUSIVE, observed, expected, wait=True)
+    slower = found.p50 > float(check["max_ratio"]) * before.p50 and found.p50 - before.p50 > float(check["floor_ms"])
+    observed = f"{found.p50:.2f} ms (median of {found.n}; 95 % within {found.p95:.2f} ms)"
+    return Answered("latency", question, FAIL if slower else PASS, observed, expected)
+
+
+def live_outputs(
+    endpoint: Endpoint, version: Version, since: datetime.datetime, now: datetime.datetime, check: dict[str, str]
+) -> Answered | None:
+    """Population stability index of the answers against the version's own reference profile; None without a profile."""
+    profiles = profiles_of(version)
+    if profiles is None or not profiles[1].columns:
+        return None
+    table = load_predictions(endpoint, since, now, versions=[str(version.number)], columns=["output", "score"])
+    question = "Are the answers spread as in the version's reference?"
+    limit = float(check["max_psi"])
+    expected = f"PSI at most {limit:g}"
+    if len(table) < int(check["min_rows"]):
+        observed = f"{len(table)} of {check['min_rows']} rows needed for an answer"
+        return Answered("outputs", question, INCONCLUSIVE, observed, expected, wait=True)
+    columns = {name: numpy_column(table, "score" if name == "score" else "output") for name in profiles[1].columns}
+    values = [
+        (drift.psi - drift.psi_noise, drift.name) for drift in compare(profiles[1], columns) if drift.psi is not None
+    ]
+    if not values:
+        return None
+    worst, name = max(values)
+    return Answered(
+        "outputs",
+        question,
+        PASS if worst <= limit else FAIL,
+        f"PSI {max(worst, 0):.3f} ({name}, {len(table)} rows)",
+        expected,
+    )
+
+
+def holdout_answer(remotes: Sequence[Remote], version: Version, check: dict[str, str]) -> Answered:
+    """The version's holdout set answered by the hosts themselves (each a share of the rows), by version."""
+    question = f"Does version {version.number} keep its holdout accuracy on these hosts?"
+    table = holdout_rows(version, int(check["rows"]))
+    if table is None or not remotes:
+        return Answered("holdout", question, INCONCLUSIVE, "no holdout set or no host", f"promised {check['promised']}")
+    correct, n = 0, 0
+    share = -(-len(table) // len(remotes))
+    for index, remote in enumerate(remotes):
+        part = table.slice(index * share, share)
+        answers = predict(remote, version, columns_of(part, version), len(part))
+        correct += int((answers == numpy_column(part, LABEL).astype(float)).sum())
+        n += len(part)
+    return accuracy_answer(
+        "holdout", question, correct=correct, n=n, promised=Decimal(check["promised"]), margin=Decimal(check["margin"])
+    )
+
+
+def holdout_rows(version: Version, limit: int) -> pa.Table | None:
+    """At most `limit` rows of the version's holdout set, evenly spaced through the file; None when it has none."""
+    if version.holdout_id is None:
+        return None
+    with open_verified(version.holdout_id) as file:
+        table = pq.read_table(file)
+    return evenly(table, limit)
+
+
+def evenly(table: pa.Table, limit: int) -> pa.Table:
+    """At most `limit` rows, evenly spaced, so that the choice needs no random numbers and is the same each time."""
+    if len(table) <= limit:
+        return table
+    return table.take(np.linspace(0, len(table) - 1, limit).astype(np.int64))
+
+
+def columns_of(table: pa.Table, version: Version, prefix: str = "") -> dict[str, list[Any]]:
+    """The version's inputs by name, from columns `<prefix><name>`. Raises KeyError for one that the table lacks."""
+    return {name: table.column(f"{prefix}{name}").to_pylist() for name in input_names(version)}
+
+
+def input_names(version: Version) -> list[str]:
+    return [str(entry["name"]) for entry in version.signature["inputs"]]
+
+
+def output_name(version: Version) -> str:
+    """The output that is the answer: the first one that is not the score."""
+    names = [str(entry["name"]) for entry in version.signature["outputs"]]
+    return next((name for name in names if name != "score"), names[0])
+
+
+def predict(remote: Remote, version: Version, columns: dict[str, list[Any]], rows: int) -> np.ndarray:
+    """The version's answers for `rows` rows, as float64 of shape (rows,). Raises registry.serving.base.ServingError."""
+    name = output_name(version)
+    answers: list[Any] = []
+    for start in range(0, rows, BATCH_ROWS):
+        batch = {column: values[start : start + BATCH_ROWS] for column, values in columns.items()}
+        answers += list(remote.infer(batch, version).outputs[name])
+    return np.asarray(answers, dtype=np.float64)

@@ -1,0 +1,237 @@
+"""The watch: a switched run is looked at under live traffic until it is verified, or is found not to have helped."""
+
+import datetime
+import logging
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.permissions import require
+from audit.actions import Actor, Target, record, service_actor
+from incidents.rollback import fleet, live
+from incidents.rollback.checks import Answered, error_answer, golden_answer, keep, put_on_record, verdict
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.fleet import Remote
+from incidents.rollback.models import CheckAnswer, HostStep, PlanKind, Run, StepState, Watch, WatchState
+from incidents.rollback.plan import read
+from incidents.rollback.run import RunRefused, announce_run
+from incidents.rollback.state import LostRace, move
+from registry.actions import move_alias, quarantine
+from registry.models import Alias
+from registry.serving.base import ServingError
+
+logger = logging.getLogger(__name__)
+
+WORKER = service_actor("watch")
+CLAIM = datetime.timedelta(seconds=60)
+DECISIVE = ("golden", "holdout")
+PASS, FAIL, INCONCLUSIVE = CheckAnswer.PASS, CheckAnswer.FAIL, CheckAnswer.INCONCLUSIVE
+
+
+def tick(run_id: Any) -> bool:
+    """Ask the watch's questions once, and end the watch when they decide it. True when this call asked.
+
+    Claimed by compare-and-set on `due_at`: of many calls at once, one asks.
+    """
+    claimed = Watch.objects.filter(run_id=run_id, state=WatchState.WATCHING, due_at__lte=Now()).update(
+        due_at=Now() + CLAIM
+    )
+    if not claimed:
+        return False
+    watch = Watch.objects.select_related(
+        "run__plan__from_version", "run__plan__to_version", "run__plan__request__policy", "run__endpoint__model"
+    ).get(run_id=run_id)
+    run, document = watch.run, read(watch.run.plan)
+    later = Run.objects.filter(endpoint=run.endpoint, started_at__gt=run.started_at).exclude(
+        plan__kind=PlanKind.CONVERGE
+    )
+    if later.exists():
+        _end(watch, WatchState.FAILED, "Another run took over before this one was verified.", [])
+        return True
+    final = timezone.now() >= watch.until
+    answers = ask(run, document, thorough=final or not run.checks.filter(stage="watch").exists())
+    with transaction.atomic():
+        keep(run=run, stage="watch", answers=answers)
+        Run.objects.filter(pk=run.pk).update(version=F("version") + 1)
+    _decide(watch, document, answers, final=final)
+    return True
+
+
+def ask(run: Run, document: PlanDocument, *, thorough: bool) -> list[Answered]:
+    """All questions of the plan's checks. `thorough` asks the hosts for golden outputs and the holdout as well."""
+    now, since = timezone.now(), run.switched_at or run.started_at
+    target, endpoint = run.plan.to_version, run.endpoint
+    answers, remotes = _ask_hosts(run, document, thorough=thorough)
+    if thorough and (check := document.check("holdout")) is not None:
+        answers += _holdout(remotes, run, check)
+    if (check := document.check("accuracy")) is not None:
+        answers.append(live.live_accuracy(endpoint, target, since, now, check))
+    if (check := document.check("latency")) is not None:
+        answers += _some(live.live_latency(endpoint, target, run.started_at, since, now, check))
+    if (check := document.check("outputs")) is not None:
+        answers += _some(live.live_outputs(endpoint, target, since, now, check))
+    return answers
+
+
+def _some(answered: Answered | None) -> list[Answered]:
+    return [] if answered is None else [answered]
+
+
+def _holdout(remotes: list[Remote], run: Run, check: dict[str, str]) -> list[Answered]:
+    try:
+        return [live.holdout_answer(remotes, run.plan.to_version, check)]
+    except ServingError as error:
+        question = "Can the holdout set be answered by the hosts?"
+        return [Answered("holdout", question, INCONCLUSIVE, str(error), "answers", wait=True)]
+
+
+def _ask_hosts(run: Run, document: PlanDocument, *, thorough: bool) -> tuple[list[Answered], list[Remote]]:
+    target = run.plan.to_version
+    golden = fleet.load_golden(target) if thorough else None
+    answers: list[Answered] = []
+    remotes: list[Remote] = []
+    for step in run.steps.select_related("host").order_by("id"):
+        try:
+            remote = fleet.reach(step.host, run.endpoint)
+            answers += _ask_host(run, document, step, remote)
+            if golden is not None:
+                where = f"version {target.number} on {step.host.name}"
+                answers.append(golden_answer(step.host, remote.golden(target, golden), target.digest, where))
+            remotes.append(remote)
+        except ServingError as error:
+            absent = step.state == StepState.UNREACHABLE
+            question = f"Does {step.host.name} serve version {target.number}?"
+            answer = PASS if absent else INCONCLUSIVE
+            observed = f"absent, as the plan tolerates: {error}" if absent else str(error)
+            answers.append(
+                Answered("serving", question, answer, observed, "an answer", host=step.host, wait=not absent)
+            )
+    return answers, remotes
+
+
+def _ask_host(run: Run, document: PlanDocument, step: HostStep, remote: Remote) -> list[Answered]:
+    target, seen = run.plan.to_version, remote.look()
+    right = fleet.serves(seen, target, read_back=remote.driver.capabilities.digest_read_back)
+    answers = [
+        Answered(
+            "serving",
+            f"Does {step.host.name} serve version {target.number}?",
+            PASS if right else INCONCLUSIVE,
+            f"digest {fleet.serving_digest(seen)[:12] or 'none'}",
+            f"digest {target.digest[:12]}",
+            host=step.host,
+            wait=not right,
+        )
+    ]
+    held, check = fleet.version_on(seen, target), document.check("errors")
+    if check is not None and held is not None and step.state == StepState.DONE:
+        requests = held.requests - int(step.baseline.get("requests", 0))
+        failures = held.failures - int(step.baseline.get("failures", 0))
+        if requests < 0:
+            requests, failures = held.requests, held.failures
+        answers.append(
+            error_answer(
+                failures=max(0, failures),
+                requests=requests,
+                max_share=Decimal(check["max_share"]),
+                min_requests=int(check["min_requests"]),
+                host=step.host,
+                where=step.host.name,
+            )
+        )
+    return answers
+
+
+def _decide(watch: Watch, document: PlanDocument, answers: list[Answered], *, final: bool) -> None:
+    decisive = [answered for answered in answers if answered.name in DECISIVE and answered.answer == FAIL]
+    if decisive:
+        _end(watch, WatchState.FAILED, f"{decisive[0].question} No: {decisive[0].observed}.", answers)
+        return
+    waiting = any(answered.wait for answered in answers) and timezone.now() < watch.patience_until
+    failed = next((answered for answered in answers if answered.answer == FAIL), None)
+    if not final or (waiting and failed is None):
+        seconds = min(15.0, max(1.0, document.watch_seconds / 20))
+        Watch.objects.filter(pk=watch.pk, state=WatchState.WATCHING).update(
+            due_at=Now() + datetime.timedelta(seconds=seconds)
+        )
+        return
+    if failed is not None:
+        _end(watch, WatchState.FAILED, f"{failed.question} No: {failed.observed}.", answers)
+    elif verdict(answers) == INCONCLUSIVE:
+        open_question = next(answered for answered in answers if answered.answer == INCONCLUSIVE)
+        sentence = f"{open_question.question} Not known: {open_question.observed}. A person has to decide."
+        _end(watch, WatchState.INCONCLUSIVE, sentence, answers)
+    elif watch.run.plan.request is not None and watch.run.plan.request.policy.sign_off_required:
+        _end(
+            watch, WatchState.INCONCLUSIVE, "Every check has passed; the policy asks for a person's sign-off.", answers
+        )
+    else:
+        _end(watch, WatchState.PASSED, "", answers)
+
+
+def _end(watch: Watch, state: WatchState, reason: str, answers: list[Answered]) -> None:
+    names = {WatchState.PASSED: "pass", WatchState.FAILED: "fail", WatchState.INCONCLUSIVE: "hold"}
+    ended = {} if state == WatchState.INCONCLUSIVE else {"ended_at": Now()}
+    with transaction.atomic():
+        Run.objects.filter(pk=watch.run_id).update(version=F("version") + 1)
+        try:
+            move(watch, state, state_reason=reason[:500], **ended)
+        except LostRace:
+            return
+        if state == WatchState.PASSED:
+            _settle_versions(watch.run, WORKER)
+        put_on_record(
+            run=watch.run,
+            action=f"rollback.watch.{names[state]}",
+            answers=answers,
+            actor=WORKER,
+            data={"plan_hash": watch.run.plan.plan_hash, "state": state},
+        )
+        announce_run(watch.run)
+
+
+def sign_off(*, run_id: Any, user: User, passed: bool, reason: str, actor: Actor) -> Watch:
+    """A person's verdict on a watch that could not end by itself. Raises PermissionDenied, RunRefused."""
+    require(user, "incident.command")
+    if not reason.strip():
+        raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
+    watch = Watch.objects.select_related(
+        "run__plan__to_version", "run__plan__from_version", "run__endpoint__model"
+    ).get(run_id=run_id)
+    if watch.state != WatchState.INCONCLUSIVE:
+        raise RunRefused("not_inconclusive", f"Nothing waits for a person: {watch.get_state_display().lower()}.")
+    state = WatchState.PASSED if passed else WatchState.FAILED
+    with transaction.atomic():
+        try:
+            move(watch, state, state_reason=reason[:500], ended_at=Now(), signed_off_by=user)
+        except LostRace as error:
+            raise RunRefused("moved", "Somebody decided at the same moment. Look again.") from error
+        if passed:
+            _settle_versions(watch.run, actor)
+        record(
+            action="rollback.watch.sign_off",
+            target=Target("run", str(watch.run_id)),
+            actor=actor,
+            incident=watch.run.plan.incident_ref,
+            reason=reason,
+            data={"run": str(watch.run_id), "plan_hash": watch.run.plan.plan_hash, "state": state},
+        )
+        announce_run(watch.run)
+    return watch
+
+
+def _settle_versions(run: Run, actor: Actor) -> None:
+    """A verified run names its target champion; a verified rollback quarantines the version that it went from."""
+    plan = run.plan
+    if plan.kind == PlanKind.DRILL or run.endpoint.environment != "production":
+        return
+    move_alias(model=run.endpoint.model, name=Alias.CHAMPION, version=plan.to_version, actor=actor)
+    origin = plan.from_version
+    if plan.kind == PlanKind.ROLLBACK and origin is not None and origin.quarantined_at is None:
+        why = f"Rolled back from on {run.endpoint.slug}" + (f" in {plan.incident_ref}." if plan.incident_ref else ".")
+        quarantine(version=origin, reason=why, actor=actor)
