@@ -40,6 +40,19 @@
   document.addEventListener("visibilitychange", tick);
   document.addEventListener("htmx:afterSettle", tick);
 
+  // What scrolls sideways must be reachable by keyboard; what does not scroll is no tab stop.
+  function markScrollers() {
+    for (const box of document.querySelectorAll(".table-wrap, .plan-diff")) {
+      const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      if (scrolls) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+  markScrollers();
+  addEventListener("resize", markScrollers);
+  document.addEventListener("toggle", markScrollers, true);
+  document.addEventListener("htmx:afterSettle", markScrollers);
+
   const announce = (text) => {
     const region = document.getElementById("announce");
     if (region) region.textContent = text;

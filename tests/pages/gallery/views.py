@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.safestring import mark_safe
 
 from tests.pages.gallery import data
@@ -35,6 +35,7 @@ class LiveState:
     version: int = 1
     events: int = 2
     status: int = 200
+    signed_out: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -74,6 +75,8 @@ def live_page(request: HttpRequest) -> HttpResponse:
 
 
 def live_part(request: HttpRequest) -> HttpResponse:
+    if LIVE.signed_out:
+        return redirect("/accounts/login/?next=/live/part/")
     etag = f'"{LIVE.version}"'
     sent = request.headers.get("If-None-Match")
     status = LIVE.status if LIVE.status != 200 else 304 if sent == etag else 200
