@@ -32,7 +32,7 @@ test: lint
 
 lint: venv-test
 	$(PY) -m ruff check .
-	$(PY) -c "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
+	.venv/bin/lint-imports --no-cache
 	$(PY) -m mypy
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py check --fail-level WARNING

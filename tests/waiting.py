@@ -1,0 +1,12 @@
+"""Waiting for a condition instead of sleeping."""
+
+import time
+from collections.abc import Callable
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0, every: float = 0.05) -> None:
+    """Return when the condition holds. Raises AssertionError when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
+        time.sleep(every)
