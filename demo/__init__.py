@@ -1,1 +1,1 @@
-"""The scenario that `make demo` plays: real people's data, a real model, a real fault, and the product's own surfaces."""
+"""The scenario that `make demo` plays: real people's data, a real model, a real fault, the product's own surfaces."""

@@ -1,4 +1,4 @@
-"""The people: American Community Survey, Massachusetts 2015-2018, and the codebooks in which an extract may write them."""
+"""The people: American Community Survey, Massachusetts 2015-2018, and the codebooks that an extract may use."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

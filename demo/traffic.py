@@ -75,8 +75,8 @@ class Client:
         """Send at the plan's rate until told to stop; a slow answer does not slow the others down."""
         async with httpx.AsyncClient(timeout=TIMEOUT) as http, asyncio.TaskGroup() as group:
             group.create_task(self._report(http))
-            began, sent = time.monotonic(), 0
-            for person, label in traffic():
+            began = time.monotonic()
+            for sent, (person, label) in enumerate(traffic()):
                 pause = began + sent / self.plan.rate - time.monotonic()
                 if pause > 0:
                     with suppress(TimeoutError):
@@ -85,7 +85,6 @@ class Client:
                     return
                 host = self.plan.hosts[sent % len(self.plan.hosts)]
                 group.create_task(self._ask(http, host, person, label))
-                sent += 1
             self.stopping.set()
 
     async def _ask(self, http: httpx.AsyncClient, host: str, person: dict[str, int], label: int) -> None:
