@@ -11,15 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from django.db import transaction
-from django.db.models import F, Sum
-from django.db.models.functions import Now
+from django.db.models import Sum
 
-from audit.actions import Actor, Target, record, service_actor
-from audit.dispatch import send_on_commit
+from audit.actions import Actor, Target, record
 from incidents.rollback import fleet, live
 from incidents.rollback.checks import percent
 from incidents.rollback.fleet import Remote
-from incidents.rollback.models import Candidate, Ranking
+from incidents.rollback.models import Candidate
 from incidents.rollback.prepare import NotPrepared, make_warm
 from monitoring.drift.measures import wilson
 from monitoring.windows import load_predictions, numpy_column
@@ -29,9 +27,6 @@ from registry.store import open_verified
 
 logger = logging.getLogger(__name__)
 
-WORKER = service_actor("ranking")
-CLAIM = datetime.timedelta(seconds=120)
-MAX_ATTEMPTS = 3
 REPLAY_ROWS = 2000
 HOLDOUT_ROWS = 1000
 MIN_GROUP = 50
@@ -52,50 +47,10 @@ class Weighed:
         self.reasons.append(sentence)
 
 
-def request_ranking(
-    *, endpoint: Endpoint, incident_ref: str, window: tuple[datetime.datetime, datetime.datetime], actor: Actor
-) -> Ranking:
-    """Order a ranking on the traffic of `window` (start, end); the worker answers it (task `rollback.rank`)."""
-    with transaction.atomic():
-        ranking = Ranking.objects.create(
-            endpoint=endpoint, incident_ref=incident_ref, window_start=window[0], window_end=window[1], due_at=Now()
-        )
-        record(
-            action="rollback.ranking.order",
-            target=Target("endpoint", endpoint.slug),
-            actor=actor,
-            incident=incident_ref,
-            data={"ranking": str(ranking.pk), "start": window[0], "end": window[1]},
-        )
-        send_on_commit("rollback.rank", [ranking.pk], queue="compute")
-    return ranking
-
-
-def answer_ranking(ranking_id: int) -> bool:
-    """Answer an ordered ranking. True when this call did; claimed by compare-and-set, three attempts at most."""
-    claimed = Ranking.objects.filter(pk=ranking_id, due_at__lte=Now(), attempts__lt=MAX_ATTEMPTS).update(
-        due_at=Now() + CLAIM, attempts=F("attempts") + 1
-    )
-    if not claimed:
-        Ranking.objects.filter(pk=ranking_id, due_at__lte=Now()).update(
-            due_at=None, finished_at=Now(), failure="The ranking did not come to an end in three attempts."
-        )
-        return False
-    ranking = Ranking.objects.select_related("endpoint__model").get(pk=ranking_id)
-    rank(
-        endpoint=ranking.endpoint,
-        incident_ref=ranking.incident_ref,
-        window=(ranking.window_start, ranking.window_end),
-        actor=WORKER,
-    )
-    Ranking.objects.filter(pk=ranking_id).update(due_at=None, finished_at=Now())
-    return True
-
-
 def rank(
     *, endpoint: Endpoint, incident_ref: str, window: tuple[datetime.datetime, datetime.datetime], actor: Actor
 ) -> list[Candidate]:
-    """Weigh, replay and store the candidates of an endpoint, best first; an earlier ranking of the incident is replaced.
+    """Weigh, replay and store the candidates of an endpoint, best first; the incident's earlier ranking is replaced.
 
     The traffic replayed is what was answered in `window` (start, end); accuracy is over the rows with a label by now.
     """
@@ -136,7 +91,6 @@ def rank(
                 ],
             },
         )
-        send_on_commit("incidents.follow_candidates", [incident_ref], queue="intake")
     return rows
 
 
@@ -292,10 +246,8 @@ def _groups(
 
 def _replay_sentence(replay: Mapping[str, Any]) -> str:
     if "candidate" in replay:
-        return (
-            f"On {replay['labelled']} labelled rows of this incident it is right in {percent(replay['candidate']['accuracy'])}"
-            f" where {percent(replay['live']['accuracy'])} were right."
-        )
+        was, would = percent(replay["live"]["accuracy"]), percent(replay["candidate"]["accuracy"])
+        return f"On {replay['labelled']} labelled rows of this incident it is right in {would}, where {was} were right."
     if replay["rows"]:
         return f"On {replay['rows']} rows of this incident it would have answered {replay['changed']} differently."
     return "There was no traffic in the window to replay."

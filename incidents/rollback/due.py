@@ -7,7 +7,7 @@ from django.db.models import Q
 from accounts.approvals.models import RequestState
 from audit.due import Due
 from incidents.rollback.lease import MOVING
-from incidents.rollback.models import Plan, PlanState, Ranking, Run, RunState, Watch, WatchState
+from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch, WatchState
 
 AT_ONCE = 200
 MESSAGE_LOST = timedelta(seconds=2)
@@ -48,11 +48,6 @@ def watches(now: datetime) -> list[object]:
     return list(due.values_list("run_id", flat=True)[:AT_ONCE])
 
 
-def rankings(now: datetime) -> list[object]:
-    due = Ranking.objects.filter(due_at__lte=now - MESSAGE_LOST)
-    return list(due.values_list("pk", flat=True)[:AT_ONCE])
-
-
 def undo_windows(now: datetime) -> list[object]:
     due = Run.objects.filter(state=RunState.SWITCHED, undo_due_at__lte=now)
     return list(due.values_list("pk", flat=True)[:AT_ONCE])
@@ -64,6 +59,5 @@ SOURCES = [
     Due(task="rollback.request_decided", queue="rollback", ids=approved),
     Due(task="rollback.expire", queue="rollback", ids=expired),
     Due(task="rollback.watch", queue="rollback", ids=watches),
-    Due(task="rollback.rank", queue="compute", ids=rankings),
     Due(task="rollback.close_undo", queue="rollback", ids=undo_windows),
 ]

@@ -33,10 +33,11 @@ def accuracy_answer(name: str, question: str, *, correct: int, n: int, promised:
     floor = float(promised - margin)
     expected = f"at least {percent(floor)} (promised {percent(promised)})"
     interval = f"{percent(low)} to {percent(high)}"
+    answer = INCONCLUSIVE
     if n and correct / n >= floor:
         answer = PASS
-    else:
-        answer = FAIL if n and high < floor else INCONCLUSIVE
+    elif n and high < floor:
+        answer = FAIL
     observed = f"{percent(correct / n)} of {n} rows" if n else "no labelled rows"
     return Answered(name, question, answer, observed, expected, interval, wait=answer == INCONCLUSIVE)
 
@@ -49,9 +50,8 @@ def live_accuracy(
     question = f"Is version {version.number} as accurate on live traffic as it promised?"
     if found.n < int(check["min_rows"]):
         observed = f"{found.n} of {check['min_rows']} labelled rows needed for an answer"
-        return Answered(
-            "accuracy", question, INCONCLUSIVE, observed, f"promised {percent(Decimal(check['promised']))}", wait=True
-        )
+        expected = f"promised {percent(Decimal(check['promised']))}"
+        return Answered("accuracy", question, INCONCLUSIVE, observed, expected, wait=True)
     return accuracy_answer(
         "accuracy",
         question,
@@ -103,19 +103,13 @@ def live_outputs(
         observed = f"{len(table)} of {check['min_rows']} rows needed for an answer"
         return Answered("outputs", question, INCONCLUSIVE, observed, expected, wait=True)
     columns = {name: numpy_column(table, "score" if name == "score" else "output") for name in profiles[1].columns}
-    values = [
-        (drift.psi - drift.psi_noise, drift.name) for drift in compare(profiles[1], columns) if drift.psi is not None
-    ]
+    drifts = compare(profiles[1], columns)
+    values = [(drift.psi - drift.psi_noise, drift.name) for drift in drifts if drift.psi is not None]
     if not values:
         return None
     worst, name = max(values)
-    return Answered(
-        "outputs",
-        question,
-        PASS if worst <= limit else FAIL,
-        f"PSI {max(worst, 0):.3f} ({name}, {len(table)} rows)",
-        expected,
-    )
+    observed = f"PSI {max(worst, 0):.3f} ({name}, {len(table)} rows)"
+    return Answered("outputs", question, PASS if worst <= limit else FAIL, observed, expected)
 
 
 def holdout_answer(remotes: Sequence[Remote], version: Version, check: dict[str, str]) -> Answered:

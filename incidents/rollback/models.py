@@ -67,26 +67,6 @@ class CheckAnswer(models.TextChoices):
     INCONCLUSIVE = "inconclusive", "Inconclusive"
 
 
-class Ranking(models.Model):
-    """A question that waits for the worker: where could this endpoint go, judged on the traffic of this window?"""
-
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+")
-    incident_ref = models.CharField(max_length=40)
-    window_start = models.DateTimeField()
-    window_end = models.DateTimeField()
-    due_at = models.DateTimeField(null=True, blank=True, help_text="Empty once it has been answered or given up.")
-    attempts = models.PositiveIntegerField(default=0)
-    failure = models.CharField(max_length=500, blank=True)
-    requested_at = models.DateTimeField(db_default=models.functions.Now())
-    finished_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        ordering = ["-requested_at"]
-
-    def __str__(self) -> str:
-        return f"{self.incident_ref} {self.window_start:%H:%M:%S}"
-
-
 class Candidate(models.Model):
     """A version that an endpoint could go to, what speaks for and against it, and how it did on replayed traffic."""
 

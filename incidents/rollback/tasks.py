@@ -38,13 +38,6 @@ def converge(placement_id: int) -> None:
     start(placement_id)
 
 
-@shared_task(name="rollback.rank")
-def rank(ranking_id: int) -> None:
-    from incidents.rollback.candidates import answer_ranking
-
-    answer_ranking(ranking_id)
-
-
 @shared_task(name="rollback.close_undo")
 def close_undo(run_id: str) -> None:
     from incidents.rollback.undo import close_window

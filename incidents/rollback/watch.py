@@ -200,9 +200,8 @@ def sign_off(*, run_id: Any, user: User, passed: bool, reason: str, actor: Actor
     require(user, "incident.command")
     if not reason.strip():
         raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
-    watch = Watch.objects.select_related(
-        "run__plan__to_version", "run__plan__from_version", "run__endpoint__model"
-    ).get(run_id=run_id)
+    related = ("run__plan__to_version", "run__plan__from_version", "run__endpoint__model")
+    watch = Watch.objects.select_related(*related).get(run_id=run_id)
     if watch.state != WatchState.INCONCLUSIVE:
         raise RunRefused("not_inconclusive", f"Nothing waits for a person: {watch.get_state_display().lower()}.")
     state = WatchState.PASSED if passed else WatchState.FAILED
