@@ -630,15 +630,16 @@ class Check:
 
     def _meaning(self) -> None:
         meaning = Meaning(self.acts)
-        whole = self.manifest["scope"]["kind"] == "whole" and not self.verdict.lacking
+        whole = self.manifest["scope"]["kind"] == "whole"
+        gaps = bool(self.verdict.lacking)
         for leaf, sentence, lacking in meaning.problems():
-            if lacking and not whole:
+            if gaps or (lacking and not whole):
                 self.verdict.lacking.append(f"Leaf {leaf}: {sentence}.")
             else:
                 self._bad(leaf, f"Leaf {leaf}: {sentence}.")
         runs = len(meaning.starts)
         if runs and not self.verdict.bad:
-            self.verdict.facts.append(f"{runs} runs, each with the approvals its policy demanded, of that very plan.")
+            self.verdict.facts.append(f"Runs: {runs}, each with the approvals its policy demanded, of that very plan.")
 
 
 def verify_bundle(path: str, key: str = "", since: str = "") -> Verdict:

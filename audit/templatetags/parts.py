@@ -1,6 +1,7 @@
 """Tags and filters behind `templates/parts/`: states as tone and icon, times, numbers, durations, spark lines.
 
-They live on the lowest floor so that every app's templates may load them (`{% load parts %}`). Nothing here reads the database.
+They live on the lowest floor so that every app's templates may load them (`{% load parts %}`). Nothing here reads the
+database.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ register = template.Library()
 
 NARROW_SPACE = "\u202f"
 MINUS = "\u2212"
-NOTHING = "\u2013"
+NOTHING = mark_safe("\u2013")
 
 TONES = ("ok", "warn", "bad", "busy", "unknown", "quiet")
 _STATES = {
@@ -48,12 +49,29 @@ _ICONS = {
     "quiet": "circle",
 }
 _ACTION_ICONS = {
-    "incident": "flag", "alert": "bell", "finding": "chart-line", "rollback": "route", "rollback.plan": "file-text",
-    "rollback.step": "server", "rollback.gate": "checkbox", "approval": "rubber-stamp", "session": "key", "user": "user",
-    "token": "key", "status": "broadcast", "review": "clipboard-check", "version": "git-commit", "model": "box",
-    "endpoint": "activity", "host": "server", "deployment": "rocket", "alias": "tag", "audit": "shield-check",
-    "update": "message-circle", "note": "message-circle",
-}  # fmt: skip
+    "incident": "flag",
+    "alert": "bell",
+    "finding": "chart-line",
+    "rollback": "route",
+    "rollback.plan": "file-text",
+    "rollback.step": "server",
+    "rollback.gate": "checkbox",
+    "approval": "rubber-stamp",
+    "session": "key",
+    "user": "user",
+    "token": "key",
+    "status": "broadcast",
+    "review": "clipboard-check",
+    "version": "git-commit",
+    "model": "box",
+    "endpoint": "activity",
+    "host": "server",
+    "deployment": "rocket",
+    "alias": "tag",
+    "audit": "shield-check",
+    "update": "message-circle",
+    "note": "message-circle",
+}
 _ANSWERS = {"pass": "ok", "fail": "bad", "inconclusive": "warn", "pending": "quiet", "running": "busy"}
 
 
@@ -62,7 +80,7 @@ _ANSWERS = {"pass": "ok", "fail": "bad", "inconclusive": "warn", "pending": "qui
 
 @register.filter
 def tone(state: object) -> str:
-    """The tone (`ok`, `warn`, `bad`, `busy`, `unknown`, `quiet`) of a state's word; a word nobody declared is `unknown`, never `ok`."""
+    """The tone (see `TONES`) of a state's word; a word that nobody declared is `unknown`, never `ok`."""
     word = str(getattr(state, "value", state) or "unknown").strip().lower().replace(" ", "_")
     return word if word in TONES else _TONE_OF.get(word, "unknown")
 
@@ -148,7 +166,11 @@ def not_begun(steps: Sequence[Any]) -> list[str]:
 def rail_text(steps: Sequence[Any]) -> str:
     """Text alternative of a lane: how many steps are done, and which is current or failed."""
     done = sum(_get(step, "state") == "done" for step in steps)
-    now = [f"{_get(step, 'state')}: {_get(step, 'name')}" for step in steps if _get(step, "state") in {"current", "failed", "undone"}]
+    now = [
+        f"{_get(step, 'state')}: {_get(step, 'name')}"
+        for step in steps
+        if _get(step, "state") in {"current", "failed", "undone"}
+    ]
     return ", ".join([f"{done} of {len(steps)} steps done", *now])
 
 
@@ -218,7 +240,7 @@ def since(value: object) -> SafeString:
     """A `<time>`: relative, with the exact time in UTC beside it. Takes a datetime, ISO text or epoch seconds."""
     moment = _moment(value)
     if moment is None:
-        return mark_safe(NOTHING)
+        return NOTHING
     seconds = (timezone.now() - moment).total_seconds()
     relative = (
         "just now" if -1 < seconds < 1 else f"in {in_words(seconds)}" if seconds < 0 else f"{in_words(seconds)} ago"
@@ -237,7 +259,7 @@ def at(value: object) -> SafeString:
     """A `<time>` with the exact UTC only."""
     moment = _moment(value)
     if moment is None:
-        return mark_safe(NOTHING)
+        return NOTHING
     return format_html(
         '<time class="at" datetime="{}" title="{}">{}</time>',
         moment.isoformat(timespec="milliseconds"),
@@ -302,7 +324,10 @@ def _number(value: object) -> float | None:
 
 @register.filter(name="number")
 def number_filter(value: object, places: object = None) -> str:
-    """A number with thin spaces between thousands and a true minus; `places` fixes the decimals (default: as few as an exact value needs, at most 3)."""
+    """A number with thin spaces between thousands and a true minus.
+
+    `places` fixes the decimals; without it there are as few as an exact value needs, at most 3.
+    """
     number = _number(value)
     if number is None:
         return NOTHING
@@ -373,7 +398,10 @@ def _runs(points: Sequence[tuple[float, float] | None]) -> Iterable[list[tuple[f
 
 @register.simple_tag
 def spark(values: Sequence[object] | None, limit: object = None, label: str = "") -> SafeString:
-    """A spark line as inline SVG; a missing value is a gap, `limit` a dashed line, the last value a dot. `label` is its text alternative."""
+    """A spark line as inline SVG: a missing value is a gap, `limit` a dashed line, the last value a dot.
+
+    `label` is its text alternative.
+    """
     numbers = [_number(value) for value in values or []]
     known = [number for number in numbers if number is not None]
     bound = _number(limit)
@@ -399,8 +427,14 @@ def spark(values: Sequence[object] | None, limit: object = None, label: str = ""
     text = label or f"from {number_filter(known[0])} to {number_filter(known[-1])}"
     return format_html(
         '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}<circle cx="{}" cy="{}" r="2"/></svg>',
-        SPARK_WIDTH, SPARK_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT, text, mark_safe(lines), *last,
-    )  # fmt: skip
+        SPARK_WIDTH,
+        SPARK_HEIGHT,
+        SPARK_WIDTH,
+        SPARK_HEIGHT,
+        text,
+        mark_safe(lines),
+        *last,
+    )
 
 
 # Charts and forms

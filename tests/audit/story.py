@@ -1,0 +1,85 @@
+"""A rollback as the log tells it: opened, approved by two, consumed, started, carried out. Each part can be varied."""
+
+import datetime
+from typing import Any
+
+from audit.actions import Actor, Target, record, service_actor
+from audit.verify import policy_hash
+from tests.audit.log import BOB, CAROL
+
+PLAN, REQUEST, RUN = "a" * 64, "request-1", "run-1"
+POLICY = {
+    "name": "production",
+    "version": 1,
+    "required": 2,
+    "factors": [{"role": "commander", "count": 1}, {"role": "approver", "count": 1}],
+    "step_up_seconds": 300,
+}
+WORKER = service_actor("worker")
+
+
+def now(minutes: float = 0) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
+
+
+def put(action: str, data: dict[str, Any], actor: Actor = WORKER, incident: str = "INC-1", **more: Any) -> None:
+    record(action=action, target=Target("run", RUN), actor=actor, data=data, incident=incident, **more)
+
+
+def opened(**change: Any) -> None:
+    data = {
+        "request": REQUEST,
+        "subject_kind": "rollback",
+        "subject_hash": PLAN,
+        "policy": POLICY,
+        "policy_hash": policy_hash(POLICY),
+        "proposer": "u-alice",
+        "expires_at": now(30),
+    }
+    put("approval.open", data | change)
+
+
+def decided(actor: Actor, role: str, decision: str = "approve", outcome: str = "success", **change: Any) -> None:
+    data = {"request": REQUEST, "subject_hash": PLAN, "decision": decision, "role": role, "roles": [role]}
+    put("approval.decide", data | {"auth_time": now(-1)} | change, actor, outcome=outcome)
+
+
+def consumed(**change: Any) -> None:
+    seats = [{"by": "u-bob", "role": "commander"}, {"by": "u-carol", "role": "approver"}]
+    put("approval.consume", {"request": REQUEST, "subject_hash": PLAN, "seats": seats} | change)
+
+
+def started(**change: Any) -> None:
+    data = {
+        "run": RUN,
+        "plan": "plan-1",
+        "plan_hash": PLAN,
+        "request": REQUEST,
+        "policy_hash": policy_hash(POLICY),
+        "kind": "rollback",
+        "endpoint": "employment-production",
+        "from": "2" * 64,
+        "to": "1" * 64,
+        "hosts": ["gpu-1", "gpu-2"],
+    }
+    put("rollback.run.start", data | change)
+
+
+def stepped(part: str = "outcome", **change: Any) -> None:
+    data = {"run": RUN, "plan_hash": PLAN, "host": "gpu-1", "step": "switch", "fence": 4, "version": "1" * 64}
+    put(f"rollback.step.{part}", data | change, outcome="intent" if part == "intent" else "success")
+
+
+def approved() -> None:
+    opened()
+    decided(BOB, "commander")
+    decided(CAROL, "approver")
+    consumed()
+
+
+def whole() -> None:
+    """Everything as it should be."""
+    approved()
+    started()
+    stepped("intent")
+    stepped()
