@@ -25,7 +25,8 @@ class ColumnVerdict:
     """The answer for one column, with the test that decided it.
 
     `p_adjusted` is corrected over all tests of all columns. `effect` is `effect_name`'s size and `floor` what it must
-    reach: PSI or a difference of shares, each less what chance alone makes of it on average. Without enough data, p and effect are None.
+    reach: PSI or a difference of shares, each less what chance alone makes of it on average. Without enough data, p
+    and effect are None.
     """
 
     column: str
@@ -81,8 +82,8 @@ def judge(
 
     Tested are the distribution (KS or chi-square; effect PSI - (k - 1)(1/n + 1/m), at least `psi_floor`), and the
     shares of missing, infinite and unseen values (Fisher or z; effect the rise or fall of the share, for unseen
-    values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over all of these. Fewer than
-    `minimum_rows` usable rows in window or reference leave the distribution unjudged.
+    values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over all of
+    these. Fewer than `minimum_rows` usable rows in window or reference leave the distribution unjudged.
     """
     columns = list(drifts)
     tested = {

@@ -43,7 +43,7 @@ def mmd_test(
     maximum_rows: int = 5000,
     device: str | None = None,
 ) -> MmdResult:
-    """Test samples of shape (n, d) and (m, d), columns on comparable scales, with k(x, y) = exp(-|x - y|^2 / 2 sigma^2).
+    """Test samples of shape (n, d) and (m, d), columns on comparable scales; k(x, y) = exp(-|x - y|^2 / 2 sigma^2).
 
     Without `sigma`, the median heuristic: sigma^2 = median |x - y|^2 / 2 over 1000 rows of both. A larger sample than
     `maximum_rows` is thinned at random by `seed`. `device` is torch's; None takes CUDA where there is one. With no

@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RuleHit:
-    """One unbroken episode in which a rule held: `at` is the point that first completed it, `points` all that make it."""
+    """One unbroken episode in which a rule held: `at` first completed it, `points` are all that make it."""
 
     rule: str
     meaning: str
@@ -31,7 +31,7 @@ class _Rule:
     meaning: str
     length: int
     find: Callable[[NDArray[np.float64], int], list[tuple[Mask, Mask]]]
-    """Gives, for each side, where a run of `length` ends (shape (n,)) and which points may belong to it (shape (n,))."""
+    """Gives, for each side, where a run of `length` ends and which points may belong to it, both of shape (n,)."""
 
 
 def nelson(z: ArrayLike, rules: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> list[RuleHit]:

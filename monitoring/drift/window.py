@@ -58,7 +58,9 @@ def merge(a: Window, b: Window) -> Window:
     return Window(a.fingerprint, a.rows + b.rows, {name: _merge(c, b.columns[name]) for name, c in a.columns.items()})
 
 
-def _merge(a: NumericWindow | CategoricalWindow, b: NumericWindow | CategoricalWindow):
+def _merge(
+    a: NumericWindow | CategoricalWindow, b: NumericWindow | CategoricalWindow
+) -> NumericWindow | CategoricalWindow:
     if isinstance(a, NumericWindow) and isinstance(b, NumericWindow):
         return NumericWindow(
             a.counts + b.counts,
@@ -107,5 +109,5 @@ def window_from_json(document: Mapping) -> Window:
                 column["tail_above"],
             )
         else:
-            columns[name] = CategoricalWindow({value: n for value, n in column["counts"]}, column["missing"])
+            columns[name] = CategoricalWindow(dict(column["counts"]), column["missing"])
     return Window(document["fingerprint"], document["rows"], columns)

@@ -10,6 +10,7 @@ from monitoring.drift.exact import compare_columns, compare_exact
 SAMPLES = st.lists(st.integers(-20, 20).map(float) | st.floats(-1e3, 1e3), min_size=1, max_size=60)
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning:scipy")
 @settings(max_examples=150, deadline=None)
 @given(SAMPLES, SAMPLES)
 def test_ks_and_wasserstein_equal_scipy_with_any_ties(reference, window):

@@ -54,8 +54,8 @@ def test_a_change_that_no_single_column_shows_is_found():
 
 def test_samples_of_one_distribution_keep_the_level():
     rng = np.random.default_rng(5)
-    p = [mmd_test(rng.normal(0, 1, (60, 3)), rng.normal(0, 1, (50, 3)), permutations=99, seed=i).p for i in range(200)]
-    assert 2 <= sum(value <= 0.05 for value in p) <= 20
+    p = [mmd_test(rng.normal(0, 1, (60, 3)), rng.normal(0, 1, (50, 3)), permutations=99, seed=i).p for i in range(80)]
+    assert 1 <= sum(value <= 0.05 for value in p) <= 10
 
 
 def test_the_same_seed_gives_the_same_answer_and_large_samples_are_thinned():
