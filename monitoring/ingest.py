@@ -38,15 +38,18 @@ class IngestView(APIView):
         key = request.headers.get("Idempotency-Key", "")
         if len(key) > 100:
             raise Problem(400, "key-too-long", "An Idempotency-Key has at most 100 characters.")
-        delivery, created = intake.accept(
-            source=self.source,
-            sender=sender,
-            key=key,
-            endpoint=endpoint,
-            host=host,
-            content_type=request.content_type or "",
-            body=_body(request),
-        )
+        try:
+            delivery, created = intake.accept(
+                source=self.source,
+                sender=sender,
+                key=key,
+                endpoint=endpoint,
+                host=host,
+                content_type=request.content_type or "",
+                body=_body(request),
+            )
+        except intake.KeyReused as reused:
+            raise Problem(status.HTTP_409_CONFLICT, "key-reused", str(reused)) from reused
         answer = {"delivery": str(delivery.pk), "state": delivery.state}
         return Response(answer, status=status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK)
 

@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 PREDICTIONS, LABELS, METRICS, ALERTMANAGER = "predictions", "labels", "metrics", "alertmanager"
 
 
+class KeyReused(ValueError):
+    """An idempotency key came twice with different bodies: one of them would be lost."""
+
+
 def accept(
     *,
     source: str,
@@ -37,14 +41,16 @@ def accept(
 ) -> tuple[Delivery, bool]:
     """Store a delivery, commit, and wake the one who reads it. The flag is False when it had come before.
 
-    An empty `key` means the SHA-256 of the body, so that a delivery sent twice is stored once.
+    An empty `key` means a digest of endpoint, host and body, so that a delivery sent twice is stored once. Raises
+    KeyReused when the key came before with another body.
     """
     digest = hashlib.sha256(body).hexdigest()
+    key = key or alerts.fingerprint(endpoint.pk if endpoint else "", host.pk if host else "", digest)
     with transaction.atomic():
         delivery = Delivery(
             source=source,
             sender=sender,
-            key=key or digest,
+            key=key,
             endpoint=endpoint,
             host=host,
             content_type=content_type[:100],
@@ -53,7 +59,9 @@ def accept(
             size=len(body),
         )
         Delivery.objects.bulk_create([delivery], ignore_conflicts=True)
-        kept = Delivery.objects.defer("body").get(source=source, sender=sender, key=key or digest)
+        kept = Delivery.objects.defer("body").get(source=source, sender=sender, key=key)
+        if kept.sha256 != digest:
+            raise KeyReused(f"The key {key} came before with another body; give each body a key of its own.")
         created = kept.pk == delivery.pk
         if created:
             send_on_commit("monitoring.process", [str(kept.pk)], queue="intake")

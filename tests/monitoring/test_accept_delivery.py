@@ -24,8 +24,7 @@ def post(client, body, bearer, *, query="?endpoint=employment-production&host=gp
 
 
 def test_a_delivery_is_stored_before_it_is_answered_and_read_afterwards(client: Client, bearer):
-    endpoint, [host] = make_endpoint()
-    make_hosts("gpu-1")
+    endpoint, [host] = make_endpoint(), make_hosts("gpu-1")
     body = stream(answers(part(2017, 0, 5)).table)
 
     response = post(client, body, bearer)
@@ -64,6 +63,29 @@ def test_without_a_key_the_body_is_the_key(client: Client, bearer):
     statuses = [post(client, body, bearer, key="").status_code for body in (one, other, one)]
 
     assert statuses == [202, 202, 200]
+    assert Delivery.objects.count() == 2
+
+
+def test_a_key_that_came_with_another_body_is_refused_since_one_of_them_would_be_lost(client: Client, bearer):
+    make_endpoint()
+    post(client, b"first", bearer, key="k")
+
+    response = post(client, b"second", bearer, key="k")
+
+    assert response.status_code == 409
+    assert bytes(Delivery.objects.get().body) == b"first"
+
+
+def test_the_same_body_for_two_endpoints_is_two_deliveries(client: Client, bearer):
+    make_endpoint()
+    make_endpoint("employment-staging")
+
+    statuses = [
+        post(client, b"same", bearer, key="", query=f"?endpoint={slug}").status_code
+        for slug in ("employment-production", "employment-staging")
+    ]
+
+    assert statuses == [202, 202]
     assert Delivery.objects.count() == 2
 
 
@@ -143,8 +165,7 @@ def test_a_database_that_is_down_is_answered_with_503_and_a_time_to_come_back(cl
 
 
 def test_twenty_copies_at_once_are_one_delivery_read_once(committed_db):
-    endpoint, [host] = make_endpoint()
-    make_hosts("gpu-1")
+    endpoint, [host] = make_endpoint(), make_hosts("gpu-1")
     body = stream(answers(part(2017, 0, 50)).table)
     results = []
 

@@ -32,7 +32,7 @@ def test_the_span_is_half_open():
     seconds = [START + timedelta(seconds=s) for s in (10, 20)]
     table = load_predictions(endpoint, *seconds)
 
-    assert [at for at in table.column("ts").to_pylist()] == [START + timedelta(seconds=s) for s in range(10, 20)]
+    assert table.column("ts").to_pylist() == [START + timedelta(seconds=s) for s in range(10, 20)]
 
 
 def test_versions_hosts_and_columns_can_be_picked():
