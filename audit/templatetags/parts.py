@@ -16,7 +16,7 @@ from django import forms, template
 from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html, json_script
+from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
@@ -27,19 +27,33 @@ NOTHING = mark_safe("\u2013")
 
 TONES = ("ok", "warn", "bad", "busy", "unknown", "quiet")
 _STATES = {
-    "ok": "operational pass passed ok success succeeded done ready serving healthy verified approved approve granted filled resolved "
-    "restored active good last-good last_good eligible golden_ok postcheck_ok switched live in_control stable anchored",
-    "warn": "degraded degraded_performance partial_outage warning warn inconclusive hold held paused stale expiring quarantined "
-    "compensating draining mixed pending_approval awaiting_approval proposed waiting needs_person open_seat suppressed",
-    "bad": "failed fail error bad critical major_outage outage firing denied deny refused unreachable down revoked expired void voided "
-    "stopped halted tampered missing drifted ineligible detected breached",
-    "busy": "running mitigating monitoring verifying watching loading loaded staged staging locked preflight switching converging "
-    "investigating identified triaged in_progress maintenance under_maintenance executing soaking current started busy intent open",
-    "quiet": "closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle consumed replaced quiet "
-    "inactive off ended undone",
+    "ok": """
+        operational pass passed ok success succeeded done ready serving healthy verified approved approve granted
+        filled resolved active good last-good last_good eligible golden_ok postcheck_ok switched live in_control
+        stable anchored processed judged published
+    """,
+    "warn": """
+        degraded degraded_performance partial_outage warning warn inconclusive hold held paused stale expiring
+        quarantined compensating draining mixed pending_approval awaiting_approval proposed waiting needs_person
+        open_seat suppressed restored compensated
+    """,
+    "bad": """
+        failed fail error bad critical major_outage outage firing denied deny refused unreachable down revoked expired
+        void voided stopped halted tampered missing drifted ineligible detected breached not_ready wrong_version wrong_output
+        unparseable breach
+    """,
+    "busy": """
+        running mitigating monitoring verifying watching loading loaded staged locked preflight switching converging
+        investigating identified triaged in_progress maintenance under_maintenance executing soaking current started
+        busy intent open preflighted stored
+    """,
+    "quiet": """
+        closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle
+        consumed replaced quiet inactive off ended undone withdrawn
+    """,
 }
 _TONE_OF = {word: tone for tone, words in _STATES.items() for word in words.split()}
-_TONE_OF["unknown"] = "unknown"
+_TONE_OF |= {"unknown": "unknown", "not_enough_data": "unknown"}
 _ICONS = {
     "ok": "circle-check",
     "warn": "alert-triangle",
@@ -246,7 +260,8 @@ def since(value: object) -> SafeString:
         "just now" if -1 < seconds < 1 else f"in {in_words(seconds)}" if seconds < 0 else f"{in_words(seconds)} ago"
     )
     return format_html(
-        '<time class="since" datetime="{}" title="{}"><span data-relative>{}</span> <span class="exact">{}</span></time>',
+        '<time class="since" datetime="{}" title="{}">'
+        '<span data-relative>{}</span> <span class="exact">{}</span></time>',
         moment.isoformat(timespec="milliseconds"),
         moment.strftime("%Y-%m-%d %H:%M:%S UTC"),
         relative,
@@ -404,36 +419,33 @@ def spark(values: Sequence[object] | None, limit: object = None, label: str = ""
     """
     numbers = [_number(value) for value in values or []]
     known = [number for number in numbers if number is not None]
-    bound = _number(limit)
     if not known:
         return mark_safe('<span class="spark-none">no data</span>')
-    low, high = (
-        min([*known, *([bound] if bound is not None else [])]),
-        max([*known, *([bound] if bound is not None else [])]),
-    )
-    spread = (high - low) or 1.0
+    bound = _number(limit)
+    scale = [*known, *([] if bound is None else [bound])]
+    low, spread = min(scale), (max(scale) - min(scale)) or 1.0
 
     def y(number: float) -> float:
         return round(SPARK_HEIGHT - SPARK_PAD - (number - low) / spread * (SPARK_HEIGHT - 2 * SPARK_PAD), 1)
 
     step = (SPARK_WIDTH - 2 * SPARK_PAD) / max(1, len(numbers) - 1)
     points = [None if n is None else (round(SPARK_PAD + i * step, 1), y(n)) for i, n in enumerate(numbers)]
-    lines = "".join(
-        f'<polyline points="{" ".join(f"{px},{py}" for px, py in run)}"/>' for run in _runs(points) if len(run) > 1
-    )
-    if bound is not None:
-        lines = f'<line class="spark-limit" x1="0" x2="{SPARK_WIDTH}" y1="{y(bound)}" y2="{y(bound)}"/>' + lines
-    last = next(point for point in reversed(points) if point is not None)
-    text = label or f"from {number_filter(known[0])} to {number_filter(known[-1])}"
+    last_x, last_y = next(point for point in reversed(points) if point is not None)
+    line = '<line class="spark-limit" x1="0" x2="{}" y1="{}" y2="{}"/>'
     return format_html(
-        '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}<circle cx="{}" cy="{}" r="2"/></svg>',
-        SPARK_WIDTH,
-        SPARK_HEIGHT,
-        SPARK_WIDTH,
-        SPARK_HEIGHT,
-        text,
-        mark_safe(lines),
-        *last,
+        '<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        'aria-label="{text}">{limit}{lines}<circle cx="{x}" cy="{y}" r="2"/></svg>',
+        width=SPARK_WIDTH,
+        height=SPARK_HEIGHT,
+        text=label or f"from {number_filter(known[0])} to {number_filter(known[-1])}",
+        limit="" if bound is None else format_html(line, SPARK_WIDTH, y(bound), y(bound)),
+        lines=format_html_join(
+            "",
+            '<polyline points="{}"/>',
+            ((" ".join(f"{px},{py}" for px, py in run),) for run in _runs(points) if len(run) > 1),
+        ),
+        x=last_x,
+        y=last_y,
     )
 
 
@@ -442,7 +454,7 @@ def spark(values: Sequence[object] | None, limit: object = None, label: str = ""
 
 @register.simple_tag
 def figure_json(figure: object, chart_id: str) -> SafeString:
-    """A chart's figure as `<script type="application/json">`, which a Content-Security-Policy lets stand because it is data."""
+    """A chart's figure as `<script type="application/json">`: data, which a Content-Security-Policy lets stand."""
     return json_script(figure, f"{chart_id}-figure")
 
 

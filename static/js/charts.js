@@ -20,7 +20,8 @@
   const toneColour = (tone, index) => (NAMES[tone] ? colour(NAMES[tone]) : PALETTE[theme()][((Number(tone) || index + 1) - 1) % 6]);
   const DASH = { deployment: "solid", rollback: "solid", incident: "dot" };
 
-  function themed(figure, size) {
+  function themed(figure, size, width) {
+    const narrow = width < 480;
     const data = structuredClone(figure.data || []);
     const extra = figure.lastgood || {};
     const text = colour("--text"), muted = colour("--muted"), line = colour("--line"), surface = colour("--surface");
@@ -36,7 +37,7 @@
     });
     const base = figure.layout || {};
     const axis = (given) => ({
-      gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true, fixedrange: false, ...given,
+      gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true, tickangle: 0, ...given,
       title: { font: { size: 12, color: muted }, standoff: 8, ...(typeof given?.title === "string" ? { text: given.title } : given?.title) },
       tickfont: { size: 12, color: muted }, hoverformat: given?.hoverformat,
     });
@@ -52,11 +53,12 @@
     for (const key of Object.keys(layout)) if (/^[xy]axis\d*$/.test(key)) layout[key] = axis(layout[key]);
     layout.xaxis ??= axis({});
     layout.yaxis ??= axis({});
+    if (narrow) layout.xaxis.nticks ??= 4;
     const note = (label, given) => ({ text: label, showarrow: false, font: { size: 11, color: muted }, ...given });
 
     for (const [index, band] of (extra.bands || []).entries()) {
       if (index % 2) layout.shapes.push({ type: "rect", xref: "x", yref: "paper", x0: band.x0, x1: band.x1, y0: 0, y1: 1, fillcolor: muted, opacity: 0.1, line: { width: 0 }, layer: "below" });
-      layout.annotations.push(note(band.label, { x: band.x0, xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "bottom", xshift: 2 }));
+      layout.annotations.push(note(narrow ? band.label.replace(/^version /, "v") : band.label, { x: band.x0, xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "bottom", xshift: 2 }));
     }
     for (const marker of extra.markers || []) {
       const shade = marker.kind === "incident" ? colour("--bad") : colour("--text");
@@ -65,7 +67,7 @@
     }
     for (const limit of extra.limits || []) {
       layout.shapes.push({ type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: limit.y, y1: limit.y, line: { color: colour("--bad"), width: 1, dash: "dash" } });
-      layout.annotations.push(note(limit.label, { x: 1, xref: "paper", y: limit.y, yref: "y", xanchor: "right", yanchor: "bottom", font: { size: 11, color: colour("--bad") } }));
+      layout.annotations.push(note(limit.label, { x: 1, xref: "paper", y: limit.y, yref: "y", xanchor: "right", yanchor: "bottom", bgcolor: surface, font: { size: 11, color: colour("--bad") } }));
     }
     if (extra.direct) {
       data.forEach((trace) => {
@@ -108,7 +110,7 @@
       const figure = await figureOf(plot);
       if (!figure) return;
       const first = !plot.data;
-      const { data, layout } = themed(figure, plot.clientHeight || 240);
+      const { data, layout } = themed(figure, plot.clientHeight || 240, plot.clientWidth);
       if (first) plot.querySelector(".plot-wait")?.remove();
       await globalThis.Plotly.react(plot, data, layout, CONFIG);
       plot.dataset.drawn = "1";

@@ -1,4 +1,4 @@
-"""A web server with the gallery of parts: the product's settings, middleware and templates, its own few addresses, no database."""
+"""A web server with the gallery of parts: the product's settings, middleware and templates, without a database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def gallery_settings() -> dict[str, object]:
     return {
         "ROOT_URLCONF": "tests.pages.gallery.urls",
         "TEMPLATES": [engine | {"DIRS": [*engine["DIRS"], HERE / "gallery" / "templates"]}],
-        "STORAGES": settings.STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}},
+        "STORAGES": settings.STORAGES
+        | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}},
         "ALLOWED_HOSTS": ["127.0.0.1", "testserver"],
     }
 
@@ -72,7 +73,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture
-def live() -> Iterator[LiveState]:
+def live() -> LiveState:
     fresh = LiveState()
     LIVE.__dict__.update(fresh.__dict__)
-    yield LIVE
+    return LIVE

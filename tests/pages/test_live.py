@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,9 +11,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def watched(page: Page, gallery_url: str, live: LiveState) -> Iterator[Page]:
+def watched(page: Page, gallery_url: str, live: LiveState) -> Page:
     page.goto(gallery_url + "/live/")
-    yield page
+    return page
 
 
 def test_an_unchanged_part_costs_a_304_and_is_not_drawn_again(watched: Page, live: LiveState) -> None:
@@ -95,7 +93,9 @@ def test_after_a_sign_out_the_sign_in_page_is_not_drawn_into_the_part(watched: P
     live.signed_out = True
     notice = watched.locator("#connection")
     expect(notice).to_contain_text("You have been signed out.")
-    expect(notice.get_by_role("link", name="Sign in again")).to_have_attribute("href", "/accounts/login/?next=%2Flive%2F")
+    expect(notice.get_by_role("link", name="Sign in again")).to_have_attribute(
+        "href", "/accounts/login/?next=%2Flive%2F"
+    )
     expect(watched.locator("#shown-version")).to_have_text("version 1")
 
 

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 import time_machine
+from django.apps import apps
 
 from audit.templatetags import parts
 
@@ -15,10 +16,19 @@ NOW = datetime(2026, 11, 21, 2, 31, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("word", "tone"),
     [
-        ("operational", "ok"), ("last-good", "ok"), ("Degraded Performance", "warn"), ("firing", "bad"), ("major_outage", "bad"),
-        ("mitigating", "busy"), ("closed", "quiet"), ("bad", "bad"), ("", "unknown"), (None, "unknown"), ("never heard of", "unknown"),
+        ("operational", "ok"),
+        ("last-good", "ok"),
+        ("Degraded Performance", "warn"),
+        ("firing", "bad"),
+        ("major_outage", "bad"),
+        ("mitigating", "busy"),
+        ("closed", "quiet"),
+        ("bad", "bad"),
+        ("", "unknown"),
+        (None, "unknown"),
+        ("never heard of", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_a_states_word_has_its_tone_and_an_undeclared_word_is_never_ok(word, tone):
     assert parts.tone(word) == tone
 
@@ -29,7 +39,8 @@ def test_no_state_word_is_declared_with_two_tones():
 
 
 @pytest.mark.parametrize(
-    ("answer", "tone"), [("pass", "ok"), ("fail", "bad"), ("inconclusive", "warn"), ("pending", "quiet"), ("maybe", "unknown")]
+    ("answer", "tone"),
+    [("pass", "ok"), ("fail", "bad"), ("inconclusive", "warn"), ("pending", "quiet"), ("maybe", "unknown")],
 )
 def test_inconclusive_does_not_look_like_pass(answer, tone):
     assert parts.answer_tone(answer) == tone
@@ -38,10 +49,18 @@ def test_inconclusive_does_not_look_like_pass(answer, tone):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0"), (1204, "1\u202f204"), (-1234567, "\u22121\u202f234\u202f567"), (0.5, "0.5"), (3.14159, "3.142"), (Decimal("2"), "2"),
-        (None, "–"), ("x", "–"), (float("nan"), "–"), (-0.0001, "0"),
+        (0, "0"),
+        (1204, "1\u202f204"),
+        (-1234567, "\u22121\u202f234\u202f567"),
+        (0.5, "0.5"),
+        (3.14159, "3.142"),
+        (Decimal("2"), "2"),
+        (None, "–"),
+        ("x", "–"),
+        (float("nan"), "–"),
+        (-0.0001, "0"),
     ],
-)  # fmt: skip
+)
 def test_numbers_have_thin_spaces_and_a_true_minus(value, text):
     assert parts.number_filter(value) == text
 
@@ -58,10 +77,17 @@ def test_percent_and_signed_differences():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.0042, "4\u202fms"), (0.9996, "1.0\u202fs"), (2.44, "2.4\u202fs"), (59.96, "1\u202fmin 0\u202fs"), (192, "3\u202fmin 12\u202fs"),
-        (7500, "2\u202fh 05\u202fmin"), (timedelta(days=2, hours=3), "2\u202fd 3\u202fh"), (None, "–"), (-3, "\u22123.0\u202fs"),
+        (0.0042, "4\u202fms"),
+        (0.9996, "1.0\u202fs"),
+        (2.44, "2.4\u202fs"),
+        (59.96, "1\u202fmin 0\u202fs"),
+        (192, "3\u202fmin 12\u202fs"),
+        (7500, "2\u202fh 05\u202fmin"),
+        (timedelta(days=2, hours=3), "2\u202fd 3\u202fh"),
+        (None, "–"),
+        (-3, "\u22123.0\u202fs"),
     ],
-)  # fmt: skip
+)
 def test_durations_have_one_or_two_units(value, text):
     assert parts.duration(value) == text
 
@@ -123,7 +149,11 @@ def test_the_longest_known_beginning_of_an_action_chooses_its_icon():
 
 
 def test_a_lane_says_in_words_how_far_it_is():
-    steps = [{"name": "lock", "state": "done"}, {"name": "switch", "state": "failed"}, {"name": "done", "state": "waiting"}]
+    steps = [
+        {"name": "lock", "state": "done"},
+        {"name": "switch", "state": "failed"},
+        {"name": "done", "state": "waiting"},
+    ]
     assert parts.rail_text(steps) == "1 of 3 steps done, failed: switch"
     assert parts.not_begun(steps) == ["done"]
     assert [step["name"] for step in parts.begun(steps)] == ["lock", "switch"]
@@ -131,3 +161,17 @@ def test_a_lane_says_in_words_how_far_it_is():
 
 def test_role_names_of_somebody_without_roles_are_empty():
     assert parts.role_names(object()) == []
+
+
+def test_every_state_of_every_table_has_a_tone_of_its_own():
+    named = {"state", "status", "health", "outcome", "result", "verdict"}
+    undeclared = [
+        f"{model._meta.label}.{field.name}: {value}"
+        for model in apps.get_models()
+        if model.__module__.split(".")[0] in {"audit", "accounts", "registry", "monitoring", "incidents"}
+        for field in model._meta.get_fields()
+        if field.name in named and getattr(field, "choices", None)
+        for value, _ in field.choices
+        if value and parts.tone(value) == "unknown" and value not in {"unknown", "not_enough_data"}
+    ]
+    assert undeclared == []

@@ -14,7 +14,9 @@ ROOT = Path(settings.BASE_DIR)
 STATIC = ROOT / "static"
 VENDOR = STATIC / "vendor"
 MANIFEST = json.loads((VENDOR / "MANIFEST.json").read_text())
-TEMPLATES = sorted(path for folder in (ROOT / "templates", *ROOT.glob("*/templates")) for path in folder.rglob("*.html"))
+TEMPLATES = sorted(
+    path for folder in (ROOT / "templates", *ROOT.glob("*/templates")) for path in folder.rglob("*.html")
+)
 
 
 @pytest.mark.parametrize("package", MANIFEST, ids=lambda package: package["name"])
@@ -50,7 +52,11 @@ def test_a_part_says_at_its_top_what_it_takes(path):
 def test_every_icon_that_is_asked_for_is_in_the_sprite():
     symbols = set(re.findall(r'<symbol id="([^"]+)"', (STATIC / "icons.svg").read_text()))
     asked = {name for path in TEMPLATES for name in re.findall(r'{% icon "([^"]+)"', path.read_text())}
-    asked |= set(parts._ICONS.values()) | set(parts._ACTION_ICONS.values()) | {"circle", "circle-dashed", "sev-1", "sev-2", "sev-3", "sev-4"}
+    asked |= (
+        set(parts._ICONS.values())
+        | set(parts._ACTION_ICONS.values())
+        | {"circle", "circle-dashed", "sev-1", "sev-2", "sev-3", "sev-4"}
+    )
     assert asked - symbols == set()
 
 

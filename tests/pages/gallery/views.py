@@ -16,16 +16,22 @@ from tests.pages.gallery import data
 
 
 class TriageForm(forms.Form):
-    severity = forms.ChoiceField(choices=[("1", "1: people are harmed"), ("2", "2: wrong for many"), ("3", "3: wrong for few")])
+    severity = forms.ChoiceField(
+        choices=[("1", "1: people are harmed"), ("2", "2: wrong for many"), ("3", "3: wrong for few")]
+    )
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), help_text="What you saw, in a sentence or two.")
     impact = forms.IntegerField(label="People affected", required=False, max_value=1000)
     announce = forms.BooleanField(label="Publish on the status page", required=False)
-    who = forms.ChoiceField(widget=forms.RadioSelect, choices=[("me", "I command"), ("other", "Somebody else commands")], label="Command")
+    who = forms.ChoiceField(
+        widget=forms.RadioSelect, choices=[("me", "I command"), ("other", "Somebody else commands")], label="Command"
+    )
 
 
 class SignInForm(forms.Form):
     login = forms.CharField(label="Username or e-mail")
-    password = forms.CharField(widget=forms.PasswordInput, help_text=mark_safe('<a href="/accounts/password/reset/">Forgot your password?</a>'))
+    password = forms.CharField(
+        widget=forms.PasswordInput, help_text=mark_safe('<a href="/accounts/password/reset/">Forgot your password?</a>')
+    )
 
 
 @dataclass
@@ -44,17 +50,37 @@ LIVE = LiveState()
 
 def _parts() -> dict[str, Any]:
     return {
-        "user": data.Person(), "waves": data.waves(), "evidence": data.evidence(), "checks": data.checks(), "figure": data.figure(),
-        "bars": data.bars(), "latency": data.latency(), "diff": data.diff(), "approvals": data.approvals(), "timeline": data.timeline(),
-        "uptime": data.uptime(), "hash": data.HEX, "tones": ["ok", "warn", "bad", "busy", "unknown", "quiet"],
+        "user": data.Person(),
+        "waves": data.waves(),
+        "evidence": data.evidence(),
+        "checks": data.checks(),
+        "figure": data.figure(),
+        "bars": data.bars(),
+        "latency": data.latency(),
+        "diff": data.diff(),
+        "approvals": data.approvals(),
+        "timeline": data.timeline(),
+        "uptime": data.uptime(),
+        "hash": data.HEX,
+        "tones": ["ok", "warn", "bad", "busy", "unknown", "quiet"],
         "words": ["operational", "degraded", "firing", "mitigating", "no such state", "closed"],
         "head_chips": [{"state": "mitigating", "label": ""}],
-        "head_facts": [{"label": "commander", "value": "Mara Lindqvist"}, {"label": "opened", "value": "02:17:04 UTC"}, {"label": "affects", "value": "1 204 people"}],
+        "head_facts": [
+            {"label": "commander", "value": "Mara Lindqvist"},
+            {"label": "opened", "value": "02:17:04 UTC"},
+            {"label": "affects", "value": "1 204 people"},
+        ],
         "trail": [("/incidents/", "Incidents"), ("/incidents/INC-7/", "INC-7")],
-        "table": {"columns": ["UTC", "accuracy", "answers"], "rows": [["02:00", "78.1 %", "412"], ["02:16", "70.9 %", "398"]]},
+        "table": {
+            "columns": ["UTC", "accuracy", "answers"],
+            "rows": [["02:00", "78.1 %", "412"], ["02:16", "70.9 %", "398"]],
+        },
         "page": Paginator(range(1204), 50).page(2),
-        "path": [{"side": "left", "hash": data.HEX, "result": data.HEX[::-1]}, {"side": "right", "hash": data.HEX[4:] + "abcd", "result": data.HEX[2:] + "ff"}],
-    }  # fmt: skip
+        "path": [
+            {"side": "left", "hash": data.HEX, "result": data.HEX[::-1]},
+            {"side": "right", "hash": data.HEX[4:] + "abcd", "result": data.HEX[2:] + "ff"},
+        ],
+    }
 
 
 def gallery(request: HttpRequest) -> HttpResponse:
