@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 ZERO_SHARE = 1e-4
 """Share that stands in for an empty cell, so that a logarithm exists; the other shares are left as they are."""
@@ -136,6 +136,8 @@ def ks_p(statistic: float, n: int, m: int) -> float:
     """p-value of the two-sample Kolmogorov-Smirnov statistic, as SciPy's asymptotic method: conservative with ties."""
     if n == 0 or m == 0:
         return 1.0
+    from scipy import stats  # takes most of a second to import, and pages that only want an interval import this module
+
     big, small = float(max(n, m)), float(min(n, m))
     effective = max(round(big / (big + small) * small), 1)
     with np.errstate(divide="ignore"):
@@ -148,6 +150,8 @@ def proportions_p(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
     if n_a == 0 or n_b == 0 or hits in (0, n):
         return 1.0
     if min(hits, n - hits) * min(n_a, n_b) / n < EXPECTED_MINIMUM:
+        from scipy import stats
+
         return float(stats.fisher_exact([[hits_a, n_a - hits_a], [hits_b, n_b - hits_b]])[1])
     return float(2 * special.ndtr(-abs(proportions_z(hits_a, n_a, hits_b, n_b))))
 

@@ -83,5 +83,7 @@ def _plain(value: object) -> Category:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)
         return int(value) if value.is_integer() else value
     return value if isinstance(value, int | str) else str(value)

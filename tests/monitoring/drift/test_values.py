@@ -33,3 +33,7 @@ def test_whole_floats_and_integers_are_one_category():
 def test_text_categories_are_counted():
     assert category_counts(np.array(["b", "a", "b"])) == ({"a": 1, "b": 2}, 0)
     assert category_counts(np.array(["b", "a", "b", None], dtype=object)) == ({"a": 1, "b": 2}, 1)
+
+
+def test_an_infinite_category_is_kept_as_text_that_json_can_hold():
+    assert category_counts(np.array([0.5, np.inf, -np.inf])) == ({"-inf": 1, 0.5: 1, "inf": 1}, 0)
