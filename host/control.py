@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from host.device import gpus, memory
@@ -98,11 +99,13 @@ def _target(value: dict[str, Any]) -> tuple[Target, int]:
 async def describe(host: Host, slot: Slot) -> dict[str, Any]:
     """A version as /lastgood/v1/state shows it; what is loaded is read back from memory."""
     loaded = slot.loaded
-    found = await host.fleet.aside(loaded.read_back) if loaded else None
+    reading = await host.fleet.read_back(loaded) if loaded else None
+    found = reading.manifest if reading else None
     return {
         "digest": slot.digest,
         "state": slot.state,
         "loaded_digest": found.digest() if found else None,
+        "read_back_at": datetime.fromtimestamp(reading.at, UTC).isoformat() if reading else None,
         "weights_sha256": found.files["weights"].sha256 if found else None,
         "bytes": loaded.bytes if loaded else None,
         "in_flight": slot.in_flight,

@@ -20,7 +20,7 @@ from host.manifest import Manifest, read_manifest
 from host.metrics import Counters
 from host.problems import ArtifactRefused, Problem
 from host.store import Pointer, Store, Target
-from host.version import LoadedVersion, read_parts
+from host.version import LoadedVersion, ReadBack, read_parts
 
 log = logging.getLogger("lastgood.host")
 Result = TypeVar("Result")
@@ -71,16 +71,36 @@ class Fleet:
     def __init__(self, store: Store, device: torch.device) -> None:
         self.store = store
         self.device = device
-        self.pool = ThreadPoolExecutor(2, "control")
+        self.quick = ThreadPoolExecutor(4, "control")
+        self.slow = ThreadPoolExecutor(2, "loading")
+        self.reading: dict[LoadedVersion, asyncio.Future[Manifest]] = {}
         self.models: dict[str, Model] = {}
         for name, (pointer, manifests) in store.read_all().items():
             model = self.models[name] = Model(name, pointer)
             for version, data in manifests.items():
                 model.slots[version] = Slot(version, read_manifest(data, name), hashlib.sha256(data).hexdigest())
 
-    async def aside(self, function: Callable[[], Result]) -> Result:
-        """Run what blocks (files, hashes, loading) off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, function)
+    async def aside(self, function: Callable[[], Result], *, slow: bool = False) -> Result:
+        """Run what blocks off the event loop; what may take seconds has threads of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self.slow if slow else self.quick, function)
+
+    async def read_back(self, loaded: LoadedVersion) -> ReadBack:
+        """What is in memory. Of a model too large to be hashed within a call it is the last reading, and a new one is
+        begun when that is no longer fresh; the reading says when it was made."""
+        last = loaded.last_read
+        assert last is not None
+        if not last.is_fresh:
+            if last.is_slow:
+                self._read_again(loaded)
+            else:
+                await self.aside(loaded.read_back)
+        return loaded.last_read or last
+
+    def _read_again(self, loaded: LoadedVersion) -> None:
+        if loaded not in self.reading:
+            future = asyncio.get_running_loop().run_in_executor(self.slow, loaded.read_back)
+            self.reading[loaded] = future
+            future.add_done_callback(lambda _: self.reading.pop(loaded))
 
     async def load_defaults(self) -> None:
         """Verify and load every model's default again; one that fails leaves the host not ready, with the reason."""
@@ -136,7 +156,7 @@ class Fleet:
         missing = [f.sha256 for f in manifest.files.values() if not self.store.blob(f.sha256).exists()]
         if missing:
             raise Problem(422, "missing-blobs", "Put the missing blobs first.", missing=missing)
-        await self.aside(lambda: self._check(manifest))
+        await self.aside(lambda: self._check(manifest), slow=True)
         await self.aside(lambda: self.store.keep_manifest(name, version, data))
         slot = self.models.setdefault(name, Model(name)).slots.setdefault(version, Slot(version, manifest, digest))
         if slot.digest != digest:
@@ -169,7 +189,7 @@ class Fleet:
                 return slot
             slot.state, slot.reason = "loading", ""
             try:
-                slot.loaded = await self.aside(lambda: self._build(slot))
+                slot.loaded = await self.aside(lambda: self._build(slot), slow=True)
             except Problem as problem:
                 slot.state, slot.reason = "failed", problem.detail
                 raise
@@ -236,7 +256,7 @@ class Fleet:
                 await self._keep(model, Pointer(old.default, fence))
             if slot.loaded is None or slot.state != "ready":
                 raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
-            found = (await self.aside(slot.loaded.read_back)).digest()
+            found = (await self.read_back(slot.loaded)).manifest.digest()
             for digest, what in ((slot.digest, "is staged"), (found, "reads back from memory")):
                 if digest != target.digest:
                     raise Problem(409, "digest-mismatch", f"Version {target.version} {what} as {digest}, not as asked.")

@@ -6,6 +6,7 @@ host, until the server has answered with 2xx. What can't be kept is dropped, old
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import random
@@ -26,7 +27,7 @@ from host.store import write_atomically
 from host.version import Answer, LoadedVersion
 
 log = logging.getLogger("lastgood.host")
-ARROW = {"BYTES": pa.string(), "FP32": pa.float32(), "FP64": pa.float64()}
+SENT_AS = {"FP32": np.float32, "FP64": np.float64, "BYTES": np.object_}
 REFUSALS = frozenset({400, 409, 413, 415, 422})
 MAX_WAIT_SECONDS = 30.0
 BATCHES_IN_MEMORY = 40
@@ -62,7 +63,7 @@ def build_batch(version: LoadedVersion, entries: list[Entry]) -> bytes:
     }
     for name, datatype in version.signature.inputs.items():
         sent = [value for entry in entries for value in entry.columns[name]]
-        columns[f"feature.{name}"] = pa.array(sent, ARROW.get(datatype, pa.int64()))
+        columns[f"feature.{name}"] = pa.array(np.array(sent, SENT_AS.get(datatype, np.int64)))
         columns[f"input.{name}"] = pa.array(_joined(entries, name))
     batch = pa.record_batch(columns)
     sink = io.BytesIO()
@@ -79,7 +80,7 @@ class PredictionLog:
         self.spool = spool
         self.enabled = settings.logs_predictions
         self.pending: dict[str, tuple[LoadedVersion, float, list[Entry]]] = {}
-        self.pending_rows = 0
+        self.pending_rows = self.writing_rows = 0
         self.dropped = self.sent = self.failures = 0
         self._changed = threading.Condition()
         self._spooled = threading.Event()
@@ -129,7 +130,7 @@ class PredictionLog:
                 self._changed.wait(settings.log_batch_seconds if left is None else left)
             taken = [(version, entries) for version, _, entries in self.pending.values()]
             self.pending = {}
-            self.pending_rows = 0
+            self.writing_rows, self.pending_rows = self.pending_rows, 0
             return taken
 
     def _write_forever(self) -> None:
@@ -140,10 +141,12 @@ class PredictionLog:
                 name = f"{time.time_ns():020d}_{rows}_{uuid.uuid4()}.arrow"
                 try:
                     write_atomically(self.spool / name, build_batch(version, entries))
-                    self._make_room()
-                except (OSError, pa.ArrowException) as error:
+                except Exception:
+                    # The thread must outlive a batch that can't be built or written: the next one may fare better.
                     self.dropped += rows
-                    log.error("A batch of %d predictions could not be kept: %s", rows, error)
+                    log.exception("A batch of %d predictions could not be kept", rows)
+                self._make_room()
+                self.writing_rows -= rows
                 self._spooled.set()
             if closing:
                 return
@@ -152,14 +155,19 @@ class PredictionLog:
         return sorted(self.spool.glob("*.arrow"))
 
     def _make_room(self) -> None:
-        files = self._files()
-        total = sum(file.stat().st_size for file in files)
-        for file in files[:-1]:
+        """Drop the oldest batches until the rest fit. The sender may be removing those that it has sent meanwhile."""
+        sizes = {}
+        for file in self._files():
+            with contextlib.suppress(FileNotFoundError):
+                sizes[file] = file.stat().st_size
+        total = sum(sizes.values())
+        for file in list(sizes)[:-1]:
             if total <= self.settings.log_spool_bytes:
                 return
-            total -= file.stat().st_size
-            self.dropped += _rows(file)
-            file.unlink()
+            total -= sizes[file]
+            with contextlib.suppress(FileNotFoundError):
+                file.unlink()
+                self.dropped += _rows(file)
 
     def _send_forever(self) -> None:
         headers = {"Authorization": f"Bearer {self.settings.ingest_token}"}
@@ -220,9 +228,10 @@ class PredictionLog:
 
     def figures(self) -> dict[str, tuple[str, str, float]]:
         """The log's metrics: name -> (kind, help, value)."""
+        unsaved = self.pending_rows + self.writing_rows
         spooled = sum(_rows(file) for file in self._files())
         return {
-            "pending_rows": ("gauge", "Rows in memory, lost if the host is killed now.", self.pending_rows),
+            "pending_rows": ("gauge", "Rows in memory, lost if the host is killed now.", unsaved),
             "spooled_rows": ("gauge", "Rows on disk that wait to be sent.", spooled),
             "sent_rows_total": ("counter", "Rows that the server has taken.", self.sent),
             "dropped_rows_total": ("counter", "Rows dropped because a bound was reached.", self.dropped),

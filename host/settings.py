@@ -58,6 +58,8 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
             "LASTGOOD_SERVER is set, so LASTGOOD_INGEST_TOKEN and LASTGOOD_HOST_ENDPOINT must be set, too; "
             "or unset it for a host that logs no predictions."
         )
+    if server and not server.startswith(("http://", "https://")):
+        raise SettingsError(f"LASTGOOD_SERVER is {server!r}; set it to a URL that begins with http:// or https://.")
     return Settings(
         name=env["LASTGOOD_HOST_NAME"],
         port=int(_number(env, "LASTGOOD_HOST_PORT", "", 1, 65535)),

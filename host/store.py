@@ -127,6 +127,7 @@ class Store:
             if path.exists():
                 value = json.loads(path.read_bytes())
                 pointer = Pointer(_target(value["default"]), value["fence"], _target(value["fenced"]))
-            manifests = {file.name: file.read_bytes() for file in (folder / "versions").iterdir()}
-            result[folder.name] = (pointer, manifests)
+            manifests = {file.name: file.read_bytes() for file in folder.glob("versions/*")}
+            if manifests:
+                result[folder.name] = (pointer, manifests)
         return result

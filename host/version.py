@@ -32,6 +32,7 @@ LARGEST = {"FP32": float(np.finfo(np.float32).max), "FP64": float(np.finfo(np.fl
 # A wider or narrower datatype of the same family will do, since each value is checked against the signature's own.
 ACCEPTED = {"BYTES": ("BYTES",)} | dict.fromkeys(INTEGERS, INTEGERS) | dict.fromkeys(FLOATS, (*INTEGERS, *FLOATS))
 SHARE_OF_TIME_HASHING = 0.05
+SLOW_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,26 @@ class Answer:
     score: NDArray[np.float32] | None
     inputs: dict[str, NDArray[Any]]
     latency_ms: float
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """What was in memory `at` (seconds since 1970), and how long hashing it took, in seconds."""
+
+    manifest: Manifest
+    at: float
+    done: float
+    seconds: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Hashing is kept below a twentieth of the time: a reading stands for twenty times what it took."""
+        return time.monotonic() - self.done < self.seconds / SHARE_OF_TIME_HASHING
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether reading again takes too long for a call to wait for it."""
+        return self.seconds > SLOW_SECONDS
 
 
 @dataclass(frozen=True)
@@ -105,18 +126,14 @@ class LoadedVersion:
         self._scale = np.array([[numeric[name].scale] for name in self.architecture.numeric], np.float64)
         categorical = {item.name: item for item in self.preprocessing.categorical}
         self._encoders = [_encoder(categorical[name]) for name in self.architecture.categorical]
-        self._read_back: tuple[float, float, Manifest] | None = None
+        self.last_read: ReadBack | None = None
         self.row_ms = 0.0
 
     def read_back(self) -> Manifest:
         """The manifest rebuilt from what is in memory: the tensors' bytes in their stored datatypes, and the
         preprocessing, architecture and signature that answer requests. Its digest is this version's `loaded_digest`.
-
-        Hashing is kept below a twentieth of the time: an answer younger than twenty times what it took is reused.
         """
-        now = time.monotonic()
-        if self._read_back and now - self._read_back[0] < self._read_back[1] / SHARE_OF_TIME_HASHING:
-            return self._read_back[2]
+        started = time.monotonic()
         stored = {name: tensor.to(self.dtypes[name]) for name, tensor in self.tensors.items()}
         names = self.signature.files
         files: dict[str, File] = {
@@ -126,7 +143,7 @@ class LoadedVersion:
         }
         manifest = Manifest(self.signature.model, files, self.signature.inputs, self.signature.outputs)
         done = time.monotonic()
-        self._read_back = (done, done - now, manifest)
+        self.last_read = ReadBack(manifest, time.time(), done, done - started)
         return manifest
 
     def warm_up(self) -> None:
