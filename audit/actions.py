@@ -1,4 +1,4 @@
-"""The one verb of the log: ``record``. And ``erase_reason``, for the texts that stand beside it."""
+"""The one verb of the log, ``record``, and the few things that people do with the log itself."""
 
 import datetime
 import hashlib
@@ -129,6 +129,35 @@ def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
             action="audit.reason.erase", target=Target("audit_event", str(event.event_uuid)), actor=actor, reason=reason
         )
     return True
+
+
+def record_export(
+    *,
+    sha256: str,
+    events: int,
+    actor: Actor,
+    incident: str = "",
+    since: datetime.datetime | None = None,
+    until: datetime.datetime | None = None,
+) -> AuditEvent:
+    """That a bundle with this SHA-256 (hex) left the house, and what it held."""
+    return record(
+        action="audit.export",
+        target=Target("audit_log", log_origin()),
+        actor=actor,
+        data={"sha256": sha256, "events": events, "incident": incident, "since": since, "until": until},
+    )
+
+
+def record_refused_reading(*, actor: Actor, permission: str, path: str) -> AuditEvent:
+    """That somebody without the right asked for the log."""
+    return record(
+        action="access.deny",
+        target=Target("permission", permission),
+        actor=actor,
+        outcome="denied",
+        data={"path": path[:300]},
+    )
 
 
 def reason_commitment(key: bytes, text: str) -> str:

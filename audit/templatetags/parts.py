@@ -39,7 +39,8 @@ _STATES = {
     """,
     "bad": """
         failed fail error bad critical major_outage outage firing denied deny refused unreachable down revoked expired
-        void voided stopped halted tampered missing drifted ineligible detected breached not_ready wrong_version wrong_output
+        void voided stopped halted tampered missing drifted ineligible detected breached not_ready wrong_version
+        wrong_output
         unparseable breach
     """,
     "busy": """

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.dateparse import parse_datetime
 
-from audit.actions import Target, log_origin, record, service_actor
+from audit.actions import log_origin, record_export, service_actor
 from audit.export import NothingToExport, write_bundle
 from audit.integrity import verify_log
 from audit.note import KeyFileError, create_key_file, read_key_file
@@ -65,12 +65,8 @@ class Command(BaseCommand):
         except NothingToExport as error:
             options["path"].unlink(missing_ok=True)
             raise CommandError(str(error)) from error
-        record(
-            action="audit.export",
-            target=Target("audit_log", log_origin()),
-            actor=service_actor("manage"),
-            data={"sha256": info.sha256, "events": info.events, "incident": options["incident"], **span},
-        )
+        actor = service_actor("manage")
+        record_export(sha256=info.sha256, events=info.events, actor=actor, incident=options["incident"], **span)
         self.stdout.write(f"{info.path}: {info.events} events, tree of {info.size}, root {info.root}.")
 
     def key(self, options: dict[str, Any]) -> None:

@@ -1,0 +1,231 @@
+"""The log for programs: events, checkpoints, proofs, exports. Read with the scope ``audit.view``."""
+
+from typing import Any, ClassVar
+
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import exceptions, mixins, serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from audit import queries
+from audit.export import NothingToExport
+from audit.models import AuditCheckpoint, AuditEvent
+from audit.views import actor_of, bundle_response
+
+
+def hash_field(**options: Any) -> serializers.RegexField:
+    """A SHA-256 as 64 lowercase hex digits."""
+    return serializers.RegexField("^[0-9a-f]{64}$", **options)
+
+
+class EventSerializer(serializers.ModelSerializer[AuditEvent]):
+    """``record`` is the canonical record, parsed; ``canon`` its exact text, whose leaf hash is in the tree."""
+
+    id = serializers.UUIDField(source="event_uuid")
+    leaf_index = serializers.SerializerMethodField()
+    record = serializers.SerializerMethodField()
+    canon = serializers.SerializerMethodField()
+    reason = serializers.SerializerMethodField()
+
+    class Meta:
+        model = AuditEvent
+        fields: ClassVar = [
+            "id",
+            "occurred_at",
+            "action",
+            "outcome",
+            "actor_kind",
+            "actor",
+            "target_kind",
+            "target_id",
+            "target_version",
+            "incident",
+            "incident_seq",
+            "leaf_index",
+            "reason",
+            "record",
+            "canon",
+        ]
+
+    def get_leaf_index(self, event: AuditEvent) -> int | None:
+        leaf = getattr(event, "leaf", None)
+        return leaf.leaf_index if leaf else None
+
+    def get_record(self, event: AuditEvent) -> dict[str, Any]:
+        return queries.record_of(event)
+
+    def get_canon(self, event: AuditEvent) -> str:
+        return bytes(event.canon).decode()
+
+    def get_reason(self, event: AuditEvent) -> str:
+        return queries.reason_of(event)
+
+
+class FilterSerializer(serializers.Serializer[Any]):
+    """The filters of the list, as query parameters."""
+
+    actor = serializers.CharField(required=False)
+    action = serializers.CharField(required=False)
+    incident = serializers.CharField(required=False)
+    target = serializers.CharField(required=False)
+    outcome = serializers.CharField(required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+
+class InclusionSerializer(serializers.Serializer[Any]):
+    leaf_index = serializers.IntegerField()
+    leaf_hash = hash_field()
+    tree_size = serializers.IntegerField()
+    root = hash_field()
+    hashes = serializers.ListField(child=hash_field(), help_text="Siblings from the leaf up, RFC 6962.")
+
+
+class CheckpointSerializer(serializers.ModelSerializer[AuditCheckpoint]):
+    root = serializers.SerializerMethodField()
+
+    class Meta:
+        model = AuditCheckpoint
+        fields: ClassVar = ["size", "root", "note", "created_at"]
+
+    def get_root(self, checkpoint: AuditCheckpoint) -> str:
+        return bytes(checkpoint.root).hex()
+
+
+class StatusSerializer(serializers.Serializer[Any]):
+    """The state of the log; ``separated`` says whether the web process could neither change nor sign it."""
+
+    events = serializers.IntegerField()
+    tree_size = serializers.IntegerField()
+    root = hash_field()
+    checkpoint_at = serializers.DateTimeField(allow_null=True)
+    checkpoint_age_seconds = serializers.FloatField()
+    lag_events = serializers.IntegerField()
+    lag_seconds = serializers.FloatField()
+    separated = serializers.BooleanField()
+    signed = serializers.BooleanField()
+    healthy = serializers.BooleanField()
+    vkey = serializers.CharField()
+
+
+class ConsistencySerializer(serializers.Serializer[Any]):
+    old = serializers.IntegerField()
+    new = serializers.IntegerField()
+    hashes = serializers.ListField(child=hash_field())
+
+
+class ExportSerializer(serializers.Serializer[Any]):
+    """One incident, or a span, or nothing for the whole log."""
+
+    incident = serializers.CharField(required=False, allow_blank=True, max_length=60)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+
+class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[AuditEvent]):
+    """Events, newest first."""
+
+    serializer_class = EventSerializer
+    queryset = AuditEvent.objects.none()
+    lookup_field = "event_uuid"
+    lookup_url_kwarg = "id"
+    lookup_value_converter = "uuid"
+    required_scope = "audit.view"
+    filter_backends: ClassVar = []
+
+    def get_queryset(self) -> Any:
+        if self.action != "list":
+            return queries.events()
+        asked = FilterSerializer(data=self.request.query_params)
+        asked.is_valid(raise_exception=True)
+        return queries.events(queries.Filters(**asked.validated_data))
+
+    @extend_schema(parameters=[FilterSerializer])
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(responses=InclusionSerializer)
+    @action(detail=True, methods=["get"])
+    def inclusion(self, request: Request, **kwargs: Any) -> Response:
+        """The proof that the event is in the tree of the last checkpoint; 404 while it has no leaf."""
+        proof = queries.inclusion(self.get_object().pk)
+        if proof is None:
+            raise exceptions.NotFound("The event has no leaf in the signed tree yet. Ask again in a second.")
+        return Response(InclusionSerializer(proof).data)
+
+
+class CheckpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[AuditCheckpoint]):
+    """Signed checkpoints, newest first."""
+
+    serializer_class = CheckpointSerializer
+    queryset = AuditCheckpoint.objects.order_by("-size")
+    lookup_value_converter = "int"
+    required_scope = "audit.view"
+
+    @extend_schema(responses=CheckpointSerializer)
+    @action(detail=False, methods=["get"])
+    def latest(self, request: Request) -> Response:
+        """The last one; 404 while nothing has been signed."""
+        found = queries.checkpoint_at()
+        if found is None:
+            raise exceptions.NotFound("Nothing has been signed yet.")
+        return Response(CheckpointSerializer(found).data)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("old", int, required=True, description="Size of the older tree"),
+            OpenApiParameter("new", int, required=True, description="Size of the newer tree"),
+        ],
+        responses=ConsistencySerializer,
+    )
+    @action(detail=False, methods=["get"])
+    def consistency(self, request: Request) -> Response:
+        """The proof that the newer tree extends the older one."""
+        asked = ConsistencySerializer(data=request.query_params, partial=True)
+        asked.is_valid(raise_exception=True)
+        sizes = asked.validated_data
+        if "old" not in sizes or "new" not in sizes:
+            raise exceptions.ValidationError("Give both sizes: ?old=100&new=200.")
+        try:
+            hashes = queries.consistency(sizes["old"], sizes["new"])
+        except ValueError as error:
+            raise exceptions.ValidationError(str(error)) from error
+        return Response({"old": sizes["old"], "new": sizes["new"], "hashes": hashes})
+
+
+class LogViewSet(viewsets.GenericViewSet[AuditEvent]):
+    """The log as a whole: its state, and bundles of it."""
+
+    required_scope: ClassVar = {"export": "audit.export", "*": "audit.view"}
+    serializer_class = StatusSerializer
+    queryset = AuditEvent.objects.none()
+    pagination_class = None
+    filter_backends: ClassVar = []
+
+    @extend_schema(responses=StatusSerializer)
+    def list(self, request: Request) -> Response:
+        """Size, root, last checkpoint, lag, and whether its keys are apart."""
+        return Response(StatusSerializer(queries.status()).data)
+
+    @extend_schema(request=ExportSerializer, responses={(200, "application/zip"): OpenApiTypes.BINARY})
+    @action(detail=False, methods=["post"])
+    def export(self, request: Request) -> FileResponse:
+        """A zip that verifies offline. The export is itself on record."""
+        asked = ExportSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        if asked.validated_data.get("incident") and len(asked.validated_data) > 1:
+            raise exceptions.ValidationError("Choose an incident or a span of time, not both.")
+        try:
+            return bundle_response(actor_of(request), dict(asked.validated_data))
+        except NothingToExport as error:
+            raise exceptions.NotFound(str(error)) from error
+
+
+router_entries = [
+    ("audit/events", EventViewSet, "audit-event-api"),
+    ("audit/checkpoints", CheckpointViewSet, "audit-checkpoint-api"),
+    ("audit/log", LogViewSet, "audit-log-api"),
+]

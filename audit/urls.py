@@ -1,0 +1,13 @@
+"""Addresses of the auditors' pages."""
+
+from django.urls import path
+
+from audit import views
+
+urlpatterns = [
+    path("audit/", views.log, name="audit-log"),
+    path("audit/events/<uuid:event_uuid>/", views.event, name="audit-event"),
+    path("audit/checkpoint/", views.checkpoint, name="audit-checkpoint"),
+    path("audit/checkpoints/<int:size>/", views.checkpoint, name="audit-checkpoint-at"),
+    path("audit/export/", views.export, name="audit-export"),
+]

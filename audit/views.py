@@ -1,0 +1,200 @@
+"""The auditors' pages: who did what, when, on whose authority, and whether the record is whole."""
+
+import json
+import tempfile
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from audit import queries
+from audit.actions import Actor, record_export, record_refused_reading
+from audit.export import NothingToExport, write_bundle
+from audit.forms import ExportForm, FilterForm
+from audit.models import AuditCheckpoint, AuditEvent
+from audit.names import display
+from audit.queries import LogStatus
+from audit.templatetags.parts import action_words, in_words
+
+PER_PAGE = 50
+READ, EXPORT = "audit.view_auditevent", "audit.export"
+WORDS = {READ: "read the log", EXPORT: "export the log"}
+
+View = Callable[..., HttpResponseBase]
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The signed-in person, by pseudonym; the token as well, when one was used."""
+    token = getattr(request, "auth", None)
+    pseudonym = str(getattr(request.user, "pseudonym", request.user.pk))
+    if token is not None:
+        return Actor("token", pseudonym, {"method": "token", "token": str(token.prefix)})
+    return Actor("user", pseudonym, {"method": "session"})
+
+
+def require(request: HttpRequest, permission: str) -> None:
+    """Pass, or record the denial and raise PermissionDenied, saying whom to ask."""
+    if request.user.has_perm(permission):
+        return
+    record_refused_reading(actor=actor_of(request), permission=permission, path=request.path)
+    raise PermissionDenied(
+        f"You may not {WORDS[permission]}. Ask an auditor, or an administrator for the role auditor."
+    )
+
+
+def auditors(permission: str) -> Callable[[View], View]:
+    """A page for signed-in people with that permission, never kept by a browser."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            require(request, permission)
+            return view(request, *args, **kwargs)
+
+        return never_cache(login_required(guarded))
+
+    return decorate
+
+
+def state_in_words(status: LogStatus) -> tuple[str, str]:
+    """The state of the log in one sentence, and its tone."""
+    apart = "keys separated" if status.separated else "keys not separated"
+    if not status.events:
+        return f"No event has been recorded yet; {apart}.", "quiet"
+    if not status.tree_size:
+        return f"{status.events:,} events, none in the tree yet: the sequencer has not signed anything.", "bad"
+    inside = "all in the tree" if not status.lag_events else f"{status.lag_events:,} of them not in the tree yet"
+    signature = f"signature by key {status.vkey.split('+')[1]} valid" if status.signed else "its signature is NOT valid"
+    age = in_words(status.checkpoint_age_seconds)
+    sentence = f"{status.events:,} events, {inside}; last checkpoint {age} ago, {signature}; {apart}."
+    if not status.healthy:
+        late = (
+            f" The oldest has waited {in_words(status.lag_seconds)}: look at the sequencer."
+            if status.lag_events
+            else ""
+        )
+        return sentence + late, "bad"
+    return sentence, "ok"
+
+
+@require_safe
+@auditors(READ)
+def log(request: HttpRequest) -> HttpResponse:
+    """The log, newest first, with its state at the top."""
+    form = FilterForm(request.GET or None)
+    valid = form.is_valid() if form.is_bound else True
+    found = queries.events(form.filters() if form.is_bound and valid else None)
+    page = Paginator(found if valid else found.none(), PER_PAGE).get_page(request.GET.get("page"))
+    names = display(event.actor for event in page)
+    sentence, tone = state_in_words(queries.status())
+    export = ExportForm(
+        initial={name: form.cleaned_data.get(name) for name in ExportForm.base_fields}
+        if valid and form.is_bound
+        else {}
+    )
+    context = {
+        "form": form,
+        "page": page,
+        "rows": [{"event": event, "name": names[event.actor], "leaf": _leaf_index(event)} for event in page],
+        "sentence": sentence,
+        "tone": tone,
+        "export": export,
+        "export_scope": _scope_words(form) if valid and form.is_bound else "the whole log",
+        "may_export": request.user.has_perm(EXPORT),
+    }
+    return render(request, "audit/log.html", context)
+
+
+def _leaf_index(event: AuditEvent) -> int | None:
+    leaf = getattr(event, "leaf", None)
+    return leaf.leaf_index if leaf else None
+
+
+def _scope_words(form: FilterForm) -> str:
+    if form.cleaned_data["incident"]:
+        return f"incident {form.cleaned_data['incident']}"
+    if form.cleaned_data["since"] or form.cleaned_data["until"]:
+        return "this span of time"
+    return "the whole log"
+
+
+@require_safe
+@auditors(READ)
+def event(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
+    """One event: the record as it was hashed, and its proof."""
+    found = queries.events().filter(event_uuid=event_uuid).first()
+    if found is None:
+        raise Http404("There is no such event in the log.")
+    record = queries.record_of(found)
+    names = display([found.actor])
+    what = action_words(found.action)
+    context = {
+        "event": found,
+        "record": record,
+        "record_text": json.dumps(record, indent=2, ensure_ascii=False),
+        "reason": queries.reason_of(found),
+        "erased": "reason_commit" in record and not queries.reason_of(found),
+        "name": names[found.actor],
+        "what": what,
+        "sentence": f"{names[found.actor]}: {what}, {found.target_kind.replace('_', ' ')} {found.target_id}",
+        "proof": queries.inclusion(found.pk),
+    }
+    return render(request, "audit/event.html", context)
+
+
+@require_safe
+@auditors(READ)
+def checkpoint(request: HttpRequest, size: int | None = None) -> HttpResponse:
+    """A signed checkpoint, and how to check an export against it."""
+    found = queries.checkpoint_at(size)
+    if found is None and size is not None:
+        raise Http404(f"No checkpoint was signed at {size} leaves.")
+    status = queries.status()
+    sentence, tone = state_in_words(status)
+    context = {
+        "checkpoint": found,
+        "root": bytes(found.root).hex() if found else "",
+        "vkey": status.vkey,
+        "sentence": sentence,
+        "tone": tone,
+        "others": AuditCheckpoint.objects.order_by("-size").exclude(size=found.size if found else 0)[:20],
+    }
+    return render(request, "audit/checkpoint.html", context)
+
+
+@require_POST
+@auditors(EXPORT)
+def export(request: HttpRequest) -> HttpResponseBase:
+    """A bundle to take away: the whole log, one incident, or a span. The export is itself on record."""
+    form = ExportForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
+        return redirect("audit-log")
+    try:
+        return bundle_response(actor_of(request), form.cleaned_data)
+    except NothingToExport as error:
+        messages.error(request, str(error))
+        return redirect("audit-log")
+
+
+def bundle_response(actor: Actor, scope: dict[str, Any]) -> FileResponse:
+    """The zip as a download, recorded. Raises NothingToExport."""
+    file = tempfile.NamedTemporaryFile(prefix="lastgood-audit-", suffix=".zip")  # noqa: SIM115  the answer closes it
+    try:
+        info = write_bundle(Path(file.name), **scope)
+        record_export(sha256=info.sha256, events=info.events, actor=actor, **scope)
+    except BaseException:
+        file.close()
+        raise
+    part = "".join(letter if letter.isalnum() else "-" for letter in scope.get("incident") or "log")
+    return FileResponse(file, as_attachment=True, filename=f"lastgood-audit-{part}-{info.size}.zip")
