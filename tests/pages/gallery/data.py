@@ -67,7 +67,7 @@ def waves() -> list[dict[str, Any]]:
             steps(4, at="failed", note="3 of 64 outputs differ by more than 0.001"),
             current="golden test failed",
             took=9.2,
-            reason="Version 1 does not answer here as it should: not switched. Version 2 still serves; no request was lost.",
+            reason="Version 1 does not answer here as it should. Version 2 still serves; no request was lost.",
         ),
         lane(
             "gpu-b4",
