@@ -18,13 +18,14 @@ from django.utils import timezone
 from accounts.approvals.queries import objections
 from audit.actions import Target, record
 from audit.dispatch import send_on_commit
-from incidents.rollback import fleet, gates
+from incidents.rollback import gates
 from incidents.rollback.lease import Lease, LeaseLost
 from incidents.rollback.models import HostStep, Run, RunState, StepState, Watch, Wave, WaveState
 from incidents.rollback.plan import PlanRefused, read
 from incidents.rollback.run import WORKER, announce_run, begin_compensation, check_allowed, halt, record_run
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.steps import ENDED, FenceLost, Work, advance_step
+from registry.golden import golden_of
 from registry.models import Placement
 
 logger = logging.getLogger(__name__)
@@ -249,7 +250,7 @@ def _work(run: Run, lease: Lease) -> Work:
         lease=lease,
         target=run.plan.to_version,
         origin=run.plan.from_version,
-        golden=fleet.load_golden(run.plan.to_version),
+        golden=golden_of(run.plan.to_version),
         actor=WORKER,
     )
 

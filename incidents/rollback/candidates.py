@@ -23,7 +23,7 @@ from monitoring.drift.measures import wilson
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Alias, Deployment, Endpoint, Placement, Version
 from registry.serving.base import ServingError
-from registry.store import open_verified
+from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _damaged(version: Version) -> str:
         try:
             with open_verified(entry.artifact_id):
                 pass
-        except (OSError, ValueError):
+        except (ArtifactMissing, ArtifactDamaged, OSError):
             return str(entry.path)
     return ""
 

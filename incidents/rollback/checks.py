@@ -79,11 +79,10 @@ def golden_answer(host: Host | None, result: GoldenResult, digest: str, where: s
     if result.digest_answered and result.digest_answered != digest:
         observed = f"answered by {result.digest_answered[:12]} instead of {digest[:12]}"
         return Answered("golden", question, CheckAnswer.FAIL, observed, expected, host=host)
-    observed = f"{result.n} rows, worst difference {float(result.worst_difference):.3g}"
+    observed = f"{result.n} rows, worst difference {result.worst_difference:.3g}"
     if result.passed:
         return Answered("golden", question, CheckAnswer.PASS, observed, expected, host=host)
-    wrong = result.mismatches if isinstance(result.mismatches, int) else len(result.mismatches)
-    observed = f"{wrong} of {result.n} rows differ, worst difference {float(result.worst_difference):.3g}"
+    observed = f"{result.mismatches} of {result.n} rows differ, worst difference {result.worst_difference:.3g}"
     return Answered("golden", question, CheckAnswer.FAIL, observed, expected, host=host)
 
 

@@ -1,14 +1,23 @@
 """The engine's hands: a host with its driver, and the few questions asked of it again and again."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry import serving_access, store
+from registry import serving_access
 from registry.golden import GoldenResult, run_golden
 from registry.models import Endpoint, Host, Version
-from registry.serving.base import HostAddress, ModelObservation, Observation, Prediction, ServingDriver, VersionState
+from registry.sealing import SealBroken
+from registry.serving.allow import AddressRefused
+from registry.serving.base import (
+    HostAddress,
+    HostUnreachable,
+    ModelObservation,
+    Observation,
+    Prediction,
+    ServingDriver,
+    VersionState,
+)
 
 NOTHING = ModelObservation(default_version=None, default_digest=None, fence=0, versions={})
 
@@ -52,8 +61,12 @@ class Remote:
 
 
 def reach(host: Host, endpoint: Endpoint) -> Remote:
-    """Raises registry's AddressRefused when the host's address left the allowed networks."""
-    return Remote(host, serving_access.driver_of(host), serving_access.address_of(host), endpoint.model.slug)
+    """Raises HostUnreachable when the host may not be called: an address outside the allowed networks, a token that
+    can't be unsealed."""
+    try:
+        return Remote(host, serving_access.driver_of(host), serving_access.address_of(host), endpoint.model.slug)
+    except (AddressRefused, SealBroken) as error:
+        raise HostUnreachable(str(error)) from error
 
 
 def version_on(seen: ModelObservation, version: Version) -> VersionState | None:
@@ -83,12 +96,3 @@ def serving_digest(seen: ModelObservation) -> str:
         return ""
     held = seen.versions.get(seen.default_version)
     return (held.loaded_digest if held is not None else None) or seen.default_digest or ""
-
-
-def load_golden(version: Version) -> dict[str, Any] | None:
-    """The version's golden inputs and outputs, checked against their digest; None when it has none."""
-    if version.golden_id is None:
-        return None
-    with store.open_verified(version.golden_id) as file:
-        golden: dict[str, Any] = json.load(file)
-    return golden

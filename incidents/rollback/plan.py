@@ -4,8 +4,9 @@ import datetime
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -20,7 +21,6 @@ from audit.actions import Actor, Target, record
 from audit.dispatch import send_on_commit
 from incidents.rollback.document import (
     PlanDocument,
-    PlanWave,
     default_checks,
     default_gates,
     default_waves,
@@ -30,7 +30,7 @@ from incidents.rollback.document import (
 )
 from incidents.rollback.models import Plan, PlanKind, PlanState
 from incidents.rollback.state import LostRace, move
-from registry.models import Deployment, Endpoint, Placement, Version
+from registry.models import Deployment, Endpoint, Environment, Placement, Version
 
 PREFLIGHT_ALLOWANCE = datetime.timedelta(minutes=15)
 
@@ -44,32 +44,47 @@ class PlanRefused(Exception):
         self.sentence = sentence
 
 
-def propose(
+class Options(TypedDict, total=False):
+    """What a plan may differ in from the endpoint's defaults. Times are in seconds; `wave_sizes` counts hosts."""
+
+    wave_sizes: Sequence[int] | None
+    wave_soak_seconds: int | None
+    watch_seconds: int | None
+    tolerated_absences: int | None
+    min_requests: int | None
+    gates_off: bool
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A plan's document, not stored yet."""
+
+    identity: uuid.UUID
+    from_version: Version | None
+    policy: ApprovalPolicy
+    document: bytes
+    expires_at: datetime.datetime
+    evidence: dict[str, Any]
+
+    @property
+    def hash(self) -> str:
+        return plan_hash(self.document)
+
+
+def compose(
     *,
     kind: str,
     endpoint: Endpoint,
     to_version: Version,
-    reason: str,
     user: User,
-    actor: Actor,
     incident_ref: str = "",
     evidence: Mapping[str, Any] | None = None,
-    wave_sizes: Sequence[int] | None = None,
-    wave_soak_seconds: int | None = None,
-    watch_seconds: int | None = None,
-    tolerated_absences: int | None = None,
-    min_requests: int | None = None,
-    gates_off: bool = False,
-    start_on_approval: bool = True,
-    replaces: Plan | None = None,
-) -> Plan:
-    """Write down one exact change and order its preflight (task `rollback.preflight`).
+    **options: Unpack[Options],
+) -> Composed:
+    """Write the document that would be approved, and store nothing: the dry run of `propose`.
 
-    Times are in seconds and default to the endpoint's; the first wave is one canary host. `gates_off` leaves the gates
-    out of the plan, on record. `replaces` is voided, and its approvals with it.
-    Raises PermissionDenied, PlanRefused, and accounts.approvals.queries.NoPolicy.
+    Raises PlanRefused, and accounts.approvals.queries.NoPolicy.
     """
-    require(user, "plan.propose")
     _check_target(kind, endpoint, to_version)
     policy = policy_for(subject_kind=kind, risk_tier=endpoint.model.risk_tier, environment=endpoint.environment)
     placements = list(
@@ -80,52 +95,61 @@ def propose(
     from_version = _live_version(endpoint, to_version)
     if from_version is None and Deployment.objects.filter(endpoint=endpoint, until=None).exists():
         raise PlanRefused("nothing_to_change", f"{endpoint.slug} serves version {to_version.number} already.")
-    shown = dict(evidence or {})
+    shown, identity = dict(evidence or {}), uuid.uuid4()
     expires_at = timezone.now() + datetime.timedelta(seconds=policy.expires_seconds) + PREFLIGHT_ALLOWANCE
-    identity = uuid.uuid4()
-    waves = default_waves([placement.host.name for placement in placements], wave_sizes)
-    quiet = from_version is None or endpoint.environment != "production"
-    body = _body(
-        identity=identity,
+    body = _who_and_what(identity, kind, endpoint, from_version, to_version, incident_ref, user)
+    body |= _fleet(endpoint, placements, from_version, to_version, options)
+    body |= _questions(kind, endpoint, from_version, to_version, options)
+    body |= {"policy_hash": policy_hash(policy), "evidence_digest": evidence_digest(shown)}
+    return Composed(identity, from_version, policy, write_document(body, expires_at=expires_at), expires_at, shown)
+
+
+def propose(
+    *,
+    kind: str,
+    endpoint: Endpoint,
+    to_version: Version,
+    reason: str,
+    user: User,
+    actor: Actor,
+    incident_ref: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    start_on_approval: bool = True,
+    replaces: Plan | None = None,
+    **options: Unpack[Options],
+) -> Plan:
+    """Write down one exact change and order its preflight (task `rollback.preflight`).
+
+    The first wave is one canary host unless `wave_sizes` says otherwise. `gates_off` leaves the gates out of the plan,
+    on record. `replaces` is voided, and its approvals with it.
+    Raises PermissionDenied, PlanRefused, and accounts.approvals.queries.NoPolicy.
+    """
+    require(user, "plan.propose")
+    composed = compose(
         kind=kind,
         endpoint=endpoint,
-        from_version=from_version,
         to_version=to_version,
+        user=user,
         incident_ref=incident_ref,
-        proposer=user.pseudonym,
-        placements=placements,
-        waves=waves,
-        policy=policy,
-        digest_of_evidence=evidence_digest(shown),
-        wave_soak_seconds=endpoint.wave_soak_seconds if wave_soak_seconds is None else wave_soak_seconds,
-        watch_seconds=endpoint.watch_seconds if watch_seconds is None else watch_seconds,
-        tolerated_absences=tolerated_absences,
-        gates=[]
-        if gates_off
-        else default_gates(
-            kind=kind,
-            min_requests=(0 if quiet else 20) if min_requests is None else min_requests,
-            compared=from_version is not None,
-        ),
-        checks=_checks(to_version, traffic=not quiet),
+        evidence=evidence,
+        **options,
     )
-    document = write_document(body, expires_at=expires_at)
     with transaction.atomic():
         plan = Plan.objects.create(
-            id=identity,
+            id=composed.identity,
             kind=kind,
             endpoint=endpoint,
-            from_version=from_version,
+            from_version=composed.from_version,
             to_version=to_version,
             incident_ref=incident_ref,
             proposer=user,
             reason=reason,
-            document=document,
-            plan_hash=plan_hash(document),
-            evidence=shown,
+            document=composed.document,
+            plan_hash=composed.hash,
+            evidence=composed.evidence,
             start_on_approval=start_on_approval,
             preflight_due_at=Now(),
-            expires_at=expires_at,
+            expires_at=composed.expires_at,
         )
         if replaces is not None:
             void(plan_id=replaces.id, reason=f"Replaced by plan {plan.plan_hash[:12]}.", actor=actor)
@@ -135,7 +159,7 @@ def propose(
             actor=actor,
             incident=incident_ref,
             reason=reason,
-            data=facts(plan) | {"replaces": str(replaces.id) if replaces else ""},
+            data=facts(plan) | {"replaces": str(replaces.id) if replaces else "", "gates_off": read(plan).gates_off},
         )
         announce(plan)
         send_on_commit("rollback.preflight", [str(plan.id)], queue="rollback")
@@ -218,40 +242,20 @@ def promised_accuracy(version: Version) -> Decimal | None:
     return None if value is None else Decimal(str(value))
 
 
-def _checks(version: Version, *, traffic: bool) -> list[dict[str, str]]:
-    return default_checks(
-        promised=promised_accuracy(version),
-        holdout=version.holdout_id is not None,
-        outputs=version.profile_id is not None,
-        traffic=traffic,
-    )
-
-
-def _body(
-    *,
+def _who_and_what(
     identity: uuid.UUID,
     kind: str,
     endpoint: Endpoint,
     from_version: Version | None,
     to_version: Version,
     incident_ref: str,
-    proposer: str,
-    placements: Sequence[Placement],
-    waves: Sequence[PlanWave],
-    policy: ApprovalPolicy,
-    digest_of_evidence: str,
-    wave_soak_seconds: int,
-    watch_seconds: int,
-    tolerated_absences: int | None,
-    gates: list[dict[str, str]],
-    checks: list[dict[str, str]],
+    user: User,
 ) -> dict[str, Any]:
-    spare = max(0, len(placements) - max(1, endpoint.min_hosts_serving))
     return {
         "plan": str(identity),
         "kind": kind,
         "incident": incident_ref,
-        "proposer": proposer,
+        "proposer": user.pseudonym,
         "endpoint": {
             "slug": endpoint.slug,
             "environment": endpoint.environment,
@@ -260,25 +264,56 @@ def _body(
         },
         "from": version_facts(from_version),
         "to": version_facts(to_version),
+        "on_failure": "compensate" if kind == PlanKind.RELEASE and from_version else "halt",
+    }
+
+
+def _fleet(
+    endpoint: Endpoint,
+    placements: Sequence[Placement],
+    from_version: Version | None,
+    to_version: Version,
+    options: Options,
+) -> dict[str, Any]:
+    """Hosts, what they may serve meanwhile, waves, absences."""
+    hosts = [placement.host for placement in placements]
+    waves = default_waves([host.name for host in hosts], options.get("wave_sizes"))
+    spare = max(0, len(hosts) - max(1, endpoint.min_hosts_serving))
+    return {
         "serving": sorted({from_version.digest if from_version else "", to_version.digest}),
-        "hosts": [
-            {"name": placement.host.name, "engine": placement.host.engine, "address": placement.host.address}
-            for placement in placements
-        ],
+        "hosts": [{"name": host.name, "engine": host.engine, "address": host.address} for host in hosts],
         "strategy": "waves",
         "waves": [{"name": wave.name, "hosts": wave.hosts} for wave in waves],
-        "wave_soak_seconds": wave_soak_seconds,
-        "gate_patience_seconds": max(30, 2 * wave_soak_seconds),
-        "watch_seconds": watch_seconds,
-        "undo_seconds": endpoint.undo_seconds,
         "min_hosts_serving": endpoint.min_hosts_serving,
-        "tolerated_absences": min(1, spare) if tolerated_absences is None else tolerated_absences,
-        "gates": gates,
-        "checks": checks,
-        "on_failure": "compensate" if kind == PlanKind.RELEASE and from_version else "halt",
-        "policy_hash": policy_hash(policy),
-        "evidence_digest": digest_of_evidence,
+        "tolerated_absences": _or(options.get("tolerated_absences"), min(1, spare)),
     }
+
+
+def _questions(
+    kind: str, endpoint: Endpoint, from_version: Version | None, to_version: Version, options: Options
+) -> dict[str, Any]:
+    """Gates, checks, and how long is waited for answers. An endpoint that is not live yet has no traffic to ask."""
+    soak = _or(options.get("wave_soak_seconds"), endpoint.wave_soak_seconds)
+    traffic = from_version is not None and endpoint.environment == Environment.PRODUCTION
+    min_requests = _or(options.get("min_requests"), 20 if traffic else 0)
+    gates = default_gates(kind=kind, min_requests=min_requests, compared=from_version is not None)
+    return {
+        "wave_soak_seconds": soak,
+        "gate_patience_seconds": max(30, 2 * soak),
+        "watch_seconds": _or(options.get("watch_seconds"), endpoint.watch_seconds),
+        "undo_seconds": endpoint.undo_seconds,
+        "gates": [] if options.get("gates_off") else gates,
+        "checks": default_checks(
+            promised=promised_accuracy(to_version),
+            holdout=to_version.holdout_id is not None,
+            outputs=to_version.profile_id is not None,
+            traffic=traffic,
+        ),
+    }
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
 
 
 def version_facts(version: Version | None) -> dict[str, Any] | None:

@@ -25,9 +25,10 @@ from incidents.rollback.plan import PlanRefused, announce, facts, read, void
 from incidents.rollback.prepare import NotPrepared, make_warm
 from incidents.rollback.run import StartRefused, check_fleet
 from incidents.rollback.state import move
+from registry.golden import golden_of
 from registry.models import Host, Version
 from registry.serving.base import ModelObservation, Observation, ServingError
-from registry.store import open_verified
+from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
 
 WORKER = service_actor("rollback")
 MAX_ATTEMPTS = 3
@@ -96,7 +97,7 @@ def _ask_everything(plan: Plan, document: PlanDocument) -> list[Found]:
     if any(answer.answer == FAIL for answer in found):
         return found
     hosts = list(Host.objects.filter(name__in=document.hosts).order_by("name"))
-    golden = fleet.load_golden(plan.to_version)
+    golden = golden_of(plan.to_version)
     with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
         asked = list(pool.map(lambda host: _ask_host(plan, document, host, golden), hosts))
     for answers in asked:
@@ -173,7 +174,7 @@ def _artifacts_whole(version: Version) -> Found:
         try:
             with open_verified(digest):
                 pass
-        except (OSError, ValueError) as error:
+        except (ArtifactMissing, ArtifactDamaged, OSError) as error:
             return Found("artifacts", question, FAIL, f"{digest[:12]}: {error}", f"{len(digests)} files")
     return Found("artifacts", question, PASS, f"{len(digests)} files, verified", f"{len(digests)} files")
 

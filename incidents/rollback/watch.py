@@ -22,6 +22,7 @@ from incidents.rollback.plan import read
 from incidents.rollback.run import RunRefused, announce_run
 from incidents.rollback.state import LostRace, move
 from registry.actions import move_alias, quarantine
+from registry.golden import golden_of
 from registry.models import Alias
 from registry.serving.base import ServingError
 
@@ -92,7 +93,7 @@ def _holdout(remotes: list[Remote], run: Run, check: dict[str, str]) -> list[Ans
 
 def _ask_hosts(run: Run, document: PlanDocument, *, thorough: bool) -> tuple[list[Answered], list[Remote]]:
     target = run.plan.to_version
-    golden = fleet.load_golden(target) if thorough else None
+    golden = golden_of(target) if thorough else None
     answers: list[Answered] = []
     remotes: list[Remote] = []
     for step in run.steps.select_related("host").order_by("id"):

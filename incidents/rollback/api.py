@@ -1,0 +1,325 @@
+"""The API of plans, runs and candidates: the same verbs as the pages."""
+
+import json
+from typing import Any
+
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.actions import actor_for
+from accounts.api import HasScope
+from accounts.approvals.queries import NoPolicy
+from accounts.problems import Problem
+from incidents.rollback import preflight as preflights
+from incidents.rollback import run as run_verbs
+from incidents.rollback.models import Candidate, Check, HostStep, Plan, PlanKind, Preflight, Run, Wave
+from incidents.rollback.plan import PlanRefused, compose, propose, void
+from incidents.rollback.queries import candidate_evidence, plans, runs
+from incidents.rollback.views import act_on_run
+from registry.models import Endpoint, Version
+
+PLAN_KINDS = [PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL]
+
+
+class PreflightSerializer(serializers.ModelSerializer):
+    host = serializers.CharField(source="host.name", allow_null=True, default=None)
+
+    class Meta:
+        model = Preflight
+        fields = ["name", "host", "question", "answer", "observed", "expected", "at"]
+
+
+class PlanSerializer(serializers.ModelSerializer):
+    endpoint = serializers.CharField(source="endpoint.slug")
+    from_version = serializers.IntegerField(source="from_version.number", allow_null=True, default=None)
+    to_version = serializers.IntegerField(source="to_version.number")
+    proposer = serializers.CharField(source="proposer.username", allow_null=True, default=None)
+    document = serializers.SerializerMethodField()
+    preflights = PreflightSerializer(many=True)
+    run = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Plan
+        fields = [
+            "id", "kind", "endpoint", "from_version", "to_version", "incident_ref", "proposer", "reason", "plan_hash",
+            "document", "evidence", "state", "void_reason", "request", "run", "start_on_approval", "created_at",
+            "expires_at", "preflights",
+        ]  # fmt: skip
+
+    @extend_schema_field(serializers.JSONField())
+    def get_document(self, plan: Plan) -> Any:
+        return json.loads(bytes(plan.document))
+
+    @extend_schema_field(serializers.UUIDField(allow_null=True))
+    def get_run(self, plan: Plan) -> Any:
+        own = getattr(plan, "run", None)
+        return own.pk if own else None
+
+
+class ProposeSerializer(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in PLAN_KINDS])
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
+    to_version = serializers.IntegerField(help_text="The version's number.")
+    incident_ref = serializers.CharField(max_length=40, required=False, allow_blank=True, default="")
+    reason = serializers.CharField(max_length=2000)
+    wave_sizes = serializers.ListField(child=serializers.IntegerField(min_value=1), required=False)
+    wave_soak_seconds = serializers.IntegerField(min_value=0, max_value=86_400, required=False)
+    watch_seconds = serializers.IntegerField(min_value=0, max_value=604_800, required=False)
+    tolerated_absences = serializers.IntegerField(min_value=0, required=False)
+    min_requests = serializers.IntegerField(min_value=0, required=False)
+    gates_off = serializers.BooleanField(default=False)
+    start_on_approval = serializers.BooleanField(default=True)
+    replaces = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all(), required=False)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        version = Version.objects.filter(model=data["endpoint"].model, number=data["to_version"]).first()
+        if version is None:
+            raise serializers.ValidationError({"to_version": "The endpoint's model has no version of that number."})
+        return {**data, "to_version": version}
+
+
+class DryRunSerializer(serializers.Serializer):
+    plan_hash = serializers.CharField()
+    document = serializers.JSONField()
+
+
+class ReasonSerializer(serializers.Serializer):
+    reason = serializers.CharField(max_length=500)
+
+
+class StepSerializer(serializers.ModelSerializer):
+    host = serializers.CharField(source="host.name")
+    wave = serializers.IntegerField(source="wave.index")
+
+    class Meta:
+        model = HostStep
+        fields = ["host", "wave", "state", "state_reason", "before_digest", "intent", "attempts", "switch_calls", "marks"]
+
+
+class WaveSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Wave
+        fields = ["index", "name", "state", "soak_until"]
+
+
+class CheckSerializer(serializers.ModelSerializer):
+    host = serializers.CharField(source="host.name", allow_null=True, default=None)
+
+    class Meta:
+        model = Check
+        fields = ["stage", "name", "host", "question", "answer", "observed", "expected", "interval", "at"]
+
+
+class WatchField(serializers.Serializer):
+    state = serializers.CharField()
+    state_reason = serializers.CharField()
+    until = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class RunSerializer(serializers.ModelSerializer):
+    endpoint = serializers.CharField(source="endpoint.slug")
+    plan_hash = serializers.CharField(source="plan.plan_hash")
+    kind = serializers.CharField(source="plan.kind")
+    incident_ref = serializers.CharField(source="plan.incident_ref")
+    waves = WaveSerializer(many=True)
+    steps = StepSerializer(many=True)
+    checks = CheckSerializer(many=True)
+    watch = WatchField(allow_null=True, default=None)
+
+    class Meta:
+        model = Run
+        fields = [
+            "id", "plan", "plan_hash", "kind", "endpoint", "incident_ref", "state", "state_reason", "halt_code", "fence",
+            "started_at", "switched_at", "ended_at", "waves", "steps", "checks", "watch",
+        ]  # fmt: skip
+
+
+class CandidateSerializer(serializers.ModelSerializer):
+    version = serializers.IntegerField(source="to_version.number")
+    digest = serializers.CharField(source="to_version.digest")
+    endpoint = serializers.CharField(source="endpoint.slug")
+
+    class Meta:
+        model = Candidate
+        fields = ["incident_ref", "endpoint", "version", "digest", "rank", "eligible", "reasons", "replay", "computed_at"]
+
+
+def refusal(error: PlanRefused) -> Problem:
+    """A verb's refusal as a problem: in conflict with how things are, unless it asks for something malformed."""
+    code = 400 if error.code in ("reason_needed", "unknown_kind", "other_model") else 409
+    return Problem(code, error.code.replace("_", "-"), error.sentence)
+
+
+class PlanViewSet(viewsets.ReadOnlyModelViewSet):
+    """Plans: one exact change each, whose hash is what people approve."""
+
+    serializer_class = PlanSerializer
+    permission_classes = [HasScope]
+    required_scope = {
+        "create": "plan.propose",
+        "dry_run": "plan.propose",
+        "preflight": "plan.propose",
+        "submit": "plan.propose",
+        "void": "plan.propose",
+        "start": "plan.start",
+        "*": "view",
+    }
+    filterset_fields = ["state", "kind", "incident_ref", "endpoint__slug"]
+    queryset = plans().select_related("run").prefetch_related("preflights__host")
+
+    @extend_schema(request=ProposeSerializer, responses={201: PlanSerializer})
+    def create(self, request: Request) -> Response:
+        wish = self._wish(request)
+        try:
+            plan = propose(
+                **wish,
+                user=request.user,
+                actor=actor_for(request=request),
+                evidence=candidate_evidence(wish["incident_ref"]) if wish["incident_ref"] else None,
+            )
+        except PlanRefused as error:
+            raise refusal(error) from error
+        except NoPolicy as error:
+            raise Problem(409, "no-policy", str(error)) from error
+        return Response(self._shown(plan.pk), status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=ProposeSerializer, responses=DryRunSerializer)
+    @action(detail=False, methods=["post"], url_path="dry-run")
+    def dry_run(self, request: Request) -> Response:
+        """The document that would be approved, and its hash. Nothing is stored."""
+        wish = self._wish(request)
+        for unused in ("reason", "replaces", "start_on_approval"):
+            wish.pop(unused, None)
+        try:
+            composed = compose(**wish, user=request.user)
+        except PlanRefused as error:
+            raise refusal(error) from error
+        except NoPolicy as error:
+            raise Problem(409, "no-policy", str(error)) from error
+        return Response({"plan_hash": composed.hash, "document": json.loads(composed.document)})
+
+    @extend_schema(request=None, responses={202: PlanSerializer})
+    @action(detail=True, methods=["post"])
+    def preflight(self, request: Request, pk: str) -> Response:
+        """Order the preflight of a draft anew."""
+        self._do(lambda: preflights.again(plan_id=self.get_object().pk, actor=actor_for(request=request)))
+        return Response(self._shown(pk), status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=None, responses=PlanSerializer)
+    @action(detail=True, methods=["post"])
+    def submit(self, request: Request, pk: str) -> Response:
+        """Ask for the approvals of a draft whose preflight has passed (it happens by itself after a passed preflight)."""
+        self._do(lambda: preflights.submit(plan_id=self.get_object().pk, actor=actor_for(request=request)))
+        return Response(self._shown(pk))
+
+    @extend_schema(request=None, responses={201: RunSerializer})
+    @action(detail=True, methods=["post"])
+    def start(self, request: Request, pk: str) -> Response:
+        """Start an approved plan that does not start by itself."""
+        actor = actor_for(request=request)
+        started = self._do(lambda: run_verbs.start(plan_id=self.get_object().pk, user=request.user, actor=actor))
+        return Response(RunSerializer(runs().get(pk=started.pk)).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=ReasonSerializer, responses=PlanSerializer)
+    @action(detail=True, methods=["post"])
+    def void(self, request: Request, pk: str) -> Response:
+        """Give a plan up; its approval request is withdrawn."""
+        asked = ReasonSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        reason, actor = asked.validated_data["reason"], actor_for(request=request)
+        if not void(plan_id=self.get_object().pk, reason=reason, actor=actor):
+            raise Problem(409, "closed", "The plan was started or given up before.")
+        return Response(self._shown(pk))
+
+    def _wish(self, request: Request) -> dict[str, Any]:
+        asked = ProposeSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        return dict(asked.validated_data)
+
+    def _do(self, verb: Any) -> Any:
+        try:
+            return verb()
+        except PlanRefused as error:
+            raise refusal(error) from error
+
+    def _shown(self, pk: Any) -> Any:
+        return PlanSerializer(self.get_queryset().get(pk=pk)).data
+
+
+class RunViewSet(viewsets.ReadOnlyModelViewSet):
+    """Runs: where each host is, every check and its answer."""
+
+    serializer_class = RunSerializer
+    permission_classes = [HasScope]
+    required_scope = {
+        "stop": "plan.stop",
+        "resume": "plan.start",
+        "compensate": "plan.start",
+        "pass_gate": "incident.command",
+        "sign_off": "incident.command",
+        "*": "view",
+    }
+    filterset_fields = ["state", "endpoint__slug", "plan__incident_ref"]
+    queryset = runs().prefetch_related("waves", "steps__host", "steps__wave", "checks__host")
+
+    @extend_schema(request=ReasonSerializer, responses=RunSerializer)
+    @action(detail=True, methods=["post"])
+    def stop(self, request: Request, pk: str) -> Response:
+        """End the run at the next safe point; hosts stay as they are."""
+        return self._act(request, "stop")
+
+    @extend_schema(request=ReasonSerializer, responses=RunSerializer)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Take a halted run up again."""
+        return self._act(request, "resume")
+
+    @extend_schema(request=ReasonSerializer, responses=RunSerializer)
+    @action(detail=True, methods=["post"])
+    def compensate(self, request: Request, pk: str) -> Response:
+        """Bring the hosts back to what they served before."""
+        return self._act(request, "compensate")
+
+    @extend_schema(request=ReasonSerializer, responses=RunSerializer)
+    @action(detail=True, methods=["post"], url_path="pass-gate")
+    def pass_gate(self, request: Request, pk: str) -> Response:
+        """Let a run go on whose gate is inconclusive."""
+        return self._act(request, "pass-gate")
+
+    @extend_schema(request=ReasonSerializer, responses=RunSerializer)
+    @action(detail=True, methods=["post"], url_path="sign-off")
+    def sign_off(self, request: Request, pk: str) -> Response:
+        """Sign off a verification that waits for a person."""
+        return self._act(request, "sign-off")
+
+    def _act(self, request: Request, verb: str) -> Response:
+        asked = ReasonSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        subject = self.get_object()
+        who = {"run_id": subject.pk, "user": request.user, "actor": actor_for(request=request)}
+        try:
+            act_on_run(verb, who | asked.validated_data)
+        except PlanRefused as error:
+            raise refusal(error) from error
+        return Response(RunSerializer(self.get_queryset().get(pk=subject.pk)).data)
+
+
+class CandidateViewSet(viewsets.ReadOnlyModelViewSet):
+    """Where an endpoint could go, ranked for an incident."""
+
+    serializer_class = CandidateSerializer
+    permission_classes = [HasScope]
+    required_scope = "view"
+    filterset_fields = ["incident_ref", "eligible"]
+    queryset = Candidate.objects.select_related("to_version", "endpoint").order_by("incident_ref", "rank")
+
+
+router_entries = [
+    ("plans", PlanViewSet, "plan"),
+    ("runs", RunViewSet, "run"),
+    ("candidates", CandidateViewSet, "candidate"),
+]

@@ -1,0 +1,285 @@
+"""Reads for pages and the API: plans as what changes, runs as lanes of hosts."""
+
+import datetime
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import QuerySet
+
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.models import (
+    Candidate,
+    CheckAnswer,
+    HostStep,
+    Plan,
+    PlanState,
+    Run,
+    RunState,
+    StepState,
+    WatchState,
+    Wave,
+)
+from incidents.rollback.state import STEP_PATH
+from registry.models import Placement, Version
+
+STEP_WORDS: dict[str, str] = {
+    StepState.LOCKED: "lock",
+    StepState.PREFLIGHT: "check",
+    StepState.STAGED: "stage",
+    StepState.LOADED: "load warm",
+    StepState.GOLDEN_OK: "golden test",
+    StepState.SWITCHED: "switch",
+    StepState.POSTCHECK_OK: "post-check",
+    StepState.DONE: "done",
+}
+ENDED_BADLY = (StepState.FAILED, StepState.UNREACHABLE)
+
+
+def plans() -> QuerySet[Plan]:
+    return Plan.objects.select_related(
+        "endpoint__model", "from_version", "to_version", "proposer", "request__policy"
+    ).order_by("-created_at")
+
+
+def runs() -> QuerySet[Run]:
+    return Run.objects.select_related(
+        "plan__from_version", "plan__to_version", "plan__request", "endpoint__model", "started_by", "watch"
+    ).order_by("-started_at")
+
+
+def current_plan(incident_ref: str) -> Plan | None:
+    """The newest plan of an incident that was not voided."""
+    return plans().filter(incident_ref=incident_ref).exclude(state=PlanState.VOID).first()
+
+
+def run_of(plan: Plan) -> Run | None:
+    return runs().filter(plan=plan).first()
+
+
+def run_etag(run: Run, permission_epoch: int) -> str:
+    """Changes with the run, its watch, an observation of its endpoint, and the reader's permissions."""
+    watch = getattr(run, "watch", None)
+    return f'"{run.version}.{watch.version if watch else 0}.{run.endpoint.version}.{permission_epoch}"'
+
+
+def run_is_live(run: Run) -> bool:
+    """Whether a page should look every second."""
+    watch = getattr(run, "watch", None)
+    watching = watch is not None and watch.state == WatchState.WATCHING
+    return run.state in (RunState.RUNNING, RunState.COMPENSATING) or watching
+
+
+def run_sentence(run: Run) -> str:
+    """Where the run stands, for the head of its page."""
+    plan = run.plan
+    done = sum(step.state == StepState.DONE for step in run.steps.all())
+    total = run.steps.count()
+    watch = getattr(run, "watch", None)
+    verb = {"rollback": "Rollback", "release": "Release", "drill": "Drill", "converge": "Convergence"}[plan.kind]
+    what = f"{verb} of {run.endpoint.slug} to version {plan.to_version.number}"
+    if run.state == RunState.SWITCHED and watch is not None:
+        words = {
+            WatchState.WATCHING: "is being watched under live traffic",
+            WatchState.PASSED: "is verified",
+            WatchState.FAILED: f"failed its verification: {watch.state_reason}",
+            WatchState.INCONCLUSIVE: f"waits for a person: {watch.state_reason}",
+        }
+        return f"{what}: {done} of {total} hosts switched; it {words[WatchState(watch.state)]}"
+    words_of_run = {
+        RunState.RUNNING: "running",
+        RunState.HALTED: f"halted, and waits for a person: {run.state_reason}",
+        RunState.STOPPED: f"stopped by a person: {run.state_reason}",
+        RunState.COMPENSATING: "going back",
+        RunState.FAILED: f"failed: {run.state_reason}",
+        RunState.COMPENSATED: f"gone back: {run.state_reason}",
+        RunState.SWITCHED: "all hosts switched",
+    }
+    return f"{what}: {done} of {total} hosts switched; {words_of_run[RunState(run.state)]}"
+
+
+def waves_of(run: Run) -> list[dict[str, Any]]:
+    """The run as `parts/run_lanes.html` takes it. Two queries for any number of hosts."""
+    steps = list(run.steps.select_related("host", "wave").order_by("wave__index", "host__name"))
+    seen = {
+        placement.host_id: placement
+        for placement in Placement.objects.filter(endpoint=run.endpoint, host__in=[step.host_id for step in steps])
+    }
+    waves: dict[int, dict[str, Any]] = {}
+    for step in steps:
+        group = waves.setdefault(step.wave_id, _wave(step.wave))
+        group["lanes"].append(_lane(run, step, seen.get(step.host_id)))
+    return list(waves.values())
+
+
+def _wave(wave: Wave) -> dict[str, Any]:
+    notes = {"soaking": "waits until its checks have answered", "failed": "stopped here"}
+    return {
+        "number": wave.index,
+        "label": wave.name,
+        "state": wave.state,
+        "note": notes.get(wave.state, ""),
+        "lanes": [],
+    }
+
+
+def _lane(run: Run, step: HostStep, placement: Placement | None) -> dict[str, Any]:
+    times = {name: datetime.datetime.fromisoformat(at) for name, at in step.marks.items()}
+    began = run.started_at
+    last = max(times.values(), default=None)
+    ended = step.state in (StepState.DONE, StepState.RESTORED, *ENDED_BADLY)
+    first = min(times.values(), default=began)
+    return {
+        "id": f"lane-{step.pk}",
+        "host": step.host.name,
+        "href": "",
+        "state": step.state,
+        "from_version": run.plan.from_version.number if run.plan.from_version else "–",
+        "to_version": run.plan.to_version.number,
+        "serving": _serving(run, step, placement),
+        "current": _current(step),
+        "since": None if ended else (last or began),
+        "took": (last - first).total_seconds() if ended and last else None,
+        "reason": step.state_reason if step.state in ENDED_BADLY else "",
+        "steps": _stops(step, times),
+    }
+
+
+def _serving(run: Run, step: HostStep, placement: Placement | None) -> str:
+    """The number of the version that the host was last read back to serve."""
+    if step.state in (StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE):
+        return str(run.plan.to_version.number)
+    if step.state == StepState.RESTORED and run.plan.from_version:
+        return str(run.plan.from_version.number)
+    return placement.observed_version if placement else ""
+
+
+def _current(step: HostStep) -> str:
+    if step.state in STEP_PATH[:-1]:
+        coming = STEP_PATH[STEP_PATH.index(step.state) + 1]
+        return "waiting" if step.state == StepState.PENDING and not step.marks else STEP_WORDS[coming]
+    return str(step.get_state_display())
+
+
+def _stops(step: HostStep, times: dict[str, datetime.datetime]) -> list[dict[str, Any]]:
+    stops: list[dict[str, Any]] = []
+    before: datetime.datetime | None = None
+    missed = False
+    for state in STEP_PATH[1:]:
+        at = times.get(state)
+        if at is not None:
+            word = "undone" if StepState.COMPENSATING in times and state in STEP_PATH[6:] else "done"
+        elif missed:
+            word = "waiting" if step.state in STEP_PATH else "skipped"
+        else:
+            word = "failed" if step.state in ENDED_BADLY else "current"
+            word = "waiting" if step.state == StepState.PENDING and not step.marks else word
+            missed = True
+        stops.append(
+            {
+                "name": STEP_WORDS[state],
+                "state": word,
+                "at": at,
+                "seconds": (at - before).total_seconds() if at and before else None,
+                "note": step.notes.get(state, ""),
+            }
+        )
+        before = at or before
+    return stops
+
+
+def check_rows(checks: Iterable[Any]) -> list[dict[str, Any]]:
+    """Checks and preflights as `parts/check_row.html` takes them, failures first."""
+    order = {CheckAnswer.FAIL: 0, CheckAnswer.INCONCLUSIVE: 1, CheckAnswer.PASS: 2}
+    rows = sorted(checks, key=lambda check: (order[CheckAnswer(check.answer)], check.pk))
+    return [
+        {
+            "question": check.question,
+            "answer": check.answer,
+            "observed": check.observed,
+            "expected": check.expected,
+            "interval": getattr(check, "interval", ""),
+            "stage": getattr(check, "stage", "preflight"),
+        }
+        for check in rows
+    ]
+
+
+def plan_rows(plan: Plan) -> list[dict[str, str]]:
+    """What the plan changes, as `parts/plan_diff.html` takes it: first the version and its parts, then host by host."""
+    document = PlanDocument.read(bytes(plan.document))
+    rows = [_row("endpoint", "version", _number(plan.from_version), _number(plan.to_version))]
+    before, after = _components(plan.from_version), _components(plan.to_version)
+    rows += [
+        _row("endpoint", name, before.get(name, ""), after.get(name, ""))
+        for name in sorted(before.keys() | after.keys())
+    ]
+    for number, wave in enumerate(document.waves, start=1):
+        for host in wave.hosts:
+            group = f"{host} · wave {number}"
+            rows.append(_row(group, "serves", _number(plan.from_version), _number(plan.to_version)))
+    return rows
+
+
+def _row(group: str, label: str, before: str, after: str) -> dict[str, str]:
+    return {"group": group, "label": label, "before": before, "after": after}
+
+
+def _number(version: Version | None) -> str:
+    return "nothing" if version is None else f"version {version.number} ({version.digest[:12]})"
+
+
+def _components(version: Version | None) -> dict[str, str]:
+    """Each component's files by the first digits of their digests."""
+    if version is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    for entry in version.files.all():
+        found.setdefault(entry.component, []).append(entry.artifact_id[:12])
+    return {component: ", ".join(sorted(digests)) for component, digests in found.items()}
+
+
+def plan_terms(plan: Plan) -> list[dict[str, str]]:
+    """The plan's terms in words: waves, gates, checks, what happens on failure."""
+    document = PlanDocument.read(bytes(plan.document))
+    waves = ", then ".join(f"{len(wave.hosts)} ({', '.join(wave.hosts)})" for wave in document.waves)
+    failure = "goes back by itself" if document.compensates else "halts and waits for a person"
+    gates = ", ".join(gate["name"] for gate in document.body["gates"]) or "switched off, on record"
+    return [
+        {"label": "Waves", "value": waves},
+        {"label": "Between waves", "value": f"at least {document.wave_soak_seconds} s, then the gates: {gates}"},
+        {"label": "If a gate fails", "value": failure},
+        {"label": "Hosts that may be absent", "value": str(document.tolerated_absences)},
+        {
+            "label": "Afterwards watched",
+            "value": f"{document.watch_seconds} s: {', '.join(check['name'] for check in document.body['checks'])}",
+        },
+        {"label": "The old version stays warm", "value": f"{document.undo_seconds} s"},
+    ]
+
+
+def candidate_of(plan: Plan) -> Candidate | None:
+    """The candidate that the plan goes to, as it was ranked for the incident."""
+    if not plan.incident_ref:
+        return None
+    return candidates(plan.incident_ref).filter(to_version=plan.to_version).first()
+
+
+def candidates(incident_ref: str) -> QuerySet[Candidate]:
+    """The incident's candidates, best first."""
+    return Candidate.objects.filter(incident_ref=incident_ref).select_related("to_version", "endpoint").order_by("rank")
+
+
+def candidate_evidence(incident_ref: str) -> dict[str, Any]:
+    """What is shown beside a plan of the incident, as the document's evidence digest covers it."""
+    return {
+        "candidates": [
+            {
+                "version": row.to_version.number,
+                "digest": row.to_version.digest,
+                "eligible": row.eligible,
+                "reasons": row.reasons,
+                "replay": row.replay,
+            }
+            for row in candidates(incident_ref)
+        ]
+    }

@@ -1,0 +1,41 @@
+"""What an approver sees of a plan: registered with the approvals, which stand on a lower floor and know no plans."""
+
+from django.urls import reverse
+
+from accounts.approvals.models import ApprovalRequest
+from accounts.approvals.subjects import Subject, register
+from incidents.rollback.models import PlanKind
+from incidents.rollback.queries import candidate_of, check_rows, plan_rows, plan_terms, plans
+
+KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)
+
+
+def plan_subject(request: ApprovalRequest) -> Subject:
+    """The plan of the request: what changes, host by host, on what evidence, what its preflight found."""
+    plan = plans().get(pk=request.subject_ref)
+    checks = check_rows(plan.preflights.select_related("host"))
+    return Subject(
+        title=request.title,
+        sentence=consequence(
+            plan.endpoint.slug, plan.to_version.number, plan.from_version and plan.from_version.number
+        ),
+        template_name="rollback/parts/plan.html",
+        context={
+            "plan": plan,
+            "plan_rows": plan_rows(plan),
+            "plan_terms": plan_terms(plan),
+            "preflight_rows": checks,
+            "candidate": candidate_of(plan),
+        },
+        url=reverse("plan-detail", args=[plan.pk]),
+    )
+
+
+def consequence(endpoint: str, to_number: int, from_number: int | None) -> str:
+    before = f" instead of version {from_number}" if from_number is not None else ""
+    return f"If you approve, {endpoint} will answer with version {to_number}{before}, one canary host first."
+
+
+def register_all() -> None:
+    for kind in KINDS:
+        register(str(kind), plan_subject)

@@ -1,0 +1,11 @@
+from django.urls import path
+
+from incidents.rollback import views
+
+urlpatterns = [
+    path("rollback/propose/", views.plan_propose, name="plan-propose"),
+    path("rollback/plans/<uuid:pk>/", views.plan_detail, name="plan-detail"),
+    path("rollback/plans/<uuid:pk>/<slug:verb>/", views.plan_act, name="plan-act"),
+    path("rollback/runs/<uuid:pk>/lanes/", views.run_lanes, name="run-lanes"),
+    path("rollback/runs/<uuid:pk>/<slug:verb>/", views.run_act, name="run-act"),
+]

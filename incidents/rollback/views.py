@@ -1,0 +1,213 @@
+"""Pages of plans and the live part of a run."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.actions import actor_for
+from accounts.approvals.queries import NoPolicy, standing
+from accounts.models import User
+from accounts.permissions import may, require
+from incidents.rollback import preflight, run, watch
+from incidents.rollback.forms import ProposeForm, ReasonForm
+from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
+from incidents.rollback.plan import PlanRefused, propose, void
+from incidents.rollback.queries import (
+    candidate_evidence,
+    candidate_of,
+    check_rows,
+    plan_rows,
+    plan_terms,
+    plans,
+    run_etag,
+    run_is_live,
+    run_of,
+    run_sentence,
+    runs,
+    waves_of,
+)
+
+
+def plan_for(request: HttpRequest, pk: UUID) -> Plan:
+    """Lookup and permission in one: a plan for a person who may see it."""
+    require(request, "view")
+    return get_object_or_404(plans(), pk=pk)
+
+
+def run_for(request: HttpRequest, pk: UUID) -> Run:
+    """Lookup and permission in one: a run for a person who may see it."""
+    require(request, "view")
+    return get_object_or_404(runs(), pk=pk)
+
+
+@login_required
+@require_GET
+def plan_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    plan = plan_for(request, pk)
+    own_run = run_of(plan)
+    context = {
+        "plan": plan,
+        "title": preflight.title(plan),
+        "plan_rows": plan_rows(plan),
+        "plan_terms": plan_terms(plan),
+        "preflight_rows": check_rows(plan.preflights.select_related("host")),
+        "candidate": candidate_of(plan),
+        "run": own_run,
+        "standing": standing(plan.request) if plan.request else None,
+        "is_draft": plan.state == PlanState.DRAFT,
+        "is_open": plan.state in (PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING),
+        "may_propose": may(_user(request), "plan.propose"),
+        "may_start": may(_user(request), "plan.start"),
+    }
+    if own_run is not None:
+        context |= lanes_context(own_run, _user(request))
+    return render(request, "rollback/plan_detail.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def plan_propose(request: HttpRequest) -> HttpResponse:
+    require(request, "plan.propose")
+    form = ProposeForm(request.POST or None, initial=request.GET.dict())
+    if request.method == "POST" and form.is_valid():
+        wish = form.cleaned_data
+        ref = wish["incident_ref"]
+        try:
+            plan = propose(
+                **wish,
+                user=_user(request),
+                actor=actor_for(request=request),
+                evidence=candidate_evidence(ref) if ref else None,
+            )
+        except (PlanRefused, NoPolicy) as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(
+                request, "The plan is written down. Its preflight is running; then its approvers are asked."
+            )
+            return redirect(_back(request) or plan_url(plan))
+    return render(request, "rollback/plan_propose.html", {"form": form}, status=400 if form.errors else 200)
+
+
+def plan_url(plan: Plan) -> str:
+    return f"/rollback/plans/{plan.pk}/"
+
+
+@login_required
+@require_POST
+def plan_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
+    """Preflight anew, start, or give up a plan."""
+    plan = plan_for(request, pk)
+    require(request, {"start": "plan.start"}.get(verb, "plan.propose"))
+    actor = actor_for(request=request)
+    try:
+        if verb == "preflight":
+            preflight.again(plan_id=plan.pk, actor=actor)
+            messages.success(request, "The preflight is running again.")
+        elif verb == "start":
+            run.start(plan_id=plan.pk, user=_user(request), actor=actor)
+            messages.success(request, "The plan has started.")
+        elif verb == "void":
+            given_up = void(plan_id=plan.pk, reason=request.POST.get("reason", "")[:500] or "Given up.", actor=actor)
+            messages.success(request, "The plan was given up." if given_up else "The plan was closed before.")
+        else:
+            raise Http404(f"A plan has no verb {verb}.")
+    except PlanRefused as refused:
+        messages.error(request, refused.sentence)
+    return redirect(_back(request) or plan_url(plan))
+
+
+@login_required
+@require_GET
+def run_lanes(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The live part of a run; 304 while neither the run, its watch nor an observation has changed."""
+    subject = run_for(request, pk)
+    etag = run_etag(subject, _user(request).permission_epoch)
+    if request.headers.get("If-None-Match") == etag:
+        return HttpResponseNotModified(headers={"ETag": etag})
+    response = render(request, "rollback/parts/run.html", lanes_context(subject, _user(request)))
+    response["ETag"] = etag
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+@login_required
+@require_POST
+def run_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
+    """Stop, resume, pass a gate, turn back, sign off: with a reason, by a person who may."""
+    subject = run_for(request, pk)
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Nothing was done: say in a sentence why.")
+        return redirect(_back(request) or plan_url(subject.plan))
+    who: dict[str, Any] = {
+        "run_id": subject.pk,
+        "user": _user(request),
+        "reason": form.cleaned_data["reason"],
+        "actor": actor_for(request=request),
+    }
+    try:
+        messages.success(request, act_on_run(verb, who))
+    except PlanRefused as refused:
+        messages.error(request, refused.sentence)
+    return redirect(_back(request) or plan_url(subject.plan))
+
+
+def act_on_run(verb: str, who: dict[str, Any]) -> str:
+    """Do what the verb says and say what was done. Raises Http404, PermissionDenied, RunRefused."""
+    if verb == "stop":
+        run.stop(**who)
+        return "The run was stopped. Hosts stay as they are."
+    if verb == "resume":
+        run.resume(**who)
+        return "The run goes on."
+    if verb == "pass-gate":
+        run.pass_gate(**who)
+        return "The gate was passed on your authority. The run goes on."
+    if verb == "compensate":
+        run.compensate(**who)
+        return "The hosts go back to what they served before."
+    if verb in ("sign-off", "reject"):
+        watch.sign_off(**who, passed=verb == "sign-off")
+        return "The verification was signed off." if verb == "sign-off" else "The verification was judged failed."
+    raise Http404(f"A run has no verb {verb}.")
+
+
+def lanes_context(subject: Run, user: User) -> dict[str, Any]:
+    """What `rollback/parts/run.html` needs; also for pages that include it."""
+    watching = getattr(subject, "watch", None)
+    halted = subject.state == RunState.HALTED
+    return {
+        "run": subject,
+        "run_sentence": run_sentence(subject),
+        "run_live": 1 if run_is_live(subject) else 15,
+        "waves": waves_of(subject),
+        "run_checks": check_rows(subject.checks.select_related("host")),
+        "watch": watching,
+        "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
+        and may(user, "plan.stop"),
+        "can_resume": halted and may(user, "plan.start"),
+        "can_pass": halted and subject.halt_code == "gate_inconclusive" and may(user, "incident.command"),
+        "can_compensate": halted and subject.plan.from_version_id is not None and may(user, "plan.start"),
+        "can_sign": watching is not None
+        and watching.state == WatchState.INCONCLUSIVE
+        and may(user, "incident.command"),
+    }
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _back(request: HttpRequest) -> str:
+    """Where the form was, if it is one of our own pages."""
+    target = request.POST.get("next", "")
+    ours = url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()})
+    return target if target and ours else ""
