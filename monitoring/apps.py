@@ -5,3 +5,9 @@ class MonitoringConfig(AppConfig):
     name = "monitoring"
     label = "monitoring"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from monitoring.objection import alert_on_record
+        from registry.soak import register_objection
+
+        register_objection(alert_on_record)

@@ -22,7 +22,8 @@ ENDPOINT = OpenApiParameter("endpoint", str, required=True, description="Slug of
 HOST = OpenApiParameter("host", str, description="Name of the host that answered.")
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Default: SHA-256 of the body.")
 ACCEPTED = inline_serializer("Accepted", {"delivery": serializers.UUIDField(), "state": serializers.CharField()})
-RESPONSES = {200: ACCEPTED, 202: ACCEPTED, 404: OpenApiTypes.OBJECT, 413: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}
+PROBLEM = OpenApiTypes.OBJECT
+RESPONSES = {200: ACCEPTED, 202: ACCEPTED, 404: PROBLEM, 409: PROBLEM, 413: PROBLEM, 503: PROBLEM}
 
 
 class IngestView(APIView):

@@ -4,6 +4,7 @@ import json
 from functools import lru_cache
 
 from monitoring.drift.profile import Profile
+from registry import store
 from registry.models import Version
 
 OUTPUTS = "outputs"
@@ -19,8 +20,6 @@ def profiles_of(version: Version) -> tuple[Profile, Profile] | None:
 
 @lru_cache(maxsize=64)
 def _read(sha256: str) -> tuple[Profile, Profile]:
-    from registry import store
-
     with store.open_verified(sha256) as file:
         document = json.loads(file.read())
     outputs = document.get(OUTPUTS) or {}

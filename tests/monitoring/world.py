@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from accounts.actions import token_digest
 from accounts.models import ApiToken, User
 from monitoring import intake
 from monitoring.drift.profile import build_profile
 from monitoring.models import Delivery
 from monitoring.reading import ARROW
+from registry import store
 from registry.models import Artifact, Endpoint, Host, Model, Version
 
 DATA = Path(__file__).resolve().parents[2] / "demo" / "data" / "acs_ma_employment.parquet"
@@ -70,8 +72,6 @@ def make_hosts(*names: str) -> list[Host]:
 
 def make_version(endpoint: Endpoint, number: int, *, accuracy: float | None = 0.8, profiled: bool = True) -> Version:
     """A version whose training data are the people of 2015, written as the traffic is."""
-    from registry import store
-
     profile = None
     if profiled:
         sha256 = store.put_bytes(profile_document())
@@ -181,8 +181,6 @@ def log(endpoint: Endpoint, host: Host | None, given: Answers, *, labelled: bool
 
 def ingest_token() -> str:
     """A token with the scope `ingest`, as the hosts hold one."""
-    from accounts.actions import token_digest
-
     secret = "lg_0123abcd_" + "s" * 32
     owner = User.objects.create(username="ingest", email="ingest@example.org")
     ApiToken.objects.create(

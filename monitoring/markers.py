@@ -1,0 +1,48 @@
+"""What happened to an endpoint, to be marked on its charts. Floors above bring theirs by registering a provider."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from registry.models import Deployment, Endpoint
+
+ROLLBACK_CAUSES = ("rollback", "compensate")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Something that happened at `at`; `kind` is deployment, rollback or incident, `label` a few words."""
+
+    at: datetime
+    label: str
+    kind: str
+
+
+Provider = Callable[[Endpoint, datetime, datetime], Iterable[Marker]]
+_providers: list[Provider] = []
+
+
+def register(provider: Provider) -> None:
+    """Have `provider(endpoint, since, until)` asked for its markers whenever a chart is drawn."""
+    if provider not in _providers:
+        _providers.append(provider)
+
+
+def markers(endpoint: Endpoint, since: datetime, until: datetime) -> list[Marker]:
+    """Everything to be marked between the two times, oldest first: deployments, and what the providers bring."""
+    found = list(_deployments(endpoint, since, until))
+    for provider in _providers:
+        found += provider(endpoint, since, until)
+    return sorted(found, key=lambda marker: (marker.at, marker.label))
+
+
+def _deployments(endpoint: Endpoint, since: datetime, until: datetime) -> Iterable[Marker]:
+    """One marker for all hosts of a run, at the first host's switch."""
+    rows = Deployment.objects.filter(endpoint=endpoint, since__gte=since, since__lte=until)
+    first: dict[tuple[object, str], Deployment] = {}
+    for row in rows.select_related("version").order_by("since", "id"):
+        first.setdefault((row.version_id, row.run_ref or f"{row.since:%Y-%m-%d %H:%M}"), row)
+    for row in first.values():
+        back = row.cause in ROLLBACK_CAUSES
+        label = f"rollback to version {row.version.number}" if back else f"version {row.version.number}"
+        yield Marker(row.since, label, "rollback" if back else "deployment")
