@@ -1,0 +1,46 @@
+"""The verbs of the registry: the only place that writes to its tables."""
+
+from registry.actions.errors import AlreadyThere, RegistryError
+from registry.actions.known import (
+    lift_quarantine,
+    mark_soaked,
+    move_alias,
+    quarantine,
+    register_model,
+    register_version,
+)
+from registry.actions.served import (
+    bring_back,
+    drain,
+    freeze,
+    hold,
+    lift,
+    place,
+    record_switch,
+    register_endpoint,
+    register_host,
+    release,
+    replace_token,
+)
+
+__all__ = [
+    "AlreadyThere",
+    "RegistryError",
+    "bring_back",
+    "drain",
+    "freeze",
+    "hold",
+    "lift",
+    "lift_quarantine",
+    "mark_soaked",
+    "move_alias",
+    "place",
+    "quarantine",
+    "record_switch",
+    "register_endpoint",
+    "register_host",
+    "register_model",
+    "register_version",
+    "release",
+    "replace_token",
+]

@@ -1,0 +1,230 @@
+"""What serves: endpoints, hosts, what shall be live where, and what was."""
+
+import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from audit.actions import Actor, Target, record
+from registry import sealing
+from registry.actions.errors import AlreadyThere, RegistryError
+from registry.actions.known import save_checked
+from registry.models import Deployment, Endpoint, Host, Model, Placement, Version
+from registry.serving import driver_for
+from registry.serving.allow import check_address
+from registry.serving_access import token_place
+
+MAX_FREEZE = datetime.timedelta(days=30)
+
+
+@transaction.atomic
+def register_endpoint(*, slug: str, name: str, model: Model, actor: Actor, **settled: Any) -> Endpoint:
+    """A new endpoint of the model. `settled`: environment, soak_seconds, watch_seconds, wave_soak_seconds,
+    undo_seconds, min_hosts_serving. Raises AlreadyThere, RegistryError."""
+    if Endpoint.objects.filter(slug=slug).exists():
+        raise AlreadyThere(f"There is an endpoint {slug} already. Choose another name.")
+    endpoint = Endpoint(slug=slug, name=name, model=model, **settled)
+    save_checked(endpoint)
+    facts = {"model": model.slug, "environment": endpoint.environment, "soak_seconds": endpoint.soak_seconds}
+    record(action="endpoint.register", target=Target("endpoint", slug), actor=actor, data=facts)
+    return endpoint
+
+
+def register_host(
+    *,
+    name: str,
+    engine: str,
+    address: str,
+    control_token: str,
+    labels: dict[str, str] | None = None,
+    actor: Actor,
+) -> Host:
+    """A machine that may serve. The token is sealed, and shown to nobody again.
+
+    Raises registry.serving.allow.AddressRefused for an address outside of the allowed networks, AlreadyThere, and
+    RegistryError for an engine without a driver.
+    """
+    check_address(address, settings.LASTGOOD_HOST_NETWORKS)
+    try:
+        driver_for(engine)
+    except LookupError as error:
+        raise RegistryError(str(error.args[0])) from None
+    with transaction.atomic():
+        if Host.objects.filter(name=name).exists():
+            raise AlreadyThere(f"There is a host {name} already. Choose another name.")
+        host = Host(name=name, engine=engine, address=address.rstrip("/"), labels=labels or {})
+        save_checked(host)
+        _seal_token(host, control_token)
+        facts = {"engine": engine, "address": host.address, "labels": {k: str(v) for k, v in host.labels.items()}}
+        record(action="host.register", target=Target("host", name), actor=actor, data=facts)
+    return host
+
+
+@transaction.atomic
+def replace_token(*, host: Host, control_token: str, actor: Actor) -> None:
+    """Seal another control token for the host."""
+    _seal_token(host, control_token)
+    record(action="host.token_replace", target=Target("host", host.name), actor=actor)
+
+
+def _seal_token(host: Host, control_token: str) -> None:
+    sealed = sealing.seal(control_token, token_place(host)) if control_token else b""
+    Host.objects.filter(pk=host.pk).update(control_token_sealed=sealed)
+    host.control_token_sealed = sealed
+
+
+@transaction.atomic
+def place(*, endpoint: Endpoint, host: Host, actor: Actor) -> Placement:
+    """Let the host serve the endpoint; it is observed at once. Raises AlreadyThere."""
+    placement, made = Placement.objects.get_or_create(endpoint=endpoint, host=host)
+    if not made:
+        raise AlreadyThere(f"{host.name} serves {endpoint.slug} already.")
+    touch(endpoint)
+    facts = {"endpoint": endpoint.slug, "host": host.name}
+    record(action="placement.add", target=Target("endpoint", endpoint.slug), actor=actor, data=facts)
+    return placement
+
+
+@transaction.atomic
+def record_switch(
+    *,
+    endpoint: Endpoint,
+    host: Host,
+    version: Version,
+    cause: str,
+    run_ref: str = "",
+    incident_ref: str = "",
+    gates_off: bool = False,
+    actor: Actor,
+) -> Deployment:
+    """Enter that the host was switched to the version: the open span ends, a new one begins, and the version is what
+    shall serve there. When the version's span is open already, it stays, and only what is desired is made sure of.
+
+    Raises RegistryError when the host does not serve the endpoint, or the version is of another model.
+    """
+    if version.model_id != endpoint.model_id:
+        raise RegistryError(f"{version} is of another model than {endpoint.slug} serves.")
+    placed = Placement.objects.filter(endpoint=endpoint, host=host).update(
+        desired=version, observe_due_at=Now(), golden_due_at=Now()
+    )
+    if not placed:
+        raise RegistryError(f"{host.name} does not serve {endpoint.slug}. Place it there first.")
+    touch(endpoint)
+    live = Deployment.objects.filter(endpoint=endpoint, host=host, until=None).select_related("version").first()
+    if live is not None and live.version_id == version.pk:
+        return live
+    before = live.version if live is not None else None
+    moment = timezone.now()
+    if live is not None:
+        Deployment.objects.filter(pk=live.pk, until=None).update(until=moment)
+    opened = Deployment.objects.create(
+        endpoint=endpoint,
+        host=host,
+        version=version,
+        since=moment,
+        cause=cause,
+        run_ref=run_ref,
+        incident_ref=incident_ref,
+        gates_off=gates_off,
+    )
+    record(
+        action="deployment.switch",
+        target=Target("endpoint", endpoint.slug),
+        actor=actor,
+        incident=incident_ref,
+        data={
+            "endpoint": endpoint.slug,
+            "host": host.name,
+            "from": before.digest if before else "",
+            "to": version.digest,
+            "number": version.number,
+            "cause": cause,
+            "run": run_ref,
+            "gates_off": gates_off,
+        },
+    )
+    return opened
+
+
+@transaction.atomic
+def freeze(*, endpoint: Endpoint, until: datetime.datetime, reason: str, actor: Actor) -> None:
+    """Let nothing change on the endpoint until then, at most 30 days ahead. Raises RegistryError without a reason."""
+    _check_span(until, reason, "frozen")
+    Endpoint.objects.filter(pk=endpoint.pk).update(
+        frozen_until=until, frozen_reason=reason[:300], version=F("version") + 1
+    )
+    endpoint.refresh_from_db(fields=["frozen_until", "frozen_reason", "version"])
+    target = Target("endpoint", endpoint.slug)
+    record(action="endpoint.freeze", target=target, actor=actor, data={"until": until}, reason=reason)
+
+
+@transaction.atomic
+def lift(*, endpoint: Endpoint, actor: Actor, reason: str = "") -> None:
+    """End a freeze. Raises RegistryError when there is none."""
+    frozen = Endpoint.objects.filter(pk=endpoint.pk, frozen_until__isnull=False)
+    if not frozen.update(frozen_until=None, frozen_reason="", version=F("version") + 1):
+        raise RegistryError(f"{endpoint.slug} is not frozen.")
+    endpoint.refresh_from_db(fields=["frozen_until", "frozen_reason", "version"])
+    record(action="endpoint.lift", target=Target("endpoint", endpoint.slug), actor=actor, reason=reason)
+
+
+@transaction.atomic
+def hold(*, host: Host, until: datetime.datetime, reason: str, actor: Actor) -> None:
+    """Let nobody converge the host until then; it is still observed."""
+    _check_span(until, reason, "held")
+    Host.objects.filter(pk=host.pk).update(held_until=until, held_reason=reason[:300])
+    _changed(host, "host.hold", actor, reason, {"until": until})
+
+
+@transaction.atomic
+def release(*, host: Host, reason: str, actor: Actor) -> None:
+    """End a hold. Raises RegistryError when there is none."""
+    if not Host.objects.filter(pk=host.pk, held_until__isnull=False).update(held_until=None, held_reason=""):
+        raise RegistryError(f"{host.name} is not held.")
+    _changed(host, "host.release", actor, reason, {})
+
+
+@transaction.atomic
+def drain(*, host: Host, reason: str, actor: Actor) -> None:
+    """Mark that traffic was taken off the host: it no longer counts as one that shall serve.
+
+    Lastgood does not steer traffic; whoever drains it does that in the load balancer. Raises RegistryError without a
+    reason, or when the host is drained.
+    """
+    if not reason.strip():
+        raise RegistryError("Say why the host is drained.")
+    if not Host.objects.filter(pk=host.pk, drained_at=None).update(drained_at=Now()):
+        raise RegistryError(f"{host.name} is drained already.")
+    _changed(host, "host.drain", actor, reason, {})
+
+
+@transaction.atomic
+def bring_back(*, host: Host, reason: str, actor: Actor) -> None:
+    """Mark that the host takes traffic again. Raises RegistryError when it was not drained."""
+    if not Host.objects.filter(pk=host.pk, drained_at__isnull=False).update(drained_at=None):
+        raise RegistryError(f"{host.name} is not drained.")
+    _changed(host, "host.bring_back", actor, reason, {})
+
+
+def touch(endpoint: Endpoint) -> None:
+    """Raise the endpoint's ETag."""
+    Endpoint.objects.filter(pk=endpoint.pk).update(version=F("version") + 1)
+
+
+def _check_span(until: datetime.datetime, reason: str, word: str) -> None:
+    if not reason.strip():
+        raise RegistryError(f"Say why it is {word}.")
+    if not timezone.now() < until <= timezone.now() + MAX_FREEZE:
+        raise RegistryError(f"It can be {word} until a moment from now on, at most {MAX_FREEZE.days} days ahead.")
+
+
+def _changed(host: Host, action: str, actor: Actor, reason: str, data: dict[str, Any]) -> None:
+    """Put a change of the host on record, and show it on the pages of its endpoints."""
+    Endpoint.objects.filter(placements__host=host).update(version=F("version") + 1)
+    Placement.objects.filter(host=host).update(observe_due_at=Now())
+    host.refresh_from_db(fields=["held_until", "held_reason", "drained_at"])
+    record(action=action, target=Target("host", host.name), actor=actor, reason=reason, data=data)

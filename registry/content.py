@@ -1,0 +1,106 @@
+"""What is inside of the files that are handed in: weights are looked at by content, never by their name alone."""
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from registry.manifest import Manifest, ManifestFile
+
+BUNDLED = "bundled"
+PICKLE = "application/x-python-pickle"
+SAFETENSORS = "application/vnd.safetensors"
+JSON = "application/json"
+BINARY = "application/octet-stream"
+PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
+ZIP_START = b"PK\x03\x04"
+COMPONENT_FORMATS = {"preprocessing": "lastgood-preprocessing/1", "config": "lastgood-architecture/1"}
+PROFILE_FORMAT = "lastgood-profile/1"
+
+
+class ContentRefused(ValueError):
+    """A file holds what Lastgood does not take. The message names the file and what to hand in instead."""
+
+
+def media_type_of(source: Path | bytes) -> str:
+    """What the first bytes show. A pickle is found under any name, a torch.save archive (a zip) counts as one."""
+    start = source[:64] if isinstance(source, bytes) else _start(source)
+    if start.startswith((*PICKLE_STARTS, ZIP_START)):
+        return PICKLE
+    if start[8:9] == b"{" and start[3:8] == b"\x00" * 5:
+        return SAFETENSORS
+    return JSON if start.lstrip()[:1] in (b"{", b"[") else BINARY
+
+
+def check_for_bundled(manifest: Manifest, sources: dict[str, Path | bytes]) -> None:
+    """Refuse what the bundled host could not serve: pickles, weights that are not safetensors, unknown vocabularies.
+
+    `sources` maps SHA-256 to the file or its bytes. Raises ContentRefused.
+    """
+    for file in manifest.files:
+        if media_type_of(sources[file.sha256]) == PICKLE:
+            raise ContentRefused(f"{file.path} is a pickle or a torch.save archive, which can run code on loading. "
+                                 "Write the tensors with safetensors.torch.save_file.")  # fmt: skip
+    for component in ("weights", *COMPONENT_FORMATS):
+        if len(manifest.component(component)) != 1:
+            raise ContentRefused(f"The component {component} must have exactly one file for the bundled host.")
+    [weights] = manifest.component("weights")
+    _check_safetensors(weights, sources[weights.sha256])
+    for component, form in COMPONENT_FORMATS.items():
+        [file] = manifest.component(component)
+        if read_json(sources[file.sha256], file.path).get("format") != form:
+            raise ContentRefused(f"The format of {file.path} must be {form}.")
+
+
+def check_profile(data: bytes) -> None:
+    """Refuse what is not a reference profile. Raises ContentRefused."""
+    profile = read_json(data, "The profile")
+    if profile.get("format") != PROFILE_FORMAT or not isinstance(profile.get("columns"), dict):
+        raise ContentRefused(f"The profile must have the format {PROFILE_FORMAT}, and columns.")
+
+
+def check_holdout(data: bytes, inputs: Iterable[str]) -> None:
+    """Refuse a holdout set that is not Parquet with every input and the column `label`. Raises ContentRefused."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise ContentRefused(f"The holdout set is not Parquet: {error}.") from None
+    missing = sorted({*inputs, "label"} - set(file.schema_arrow.names))
+    if missing:
+        raise ContentRefused(f"The holdout set lacks the columns {', '.join(missing)}.")
+    if not file.metadata.num_rows:
+        raise ContentRefused("The holdout set has no rows.")
+
+
+def read_json(source: Path | bytes, name: str) -> dict[str, object]:
+    """A file's JSON object. Raises ContentRefused."""
+    try:
+        value = json.loads(source if isinstance(source, bytes) else source.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ContentRefused(f"{name} is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise ContentRefused(f"{name} is not a JSON object.")
+    return value
+
+
+def _start(source: Path) -> bytes:
+    with source.open("rb") as file:
+        return file.read(64)
+
+
+def _check_safetensors(file: ManifestFile, source: Path | bytes) -> None:
+    from safetensors import SafetensorError, deserialize, safe_open
+
+    try:
+        if isinstance(source, bytes):
+            names = [name for name, _ in deserialize(source)]
+        else:
+            with safe_open(source, framework="numpy") as opened:
+                names = list(opened.keys())
+    except (SafetensorError, OSError) as error:
+        raise ContentRefused(f"{file.path} is not a safetensors file: {error}.") from None
+    if not names:
+        raise ContentRefused(f"{file.path} holds no tensors.")

@@ -1,0 +1,41 @@
+"""From rows to what a serving driver takes: a host's address with its token, its driver, a version's files."""
+
+from pathlib import Path
+
+from django.conf import settings
+
+from registry import sealing, store
+from registry.models import Host, Version
+from registry.serving import driver_for
+from registry.serving.allow import check_address
+from registry.serving.base import HostAddress, ServingDriver
+
+
+def token_place(host: Host) -> str:
+    """What a host's sealed token is bound to."""
+    return f"registry_host:control_token_sealed:{host.pk}"
+
+
+def address_of(host: Host) -> HostAddress:
+    """The host's address, checked against the allowed networks anew, with its control token.
+
+    Raises registry.serving.allow.AddressRefused, and registry.sealing.SealBroken.
+    """
+    check_address(host.address, settings.LASTGOOD_HOST_NETWORKS)
+    sealed = bytes(host.control_token_sealed)
+    return HostAddress(host.address, sealing.unseal(sealed, token_place(host)) if sealed else "")
+
+
+def driver_of(host: Host) -> ServingDriver:
+    """Raises LookupError for an engine that Lastgood can't drive."""
+    return driver_for(host.engine)
+
+
+def blobs_of(version: Version) -> dict[str, Path]:
+    """SHA-256 -> path in the store, of every file in the version's manifest. Raises registry.store.ArtifactMissing."""
+    found = {}
+    for sha256 in version.files.values_list("artifact_id", flat=True):
+        if not store.holds(sha256):
+            raise store.ArtifactMissing(f"The file {sha256[:12]} of {version} is not in the store. Upload it again.")
+        found[sha256] = store.path(sha256)
+    return found
