@@ -2,6 +2,7 @@
 
 import http.client
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from config.embedded.programs import Program, plain_environment, write_private
 
 STOP_SECONDS = 90.0
+LONGEST_RUN = 70  # bytes left for the socket's name, and for what supervisord appends to it while it binds
 
 DAEMON = """\
 [supervisord]
@@ -70,9 +72,9 @@ class Supervisor:
         self.password = secrets.token_urlsafe(24)
         self.started = 0
         self.process: subprocess.Popen[bytes] | None = None
-        # A Unix socket's path must be short, and `run` may be deep.
-        self.socket_directory = tempfile.TemporaryDirectory(prefix="lastgood-")
-        self.socket = Path(self.socket_directory.name) / "supervisor"
+        # A Unix socket's path has at most 107 bytes, and `run` may lie deeper than that.
+        self.short_directory = tempfile.mkdtemp(prefix="lastgood-") if len(str(run)) > LONGEST_RUN else ""
+        self.socket = Path(self.short_directory or run) / "supervisor.sock"
 
     def open(self) -> None:
         """Start supervisord with no program yet. Raises SupervisionError when it does not answer."""
@@ -139,7 +141,8 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        self.socket_directory.cleanup()
+        if self.short_directory:
+            shutil.rmtree(self.short_directory, ignore_errors=True)
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + 20

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -22,10 +23,12 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-SOMEBODY = 28420
+SOMEBODY = pwd.getpwnam("nobody").pw_uid
 # A normal user in everything that counts, but for reading: the checkout of root may lie where others can't look.
+READING = "-all,+dac_read_search"
 AS_SOMEBODY = ["setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups"]
-AS_SOMEBODY += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--bounding-set=-all,+dac_read_search"]
+AS_SOMEBODY += [f"--inh-caps={READING}", f"--ambient-caps={READING}", f"--bounding-set={READING}"]
+AS_SOMEBODY += ["--securebits=+no_setuid_fixup"]  # lets access(2) answer as open(2) would
 USERS = ["root", "normal user"] if os.geteuid() == 0 else ["normal user"]
 PROGRAMS = {"database", "broker", "sequencer", "clock", "web", "worker-rollback", "worker-intake", "worker-compute"}
 
@@ -72,10 +75,6 @@ class Installation:
         status = self.process.wait(timeout=60)
         until(lambda: not any(child.is_running() for child in self.family.values()), seconds=30)
         return status
-
-    def pid(self, program: str) -> int:
-        state = subprocess.run(["pgrep", "-f", f"run/{program}.json"], capture_output=True, text=True, check=False)
-        return int(state.stdout.split()[0])
 
     def execute(self, statement: str, key: str = "DATABASE_URL") -> list[tuple[object, ...]]:
         known = json.loads((self.var / ENVIRONMENT).read_text())

@@ -53,10 +53,14 @@ class Command(BaseCommand):
         raise CommandError(f"The supervisor ended; everything is stopped. Look into {stack.var / 'log'}.")
 
     def _greet(self, stack: Stack, is_new: bool) -> None:
-        self.stdout.write(self.style.SUCCESS(f"Lastgood answers at {stack.url}"))
+        self._print(self.style.SUCCESS(f"Lastgood answers at {stack.url}"))
         if is_new:
-            self.stdout.write("The first administrator is made by: .venv/bin/python manage.py createadmin")
-        self.stdout.write(f"Logs: {stack.var / 'log'}. Ctrl-C stops everything.")
+            self._print("The first administrator is made by: .venv/bin/python manage.py createadmin")
+        self._print(f"Logs: {stack.var / 'log'}. Ctrl-C stops everything.")
 
     def _say(self, line: str) -> None:
-        self.stdout.write(f"{line} …")
+        self._print(f"{line} …")
+
+    def _print(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
