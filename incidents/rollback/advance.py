@@ -27,6 +27,7 @@ from incidents.rollback.state import LostRace, move
 from incidents.rollback.steps import ENDED, FenceLost, Work, advance_step
 from registry.golden import golden_of
 from registry.models import Placement
+from registry.store import ArtifactDamaged, ArtifactMissing
 
 logger = logging.getLogger(__name__)
 
@@ -250,9 +251,18 @@ def _work(run: Run, lease: Lease) -> Work:
         lease=lease,
         target=run.plan.to_version,
         origin=run.plan.from_version,
-        golden=golden_of(run.plan.to_version),
+        golden=_golden(run),
         actor=WORKER,
     )
+
+
+def _golden(run: Run) -> dict[str, Any] | None:
+    """None where the golden test is missing or damaged, which fails the host's step with a sentence."""
+    try:
+        return golden_of(run.plan.to_version)
+    except (ArtifactMissing, ArtifactDamaged) as error:
+        logger.warning("rollback.run.golden_unreadable run=%s error=%s", run.id, error)
+        return None
 
 
 def _steps(wave: Wave) -> list[HostStep]:

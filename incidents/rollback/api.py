@@ -96,7 +96,9 @@ class StepSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = HostStep
-        fields = ["host", "wave", "state", "state_reason", "before_digest", "intent", "attempts", "switch_calls", "marks"]
+        fields = [
+            "host", "wave", "state", "state_reason", "before_digest", "intent", "attempts", "switch_calls", "marks",
+        ]  # fmt: skip
 
 
 class WaveSerializer(serializers.ModelSerializer):
@@ -133,8 +135,8 @@ class RunSerializer(serializers.ModelSerializer):
     class Meta:
         model = Run
         fields = [
-            "id", "plan", "plan_hash", "kind", "endpoint", "incident_ref", "state", "state_reason", "halt_code", "fence",
-            "started_at", "switched_at", "ended_at", "waves", "steps", "checks", "watch",
+            "id", "plan", "plan_hash", "kind", "endpoint", "incident_ref", "state", "state_reason", "halt_code",
+            "fence", "started_at", "switched_at", "ended_at", "waves", "steps", "checks", "watch",
         ]  # fmt: skip
 
 
@@ -145,7 +147,9 @@ class CandidateSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Candidate
-        fields = ["incident_ref", "endpoint", "version", "digest", "rank", "eligible", "reasons", "replay", "computed_at"]
+        fields = [
+            "incident_ref", "endpoint", "version", "digest", "rank", "eligible", "reasons", "replay", "computed_at",
+        ]  # fmt: skip
 
 
 def refusal(error: PlanRefused) -> Problem:
@@ -212,7 +216,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet):
     @extend_schema(request=None, responses=PlanSerializer)
     @action(detail=True, methods=["post"])
     def submit(self, request: Request, pk: str) -> Response:
-        """Ask for the approvals of a draft whose preflight has passed (it happens by itself after a passed preflight)."""
+        """Ask for the approvals of a draft whose preflight has passed; it happens by itself as a rule."""
         self._do(lambda: preflights.submit(plan_id=self.get_object().pk, actor=actor_for(request=request)))
         return Response(self._shown(pk))
 

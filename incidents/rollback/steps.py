@@ -176,7 +176,7 @@ def _load(work: Work, step: HostStep) -> None:
 
 def _golden(work: Work, step: HostStep) -> None:
     if work.golden is None:
-        raise StepFailed(f"Version {work.target.number} has no golden test. Register a version that has one.")
+        raise StepFailed(f"Version {work.target.number} has no golden test that can be read. Register one that has.")
     where = f"version {work.target.number} on {step.host.name}"
     result = work.remote(step).golden(work.target, work.golden)
     answered = golden_answer(step.host, result, work.target.digest, where)

@@ -4,7 +4,7 @@ from django.urls import reverse
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Subject, register
-from incidents.rollback.models import PlanKind
+from incidents.rollback.models import Plan, PlanKind
 from incidents.rollback.queries import candidate_of, check_rows, plan_rows, plan_terms, plans
 
 KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)
@@ -31,9 +31,12 @@ def plan_subject(request: ApprovalRequest) -> Subject:
     )
 
 
-def consequence(endpoint: str, to_number: int, from_number: int | None) -> str:
-    before = f" instead of version {from_number}" if from_number is not None else ""
-    return f"If you approve, {endpoint} will answer with version {to_number}{before}, one canary host first."
+def consequence(plan: Plan) -> str:
+    before = f" instead of version {plan.from_version.number}" if plan.from_version else ""
+    return (
+        f"If it is approved, {plan.endpoint.slug} will answer with version {plan.to_version.number}{before}, "
+        "one canary host first."
+    )
 
 
 def register_all() -> None:
