@@ -205,7 +205,7 @@ class Stack:
 
     def _prepare_log_key(self) -> None:
         if not Path(self._sequencer_keys()["LASTGOOD_LOG_KEY_FILE"]).exists():
-            self.manage("audit", "--skip-checks", "key", env=self._shared() | self._sequencer_keys())
+            self.manage("audit", "key", env=self._shared() | self._sequencer_keys())
 
     def _collect_static(self) -> None:
         """Gather and compress the static files when one of them, or a package that brings some, has changed."""
