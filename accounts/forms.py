@@ -12,6 +12,10 @@ class DecisionForm(forms.Form):
     reason = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
 
+class DenialForm(forms.Form):
+    reason = forms.CharField(max_length=2000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}))
+
+
 class TokenForm(forms.Form):
     name = forms.CharField(max_length=100, label="What is it for?")
     scopes = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, label="What may it do?")
