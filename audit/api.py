@@ -80,18 +80,18 @@ class InclusionSerializer(serializers.Serializer[Any]):
     leaf_index = serializers.IntegerField()
     leaf_hash = hash_field()
     tree_size = serializers.IntegerField()
-    root = hash_field()
+    root_hash = hash_field(source="root")
     hashes = serializers.ListField(child=hash_field(), help_text="Siblings from the leaf up, RFC 6962.")
 
 
 class CheckpointSerializer(serializers.ModelSerializer[AuditCheckpoint]):
-    root = serializers.SerializerMethodField()
+    root_hash = serializers.SerializerMethodField()
 
     class Meta:
         model = AuditCheckpoint
-        fields: ClassVar = ["size", "root", "note", "created_at"]
+        fields: ClassVar = ["size", "root_hash", "note", "created_at"]
 
-    def get_root(self, checkpoint: AuditCheckpoint) -> str:
+    def get_root_hash(self, checkpoint: AuditCheckpoint) -> str:
         return bytes(checkpoint.root).hex()
 
 
@@ -100,7 +100,7 @@ class StatusSerializer(serializers.Serializer[Any]):
 
     events = serializers.IntegerField()
     tree_size = serializers.IntegerField()
-    root = hash_field()
+    root_hash = hash_field(source="root")
     checkpoint_at = serializers.DateTimeField(allow_null=True)
     checkpoint_age_seconds = serializers.FloatField()
     lag_events = serializers.IntegerField()
@@ -134,7 +134,7 @@ class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     lookup_url_kwarg = "id"
     lookup_value_converter = "uuid"
     required_scope = "audit.view"
-    filter_backends: ClassVar = []
+    filter_backends = ()
 
     def get_queryset(self) -> Any:
         if self.action != "list":
@@ -199,11 +199,11 @@ class CheckpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
 class LogViewSet(viewsets.GenericViewSet[AuditEvent]):
     """The log as a whole: its state, and bundles of it."""
 
-    required_scope: ClassVar = {"export": "audit.export", "*": "audit.view"}
+    required_scope: ClassVar[dict[str, str]] = {"export": "audit.export", "*": "audit.view"}
     serializer_class = StatusSerializer
     queryset = AuditEvent.objects.none()
     pagination_class = None
-    filter_backends: ClassVar = []
+    filter_backends = ()
 
     @extend_schema(responses=StatusSerializer)
     def list(self, request: Request) -> Response:

@@ -54,7 +54,7 @@ def test_a_consistency_proof_holds_between_two_signed_checkpoints(grown_log: Seq
     assert open_note(new["note"], grown_log.signer.vkey)
     proof = client.get(f"{API}/checkpoints/consistency/?old=3&new=7").json()["hashes"]
     hashes = [bytes.fromhex(one) for one in proof]
-    assert check_consistency(3, 7, bytes.fromhex(old["root"]), bytes.fromhex(new["root"]), hashes)
+    assert check_consistency(3, 7, bytes.fromhex(old["root_hash"]), bytes.fromhex(new["root_hash"]), hashes)
 
 
 @pytest.mark.parametrize("sizes", ["old=7&new=3", "old=3&new=8", "old=3", "old=a&new=b"])
