@@ -1,12 +1,14 @@
 """When a version becomes last-good: it has been live on every host for the endpoint's soak time, and nobody objects."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Max
 
 from audit.actions import service_actor
-from registry.models import Alias, Deployment, Endpoint, Environment, Health, Version
+from registry.actions import mark_soaked
+from registry.models import Alias, Deployment, Endpoint, Environment, Health, Placement, Version
 
 Objection = Callable[[Endpoint, Version, datetime], str]
 _objections: list[Objection] = []
@@ -21,40 +23,57 @@ def register_objection(objection: Objection) -> None:
         _objections.append(objection)
 
 
-def soaked_version(endpoint: Endpoint, now: datetime) -> tuple[Version, datetime] | None:
-    """The version that is live on all hosts of a production endpoint for long enough, and since when; else None."""
-    if endpoint.environment != Environment.PRODUCTION:
-        return None
-    placements = endpoint.placements.filter(host__drained_at=None)
-    live = Deployment.objects.filter(endpoint=endpoint, until=None)
-    found = live.aggregate(hosts=Count("host"), versions=Count("version", distinct=True), since=Max("since"))
-    if found["versions"] != 1 or found["hosts"] != placements.count():
-        return None
-    if now - found["since"] < timedelta(seconds=endpoint.soak_seconds):
-        return None
-    if placements.exclude(health=Health.SERVING).exists():
-        return None
-    return live.select_related("version__model").first().version, found["since"]
+@dataclass(frozen=True)
+class Soaked:
+    """A version that has been live on all hosts of an endpoint for long enough, and since when."""
+
+    endpoint: Endpoint
+    version: Version
+    since: datetime
 
 
-def objection_to(endpoint: Endpoint, version: Version, since: datetime) -> str:
+def soaked(now: datetime) -> list[Soaked]:
+    """The production endpoints whose live version has soaked and is not their model's last-good yet."""
+    live = (
+        Deployment.objects.filter(until=None, endpoint__environment=Environment.PRODUCTION, host__drained_at=None)
+        .values("endpoint", "endpoint__soak_seconds")
+        .annotate(hosts=Count("host"), versions=Count("version", distinct=True), last=Max("since"), one=Max("version"))
+        .order_by("endpoint")
+    )
+    ripe = {
+        row["endpoint"]: row
+        for row in live
+        if row["versions"] == 1 and row["last"] + timedelta(seconds=row["endpoint__soak_seconds"]) <= now
+    }
+    last_good = set(Alias.objects.filter(name=Alias.LAST_GOOD).values_list("version", flat=True)) if ripe else set()
+    ripe = {pk: row for pk, row in ripe.items() if row["one"] not in last_good}
+    if not ripe:
+        return []
+    versions = Version.objects.select_related("model").in_bulk({row["one"] for row in ripe.values()})
+    return [
+        Soaked(endpoint, versions[ripe[endpoint.pk]["one"]], ripe[endpoint.pk]["last"])
+        for endpoint in Endpoint.objects.filter(pk__in=ripe).select_related("model")
+        if _serves_everywhere(endpoint, ripe[endpoint.pk]["hosts"])
+    ]
+
+
+def _serves_everywhere(endpoint: Endpoint, hosts: int) -> bool:
+    health = Placement.objects.filter(endpoint=endpoint, host__drained_at=None).values_list("health", flat=True)
+    return len(health) == hosts and set(health) == {Health.SERVING}
+
+
+def objection_to(found: Soaked) -> str:
     """The first sentence against it, "" when there is none."""
-    if version.quarantined_at is not None:
-        return f"Version {version.number} is quarantined."
-    return next((said for objection in _objections if (said := objection(endpoint, version, since))), "")
+    if found.version.quarantined_at is not None:
+        return f"Version {found.version.number} is quarantined."
+    said = (objection(found.endpoint, found.version, found.since) for objection in _objections)
+    return next((sentence for sentence in said if sentence), "")
 
 
 def soak(*, endpoint_id: int, now: datetime) -> Version | None:
-    """Name the soaked version last-good where nothing speaks against it."""
-    from registry.actions import mark_soaked
-
-    endpoint = Endpoint.objects.select_related("model").get(pk=endpoint_id)
-    found = soaked_version(endpoint, now)
-    if found is None:
-        return None
-    version, since = found
-    named = Alias.objects.filter(model=endpoint.model, name=Alias.LAST_GOOD, version=version).exists()
-    if (named and version.soaked_at) or objection_to(endpoint, version, since):
-        return None
-    mark_soaked(version=version, endpoint=endpoint, actor=service_actor("soak"))
-    return version
+    """Name the soaked version of the endpoint last-good where nothing speaks against it; None when that is not so."""
+    for found in soaked(now):
+        if found.endpoint.pk == endpoint_id and not objection_to(found):
+            mark_soaked(version=found.version, endpoint=found.endpoint, actor=service_actor("soak"))
+            return found.version
+    return None

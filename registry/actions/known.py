@@ -23,7 +23,9 @@ MAX_DOCUMENTATION = 100_000
 def save_checked(row: Any) -> None:
     """Insert a row that passes its own validation. Raises RegistryError with the field in the sentence."""
     try:
-        row.full_clean(validate_unique=False, validate_constraints=False)
+        # An empty list or object is a value; Django's validation takes it for a missing one.
+        empty = [field.name for field in row._meta.fields if getattr(row, field.attname) in ([], {})]
+        row.full_clean(exclude=empty, validate_unique=False, validate_constraints=False)
     except ValidationError as error:
         parts = [f"{field}: {' '.join(found)}" for field, found in error.message_dict.items()]
         raise RegistryError(" ".join(parts)) from None

@@ -1,0 +1,3 @@
+from tests.host.fixtures import host_process
+
+__all__ = ["host_process"]
