@@ -1,4 +1,4 @@
-"""Real host processes for tests, on free ports, ended with the test."""
+"""Real host processes for tests, on free ports, ended with the test and with the process that runs it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from config.embedded.programs import Program
 from registry.serving.base import HostAddress
 from tests.host.artifacts import digest_of
 from tests.ports import free_port
@@ -56,7 +57,8 @@ class HostProcess:
         return ended.returncode, ended.stderr
 
     def start(self, *, ready: bool = True) -> HostProcess:
-        self.process = subprocess.Popen([sys.executable, "-m", "host"], cwd=ROOT, env=self._environment())
+        program = Program(name=self.name, argv=[sys.executable, "-m", "host"], env=self._environment(), cwd=ROOT)
+        self.process = subprocess.Popen(program.write(self.state.parent))
         self.wait_for("/v2/health/ready" if ready else "/v2/health/live")
         return self
 
