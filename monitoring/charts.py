@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from monitoring import markers
 from monitoring.drift import control
 from monitoring.drift.profile import NumericProfile
-from monitoring.models import Answer, Finding, MetricPoint, RuleKind, Window, WindowState
+from monitoring.models import Answer, Finding, MetricPoint, RuleKind
 from monitoring.profiles import profiles_of
 from monitoring.queries import points
+from monitoring.questions import listed
 from monitoring.references import promised, versions_of
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Endpoint
@@ -108,7 +109,8 @@ def accuracy(over: Span) -> Chart | None:
 
 
 def _accuracy_title(over: Span, newest: MetricPoint, limit: float | None) -> str:
-    text = f"Version {newest.series.version} was right in {newest.value:.1%} of labelled answers at {newest.at:%H:%M:%S}"
+    version = newest.series.version
+    text = f"Version {version} was right in {newest.value:.1%} of labelled answers at {newest.at:%H:%M:%S}"
     if limit is None:
         return f"{text}."
     return f"{text}, {'below' if newest.value < limit else 'above'} the limit of {limit:.1%}."
@@ -137,9 +139,9 @@ def drift(over: Span) -> Chart | None:
     at_last = by_column[worst][-1]
     drifted = found.data.get("drifted", []) if found else []
     title = (
-        f"{_columns(drifted)} unlike the training data of version {over.newest}."
+        f"{listed(drifted)} {'is' if len(drifted) == 1 else 'are'} unlike the training data of version {over.newest}."
         if drifted
-        else f"No input is unlike the training data of version {over.newest}; largest: {worst}, PSI {at_last.value:.2f}."
+        else f"The inputs are like version {over.newest}'s training data; largest: {worst}, PSI {at_last.value:.2f}."
     )
     return Chart(
         "drift",
@@ -153,10 +155,6 @@ def drift(over: Span) -> Chart | None:
             for top in [max(by_column[name], key=lambda p: p.value)]
         ]),
     )  # fmt: skip
-
-
-def _columns(names: Sequence[str]) -> str:
-    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def latency(over: Span) -> Chart | None:
@@ -202,9 +200,10 @@ def accuracy_control(over: Span) -> Chart | None:
     chart = control.proportions([round(p.value * p.n) for p in found], [p.n for p in found], centre=centre)
     out = set(chart.out)
     x = [_stamp(p.at) for p in found]
+    dashed = {"line": {"dash": "dash", "width": 1, "shape": "hvh"}}
     traces: list[dict[str, Any]] = [
-        {**_trace(x, chart.lower.tolist(), "limit, 3 sigma", "bad"), "line": {"dash": "dash", "width": 1, "shape": "hv"}},
-        {**_trace(x, chart.upper.tolist(), "", "bad"), "line": {"dash": "dash", "width": 1, "shape": "hv"}},
+        {**_trace(x, chart.lower.tolist(), "limit, 3 sigma", "bad"), **dashed},
+        {**_trace(x, chart.upper.tolist(), "", "bad"), **dashed},
         {**_trace(x, chart.points.tolist(), f"version {over.newest}", "accent"), "mode": "lines+markers"},
     ]
     if out:
@@ -252,7 +251,8 @@ def distribution(over: Span, column: str = "") -> Chart | None:
     if not table.num_rows or not table.num_columns:
         return None
     values = numpy_column(table, f"feature.{column}")
-    cells = _numeric_cells(reference, values) if isinstance(reference, NumericProfile) else _categories(reference, table)
+    numeric = isinstance(reference, NumericProfile)
+    cells = _numeric_cells(reference, values) if numeric else _categories(reference, table)
     names, before, now = ([cell[i] for cell in cells] for i in range(3))
     judged = next((c for c in found.data["columns"] if c["column"] == column), None)
     return Chart(
@@ -406,11 +406,6 @@ def _number(text: str) -> tuple[float, str]:
         return float(text), text
     except ValueError:
         return float("inf"), text
-
-
-def newest_window(endpoint: Endpoint) -> Window | None:
-    """The newest judged window with traffic."""
-    return Window.objects.filter(endpoint=endpoint, state=WindowState.JUDGED, rows__gt=0).first()
 
 
 CHARTS: dict[str, Callable[[Span], Chart | None]] = {

@@ -1,5 +1,6 @@
 """The reads of monitoring that are more than one line."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,18 @@ import pyarrow as pa
 from django.db.models import QuerySet
 
 from monitoring.drift.measures import wilson
-from monitoring.models import Alert, AlertState, Delivery, DeliveryState, Finding, MetricPoint, Monitor, Window
+from monitoring.models import (
+    Alert,
+    AlertState,
+    Answer,
+    Delivery,
+    DeliveryState,
+    Finding,
+    MetricPoint,
+    Monitor,
+    Window,
+    WindowState,
+)
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Endpoint, Host
 
@@ -115,11 +127,21 @@ def points(
 
 def latest_findings(endpoint: Endpoint) -> list[Finding]:
     """The findings of the newest judged window that had traffic, breaches first."""
-    window = Window.objects.filter(endpoint=endpoint, state="judged", rows__gt=0).first()
+    window = newest_window(endpoint)
     if window is None:
         return []
     found = Finding.objects.filter(window=window).select_related("rule", "window", "host")
-    return sorted(found, key=lambda f: (f.answer != "breach", f.rule.kind, f.version, f.host_id or 0))
+    return sorted(found, key=lambda f: (f.answer != Answer.BREACH, f.rule.kind, f.version, f.host_id or 0))
+
+
+def newest_window(endpoint: Endpoint) -> Window | None:
+    """The newest judged window of the endpoint that had traffic."""
+    return Window.objects.filter(endpoint=endpoint, state=WindowState.JUDGED, rows__gt=0).first()
+
+
+def waiting_deliveries() -> int:
+    """How many deliveries are stored and not yet read."""
+    return Delivery.objects.filter(state=DeliveryState.STORED).count()
 
 
 def set_aside() -> QuerySet[Delivery]:
@@ -135,3 +157,8 @@ def set_aside() -> QuerySet[Delivery]:
 def monitor_of(endpoint: Endpoint) -> Monitor | None:
     """How the endpoint is watched; None when it is not."""
     return Monitor.objects.filter(endpoint=endpoint).first()
+
+
+def short_digest(*parts: object) -> str:
+    """32 hex digits that change when any part's text does: for ETags."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

@@ -231,12 +231,13 @@ def _drift_sentence(asked: Asked, outcome: str, ranked: list[ColumnVerdict], dri
             f"PSI {asked.params['psi']:g} or a change of {100 * asked.params['share']:g} points in a share."
         )
     return (
-        f"{what} of version {asked.version} are unlike its training data in {_listed(drifted)}, "
+        f"{what} of version {asked.version} are unlike its training data in {listed(drifted)}, "
         f"{len(drifted)} of {len(ranked)} columns. {ranked[0].sentence}"
     )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names as a sentence has them, at most four; of more, the first three and how many follow."""
     if len(names) > 4:
         return f"{', '.join(names[:3])} and {len(names) - 3} more"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
