@@ -119,9 +119,7 @@ class Stack:
             self.supervisor.stop()
             self.supervisor = None
         (self.var / ENVIRONMENT).unlink(missing_ok=True)
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._release_lock()
 
     def add(self, program: Program) -> None:
         """Start one more program under the same supervisor."""
@@ -130,11 +128,12 @@ class Stack:
         self.supervisor.start(program)
 
     def remove_data(self) -> None:
-        """Delete `var` and the embedded database with it. Raises StackError while the stack runs."""
-        if self.supervisor is not None:
-            raise StackError("Stop the stack before removing its data.")
+        """Delete `var` and the embedded database with it. Raises StackError while a stack runs in it."""
+        self._make_directories()
+        self._take_lock()
         shutil.rmtree(self._database_home(), ignore_errors=True)
         shutil.rmtree(self.var, ignore_errors=True)
+        self._release_lock()
 
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Return when /readyz answers 200. Raises StackError with its last answer when it does not in time."""
@@ -165,19 +164,33 @@ class Stack:
     # --- starting -------------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
+        self._make_directories()
+        self._take_lock()
+        if not is_free(self.port):
+            self._release_lock()
+            raise StackError(f"Port {self.port} is taken; set LASTGOOD_PORT to a free one.")
+        self._draw_ports()
+
+    def _make_directories(self) -> None:
         for part in ("", "run", "log", "secrets"):
             directory = self.var / part
             directory.mkdir(parents=True, exist_ok=True)
             if part in ("run", "secrets"):
                 directory.chmod(0o700)
-        self._lock = (self.var / "run" / "lock").open("w")
+
+    def _take_lock(self) -> None:
+        lock = (self.var / "run" / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            lock.close()
             raise StackError(f"Lastgood already runs in {self.var}; stop it first, or set LASTGOOD_VAR.") from None
-        if not is_free(self.port):
-            raise StackError(f"Port {self.port} is taken; set LASTGOOD_PORT to a free one.")
-        self._draw_ports()
+        self._lock = lock
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _start_in_order(self) -> None:
         self.supervisor = supervisor = Supervisor(self.var / "run", self.var / "log")

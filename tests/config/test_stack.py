@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
@@ -67,7 +68,10 @@ class Installation:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=said, stderr=subprocess.STDOUT)
         until(lambda: "answers at" in self.said or self.process.poll() is not None, seconds=120)
         assert self.process.poll() is None, self.said
-        self.family = {self._name(child): child for child in psutil.Process(self.process.pid).children(recursive=True)}
+        self.family = {}
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # ended since it was listed
+                self.family[self._name(child)] = child
 
     def end(self, number: int) -> int:
         """Send the signal, wait for the end, and make sure that no process of it is left."""
@@ -168,7 +172,12 @@ def test_a_second_up_in_the_same_place_is_refused(tmp_path):
     first._prepare()
     with pytest.raises(StackError, match="already runs"):
         second.start()
+    with pytest.raises(StackError, match="already runs"):
+        second.remove_data()
+    assert (tmp_path / "var" / "run" / "ports.json").exists()
     first.stop()
+    second.remove_data()
+    assert not (tmp_path / "var").exists()
 
 
 def test_a_taken_port_is_refused_before_anything_starts(tmp_path):

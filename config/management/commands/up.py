@@ -27,7 +27,7 @@ class Command(BaseCommand):
         try:
             stack.start()
         except (StackError, PostgresError, BrokerError, SupervisionError) as error:
-            raise CommandError(str(error)) from None
+            raise CommandError(f"{error} Logs: {stack.var / 'log'}") from None
         except KeyboardInterrupt:
             self._say("stopped")
             return
