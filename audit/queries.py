@@ -248,11 +248,11 @@ def inclusion(event_id: int, size: int | None = None) -> Inclusion | None:
         tree_size=checkpoint.size,
         root=bytes(checkpoint.root).hex(),
         hashes=[one.hex() for one in hashes],
-        path=_path(leaf.leaf_index, checkpoint.size, leaf_hash, hashes),
+        path=proof_steps(leaf.leaf_index, checkpoint.size, leaf_hash, hashes),
     )
 
 
-def _path(index: int, size: int, value: bytes, hashes: list[bytes]) -> list[ProofStep]:
+def proof_steps(index: int, size: int, value: bytes, hashes: list[bytes]) -> list[ProofStep]:
     """The proof as steps, for people: which side each neighbour stands on and what comes out."""
     steps, last = [], size - 1
     for sibling in hashes:
