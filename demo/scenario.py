@@ -69,6 +69,7 @@ class Scenario:
         installation = register_people(self.told.password)
         self.stage.start_hosts(installation.ingest_token)
         register_service(self.stage)
+        self.stage.wait_for_hosts()
         self.told.v1 = register_version(self.packages[0])
         self.say(f"registered version 1, {_share(self.packages[0])} right on its holdout")
         self._release(self.told.v1, gates_off=False)

@@ -4,9 +4,12 @@ import json
 import os
 import secrets
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from config.embedded.ports import free_port
 from config.embedded.programs import Program, plain_environment
@@ -88,6 +91,15 @@ class Stage:
             }
             self._add(f"host-{name}", [sys.executable, "-m", "host"], env)
 
+    def wait_for_hosts(self, seconds: float = 60) -> None:
+        """Return when each host answers. Raises TimeoutError naming the one that does not."""
+        deadline = time.monotonic() + seconds
+        for name, (address, _) in self.hosts.items():
+            while not _answers(f"{address}/v2/health/live"):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"The host {name} does not answer. Look into {self.var / 'log'}.")
+                time.sleep(0.2)
+
     def start_traffic(self, ingest_token: str) -> None:
         env = {
             "TRAFFIC_HOSTS": ",".join(address for address, _ in self.hosts.values()),
@@ -113,3 +125,10 @@ class Stage:
     def _add(self, name: str, argv: list[str], env: dict[str, str]) -> None:
         threads = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.stack.add(Program(name=name, argv=argv, env=plain_environment() | threads | env, cwd=ROOT))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
