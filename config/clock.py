@@ -106,4 +106,5 @@ def database_now() -> datetime:
     """The time by the database's clock, the only one that deadlines are measured by."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
-        return cursor.fetchone()[0]
+        now: datetime = cursor.fetchone()[0]
+    return now

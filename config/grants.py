@@ -48,7 +48,8 @@ def apply() -> int:
     """
     if not separated():
         return 0
-    roles = {"app": settings.DATABASES["default"]["USER"], "sequencer": settings.DATABASES["sequencer"]["USER"]}
+    logins = {"app": "default", "sequencer": "sequencer"}
+    roles = {role: str(settings.DATABASES[alias]["USER"]) for role, alias in logins.items()}
     rules = declared()
     with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:
         _start_from_nothing(cursor, list(roles.values()))

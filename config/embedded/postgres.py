@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -219,12 +218,3 @@ def _copy_binaries(packages: Path, copy: Path) -> None:
         draft.rename(copy)
     except OSError:  # another start was first
         shutil.rmtree(draft)
-
-
-def answers(port: int) -> bool:
-    """Whether something listens on the port of this machine."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

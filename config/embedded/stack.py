@@ -69,15 +69,11 @@ class Stack:
         port: int = 8420,
         given: Mapping[str, str] | None = None,
         say: Say = lambda line: None,
-        web_workers: int = 2,
-        fast_database: bool = False,
     ) -> None:
         self.var = var.resolve()
         self.port = port
         self.given = dict(os.environ if given is None else given)
         self.say = say
-        self.web_workers = web_workers
-        self.fast_database = fast_database
         self.cluster: Cluster | None = None
         self.broker: Broker | None = None
         self.supervisor: Supervisor | None = None
@@ -253,7 +249,7 @@ class Stack:
         return self._program(f"worker-{queue}", argv, env, nice=nice)
 
     def _web(self) -> Program:
-        options = ["--worker-class", "gthread", "--workers", str(self.web_workers), "--threads", "4"]
+        options = ["--worker-class", "gthread", "--workers", "2", "--threads", "4"]
         address = ["--bind", f"127.0.0.1:{self.port}", "--worker-tmp-dir", _memory_directory()]
         argv = [sys.executable, "-m", "gunicorn", *options, *address, "--graceful-timeout", "10", "config.wsgi"]
         return self._program("web", argv, death_signal=signal.SIGTERM, stop_seconds=15)
@@ -343,8 +339,7 @@ class Stack:
         secrets_dir = self.var / "secrets"
         if not self.given.get("DATABASE_URL"):
             database_user()
-            quick = {"fsync": "off", "synchronous_commit": "off"} if self.fast_database else {}
-            self.cluster = Cluster(self._database_home(), secrets_dir, ports["database"], quick)
+            self.cluster = Cluster(self._database_home(), secrets_dir, ports["database"])
         if not self.given.get("REDIS_URL"):
             self.broker = Broker(self.var / "redis", secrets_dir, ports["broker"])
 

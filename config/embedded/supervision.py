@@ -114,19 +114,6 @@ class Supervisor:
         self._call("addProcessGroup", program.name)
         self._call("startProcess", program.name)
 
-    def restart(self, name: str) -> None:
-        """Stop one program and start it again."""
-        self._call("stopProcess", name)
-        self._call("startProcess", name)
-
-    def states(self) -> dict[str, str]:
-        """Each program's state in supervisord's words (RUNNING, BACKOFF, ...)."""
-        return {row["name"]: row["statename"] for row in self._call("getAllProcessInfo")}
-
-    def pid(self, name: str) -> int:
-        """The program's process id, 0 where it does not run."""
-        return int(self._call("getProcessInfo", name)["pid"])
-
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
