@@ -180,10 +180,12 @@ def _wave_failed(run: Run, wave: Wave, lease: Lease, code: str, sentence: str) -
     return _halt(run, lease, code, sentence)
 
 
-def _halt(run: Run, lease: Lease, code: str, sentence: str) -> None:
+def _halt(run: Run, lease: Lease, code: str, sentence: str) -> float | None:
+    """Halt for a person; there is nothing more for this worker to do."""
     with transaction.atomic():
         lease.confirm()
         halt(run=run, code=code, sentence=sentence, actor=WORKER)
+    return None
 
 
 def _go_back(run: Run, lease: Lease) -> float | None:

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.approvals.queries import NoPolicy
+from accounts.models import User
 from accounts.problems import Problem
 from incidents.rollback import preflight as preflights
 from incidents.rollback import run as run_verbs
@@ -24,7 +25,7 @@ from registry.models import Endpoint, Version
 PLAN_KINDS = [PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL]
 
 
-class PreflightSerializer(serializers.ModelSerializer):
+class PreflightSerializer(serializers.ModelSerializer[Preflight]):
     host = serializers.CharField(source="host.name", allow_null=True, default=None)
 
     class Meta:
@@ -32,7 +33,7 @@ class PreflightSerializer(serializers.ModelSerializer):
         fields = ["name", "host", "question", "answer", "observed", "expected", "at"]
 
 
-class PlanSerializer(serializers.ModelSerializer):
+class PlanSerializer(serializers.ModelSerializer[Plan]):
     endpoint = serializers.CharField(source="endpoint.slug")
     from_version = serializers.IntegerField(source="from_version.number", allow_null=True, default=None)
     to_version = serializers.IntegerField(source="to_version.number")
@@ -59,7 +60,7 @@ class PlanSerializer(serializers.ModelSerializer):
         return own.pk if own else None
 
 
-class ProposeSerializer(serializers.Serializer):
+class ProposeSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in PLAN_KINDS])
     endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
     to_version = serializers.IntegerField(help_text="The version's number.")
@@ -81,16 +82,16 @@ class ProposeSerializer(serializers.Serializer):
         return {**data, "to_version": version}
 
 
-class DryRunSerializer(serializers.Serializer):
+class DryRunSerializer(serializers.Serializer[Any]):
     plan_hash = serializers.CharField()
     document = serializers.JSONField()
 
 
-class ReasonSerializer(serializers.Serializer):
+class ReasonSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=500)
 
 
-class StepSerializer(serializers.ModelSerializer):
+class StepSerializer(serializers.ModelSerializer[HostStep]):
     host = serializers.CharField(source="host.name")
     wave = serializers.IntegerField(source="wave.index")
 
@@ -101,13 +102,13 @@ class StepSerializer(serializers.ModelSerializer):
         ]  # fmt: skip
 
 
-class WaveSerializer(serializers.ModelSerializer):
+class WaveSerializer(serializers.ModelSerializer[Wave]):
     class Meta:
         model = Wave
         fields = ["index", "name", "state", "soak_until"]
 
 
-class CheckSerializer(serializers.ModelSerializer):
+class CheckSerializer(serializers.ModelSerializer[Check]):
     host = serializers.CharField(source="host.name", allow_null=True, default=None)
 
     class Meta:
@@ -115,14 +116,14 @@ class CheckSerializer(serializers.ModelSerializer):
         fields = ["stage", "name", "host", "question", "answer", "observed", "expected", "interval", "at"]
 
 
-class WatchField(serializers.Serializer):
+class WatchField(serializers.Serializer[Any]):
     state = serializers.CharField()
     state_reason = serializers.CharField()
     until = serializers.DateTimeField()
     ended_at = serializers.DateTimeField(allow_null=True)
 
 
-class RunSerializer(serializers.ModelSerializer):
+class RunSerializer(serializers.ModelSerializer[Run]):
     endpoint = serializers.CharField(source="endpoint.slug")
     plan_hash = serializers.CharField(source="plan.plan_hash")
     kind = serializers.CharField(source="plan.kind")
@@ -140,7 +141,7 @@ class RunSerializer(serializers.ModelSerializer):
         ]  # fmt: skip
 
 
-class CandidateSerializer(serializers.ModelSerializer):
+class CandidateSerializer(serializers.ModelSerializer[Candidate]):
     version = serializers.IntegerField(source="to_version.number")
     digest = serializers.CharField(source="to_version.digest")
     endpoint = serializers.CharField(source="endpoint.slug")
@@ -152,13 +153,18 @@ class CandidateSerializer(serializers.ModelSerializer):
         ]  # fmt: skip
 
 
+def _person(request: Request) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
 def refusal(error: PlanRefused) -> Problem:
     """A verb's refusal as a problem: in conflict with how things are, unless it asks for something malformed."""
     code = 400 if error.code in ("reason_needed", "unknown_kind", "other_model") else 409
     return Problem(code, error.code.replace("_", "-"), error.sentence)
 
 
-class PlanViewSet(viewsets.ReadOnlyModelViewSet):
+class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
     """Plans: one exact change each, whose hash is what people approve."""
 
     serializer_class = PlanSerializer
@@ -181,7 +187,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet):
         try:
             plan = propose(
                 **wish,
-                user=request.user,
+                user=_person(request),
                 actor=actor_for(request=request),
                 evidence=candidate_evidence(wish["incident_ref"]) if wish["incident_ref"] else None,
             )
@@ -199,7 +205,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet):
         for unused in ("reason", "replaces", "start_on_approval"):
             wish.pop(unused, None)
         try:
-            composed = compose(**wish, user=request.user)
+            composed = compose(**wish, user=_person(request))
         except PlanRefused as error:
             raise refusal(error) from error
         except NoPolicy as error:
@@ -225,7 +231,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet):
     def start(self, request: Request, pk: str) -> Response:
         """Start an approved plan that does not start by itself."""
         actor = actor_for(request=request)
-        started = self._do(lambda: run_verbs.start(plan_id=self.get_object().pk, user=request.user, actor=actor))
+        started = self._do(lambda: run_verbs.start(plan_id=self.get_object().pk, user=_person(request), actor=actor))
         return Response(RunSerializer(runs().get(pk=started.pk)).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=ReasonSerializer, responses=PlanSerializer)
@@ -254,7 +260,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet):
         return PlanSerializer(self.get_queryset().get(pk=pk)).data
 
 
-class RunViewSet(viewsets.ReadOnlyModelViewSet):
+class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
     """Runs: where each host is, every check and its answer."""
 
     serializer_class = RunSerializer
@@ -304,7 +310,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet):
         asked = ReasonSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         subject = self.get_object()
-        who = {"run_id": subject.pk, "user": request.user, "actor": actor_for(request=request)}
+        who = {"run_id": subject.pk, "user": _person(request), "actor": actor_for(request=request)}
         try:
             act_on_run(verb, who | asked.validated_data)
         except PlanRefused as error:
@@ -312,7 +318,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet):
         return Response(RunSerializer(self.get_queryset().get(pk=subject.pk)).data)
 
 
-class CandidateViewSet(viewsets.ReadOnlyModelViewSet):
+class CandidateViewSet(viewsets.ReadOnlyModelViewSet[Candidate]):
     """Where an endpoint could go, ranked for an incident."""
 
     serializer_class = CandidateSerializer

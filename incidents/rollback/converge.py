@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.approvals.models import RequestState
 from audit.actions import Target, record, service_actor
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
-from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run, RunState
+from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run
 from incidents.rollback.plan import version_facts
 from incidents.rollback.run import open_run, record_start
 from registry.models import Endpoint, Placement, Version
@@ -60,22 +60,17 @@ def _converge(placement_id: Any) -> Run | None:
 
 
 def authority_for(endpoint: Endpoint, desired: Version) -> Plan | None:
-    """The plan under which the endpoint runs, if its used-up approval covers `desired`: its target after a switch, its
-    origin after going back, either where the run was stopped midway."""
+    """The plan under which the endpoint runs, if what its used-up approval was given for is `desired`."""
     last = (
         Run.objects.filter(endpoint=endpoint, plan__request__state=RequestState.CONSUMED)
         .exclude(plan__kind=PlanKind.CONVERGE)
-        .select_related("plan__request__policy", "plan__to_version", "plan__from_version")
+        .select_related("plan__request__policy", "plan__to_version")
         .order_by("-started_at")
         .first()
     )
     if last is None:
         return None
-    covered = {
-        RunState.SWITCHED: [last.plan.to_version_id],
-        RunState.COMPENSATED: [last.plan.from_version_id],
-    }.get(RunState(last.state), [last.plan.to_version_id, last.plan.from_version_id])
-    return last.plan if desired.pk in covered else None
+    return last.plan if desired.pk == last.plan.to_version_id else None
 
 
 def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority: Plan) -> Plan:

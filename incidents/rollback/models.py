@@ -5,6 +5,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from accounts.models import ApprovalRequest
 from registry.models import Endpoint, Host, Version
@@ -47,7 +48,7 @@ class Plan(models.Model):
     start_on_approval = models.BooleanField(default=True, help_text="Starts by itself once the last seat is filled.")
     preflight_due_at = models.DateTimeField(null=True, blank=True, help_text="Empty when no preflight is owed.")
     preflight_attempts = models.PositiveIntegerField(default=0)
-    created_at = models.DateTimeField(db_default=models.functions.Now())
+    created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
     version = models.PositiveIntegerField(default=1)
 
@@ -77,7 +78,7 @@ class Candidate(models.Model):
     reasons = models.JSONField(default=list, help_text="Sentences: why it is eligible, or why not.")
     replay = models.JSONField(default=dict, help_text="Rows, accuracy with interval, of this and of the live version.")
     rank = models.PositiveIntegerField()
-    computed_at = models.DateTimeField(db_default=models.functions.Now())
+    computed_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ["rank"]
@@ -99,7 +100,7 @@ class Preflight(models.Model):
     answer = models.CharField(max_length=12, choices=CheckAnswer)
     observed = models.CharField(max_length=300, blank=True)
     expected = models.CharField(max_length=300, blank=True)
-    at = models.DateTimeField(db_default=models.functions.Now())
+    at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ["id"]
@@ -133,9 +134,9 @@ class Run(models.Model):
     fence = models.PositiveBigIntegerField()
     lease_holder = models.CharField(max_length=80, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
-    due_at = models.DateTimeField(db_default=models.functions.Now())
+    due_at = models.DateTimeField(db_default=Now())
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
-    started_at = models.DateTimeField(db_default=models.functions.Now())
+    started_at = models.DateTimeField(db_default=Now())
     switched_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     undo_due_at = models.DateTimeField(null=True, blank=True, help_text="When the old version may leave the hosts.")
@@ -242,7 +243,7 @@ class Check(models.Model):
     observed = models.CharField(max_length=300, blank=True)
     expected = models.CharField(max_length=300, blank=True)
     interval = models.CharField(max_length=100, blank=True)
-    at = models.DateTimeField(db_default=models.functions.Now())
+    at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ["id"]

@@ -185,7 +185,7 @@ def announce(plan: Plan) -> None:
 
 def read(plan: Plan) -> PlanDocument:
     """The plan's document, only if it still hashes to what was approved. Raises PlanRefused."""
-    if plan_hash(plan.document) != plan.plan_hash:
+    if plan_hash(bytes(plan.document)) != plan.plan_hash:
         raise PlanRefused("hash_mismatch", "The plan's document is not the one that was proposed. Propose it again.")
     return PlanDocument.read(bytes(plan.document))
 

@@ -16,9 +16,7 @@ def plan_subject(request: ApprovalRequest) -> Subject:
     checks = check_rows(plan.preflights.select_related("host"))
     return Subject(
         title=request.title,
-        sentence=consequence(
-            plan.endpoint.slug, plan.to_version.number, plan.from_version and plan.from_version.number
-        ),
+        sentence=consequence(plan),
         template_name="rollback/parts/plan.html",
         context={
             "plan": plan,

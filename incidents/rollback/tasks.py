@@ -1,51 +1,56 @@
 """Celery's entrances: an id in, the verb called, nothing else. Bodies import late: they run in workers only."""
 
+from collections.abc import Callable
+from typing import Any
+
 from celery import shared_task
 
+task: Callable[..., Callable[[Callable[..., None]], Any]] = shared_task
 
-@shared_task(name="rollback.preflight")
+
+@task(name="rollback.preflight")
 def preflight(plan_id: str) -> None:
     from incidents.rollback import preflight as rooms
 
     rooms.run(plan_id)
 
 
-@shared_task(name="rollback.request_decided")
+@task(name="rollback.request_decided")
 def request_decided(request_id: str) -> None:
     from incidents.rollback.decided import request_decided as follow
 
     follow(request_id)
 
 
-@shared_task(name="rollback.advance")
+@task(name="rollback.advance")
 def advance(run_id: str) -> None:
     from incidents.rollback.advance import advance as move_on
 
     move_on(run_id)
 
 
-@shared_task(name="rollback.watch")
+@task(name="rollback.watch")
 def watch(run_id: str) -> None:
     from incidents.rollback.watch import tick
 
     tick(run_id)
 
 
-@shared_task(name="rollback.converge")
+@task(name="rollback.converge")
 def converge(placement_id: int) -> None:
     from incidents.rollback.converge import converge as start
 
     start(placement_id)
 
 
-@shared_task(name="rollback.close_undo")
+@task(name="rollback.close_undo")
 def close_undo(run_id: str) -> None:
     from incidents.rollback.undo import close_window
 
     close_window(run_id)
 
 
-@shared_task(name="rollback.expire")
+@task(name="rollback.expire")
 def expire(plan_id: str) -> None:
     from incidents.rollback.decided import expire_plan
 
