@@ -148,7 +148,7 @@ def drift(over: Span) -> Chart | None:
         title,
         f"Population stability index of the {len(ranked)} inputs that moved most, as sent, against the training data "
         f"of the version that answered. {_reach(over)}",
-        _figure(traces, {"title": "PSI", "rangemode": "tozero"}, over.extras(limits=limits, direct=True)),
+        _figure(traces, {"title": "PSI", "rangemode": "tozero"}, over.extras(limits=limits)),
         _table(["column", "PSI, newest", "PSI, largest", "when largest, UTC"], [
             [name, f"{by_column[name][-1].value:.3f}", f"{top.value:.3f}", _clock(top.at)]
             for name in sorted(by_column, key=lambda n: -by_column[n][-1].value)
@@ -166,11 +166,9 @@ def latency(over: Span) -> Chart | None:
     for tone, host in enumerate(sorted(slow), 1):
         traces.append(_line(slow[host], f"{host} p95", tone))
         traces.append(_line(middle.get(host, []), f"{host} median", tone, dash="dot"))
-    found = _newest_finding(over, RuleKind.LATENCY)
-    title = _first_sentence(found.sentence) if found and found.answer != Answer.NOT_ENOUGH else _latency_title(slow)
     return Chart(
         "latency",
-        title,
+        _latency_title(over, slow),
         f"Time to answer inside of the host, preprocessing and forward pass, in ms. {_reach(over)}",
         _figure(traces, {"title": "ms", "rangemode": "tozero"}, over.extras()),
         _table(["window's end, UTC", "host", "median, ms", "p95, ms", "rows"], [
@@ -180,8 +178,16 @@ def latency(over: Span) -> Chart | None:
     )  # fmt: skip
 
 
-def _latency_title(slow: dict[str, list[MetricPoint]]) -> str:
-    host, newest = max(((host, found[-1]) for host, found in slow.items()), key=lambda item: item[1].value)
+def _latency_title(over: Span, slow: dict[str, list[MetricPoint]]) -> str:
+    found = _newest_finding(over, RuleKind.LATENCY)
+    if found is not None and found.answer != Answer.NOT_ENOUGH:
+        median = found.data["median"]
+        held = "beyond" if found.answer == Answer.BREACH else "within"
+        return (
+            f"Version {found.version} takes {median['window']:.2f} ms (median), {median['ratio']:.1f} times as long as "
+            f"{found.data['reference']}, {held} the limit."
+        )
+    host, newest = max(((host, points_of[-1]) for host, points_of in slow.items()), key=lambda item: item[1].value)
     return f"95 % of answers take at most {newest.value:.2f} ms on the slowest host, {host}."
 
 
@@ -354,7 +360,11 @@ def _trace(x: list[str], y: list[Any], name: str, tone: int | str) -> dict[str, 
 
 
 def _figure(traces: list[dict[str, Any]], yaxis: dict[str, Any], extras: dict[str, Any]) -> dict[str, Any]:
-    return {"data": traces, "layout": {"xaxis": {"type": "date"}, "yaxis": yaxis}, "lastgood": extras}
+    layout: dict[str, Any] = {"xaxis": {"type": "date"}, "yaxis": yaxis}
+    if not extras.get("direct"):
+        # Below the plot: above it stand the names of the version bands and markers.
+        layout["legend"] = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}
+    return {"data": traces, "layout": layout, "lastgood": extras}
 
 
 def thinned(found: Sequence[Any], value: Callable[[Any], float], most: int = MOST_POINTS) -> list[Any]:
@@ -378,10 +388,6 @@ def _newest_first(found: Iterable[MetricPoint]) -> list[MetricPoint]:
 
 def _table(columns: list[str], rows: list[list[str]]) -> dict[str, list[Any]]:
     return {"columns": columns, "rows": rows[:TABLE_ROWS]}
-
-
-def _first_sentence(text: str) -> str:
-    return text if len(text) < 220 else f"{text[:217]}…"
 
 
 def _reach(over: Span) -> str:

@@ -44,5 +44,5 @@ def _deployments(endpoint: Endpoint, since: datetime, until: datetime) -> Iterab
         first.setdefault((row.version_id, row.run_ref or f"{row.since:%Y-%m-%d %H:%M}"), row)
     for row in first.values():
         back = row.cause in ROLLBACK_CAUSES
-        label = f"rollback to version {row.version.number}" if back else f"version {row.version.number}"
+        label = f"rollback to v{row.version.number}" if back else f"v{row.version.number} deployed"
         yield Marker(row.since, label, "rollback" if back else "deployment")

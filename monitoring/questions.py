@@ -284,10 +284,10 @@ def _latency_answer(asked: Asked, found: list[LatencyVerdict], host: str | None,
     slower = median.slower or tail.slower
     p = asked.params
     sentence = (
-        f"Version {asked.version}{_on(host)} answers {'slower' if slower else 'as fast as'} "
-        f"{'than ' if slower else ''}{asked.latencies_of}: median {median.window:.2f} ms against "
-        f"{median.reference:.2f} ms ({median.ratio:.1f} times, limit {p['ratio']:g}), p95 {tail.window:.2f} ms against "
-        f"{tail.reference:.2f} ms ({tail.ratio:.1f} times, limit {p['tail_ratio']:g})."
+        f"Version {asked.version}{_on(host)} is {'slower' if slower else 'not slower'} than {asked.latencies_of}: "
+        f"median {median.window:.2f} ms against {median.reference:.2f} ms ({median.ratio:.1f} times, limit "
+        f"{p['ratio']:g}), p95 {tail.window:.2f} ms against {tail.reference:.2f} ms ({tail.ratio:.1f} times, limit "
+        f"{p['tail_ratio']:g})."
     )
     data = {
         "median": _ratio_data(median),

@@ -1,5 +1,6 @@
 """Pages: an endpoint's charts, its windows with what was found in them, and deliveries that could not be read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -173,9 +174,16 @@ def window_list(request: HttpRequest, slug: str) -> HttpResponse:
     windows = Window.objects.filter(endpoint=endpoint).prefetch_related("findings__rule").order_by("-start", "-id")
     page = Paginator(windows, PAGE).get_page(request.GET.get("page"))
     for window in page:
-        window.breaches = [f for f in window.findings.all() if f.answer == Answer.BREACH]
+        window.breaches = _worth_telling(window.findings.all())
     context = {"endpoint": endpoint, "page": page, "sentence": _sentence(endpoint)}
     return render(request, "monitoring/window_list.html", context)
+
+
+def _worth_telling(findings: Iterable[Finding]) -> list[Finding]:
+    """The breaches, those of single hosts only where the version as a whole was within its limit."""
+    breaches = [finding for finding in findings if finding.answer == Answer.BREACH]
+    whole = {(finding.rule_id, finding.version) for finding in breaches if finding.host_id is None}
+    return [f for f in breaches if f.host_id is None or (f.rule_id, f.version) not in whole]
 
 
 @login_required
@@ -199,7 +207,14 @@ def window_detail(request: HttpRequest, pk: int) -> HttpResponse:
         (reverse("endpoint-detail", args=[window.endpoint.slug]), window.endpoint.name),
         (reverse("window-list", args=[window.endpoint.slug]), "Windows"),
     ]
-    context = {"window": window, "rows": rows, "sentence": sentence, "trail": trail, "bad": bool(breaches)}
+    context = {
+        "window": window,
+        "rows": rows,
+        "whole": [row for row in rows if row.finding.host_id is None],
+        "sentence": sentence,
+        "trail": trail,
+        "bad": bool(breaches),
+    }
     return render(request, "monitoring/window_detail.html", context)
 
 

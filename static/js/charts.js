@@ -32,7 +32,7 @@
       else if (trace.type !== "heatmap") {
         trace.line = { color: shade, width: 1.75, ...trace.line };
         trace.marker = { color: shade, size: 5, ...trace.marker };
-        if (trace.fill) trace.fillcolor ??= shade.replace("rgb(", "rgba(").replace(")", ", 0.15)");
+        if (trace.fill) trace.fillcolor ??= shade.startsWith("#") ? `${shade}26` : shade.replace("rgb(", "rgba(").replace(")", ", 0.15)");
       }
     });
     const base = figure.layout || {};

@@ -134,7 +134,7 @@ def test_ten_times_slower_is_a_breach_against_the_first_windows():
     slow = of_window.get(host__name="gpu-2")
     assert slow.answer == Answer.BREACH
     assert 8 < slow.value < 12
-    assert slow.sentence.startswith("Version 1 on gpu-2 answers slower than the endpoint's first windows: median ")
+    assert slow.sentence.startswith("Version 1 on gpu-2 is slower than the endpoint's first windows: median ")
 
 
 def test_too_few_rows_are_not_enough_data_and_never_ok():
