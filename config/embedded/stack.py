@@ -131,7 +131,7 @@ class Stack:
         shutil.rmtree(self.var, ignore_errors=True)
         self._release_lock()
 
-    def wait_ready(self, seconds: float = 60.0) -> None:
+    def wait_ready(self, seconds: float = 120.0) -> None:
         """Return when /readyz answers 200. Raises StackError with its last answer when it does not in time."""
         deadline = time.monotonic() + seconds
         while True:

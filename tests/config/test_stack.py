@@ -58,6 +58,11 @@ class Installation:
     def said(self) -> str:
         return (self.var / "said").read_text()
 
+    @property
+    def logs(self) -> str:
+        files = sorted((self.var / "log").glob("*.log"))
+        return "".join(f"\n{file.name}\n{file.read_text()[-1500:]}" for file in files)
+
     def up(self) -> None:
         """Start it and wait until it says that it answers."""
         command = [sys.executable, str(ROOT / "manage.py"), "up"]
@@ -66,9 +71,12 @@ class Installation:
             command = [*AS_SOMEBODY, *command]
         with (self.var / "said").open("wb") as said:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=said, stderr=subprocess.STDOUT)
-        until(lambda: "answers at" in self.said or self.process.poll() is not None, seconds=120)
-        assert self.process.poll() is None, self.said
-        self.family = {}
+        until(lambda: "answers at" in self.said or self.process.poll() is not None, seconds=180)
+        assert self.process.poll() is None, self.said + self.logs
+        self.look()
+
+    def look(self) -> None:
+        """Note every process that descends from it now."""
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # ended since it was listed
                 self.family[self._name(child)] = child
@@ -155,12 +163,7 @@ def _passwords_are_kept(installation: Installation) -> None:
 def _what_dies_is_started_again(installation: Installation) -> None:
     first = installation.of("clock")[0]
     first.kill()
-    supervisor = psutil.Process(first.ppid()) if first.is_running() else psutil.Process(installation.process.pid)
-    until(
-        lambda: any(
-            "clock" in child.cmdline() and child.pid != first.pid for child in supervisor.children(recursive=True)
-        )
-    )
+    until(lambda: installation.look() or [clock for clock in installation.of("clock") if clock.pid != first.pid])
     with urlopen(f"http://127.0.0.1:{installation.port}/healthz") as answer:
         assert answer.read() == b"ok\n"
 
