@@ -56,8 +56,10 @@ class Remote:
             self.address, self.model, inputs, version=str(version.number) if version is not None else None
         )
 
-    def golden(self, version: Version, golden: Mapping[str, Any]) -> GoldenResult:
-        return run_golden(self.driver, self.address, self.model, str(version.number), golden)
+    def golden(self, version: Version | None, golden: Mapping[str, Any]) -> GoldenResult:
+        """The golden test asked of a version, or of whatever answers ordinary requests."""
+        number = str(version.number) if version is not None else None
+        return run_golden(self.driver, self.address, self.model, number, golden)
 
 
 def reach(host: Host, endpoint: Endpoint) -> Remote:

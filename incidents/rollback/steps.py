@@ -199,17 +199,10 @@ def _postcheck(work: Work, step: HostStep) -> None:
     remote = work.remote(step)
     if not fleet.serves(remote.look(), work.target, read_back=work.reads_back(step)):
         raise StepFailed(f"{step.host.name} no longer serves version {work.target.number}, though it had switched.")
-    inputs = (work.golden or {}).get("inputs", {})
-    answer = remote.infer({name: list(values)[:1] for name, values in inputs.items()})
-    right = answer.digest == work.target.digest if answer.digest else answer.version == str(work.target.number)
-    answered = Answered(
-        "answered-by",
-        f"Which version answers ordinary requests on {step.host.name}?",
-        CheckAnswer.PASS if right else CheckAnswer.FAIL,
-        f"version {answer.version} ({answer.digest[:12]})",
-        f"version {work.target.number} ({work.target.digest[:12]})",
-        host=step.host,
-    )
+    if work.golden is None:
+        raise StepFailed(f"Version {work.target.number} has no golden test that can be read.")
+    result = remote.golden(None, work.golden)
+    answered = golden_answer(step.host, result, work.target.digest, f"what now answers on {step.host.name}")
     _judge(work, step, "postcheck", answered)
 
 
