@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.actions import Actor, Target, record
+from monitoring import alerts
 from monitoring.models import Monitor, Rule, RuleKind
 from monitoring.questions import DEFAULTS, checked_params
 from registry.models import Endpoint
@@ -75,10 +76,11 @@ def watch_endpoint(
 
 
 def unwatch_endpoint(*, endpoint: Endpoint, reason: str, actor: Actor) -> bool:
-    """Open no more windows of the endpoint. False when it was not watched."""
+    """Open no more windows of the endpoint and end its rules' alerts. False when it was not watched."""
     with transaction.atomic():
         if not Monitor.objects.filter(endpoint=endpoint, enabled=True).update(enabled=False):
             return False
+        alerts.end_all(Rule.objects.filter(endpoint=endpoint), "The endpoint is no longer watched.")
         record(action="monitor.unwatch", target=Target("endpoint", endpoint.slug), actor=actor, reason=reason)
     return True
 
@@ -97,6 +99,8 @@ def change_rule(*, rule: Rule, changes: dict[str, Any], reason: str, actor: Acto
         for name, value in checked.items():
             setattr(locked, name, value)
         locked.save(update_fields=list(checked))
+        if not locked.enabled:
+            alerts.end_all([locked], "The rule was switched off.")
         record(
             action="rule.change",
             target=Target("rule", str(rule.pk)),

@@ -6,9 +6,9 @@ from accounts.models import ApiToken
 from audit.actions import service_actor
 from audit.models import AuditEvent
 from monitoring.actions import Refused, change_rule
-from monitoring.models import Rule
+from monitoring.models import Alert, Rule
 from tests.monitoring.stream import watch
-from tests.monitoring.world import make_endpoint
+from tests.monitoring.world import START, make_endpoint
 
 pytestmark = pytest.mark.django_db
 ACTOR = service_actor("test")
@@ -66,6 +66,24 @@ def test_a_change_that_makes_no_sense_is_refused_and_changes_nothing(rule, chang
     assert str(refused.value).startswith(sentence)
     assert Rule.objects.filter(pk=rule.pk).values().get() == before
     assert not AuditEvent.objects.filter(action="rule.change").exists()
+
+
+def test_switching_a_rule_off_ends_its_alert_with_the_reason_on_record(rule):
+    alert = Alert.objects.create(
+        fingerprint="f",
+        source="rule",
+        rule=rule,
+        endpoint=rule.endpoint,
+        version="1",
+        summary="Worse.",
+        started_at=START,
+    )
+
+    change_rule(rule=rule, changes={"enabled": False}, reason="Known.", actor=ACTOR)
+
+    alert.refresh_from_db()
+    assert alert.state == "resolved"
+    assert b"The rule was switched off." in bytes(AuditEvent.objects.get(action="alert.resolve").canon)
 
 
 def test_an_administrator_changes_a_rule_through_the_api(client: Client, rule):
