@@ -5,8 +5,10 @@ import os
 from tests.services import announce, database_of_this_process
 
 services = announce()
+_inherited = "PYTEST_XDIST_WORKER" in os.environ  # a worker of xdist gets the controller's variables, with its database
 for _name, _value in services.environment(database_of_this_process()).items():
-    os.environ.setdefault(_name, _value)
+    if _inherited or _name not in os.environ:
+        os.environ[_name] = _value
 
 from config.settings import *  # noqa: E402, F403
 
