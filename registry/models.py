@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 
 class RiskTier(models.TextChoices):
@@ -177,6 +178,11 @@ class Host(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a person keeps the host from being converged right now."""
+        return self.held_until is not None and self.held_until > timezone.now()
 
 
 class Health(models.TextChoices):

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,10 @@ class ArtifactMissing(FileNotFoundError):
 
 class ArtifactDamaged(ValueError):
     """A stored file's bytes are no longer the ones that its name promises."""
+
+
+class DigestMismatch(ValueError):
+    """What was sent is not what was promised."""
 
 
 def root() -> Path:
@@ -44,6 +48,14 @@ def put_file(source: Path) -> str:
     """Store a copy of a file durably and return its SHA-256."""
     with source.open("rb") as file:
         return _put(_chunks(file))
+
+
+def put_stream(pieces: Iterable[bytes], sha256: str) -> int:
+    """Store what is being sent under the SHA-256 that was promised, and return its size in bytes.
+
+    Raises DigestMismatch, and stores nothing, when it is something else.
+    """
+    return path(_put(iter(pieces), path(sha256).name)).stat().st_size
 
 
 @contextmanager
@@ -89,7 +101,7 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _put(pieces: Iterator[bytes]) -> str:
+def _put(pieces: Iterator[bytes], promised: str = "") -> str:
     drafts = root() / "drafts"
     drafts.mkdir(parents=True, exist_ok=True)
     state = hashlib.sha256()
@@ -100,7 +112,10 @@ def _put(pieces: Iterator[bytes]) -> str:
                 draft.write(piece)
             draft.flush()
             os.fsync(draft.fileno())
-            return _publish(Path(draft.name), state.hexdigest())
+            found = state.hexdigest()
+            if promised and found != promised:
+                raise DigestMismatch(f"The SHA-256 of what was sent is {found}, not {promised}. Nothing was stored.")
+            return _publish(Path(draft.name), found)
         except BaseException:
             Path(draft.name).unlink(missing_ok=True)
             raise

@@ -153,7 +153,7 @@ def _kept(placement: Placement, seen: Seen) -> dict[str, Any]:
 def _asks_to_converge(placement: Placement, seen: Seen, now: datetime) -> bool:
     host = placement.host
     wrong = seen.health == Health.WRONG_VERSION or seen.empty
-    held = host.drained_at is not None or (host.held_until is not None and host.held_until > now)
+    held = host.drained_at is not None or host.is_held
     if not wrong or held or placement.desired is None:
         return False
     asked = placement.observation.get("asked")

@@ -121,9 +121,7 @@ class ServingDriver(Protocol):
         """Read what the host holds and serves. Changes nothing."""
         ...
 
-    def stage(
-        self, address: HostAddress, model: str, version: str, manifest: bytes, blobs: Mapping[str, Path]
-    ) -> None:
+    def stage(self, address: HostAddress, model: str, version: str, manifest: bytes, blobs: Mapping[str, Path]) -> None:
         """Bring a version's files (by SHA-256) and manifest onto the host. Idempotent."""
         ...
 

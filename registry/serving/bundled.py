@@ -82,9 +82,7 @@ class BundledDriver:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ServingError(f"The host's state can't be understood: {error!r}.") from error
 
-    def stage(
-        self, address: HostAddress, model: str, version: str, manifest: bytes, blobs: Mapping[str, Path]
-    ) -> None:
+    def stage(self, address: HostAddress, model: str, version: str, manifest: bytes, blobs: Mapping[str, Path]) -> None:
         wanted = [sha256 for sha256 in blobs if not self._has_blob(address, sha256)]
         self._put_blobs(address, wanted, blobs)
         path = f"/lastgood/v1/models/{model}/versions/{version}"

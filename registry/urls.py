@@ -1,0 +1,14 @@
+from django.urls import path
+
+from registry import views
+
+urlpatterns = [
+    path("endpoints/", views.endpoint_list, name="endpoint-list"),
+    path("endpoints/<slug:slug>/", views.endpoint_detail, name="endpoint-detail"),
+    path("endpoints/<slug:slug>/placements/", views.endpoint_placements, name="endpoint-placements"),
+    path("endpoints/<slug:slug>/<slug:verb>/", views.endpoint_act, name="endpoint-act"),
+    path("endpoints/<slug:slug>/hosts/<slug:name>/<slug:verb>/", views.host_act, name="host-act"),
+    path("models/", views.model_list, name="model-list"),
+    path("models/<slug:slug>/", views.model_detail, name="model-detail"),
+    path("models/<slug:slug>/<int:number>/", views.version_detail, name="version-detail"),
+]

@@ -1,0 +1,244 @@
+"""Pages of models, versions and endpoints."""
+
+from collections.abc import Callable
+from typing import Any
+
+import nh3
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.safestring import mark_safe
+from django.views.decorators.http import require_GET, require_POST
+from markdown_it import MarkdownIt
+
+from accounts.actions import actor_for
+from accounts.permissions import may, require
+from registry import actions, queries
+from registry.content import PICKLE
+from registry.forms import CompareForm, MomentForm, ReasonForm, SpanForm
+from registry.models import Endpoint, Host, Model, Version
+
+PAGE = 25
+SLOW, FAST = 15, 1
+
+
+def endpoint_for(request: HttpRequest, slug: str, permission: str = "view") -> Endpoint:
+    """Lookup and permission in one: an endpoint for a person who may do that with it."""
+    require(request, permission)
+    return get_object_or_404(Endpoint.objects.select_related("model"), slug=slug)
+
+
+def model_for(request: HttpRequest, slug: str) -> Model:
+    """Lookup and permission in one: a model for a person who may see it."""
+    require(request, "view")
+    return get_object_or_404(Model, slug=slug)
+
+
+@login_required
+@require_GET
+def endpoint_list(request: HttpRequest) -> HttpResponse:
+    require(request, "view")
+    endpoints = list(Endpoint.objects.select_related("model").order_by("environment", "slug"))
+    placed = queries.placements_of(endpoints)
+    rows = [(endpoint, queries.sentence_of(endpoint, placed[endpoint.pk])) for endpoint in endpoints]
+    bad = [sentence for _, sentence in rows if sentence.tone == "bad"]
+    if not rows:
+        head = queries.Sentence("No endpoint is registered yet.", "unknown")
+    elif bad:
+        head = queries.Sentence(
+            bad[0].text if len(bad) == 1 else f"{len(bad)} endpoints do not serve as they should.", "bad"
+        )
+    else:
+        head = queries.Sentence("Every endpoint serves what it should.", "ok")
+        if any(sentence.tone != "ok" for _, sentence in rows):
+            head = queries.Sentence("No endpoint serves anything that it should not.", "quiet")
+    return render(request, "registry/endpoint_list.html", {"rows": rows, "head": head})
+
+
+@login_required
+@require_GET
+def endpoint_detail(request: HttpRequest, slug: str) -> HttpResponse:
+    endpoint = endpoint_for(request, slug)
+    moment = MomentForm(request.GET or None)
+    at = moment.cleaned_data["at"] if moment.is_bound and moment.is_valid() else None
+    spans = queries.deployments().filter(endpoint=endpoint)
+    if at is not None:
+        spans = spans.filter(queries.covers(at))
+    context = _placements_context(request, endpoint) | {
+        "spans": Paginator(spans, PAGE).get_page(request.GET.get("page")),
+        "moment": moment if moment.is_bound else MomentForm(),
+        "at": at,
+    }
+    return render(request, "registry/endpoint_detail.html", context)
+
+
+@login_required
+@require_GET
+def endpoint_placements(request: HttpRequest, slug: str) -> HttpResponse:
+    """The live part: what each host shall serve and what it was last seen to serve; 304 while nothing changed."""
+    endpoint = endpoint_for(request, slug)
+    etag = _etag(request, endpoint)
+    if request.headers.get("If-None-Match") == etag:
+        return HttpResponseNotModified(headers={"ETag": etag})
+    response = render(request, "registry/parts/placements.html", _placements_context(request, endpoint))
+    response["ETag"] = etag
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _etag(request: HttpRequest, endpoint: Endpoint) -> str:
+    return f'"{endpoint.version}.{request.user.permission_epoch}"'
+
+
+def _placements_context(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
+    placements = queries.placements_of([endpoint])[endpoint.pk]
+    return {
+        "endpoint": endpoint,
+        "etag": _etag(request, endpoint),
+        "placements": placements,
+        "head": queries.sentence_of(endpoint, placements),
+        "trail": [
+            (reverse("endpoint-list"), "Endpoints"),
+            (reverse("endpoint-detail", args=[endpoint.slug]), endpoint.slug),
+        ],
+        "live": FAST if queries.is_moving(placements) else SLOW,
+        "frozen": queries.is_frozen(endpoint),
+        "may_command": may(request.user, "incident.command"),
+        "reason_form": ReasonForm(auto_id=False),
+        "span_form": SpanForm(auto_id=False),
+    }
+
+
+@login_required
+@require_POST
+def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
+    """Freeze the endpoint, or lift the freeze."""
+    endpoint = endpoint_for(request, slug, "incident.command")
+    if verb == "freeze":
+        _act(request, SpanForm, actions.freeze, f"{endpoint.slug} is frozen.", endpoint=endpoint)
+    elif verb == "lift":
+        _act(request, ReasonForm, actions.lift, f"{endpoint.slug} may change again.", endpoint=endpoint)
+    else:
+        raise Http404(f"An endpoint has no verb {verb}.")
+    return redirect("endpoint-detail", slug=slug)
+
+
+HOST_VERBS: dict[str, tuple[type[ReasonForm], Callable[..., None], str]] = {
+    "hold": (SpanForm, actions.hold, "{} is observed, and not converged."),
+    "release": (ReasonForm, actions.release, "{} is converged again."),
+    "drain": (ReasonForm, actions.drain, "{} no longer counts as a host that shall serve."),
+    "bring-back": (ReasonForm, actions.bring_back, "{} counts as a host that shall serve again."),
+}
+
+
+@login_required
+@require_POST
+def host_act(request: HttpRequest, slug: str, name: str, verb: str) -> HttpResponse:
+    """Hold, release, drain or bring back a host of the endpoint."""
+    endpoint_for(request, slug, "incident.command")
+    host = get_object_or_404(Host, name=name, placements__endpoint__slug=slug)
+    if verb not in HOST_VERBS:
+        raise Http404(f"A host has no verb {verb}.")
+    form, change, said = HOST_VERBS[verb]
+    _act(request, form, change, said.format(name), host=host)
+    return redirect("endpoint-detail", slug=slug)
+
+
+def _act(
+    request: HttpRequest, form_class: type[ReasonForm], change: Callable[..., None], said: str, **what: Any
+) -> None:
+    """Do what a form asks for, and say what was done or why it was not."""
+    form = form_class(request.POST)
+    if not form.is_valid():
+        problems = " ".join(f"{form.fields[name].label}: {' '.join(found)}" for name, found in form.errors.items())
+        messages.error(request, f"Nothing was changed. {problems}")
+        return
+    until = {"until": form.until} if isinstance(form, SpanForm) else {}
+    try:
+        change(**what, **until, reason=form.cleaned_data["reason"], actor=actor_for(request=request))
+        messages.success(request, said)
+    except actions.RegistryError as error:
+        messages.error(request, str(error))
+
+
+@login_required
+@require_GET
+def model_list(request: HttpRequest) -> HttpResponse:
+    require(request, "view")
+    return render(request, "registry/model_list.html", {"models": list(queries.models_overview())})
+
+
+@login_required
+@require_GET
+def model_detail(request: HttpRequest, slug: str) -> HttpResponse:
+    model = model_for(request, slug)
+    versions = queries.versions_of(model)
+    spans = queries.deployments().filter(endpoint__model=model)
+    context = {
+        "model": model,
+        "versions": versions,
+        "head": queries.model_sentence(model, versions),
+        "trail": [(reverse("model-list"), "Models"), (reverse("model-detail", args=[slug]), slug)],
+        "spans": Paginator(spans, PAGE).get_page(request.GET.get("page")),
+        "difference": _difference(request, model, versions),
+    }
+    return render(request, "registry/model_detail.html", context)
+
+
+def _difference(request: HttpRequest, model: Model, versions: list[Version]) -> queries.Difference | None:
+    """The two versions asked for with ?left=1&right=2, else the two newest; None where there are not two."""
+    if len(versions) < 2:
+        return None
+    form = CompareForm(request.GET, versions=Version.objects.filter(model=model))
+    if form.is_valid():
+        return queries.compare(form.cleaned_data["left"], form.cleaned_data["right"])
+    newest = Version.objects.filter(model=model).order_by("-number")[:2]
+    return queries.compare(newest[1], newest[0])
+
+
+@login_required
+@require_GET
+def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    model = model_for(request, slug)
+    version = get_object_or_404(
+        Version.objects.select_related("model", "golden", "profile", "holdout"), model=model, number=number
+    )
+    files = list(version.files.select_related("artifact"))
+    context = {
+        "model": model,
+        "version": version,
+        "head": _version_sentence(version),
+        "trail": [(reverse("model-list"), "Models"), (reverse("model-detail", args=[slug]), slug)],
+        "files": files,
+        "pickled": [file.path for file in files if file.artifact.media_type == PICKLE],
+        "aliases": version.aliases.all(),
+        "parents": version.parents.select_related("parent"),
+        "children": version.children.select_related("child"),
+        "facts": [
+            ("Figures", queries.flat(version.metrics)),
+            ("Hyperparameters", queries.flat(version.hyperparameters)),
+            ("Environment", queries.flat(version.environment)),
+        ],
+        "spans": Paginator(queries.deployments().filter(version=version), PAGE).get_page(request.GET.get("page")),
+        "documentation": rendered(version.documentation),
+    }
+    return render(request, "registry/version_detail.html", context)
+
+
+def _version_sentence(version: Version) -> queries.Sentence:
+    name = f"Version {version.number} of {version.model.name}"
+    if version.quarantined_at is not None:
+        why = version.quarantine_reason.rstrip(".")
+        return queries.Sentence(f"{name} is quarantined: {why}.", "warn")
+    if version.soaked_at is not None:
+        return queries.Sentence(f"{name} has soaked in production without an alert.", "ok")
+    return queries.Sentence(f"{name} has not soaked in production yet.", "quiet")
+
+
+def rendered(markdown: str) -> str:
+    """Documentation as HTML that can do nothing: no scripts, styles or forms, links without a referrer."""
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    return mark_safe(nh3.clean(html))  # noqa: S308 (cleaned here)
