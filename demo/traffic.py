@@ -22,6 +22,7 @@ from demo.artifacts import MODEL
 from demo.census import FEATURES, traffic
 
 LABEL_DELAY_SECONDS = 1.5
+MOST_IN_FLIGHT = 24
 TIMEOUT = httpx.Timeout(10, connect=2)
 
 
@@ -70,21 +71,24 @@ class Client:
         self.seen = Seen()
         self.labels: deque[tuple[float, str, int]] = deque()
         self.stopping = asyncio.Event()
+        self.free = asyncio.Semaphore(MOST_IN_FLIGHT)
 
     async def run(self) -> None:
-        """Send at the plan's rate until told to stop; a slow answer does not slow the others down."""
+        """Send at the plan's rate until told to stop. A slow answer does not slow the others down, but no more than
+        MOST_IN_FLIGHT wait at once: what a busy machine can't take in time is sent later, never dropped."""
         async with httpx.AsyncClient(timeout=TIMEOUT) as http, asyncio.TaskGroup() as group:
             group.create_task(self._report(http))
-            began = time.monotonic()
+            due = time.monotonic()
             for sent, (person, label) in enumerate(traffic()):
-                pause = began + sent / self.plan.rate - time.monotonic()
-                if pause > 0:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self.stopping.wait(), pause)
+                await self.free.acquire()
+                due = max(due + 1 / self.plan.rate, time.monotonic() - 1)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), max(0, due - time.monotonic()))
                 if self.stopping.is_set():
                     return
                 host = self.plan.hosts[sent % len(self.plan.hosts)]
-                group.create_task(self._ask(http, host, person, label))
+                task = group.create_task(self._ask(http, host, person, label))
+                task.add_done_callback(lambda _: self.free.release())
             self.stopping.set()
 
     async def _ask(self, http: httpx.AsyncClient, host: str, person: dict[str, int], label: int) -> None:
