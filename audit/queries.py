@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof, root_of
-from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf, AuditLogKey, AuditPrivate
+from audit.models import AuditCheckpoint, AuditEvent, AuditIncidentCounter, AuditLeaf, AuditLogKey, AuditPrivate
 from audit.verify import node_hash, open_note
 
 LISTED = ("action", "actor", "incident", "target_kind")
@@ -114,10 +114,20 @@ class Inclusion:
     path: list[ProofStep] = field(default_factory=list)
 
 
-def timeline(incident: str) -> list[TimelineEntry]:
-    """All events of an incident in the order of their numbers, in one query."""
+def timeline(incident: str, *, newest: int | None = None, before: int | None = None) -> list[TimelineEntry]:
+    """All events of an incident in the order of their numbers, in one query; only the `newest` ones where that is
+    given, of those with a number below `before`."""
     rows = AuditEvent.objects.filter(incident=incident).select_related("leaf", "private").order_by("incident_seq")
-    return [_entry(event) for event in rows]
+    if before is not None:
+        rows = rows.filter(incident_seq__lt=before)
+    found = rows if newest is None else reversed(rows.reverse()[:newest])
+    return [_entry(event) for event in found]
+
+
+def newest_seq(incident: str) -> int:
+    """The number of the incident's last event; 0 before the first."""
+    counter = AuditIncidentCounter.objects.filter(incident=incident).values_list("last", flat=True).first()
+    return counter or 0
 
 
 def _entry(event: AuditEvent) -> TimelineEntry:

@@ -135,8 +135,6 @@ def hold_role(*, incident: Incident, role: str, user: User, actor: Actor) -> Rol
     if before:
         RoleHolding.objects.filter(pk=before.pk, until=None).update(until=Now())
     holding = RoleHolding.objects.create(incident=incident, role=role, user=user)
-    Incident.objects.filter(pk=incident.pk).update(version=F("version") + 1)
-    incident.refresh_from_db()
     record(
         action="incident.hold_role",
         target=Target("incident", incident.ref, str(incident.version)),
@@ -155,7 +153,6 @@ def post_update(
     if not conditions.strip():
         raise IncidentError("Say at least how things stand (conditions).")
     update = Update.objects.create(incident=incident, by=user, conditions=conditions, actions=actions, needs=needs)
-    Incident.objects.filter(pk=incident.pk).update(version=F("version") + 1)
     record(
         action="incident.post_update",
         target=Target("incident", incident.ref),

@@ -130,7 +130,14 @@ def _latency(during: pa.Table, before: pa.Table) -> Iterator[Claim]:
     if earlier.p50:
         sentence += f"; before it was {earlier.p50:.2f} ms and {earlier.p95:.2f} ms"
         data |= {"before_p50_ms": f"{earlier.p50:.3f}", "before_p95_ms": f"{earlier.p95:.3f}"}
+        data |= {"per_second": f"{_rate(during):.2f}", "before_per_second": f"{_rate(before):.2f}"}
     yield Claim("latency", f"{sentence}.", data)
+
+
+def _rate(table: pa.Table) -> float:
+    """Answers per second between the first and the last row."""
+    span = (table.column("ts")[-1].as_py() - table.column("ts")[0].as_py()).total_seconds() if table.num_rows else 0
+    return table.num_rows / span if span else 0.0
 
 
 def _hosts(during: pa.Table) -> Iterator[Claim]:

@@ -58,7 +58,8 @@ def _join(alert: Alert) -> Incident | None:
         if not created:
             return link.incident
         worse = min(incident.severity, alert.severity)
-        Incident.objects.filter(pk=incident.pk).update(severity=worse, version=F("version") + 1)
+        if worse < incident.severity:
+            Incident.objects.filter(pk=incident.pk).update(severity=worse, version=F("version") + 1)
         record(
             action="incident.join_alert",
             target=Target("incident", incident.ref),
@@ -132,7 +133,6 @@ def alert_resolved(*, alert_id: int) -> None:
         link = IncidentAlert.objects.select_related("incident", "alert").filter(alert_id=alert_id).first()
         if link is None or link.alert.state != "resolved":
             return
-        Incident.objects.filter(pk=link.incident_id).update(version=F("version") + 1)
         record(
             action="incident.alert_resolved",
             target=Target("incident", link.incident.ref),

@@ -44,7 +44,8 @@ class Urgency(models.IntegerChoices):
 
 
 class Incident(models.Model):
-    """A model in production went wrong. `number` is shown as INC-<number>; `version` is the ETag and the edit guard."""
+    """A model in production went wrong. `number` is shown as INC-<number>; `version` grows with each edit of it and
+    guards against lost ones."""
 
     number = models.PositiveIntegerField(unique=True)
     ref = models.CharField(max_length=40, unique=True)
@@ -66,6 +67,9 @@ class Incident(models.Model):
     mitigated_at = models.DateTimeField(null=True, blank=True)
     resolved_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
+    told_state = models.CharField(
+        max_length=12, blank=True, help_text="The last state that the status pages have told by themselves."
+    )
     version = models.PositiveIntegerField(default=1)
 
     class Meta:
@@ -185,6 +189,7 @@ class StatusComponent(models.Model):
     state = models.CharField(max_length=20, choices=ComponentState, default=ComponentState.OPERATIONAL)
     position = models.PositiveIntegerField(default=0)
     since = models.DateTimeField(db_default=models.functions.Now())
+    created_at = models.DateTimeField(db_default=models.functions.Now(), help_text="Before it, nothing is known.")
 
     class Meta:
         ordering = ["position", "id"]

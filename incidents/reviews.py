@@ -117,7 +117,7 @@ def publish(*, review: Review, actor: Actor, seen_version: int | None = None) ->
             "review_complete", "A review needs at least a summary and the causes. Write them, then publish."
         )
     expected = review.version if seen_version is None else seen_version
-    checkpoint = log.newest_checkpoint()
+    checkpoint = log.checkpoint_at()
     changed = Review.objects.filter(pk=review.pk, version=expected, state=ReviewState.DRAFT).update(
         state=ReviewState.PUBLISHED,
         published_at=Now(),

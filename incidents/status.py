@@ -32,6 +32,7 @@ from incidents.models import (
     StatusPost,
 )
 
+STYLESHEET = Path(settings.BASE_DIR) / "static" / "status.css"
 NEXT_UPDATE = timedelta(minutes=30)
 NARRATOR = service_actor("status")
 NARRATION: dict[str, tuple[str, str]] = {
@@ -117,8 +118,9 @@ def narrate(*, incident_id: int) -> list[StatusPost]:
             Incident.objects.select_for_update(of=("self",)).select_related("endpoint__model").get(pk=incident_id)
         )
         wanted = NARRATION.get(incident.state)
-        if wanted is None or incident.endpoint is None:
+        if wanted is None or incident.endpoint is None or incident.told_state == incident.state:
             return []
+        Incident.objects.filter(pk=incident.pk).update(told_state=incident.state)
         status, component_state = wanted
         for component in StatusComponent.objects.filter(endpoint=incident.endpoint).select_related("page"):
             newest = StatusPost.objects.filter(page=component.page, incident=incident).first()
@@ -181,15 +183,18 @@ def directory(slug: str) -> Path:
 
 
 def publish_page(*, page_id: int) -> bool:
-    """Write the static copy of what the page says now, each file whole or not at all."""
+    """Write the static copy of what a public page says now, each file whole or not at all. A page for signed-in people
+    has no copy: nobody could ask who reads it. False when the page was changed meanwhile."""
     from incidents.status_render import feed, page_html, summary
 
     page = StatusPage.objects.get(pk=page_id)
-    target = directory(page.slug)
-    target.mkdir(parents=True, exist_ok=True)
-    _write(target / "index.html", page_html(page).encode())
-    _write(target / "summary.json", json.dumps(summary(page), indent=1).encode())
-    _write(target / "feed.atom", feed(page).encode())
+    if page.public:
+        target = directory(page.slug)
+        target.mkdir(parents=True, exist_ok=True)
+        _write(target / STYLESHEET.name, STYLESHEET.read_bytes())
+        _write(target / "summary.json", json.dumps(summary(page), indent=1).encode())
+        _write(target / "feed.atom", feed(page).encode())
+        _write(target / "index.html", page_html(page).encode())
     return bool(
         StatusPage.objects.filter(pk=page.pk, version=page.version).update(published_at=Now(), publish_due_at=None)
     )

@@ -1,0 +1,99 @@
+"""Forms of incidents, status pages and reviews. `version` is what the person had read: the guard against lost edits."""
+
+from django import forms
+
+from accounts.models import Role, User
+from incidents.models import ActionItem, ComponentState, Impact, IncidentRole, IncidentState, PostStatus, Urgency
+
+SEVERITIES = [(1, "1, worst"), (2, "2"), (3, "3"), (4, "4, least")]
+
+
+def text_area(rows: int = 3) -> forms.Textarea:
+    return forms.Textarea(attrs={"rows": rows})
+
+
+class EditForm(forms.Form):
+    """A change of something that others may change at the same time."""
+
+    version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
+
+class EmptyForm(forms.Form):
+    """A verb that needs no more than the button."""
+
+
+class TriageForm(EditForm):
+    impact = forms.TypedChoiceField(choices=Impact, coerce=int, label="How many are affected, and how badly?")
+    urgency = forms.TypedChoiceField(choices=Urgency, coerce=int, label="What happens while we wait?")
+    assessment = forms.CharField(
+        widget=text_area(),
+        max_length=4000,
+        label="What do you think it is?",
+        help_text="It becomes part of the record.",
+    )
+
+
+class SeverityForm(EditForm):
+    severity = forms.TypedChoiceField(choices=SEVERITIES, coerce=int)
+    reason = forms.CharField(
+        widget=text_area(2), max_length=1000, required=False, help_text="Needed when the severity is lowered."
+    )
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=IncidentRole)
+    user = forms.ModelChoiceField(queryset=User.objects.none(), label="Who")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        roles = [Role.RESPONDER, Role.COMMANDER]
+        people = User.objects.filter(is_active=True, role_grants__role__in=roles, role_grants__until=None)
+        self.fields["user"].queryset = people.distinct().order_by("first_name", "username")
+
+
+class UpdateForm(forms.Form):
+    conditions = forms.CharField(widget=text_area(2), max_length=2000, label="Conditions: how do things stand?")
+    actions = forms.CharField(
+        widget=text_area(2), max_length=2000, required=False, label="Actions: what is being done?"
+    )
+    needs = forms.CharField(widget=text_area(2), max_length=2000, required=False, label="Needs: what is missing?")
+
+
+class ProposeForm(forms.Form):
+    to_version = forms.IntegerField(min_value=1, label="Version to go back to")
+    reason = forms.CharField(widget=text_area(2), max_length=1000, label="Why this one?")
+
+
+class ResolveForm(EditForm):
+    reason = forms.CharField(widget=text_area(2), max_length=1000, label="How do you know that it is over?")
+
+
+class MoveForm(EditForm):
+    to = forms.ChoiceField(choices=IncidentState, label="Move to")
+    reason = forms.CharField(widget=text_area(2), max_length=1000)
+
+
+class PostForm(forms.Form):
+    """What is told on a status page. The incident is the one that the text is about."""
+
+    incident = forms.CharField(max_length=40)
+    status = forms.ChoiceField(choices=PostStatus)
+    component_state = forms.ChoiceField(choices=ComponentState, label="The service is")
+    text = forms.CharField(widget=text_area(), max_length=2000, help_text="In words that a reader outside understands.")
+    minutes = forms.IntegerField(min_value=1, max_value=1440, required=False, label="Next update in (minutes)")
+
+
+class ReviewForm(EditForm):
+    summary = forms.CharField(widget=text_area(4), required=False, label="What happened")
+    impact = forms.CharField(widget=text_area(4), required=False, label="What it did to people")
+    causes = forms.CharField(widget=text_area(4), required=False, label="Why")
+    went_well = forms.CharField(widget=text_area(), required=False, label="What went well")
+    went_badly = forms.CharField(widget=text_area(), required=False, label="What went badly")
+
+
+class ActionItemForm(forms.ModelForm):
+    class Meta:
+        model = ActionItem
+        fields = ["text", "owner", "due_on"]
+        labels = {"text": "What is to be done", "owner": "Who does it", "due_on": "By when"}
+        widgets = {"due_on": forms.DateInput(attrs={"type": "date"})}

@@ -1,0 +1,97 @@
+"""Events of the log as sentences that people read. What the log holds is never changed by how it is told here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from audit import names
+from audit.queries import TimelineEntry
+
+Data = Mapping[str, Any]
+SENTENCES: dict[str, Callable[[Data], str]] = {
+    "incident.open": lambda d: f"Incident opened: {d.get('title', '')}",
+    "incident.evidence.freeze": lambda d: f"Evidence frozen: {d.get('claim', '')}",
+    "incident.join_alert": lambda d: f"Another alert joined: {d.get('summary', '')}",
+    "incident.alert_resolved": lambda d: f"An alert no longer fires: {d.get('summary', '')}",
+    "incident.acknowledge": lambda d: "Acknowledged",
+    "incident.triage": lambda d: f"Triaged: severity {d.get('severity')}, it was {d.get('severity_before')}",
+    "incident.set_severity": lambda d: f"Severity set from {d.get('before')} to {d.get('severity')}",
+    "incident.post_update": lambda d: "Update posted",
+    "incident.move": lambda d: f"Moved from {d.get('from')} to {d.get('to')}",
+    "incident.reopen": lambda d: f"Reopened, from {d.get('from')} to {d.get('to')}",
+    "status.post": lambda d: f"Status page told: {d.get('status')}",
+    "review.draft": lambda d: "Review drafted from the evidence",
+    "review.edit": lambda d: "Review edited",
+    "review.add_action_item": lambda d: "Action item added",
+    "review.finish_action_item": lambda d: "Action item done",
+    "review.publish": lambda d: "Review published with the log's checkpoint",
+    "approval.open": lambda d: "Approval asked for",
+    "approval.decide": lambda d: f"Decision on the plan: {d.get('decision')}",
+    "approval.consume": lambda d: "The approvals were used to start the plan",
+    "rollback.plan.propose": lambda d: f"Plan proposed to {d.get('kind', 'change')} {d.get('endpoint', '')}",
+    "rollback.plan.void": lambda d: "The plan was given up",
+    "rollback.run.start": lambda d: "The run started",
+    "rollback.ranking.answer": lambda d: "Targets ranked and replayed on the incident's traffic",
+    "rollback.preflight.order": lambda d: "Preflight ordered",
+    "rollback.preflight.answer": lambda d: "Preflight answered",
+    "rollback.gate.answer": lambda d: f"Gate answered: {d.get('answer', '')}",
+    "rollback.watch.sign_off": lambda d: "Verification signed off by a person",
+}
+OUTCOMES = {"denied": "refused", "failed": "failed", "intent": "begins"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """An entry with what it says and by whom, as `parts/timeline_item.html` takes it."""
+
+    entry: TimelineEntry
+    text: str
+    actor: str
+
+
+def tell(entries: list[TimelineEntry]) -> list[Told]:
+    """The entries as sentences, with the names that the pseudonyms stand for now. One query for any number."""
+    people = {entry.actor for entry in entries}
+    people |= {str(entry.data[key]) for entry in entries for key in ("holder",) if entry.data.get(key)}
+    called = names.display(people)
+    return [Told(entry, _text(entry, called), called.get(entry.actor, entry.actor)) for entry in entries]
+
+
+def _text(entry: TimelineEntry, called: Mapping[str, str]) -> str:
+    data = entry.data
+    if entry.action == "incident.hold_role":
+        holder = called.get(str(data.get("holder")), str(data.get("holder")))
+        return f"{holder} is {data.get('role')} now"
+    if entry.action.startswith(("rollback.step.", "rollback.prepare.")):
+        return _step(entry)
+    said = SENTENCES.get(entry.action)
+    text = said(data) if said else entry.action.replace(".", " ").replace("_", " ").capitalize()
+    return f"{text} ({OUTCOMES[entry.outcome]})" if entry.outcome in OUTCOMES else text
+
+
+def _step(entry: TimelineEntry) -> str:
+    data = entry.data
+    host = data.get("host", entry.target)
+    verb = str(data.get("step") or data.get("to") or data.get("state") or "step").replace("_", " ")
+    ending = {"intent": "is about to begin", "failed": "failed", "denied": "was refused"}.get(entry.outcome, "is done")
+    return f"{host}: {verb} {ending}"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A line of an exported timeline."""
+
+    at: datetime
+    who: str
+    what: str
+    why: str
+    leaf: int | None
+
+
+def moments(entries: list[TimelineEntry]) -> list[Moment]:
+    """The entries for an export, oldest first, in which the reader can't follow links."""
+    return [
+        Moment(told.entry.occurred_at, told.actor, told.text, told.entry.reason, told.entry.leaf_index)
+        for told in tell(entries)
+    ]

@@ -1,0 +1,202 @@
+"""The reads behind the pages of incidents."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from accounts.approvals.models import ApprovalRequest
+from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
+from accounts.models import User
+from accounts.permissions import user_roles
+from audit.queries import newest_seq
+from incidents.diagnosis import Diagnosis, diagnose, share
+from incidents.models import OPEN_STATES, Evidence, Incident, IncidentRole, IncidentState, RoleHolding, StatusPost
+from incidents.rollback.models import ACTIVE_RUN_STATES, Candidate, Plan, Run, WatchState
+from incidents.rollback.queries import candidates, plans
+
+CARDS = {"accuracy": "bad", "impact": "bad", "groups": "warn", "drift": "warn", "output-drift": "warn"}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that one look at an incident needs, read once."""
+
+    incident: Incident
+    holdings: dict[str, RoleHolding]
+    evidence: list[Evidence]
+    candidates: list[Candidate]
+    plan: Plan | None
+    run: Run | None
+    standing: Standing | None
+    told: StatusPost | None
+
+    @property
+    def commander(self) -> User | None:
+        held = self.holdings.get(IncidentRole.COMMANDER)
+        return held.user if held else None
+
+    @property
+    def watch(self) -> Any:
+        return getattr(self.run, "watch", None) if self.run else None
+
+    @property
+    def moves(self) -> bool:
+        """Whether the page should look every second."""
+        watching = self.watch is not None and self.watch.state == WatchState.WATCHING
+        return self.run is not None and (self.run.state in ACTIVE_RUN_STATES or watching)
+
+    @property
+    def data(self) -> Mapping[str, Mapping[str, Any]]:
+        """The newest evidence of each kind."""
+        return {piece.kind: piece.data for piece in self.evidence}
+
+    def diagnosis(self) -> Diagnosis:
+        endpoint = self.incident.endpoint
+        return diagnose(
+            self.data,
+            self.candidates,
+            from_version=self.incident.from_version,
+            soak_seconds=endpoint.wave_soak_seconds if endpoint else 0,
+        )
+
+
+def incidents() -> QuerySet[Incident]:
+    """Incidents with their endpoint, model and the present holders of their roles, newest first."""
+    held = RoleHolding.objects.filter(until=None).select_related("user")
+    return Incident.objects.select_related("endpoint__model").prefetch_related(
+        Prefetch("holdings", held, to_attr="held_now")
+    )
+
+
+def found(*, q: str = "", state: str = "", severity: str = "", endpoint: str = "") -> QuerySet[Incident]:
+    """Incidents by what people ask for; `state` may be open, over or one of the states."""
+    rows = incidents()
+    if q:
+        rows = rows.filter(
+            Q(ref__iexact=q) | Q(title__icontains=q) | Q(endpoint__slug__icontains=q) | Q(assessment__icontains=q)
+        )
+    if state == "open":
+        rows = rows.filter(state__in=OPEN_STATES)
+    elif state == "over":
+        rows = rows.exclude(state__in=OPEN_STATES)
+    elif state:
+        rows = rows.filter(state=state)
+    if severity in ("1", "2", "3", "4"):
+        rows = rows.filter(severity=int(severity))
+    return rows.filter(endpoint__slug=endpoint) if endpoint else rows
+
+
+def current_plan(ref: str) -> Plan | None:
+    """The newest plan of the incident that was not given up, with its run and watch, in one query."""
+    rows = plans().select_related("run__watch", "run__endpoint__model", "run__plan__from_version")
+    return rows.select_related("run__plan__to_version").filter(incident_ref=ref).exclude(state="void").first()
+
+
+def situation(incident: Incident) -> Situation:
+    """At most seven queries, however much has happened."""
+    plan = current_plan(incident.ref)
+    run: Run | None = getattr(plan, "run", None)
+    asked = plan.request if plan and run is None else None
+    return Situation(
+        incident=incident,
+        holdings={held.role: held for held in incident.held_now},
+        evidence=list(incident.evidence.all()),
+        candidates=list(candidates(incident.ref)),
+        plan=plan,
+        run=run,
+        standing=standing(asked) if asked else None,
+        told=StatusPost.objects.filter(incident=incident).first(),
+    )
+
+
+def etag(incident: Incident, user: User) -> str:
+    """Changes with each edit of the incident, each event on its record, each observation of its endpoint and run, and
+    the reader's permissions."""
+    run = (
+        Run.objects.filter(plan__incident_ref=incident.ref)
+        .order_by("-started_at")
+        .values_list("version", "watch__version")
+    )
+    parts = [incident.version, newest_seq(incident.ref), *(run.first() or ()), user.permission_epoch, user.pk]
+    parts.append(incident.endpoint.version if incident.endpoint else 0)
+    return '"' + ".".join(str(part) for part in parts) + '"'
+
+
+def cards(evidence: list[Evidence]) -> list[dict[str, Any]]:
+    """The evidence as `parts/evidence_card.html` takes it."""
+    return [{"claim": piece.claim, "tone": CARDS.get(piece.kind, "quiet"), **_figure(piece)} for piece in evidence]
+
+
+def _figure(piece: Evidence) -> dict[str, str]:
+    data, frozen = piece.data, f"frozen {piece.frozen_at:%H:%M:%S} UTC"
+    if piece.kind == "accuracy":
+        limit = f"was {share(data['before']['share'])}" if data["before"]["share"] else ""
+        return {
+            "number": share(data["now"]["share"]),
+            "limit": limit,
+            "window": f"{data['now']['n']:,} labels, {frozen}",
+        }
+    if piece.kind == "latency":
+        limit = f"was {data['before_p50_ms']} ms" if "before_p50_ms" in data else ""
+        return {"number": f"{data['p50_ms']} ms", "limit": limit, "window": f"{data['n']:,} answers, {frozen}"}
+    if piece.kind == "impact":
+        number = f"{data['wrong_beyond_usual']:,}" if "wrong_beyond_usual" in data else f"{data['answered']:,}"
+        limit = "wrong beyond what is usual" if "wrong_beyond_usual" in data else "answered since"
+        return {"number": number, "limit": limit, "window": f"of {data['answered']:,} {data['noun']}, {frozen}"}
+    if piece.kind == "groups":
+        worst = data["groups"][0]
+        return {
+            "number": f"{worst['feature']} {worst['group']}",
+            "limit": f"{share(worst['accuracy'])} right",
+            "window": f"{worst['n']:,} labels, {frozen}",
+        }
+    if piece.kind == "hosts":
+        return {"number": f"{len(data['hosts'])} hosts", "limit": "", "window": frozen}
+    return {"number": "", "limit": "", "window": frozen}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Something that waits for the reader."""
+
+    text: str
+    href: str
+    until: datetime | None = None
+
+
+def waits_for(user: User, open_incidents: list[Incident]) -> list[Waiting]:
+    """Approvals that the reader may give, and incidents in which the reader has the next word."""
+    roles = user_roles(user)
+    asked = [entry for entry in waiting().select_related("policy") if _may_approve(entry, user, roles)]
+    mine = [incident for incident in open_incidents if any(held.user_id == user.pk for held in incident.held_now)]
+    return [
+        *(Waiting(f"Your approval: {entry.title}", f"/approvals/{entry.pk}/", entry.expires_at) for entry in asked),
+        *(
+            Waiting(f"Your triage: {incident.ref}", f"/incidents/{incident.ref}/")
+            for incident in mine
+            if incident.state == IncidentState.DETECTED
+        ),
+    ]
+
+
+def _may_approve(entry: ApprovalRequest, user: User, roles: frozenset[str]) -> bool:
+    if entry.proposer_id == user.pk or not eligible_roles(entry, roles):
+        return False
+    return not any(seat.by and seat.by.pk == user.pk for seat in standing(entry).seats)
+
+
+def seats(request: ApprovalRequest, now: Standing) -> list[dict[str, Any]]:
+    """The seats as `parts/approval_card.html` takes them."""
+    return [
+        {
+            "role": seat.role or "approver",
+            "person": str(seat.by) if seat.by else "",
+            "at": seat.decision.decided_at if seat.decision else None,
+            "decision": seat.decision.decision if seat.decision else "",
+            "who_may": [] if seat.by else [str(user) for user in who_may(request, seat.role)],
+        }
+        for seat in now.seats
+    ]

@@ -1,0 +1,206 @@
+"""What is wrong now, all incidents, and one incident live."""
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_GET
+
+from accounts.models import User
+from accounts.permissions import may, require
+from audit.queries import timeline
+from incidents import queries
+from incidents.forms import ProposeForm, ResolveForm, TriageForm
+from incidents.models import LEGAL_MOVES, OPEN_STATES, Incident, IncidentRole, IncidentState
+from incidents.narrative import tell
+from incidents.next_step import next_step
+from incidents.rollback.models import Plan
+from incidents.rollback.views import lanes_context
+from monitoring.models import Alert, AlertState
+from registry.models import Endpoint, Placement
+
+NEWEST = 8
+PAGE = 50
+
+
+def incident_for(request: HttpRequest, ref: str, permission: str = "view") -> Incident:
+    """Lookup and permission in one: an incident for a person who may do that to it."""
+    require(request, permission)
+    return get_object_or_404(queries.incidents(), ref=ref)
+
+
+def user_of(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+@login_required
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """What is wrong now, which model, who has it, and what waits for the reader."""
+    require(request, "view")
+    going_on = list(queries.found(state="open"))
+    return render(
+        request,
+        "incidents/home.html",
+        {
+            "incidents": [_row(incident) for incident in going_on],
+            "sentence": _sentence(going_on),
+            "tone": "bad" if going_on else "ok",
+            "waiting": queries.waits_for(user_of(request), going_on),
+            "endpoints": _endpoints(going_on),
+            "past": queries.found(state="over")[:5],
+        },
+    )
+
+
+def _sentence(going_on: list[Incident]) -> str:
+    if not going_on:
+        return "Nothing is wrong now."
+    if len(going_on) == 1:
+        return f"{going_on[0].title}."
+    return f"{len(going_on)} incidents are open; the worst has severity {min(one.severity for one in going_on)}."
+
+
+def _row(incident: Incident) -> dict[str, Any]:
+    holder = next((held.user for held in incident.held_now if held.role == IncidentRole.COMMANDER), None)
+    return {"incident": incident, "commander": holder}
+
+
+def _endpoints(going_on: list[Incident]) -> list[dict[str, Any]]:
+    """Each endpoint with what its hosts serve and whether something fires. Three queries for any number."""
+    firing = set(Alert.objects.filter(state=AlertState.FIRING).values_list("endpoint_id", flat=True))
+    wrong = {incident.endpoint_id for incident in going_on}
+    served: dict[int, set[str]] = {}
+    for placement in Placement.objects.filter(host__drained_at=None):
+        served.setdefault(placement.endpoint_id, set()).add(placement.observed_version)
+    return [
+        {
+            "endpoint": endpoint,
+            "versions": sorted(version for version in served.get(endpoint.pk, ()) if version),
+            "hosts": endpoint.pk in served,
+            "state": "bad" if endpoint.pk in wrong else "warn" if endpoint.pk in firing else "ok",
+            "word": "incident" if endpoint.pk in wrong else "alert" if endpoint.pk in firing else "quiet",
+        }
+        for endpoint in Endpoint.objects.select_related("model").order_by("slug")
+    ]
+
+
+@login_required
+@require_GET
+def incident_list(request: HttpRequest) -> HttpResponse:
+    """All incidents, newest first, by text, state, severity and endpoint."""
+    require(request, "view")
+    asked = {name: request.GET.get(name, "").strip()[:100] for name in ("q", "state", "severity", "endpoint")}
+    page = Paginator(queries.found(**asked), PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "rows": [_row(incident) for incident in page],
+        "asked": asked,
+        "states": [("open", "Open"), ("over", "Over"), *IncidentState.choices],
+        "sentence": f"{page.paginator.count} incident{'' if page.paginator.count == 1 else 's'} found"
+        if any(asked.values())
+        else "All incidents",
+    }
+    return render(request, "incidents/list.html", context)
+
+
+@login_required
+@require_GET
+def incident_detail(request: HttpRequest, ref: str) -> HttpResponse:
+    """One incident: what happened, what is proposed, what is decided; the rollback host by host."""
+    incident = incident_for(request, ref)
+    return render(request, "incidents/detail.html", _context(request, incident))
+
+
+@login_required
+@require_GET
+def incident_live(request: HttpRequest, ref: str) -> HttpResponse:
+    """The live part of the page; 304 while nothing about the incident has changed."""
+    incident = incident_for(request, ref)
+    etag = queries.etag(incident, user_of(request))
+    if request.headers.get("If-None-Match") == etag:
+        return HttpResponseNotModified(headers={"ETag": etag})
+    response = render(request, "incidents/parts/live.html", _context(request, incident))
+    response["ETag"] = etag
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+@login_required
+@require_GET
+def incident_timeline(request: HttpRequest, ref: str) -> HttpResponse:
+    """The whole record of an incident, newest first, a page at a time. `?before=` is the number to go on from."""
+    incident = incident_for(request, ref)
+    before = request.GET.get("before", "")
+    entries = timeline(incident.ref, newest=PAGE + 1, before=int(before) if before.isdecimal() else None)
+    shown = entries[-PAGE:]
+    context = {
+        "incident": incident,
+        "told": list(reversed(tell(shown))),
+        "older": shown[0].seq if len(entries) > PAGE else None,
+        "may_audit": may(user_of(request), "audit.view"),
+    }
+    return render(request, "incidents/timeline.html", context)
+
+
+def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
+    user = user_of(request)
+    now = queries.situation(incident)
+    step = next_step(now, user)
+    entries = timeline(incident.ref, newest=NEWEST)
+    context: dict[str, Any] = {
+        "incident": incident,
+        "now": now,
+        "step": step,
+        "seconds": 1 if now.moves else 5 if incident.state in OPEN_STATES else 15,
+        "roles": [{"role": role.label, "holder": now.holdings.get(role)} for role in IncidentRole],
+        "cards": queries.cards(now.evidence),
+        "diagnosis": now.diagnosis(),
+        "told": list(reversed(tell(entries))),
+        "updates": incident.updates.select_related("by")[:3],
+        "may_audit": may(user, "audit.view"),
+        **_forms(now, user),
+    }
+    if now.standing is not None and now.plan is not None:
+        context["approval"] = _approval(now.plan, now)
+    if now.run is not None:
+        # The page's own polling brings the run with it.
+        context |= lanes_context(now.run, user) | {"run_live": 0}
+    return context
+
+
+def _forms(now: queries.Situation, user: User) -> dict[str, Any]:
+    """The forms that this reader may use on this incident now."""
+    incident = now.incident
+    is_open = incident.state in OPEN_STATES
+    responds, commands = may(user, "incident.respond"), may(user, "incident.command")
+    seen = {"version": incident.version}
+    triaged = {"impact": incident.impact, "urgency": incident.urgency, "assessment": incident.assessment}
+    return {
+        "may_respond": responds,
+        "may_command": commands,
+        "may_tell": may(user, "status.publish"),
+        "triage_form": TriageForm(initial=seen | triaged) if is_open and responds else None,
+        "resolve_form": ResolveForm(initial=seen, auto_id="resolve_%s")
+        if commands and IncidentState.RESOLVED in LEGAL_MOVES[incident.state]
+        else None,
+        "may_propose": is_open and may(user, "plan.propose") and (now.run is None or not now.moves),
+        "propose_form": ProposeForm(),
+        "raise_to": incident.severity - 1 if is_open and responds and incident.severity > 1 else None,
+    }
+
+
+def _approval(plan: Plan, now: queries.Situation) -> dict[str, Any]:
+    request = plan.request
+    return {
+        "state": request.state,
+        "policy": request.policy.name,
+        "seats": queries.seats(request, now.standing),
+        "proposer": plan.proposer,
+        "expires_at": request.expires_at,
+        "hash": plan.plan_hash,
+        "note": now.standing.denied.reason if now.standing.denied else "",
+    }

@@ -1,0 +1,152 @@
+"""The review of an incident: read, edited, published, exported."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.actions import actor_for
+from accounts.permissions import may, require
+from audit.queries import timeline
+from incidents import reviews
+from incidents.errors import Conflict, IncidentError
+from incidents.forms import ActionItemForm, ReviewForm
+from incidents.models import ActionItem, Review, ReviewState
+from incidents.narrative import tell
+from incidents.review_export import as_html, as_markdown, sections
+from incidents.views.pages import user_of
+
+SHOWN = 500
+KINDS = {"md": ("text/markdown; charset=utf-8", as_markdown), "html": ("text/html; charset=utf-8", as_html)}
+
+
+def review_for(request: HttpRequest, ref: str, permission: str = "view") -> Review:
+    """Lookup and permission in one: the review of an incident for a person who may do that to it."""
+    require(request, permission)
+    return get_object_or_404(Review.objects.select_related("incident__endpoint__model"), incident__ref=ref)
+
+
+@login_required
+@require_GET
+def detail(request: HttpRequest, ref: str) -> HttpResponse:
+    return _page(request, review_for(request, ref))
+
+
+@login_required
+@require_POST
+def edit(request: HttpRequest, ref: str) -> HttpResponse:
+    """Replace the sections. When somebody else did meanwhile, both texts are shown, and nothing is lost."""
+    review = review_for(request, ref, "incident.respond")
+    form = ReviewForm(request.POST)
+    if not form.is_valid():
+        return _page(request, review, form, 400)
+    typed = dict(form.cleaned_data)
+    seen = typed.pop("version")
+    try:
+        reviews.edit(
+            review=review,
+            texts=typed,
+            seen_version=review.version if seen is None else seen,
+            actor=actor_for(request=request),
+        )
+    except Conflict:
+        again = ReviewForm(request.POST.copy() | {"version": str(review.version)})
+        again.is_valid()
+        again.add_error(None, "Somebody changed this review since you opened it. Compare, then save yours again.")
+        return _page(request, review, again, 409, theirs=True)
+    except IncidentError as refused:
+        form.add_error(None, str(refused))
+        return _page(request, review, form, 409)
+    messages.success(request, "The review is saved.")
+    return redirect("review-detail", ref=ref)
+
+
+@login_required
+@require_POST
+def add_item(request: HttpRequest, ref: str) -> HttpResponse:
+    review = review_for(request, ref, "incident.respond")
+    form = ActionItemForm(request.POST)
+    if not form.is_valid():
+        return _page(request, review, item_form=form, status=400)
+    reviews.add_action_item(review=review, actor=actor_for(request=request), **form.cleaned_data)
+    messages.success(request, "The action item is added.")
+    return redirect("review-detail", ref=ref)
+
+
+@login_required
+@require_POST
+def finish_item(request: HttpRequest, ref: str, pk: int) -> HttpResponse:
+    review = review_for(request, ref, "incident.respond")
+    item = get_object_or_404(ActionItem, review=review, pk=pk)
+    try:
+        reviews.finish_action_item(item=item, actor=actor_for(request=request))
+        messages.success(request, "The action item is done.")
+    except IncidentError as refused:
+        messages.error(request, str(refused))
+    return redirect("review-detail", ref=ref)
+
+
+@login_required
+@require_POST
+def publish(request: HttpRequest, ref: str) -> HttpResponse:
+    review = review_for(request, ref, "incident.command")
+    seen = request.POST.get("version", "")
+    try:
+        reviews.publish(
+            review=review,
+            actor=actor_for(request=request),
+            seen_version=int(seen) if seen.isdecimal() else None,
+        )
+        messages.success(request, "The review is published, with the log's checkpoint in it.")
+    except IncidentError as refused:
+        messages.error(request, str(refused))
+    return redirect("review-detail", ref=ref)
+
+
+@login_required
+@require_GET
+def export(request: HttpRequest, ref: str, kind: str) -> HttpResponse:
+    """The review as a file: `md` or `html`."""
+    review = review_for(request, ref)
+    if kind not in KINDS:
+        raise Http404("A review is exported as md or html.")
+    content_type, render_as = KINDS[kind]
+    name = f"review-{ref}.{kind}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(render_as(review), content_type=content_type, headers=headers)
+
+
+def _page(
+    request: HttpRequest,
+    review: Review,
+    form: ReviewForm | None = None,
+    status: int = 200,
+    *,
+    item_form: ActionItemForm | None = None,
+    theirs: bool = False,
+) -> HttpResponse:
+    incident = review.incident
+    user = user_of(request)
+    is_draft = review.state == ReviewState.DRAFT
+    texts: dict[str, Any] = {name: getattr(review, name) for name in reviews.SECTIONS}
+    context = {
+        "review": review,
+        "incident": incident,
+        "sections": sections(review),
+        "intervals": reviews.intervals(incident),
+        "evidence": incident.evidence.all(),
+        "items": review.action_items.select_related("owner"),
+        "told": tell(timeline(incident.ref, newest=SHOWN)),
+        "may_edit": is_draft and may(user, "incident.respond"),
+        "may_add": may(user, "incident.respond"),
+        "may_publish": is_draft and may(user, "incident.command"),
+        "may_audit": may(user, "audit.view"),
+        "form": form or ReviewForm(initial=texts | {"version": review.version}),
+        "item_form": item_form or ActionItemForm(auto_id="item_%s"),
+        "theirs": theirs,
+        "sentence": f"Review of {incident.ref}: {incident.title}",
+    }
+    return render(request, "reviews/detail.html", context, status=status)

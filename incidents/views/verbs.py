@@ -1,0 +1,196 @@
+"""What people do to an incident: each verb is an address with a form of its own, which works without script."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from accounts.actions import actor_for
+from accounts.approvals.queries import NoPolicy
+from accounts.models import User
+from audit.actions import Actor
+from incidents import actions
+from incidents.errors import Conflict, IncidentError
+from incidents.forms import (
+    EmptyForm,
+    MoveForm,
+    ProposeForm,
+    ResolveForm,
+    RoleForm,
+    SeverityForm,
+    TriageForm,
+    UpdateForm,
+)
+from incidents.models import OPEN_STATES, Incident, IncidentState
+from incidents.proposing import propose_rollback
+from incidents.rollback.plan import PlanRefused
+from incidents.views.pages import incident_for, user_of
+
+
+@dataclass(frozen=True)
+class Act:
+    """Who does it to what, with what was typed."""
+
+    incident: Incident
+    typed: dict[str, Any]
+    user: User
+    actor: Actor
+
+    @property
+    def seen(self) -> int | None:
+        return self.typed.get("version")
+
+
+@dataclass(frozen=True)
+class Verb:
+    permission: str
+    form: type[forms.Form]
+    title: str
+    button: str
+    do: Callable[[Act], str]
+
+
+def _acknowledge(act: Act) -> str:
+    actions.acknowledge(incident=act.incident, user=act.user, actor=act.actor)
+    return f"You have {act.incident.ref}."
+
+
+def _triage(act: Act) -> str:
+    typed = act.typed
+    changed = actions.triage(
+        incident=act.incident,
+        impact=typed["impact"],
+        urgency=typed["urgency"],
+        assessment=typed["assessment"],
+        user=act.user,
+        actor=act.actor,
+        seen_version=act.seen,
+    )
+    return f"{changed.ref} is triaged: severity {changed.severity}."
+
+
+def _severity(act: Act) -> str:
+    changed = actions.set_severity(
+        incident=act.incident,
+        severity=act.typed["severity"],
+        reason=act.typed["reason"],
+        actor=act.actor,
+        seen_version=act.seen,
+    )
+    return f"{changed.ref} has severity {changed.severity} now."
+
+
+def _role(act: Act) -> str:
+    held = actions.hold_role(incident=act.incident, role=act.typed["role"], user=act.typed["user"], actor=act.actor)
+    return f"{held.user} is {held.get_role_display().lower()} of {act.incident.ref} now."
+
+
+def _update(act: Act) -> str:
+    typed = act.typed
+    actions.post_update(
+        incident=act.incident,
+        conditions=typed["conditions"],
+        actions=typed["actions"],
+        needs=typed["needs"],
+        user=act.user,
+        actor=act.actor,
+    )
+    return "Your update is on record."
+
+
+def _propose(act: Act) -> str:
+    propose_rollback(
+        incident=act.incident,
+        to_version=act.typed["to_version"],
+        reason=act.typed["reason"],
+        user=act.user,
+        actor=act.actor,
+    )
+    return "The plan is written down and its preflight runs; then its approvers are asked."
+
+
+def _resolve(act: Act) -> str:
+    actions.resolve(incident=act.incident, reason=act.typed["reason"], actor=act.actor, seen_version=act.seen)
+    return f"{act.incident.ref} is resolved. Its review is being drafted."
+
+
+def _move(act: Act) -> str:
+    to = act.typed["to"]
+    actions.move(incident=act.incident, to=to, reason=act.typed["reason"], actor=act.actor, seen_version=act.seen)
+    return f"{act.incident.ref} is {IncidentState(to).label.lower()} now."
+
+
+VERBS: dict[str, Verb] = {
+    "acknowledge": Verb("incident.respond", EmptyForm, "Say that you have it", "I have it", _acknowledge),
+    "triage": Verb("incident.respond", TriageForm, "Triage", "Triage", _triage),
+    "severity": Verb("incident.respond", SeverityForm, "Change the severity", "Set the severity", _severity),
+    "role": Verb("incident.respond", RoleForm, "Hand over a role", "Hand over", _role),
+    "update": Verb("incident.respond", UpdateForm, "Post an update", "Post the update", _update),
+    "propose": Verb("plan.propose", ProposeForm, "Propose a rollback", "Propose this plan", _propose),
+    "resolve": Verb("incident.command", ResolveForm, "Resolve the incident", "Resolve", _resolve),
+    "move": Verb("incident.command", MoveForm, "Move the incident", "Move", _move),
+}
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def incident_act(request: HttpRequest, ref: str, verb: str) -> HttpResponse:
+    """GET shows the verb's form; POST does it and leads back to the incident. A refusal or a conflict keeps what was
+    typed and shows how things stand now."""
+    if verb not in VERBS:
+        raise Http404(f"An incident has no verb {verb}.")
+    wanted = VERBS[verb]
+    incident = incident_for(request, ref, wanted.permission)
+    if request.method == "GET":
+        return _page(request, incident, wanted, wanted.form(initial=_initial(incident)))
+    form = wanted.form(request.POST)
+    if not form.is_valid():
+        return _page(request, incident, wanted, form, 400)
+    act = Act(incident, form.cleaned_data, user_of(request), actor_for(request=request))
+    try:
+        messages.success(request, wanted.do(act))
+    except Conflict as conflict:
+        return _conflict(request, incident_for(request, ref), wanted, form, conflict)
+    except (IncidentError, PlanRefused, NoPolicy) as refused:
+        form.add_error(None, str(refused))
+        return _page(request, incident, wanted, form, 409)
+    return redirect("incident-detail", ref=incident.ref)
+
+
+def _initial(incident: Incident) -> dict[str, Any]:
+    return {
+        "version": incident.version,
+        "impact": incident.impact,
+        "urgency": incident.urgency,
+        "assessment": incident.assessment,
+        "severity": incident.severity,
+    }
+
+
+def _conflict(
+    request: HttpRequest, incident: Incident, verb: Verb, form: forms.Form, conflict: Conflict
+) -> HttpResponse:
+    """The form again with what was typed, beside what stands there now; sending it again replaces that."""
+    again = verb.form(request.POST.copy() | {"version": str(incident.version)})
+    again.is_valid()
+    again.add_error(None, str(conflict))
+    return _page(request, incident, verb, again, 409, theirs=True)
+
+
+def _page(
+    request: HttpRequest, incident: Incident, verb: Verb, form: forms.Form, status: int = 200, theirs: bool = False
+) -> HttpResponse:
+    context = {
+        "incident": incident,
+        "verb": verb,
+        "form": form,
+        "theirs": theirs,
+        "is_open": incident.state in OPEN_STATES,
+    }
+    return render(request, "incidents/act.html", context, status=status)
