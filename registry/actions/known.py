@@ -100,8 +100,11 @@ def register_version(
     extras = Extras(profile, golden, holdout)
     extras.check(described.signature)
     kinds = {sha256: content.media_type_of(source) for sha256, source in sources.items()}
-    for source in sources.values():
-        store.put_bytes(source) if isinstance(source, bytes) else store.put_file(source)
+    for sha256, source in sources.items():
+        if isinstance(source, bytes):
+            store.put_bytes(source)
+        elif source != store.path(sha256):
+            store.put_file(source)
     with transaction.atomic():
         locked = Model.objects.select_for_update().get(pk=model.pk)
         _refuse_known(digest)
