@@ -151,7 +151,7 @@ class Scenario:
         from monitoring.models import Alert
 
         number = str(self.told.v2.number)
-        alert = wait_for("an alert", 60, lambda: Alert.objects.filter(version=number).order_by("fired_at").first())
+        alert = wait_for("an alert", 90, lambda: Alert.objects.filter(version=number).order_by("fired_at").first())
         self.told.moments["alert"] = alert.fired_at
         self.say(f"ALERT  {alert.summary}")
         link = wait_for("an incident", 30, lambda: IncidentAlert.objects.filter(alert=alert).first())
