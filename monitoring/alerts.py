@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
 from audit.dispatch import send_on_commit
-from monitoring.models import Alert, AlertState, Answer, Delivery, Finding, Rule, Window, WindowState
+from monitoring.models import Alert, AlertState, Answer, Delivery, Finding, Rule, RuleKind, Window, WindowState
 from monitoring.reading import AlertRow
 from registry.models import Endpoint, Environment
 
@@ -55,7 +55,10 @@ def follow(rule: Rule, versions: Iterable[str]) -> list[Alert]:
     Looks at the endpoint's newest judged windows, so it may be called after any window, in any order, twice.
     """
     firing = {a.version: a for a in Alert.objects.filter(rule=rule, state=AlertState.FIRING)}
-    windows = list(Window.objects.filter(endpoint=rule.endpoint_id, state=WindowState.JUDGED, rows__gt=0)[:LOOK_BACK])
+    judged = Window.objects.filter(endpoint=rule.endpoint_id, state=WindowState.JUDGED, rows__gt=0)
+    if rule.kind == RuleKind.ACCURACY:
+        judged = judged.filter(labels_due_at=None)
+    windows = list(judged[:LOOK_BACK])
     findings = _by_window(rule, windows)
     changed = []
     for version in sorted(set(versions) | set(firing)):

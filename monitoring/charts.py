@@ -257,8 +257,10 @@ def distribution(over: Span, column: str = "") -> Chart | None:
     if not table.num_rows or not table.num_columns:
         return None
     values = numpy_column(table, f"feature.{column}")
-    numeric = isinstance(reference, NumericProfile)
-    cells = _numeric_cells(reference, values) if numeric else _categories(reference, table)
+    if isinstance(reference, NumericProfile):
+        cells = _numeric_cells(reference, values)
+    else:
+        cells = _categories(reference, table)
     names, before, now = ([cell[i] for cell in cells] for i in range(3))
     judged = next((c for c in found.data["columns"] if c["column"] == column), None)
     return Chart(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
 from monitoring import alerts
-from monitoring.measure import Measured, measure
+from monitoring.measure import LABELLED, Measured, measure
 from monitoring.models import Answer, Finding, MetricPoint, Monitor, Rule, RuleKind, Window, WindowState
 from monitoring.profiles import profiles_of
 from monitoring.questions import Answered, Asked, ask, checked_params
@@ -46,33 +47,41 @@ def open_windows(monitor_id: int) -> int:
             .filter(pk=monitor_id, enabled=True, next_window_at__isnull=False)
             .first()
         )
-        if monitor is None:
+        if monitor is None or monitor.next_window_at is None:
             return 0
-        length = timedelta(seconds=monitor.window_seconds)
-        ended = max((monitor.now - monitor.next_window_at) // length, 0)
+        first, length = monitor.next_window_at, timedelta(seconds=monitor.window_seconds)
+        ended = (monitor.now - first) // length
         skipped = max(ended - MAX_CATCH_UP, 0)
-        starts = [monitor.next_window_at + length * i for i in range(skipped, ended)]
-        wait = timedelta(seconds=max(monitor.grace_seconds, monitor.label_delay_seconds))
-        Window.objects.bulk_create(
-            [
-                Window(endpoint=monitor.endpoint, start=start, end=start + length, due_at=start + length + wait)
-                for start in starts
-            ],
-            ignore_conflicts=True,
-        )
-        Monitor.objects.filter(pk=monitor.pk).update(next_window_at=monitor.next_window_at + length * ended)
+        opened = [_opened(monitor, first + i * length, length) for i in range(skipped, ended)]
+        if not opened:
+            return 0
+        Window.objects.bulk_create(opened, ignore_conflicts=True)
+        Monitor.objects.filter(pk=monitor.pk).update(next_window_at=first + ended * length)
         if skipped:
-            _record_skip(monitor, skipped, starts[0])
-    return len(starts)
+            _record_skip(monitor, skipped, first, opened[0].start)
+    return len(opened)
 
 
-def _record_skip(monitor: Monitor, skipped: int, resumed: datetime) -> None:
-    assert monitor.next_window_at is not None
+def _opened(monitor: Monitor, start: datetime, length: timedelta) -> Window:
+    """A window is judged when its labels have come; where that takes longer than a window, accuracy is judged later."""
+    end, grace = start + length, timedelta(seconds=monitor.grace_seconds)
+    labels = timedelta(seconds=monitor.label_delay_seconds)
+    apart = labels > grace + length
+    return Window(
+        endpoint=monitor.endpoint,
+        start=start,
+        end=end,
+        due_at=end + (grace if apart else max(grace, labels)),
+        labels_due_at=end + labels if apart else None,
+    )
+
+
+def _record_skip(monitor: Monitor, skipped: int, first: datetime, resumed: datetime) -> None:
     record(
         action="monitor.skip",
         target=Target("endpoint", monitor.endpoint.slug),
         actor=service_actor("monitoring"),
-        data={"windows": skipped, "from": monitor.next_window_at.isoformat(), "until": resumed.isoformat()},
+        data={"windows": skipped, "from": first.isoformat(), "until": resumed.isoformat()},
     )
 
 
@@ -80,36 +89,47 @@ def judge(window_id: int) -> bool:
     """Judge a window that is due. False when another is at it, or did it.
 
     The window is claimed for LEASE; what is measured is written only while the claim still stands, in one transaction
-    with the findings and the alerts that follow from them.
+    with the findings and the alerts that follow from them. Accuracy waits where the window's labels do.
     """
-    window = _claim(window_id)
-    if window is None:
-        return False
-    table = load_predictions(window.endpoint, window.start, window.end)
-    rules = list(Rule.objects.filter(endpoint=window.endpoint, enabled=True))
-    measured = list(measure(table))
-    judged = list(_ask_all(window, table, rules))
-    with transaction.atomic():
-        Monitor.objects.select_for_update().filter(endpoint=window.endpoint).first()
-        labelled = len(table) - table.column("label").null_count
-        done = Window.objects.filter(pk=window.pk, state=WindowState.OPEN, attempts=window.attempts).update(
-            state=WindowState.JUDGED, judged_at=Now(), rows=len(table), labelled=labelled
-        )
-        if not done:
-            return False
-        _write(window, measured, judged)
-        _record_breaches(window, judged, len(table), labelled)
-        versions = {m.version for m in measured}
-        for rule in rules:
-            alerts.follow(rule, versions)
-    return True
-
-
-def _claim(window_id: int) -> Window | None:
     claimed = Window.objects.filter(pk=window_id, state=WindowState.OPEN, due_at__lte=Now()).update(
         attempts=F("attempts") + 1, due_at=Now() + LEASE
     )
-    return Window.objects.select_related("endpoint").get(pk=window_id) if claimed else None
+    if not claimed:
+        return False
+    window = Window.objects.select_related("endpoint").get(pk=window_id)
+    kinds = set(RuleKind) if window.labels_due_at is None else set(RuleKind) - {RuleKind.ACCURACY}
+    return _judge(window, kinds, state=WindowState.JUDGED, judged_at=Now())
+
+
+def judge_labels(window_id: int) -> bool:
+    """Judge the accuracy of a window whose labels came long after its predictions. Claimed and written as by judge."""
+    claimed = Window.objects.filter(pk=window_id, state=WindowState.JUDGED, labels_due_at__lte=Now()).update(
+        attempts=F("attempts") + 1, labels_due_at=Now() + LEASE
+    )
+    if not claimed:
+        return False
+    window = Window.objects.select_related("endpoint").get(pk=window_id)
+    return _judge(window, {RuleKind.ACCURACY}, labels_due_at=None)
+
+
+def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
+    table = load_predictions(window.endpoint, window.start, window.end)
+    rules = list(Rule.objects.filter(endpoint=window.endpoint, enabled=True, kind__in=kinds))
+    measured = [m for m in measure(table) if m.name in LABELLED or kinds != {RuleKind.ACCURACY}]
+    if RuleKind.ACCURACY not in kinds:
+        measured = [m for m in measured if m.name not in LABELLED]
+    judged = list(_ask_all(window, table, rules))
+    labelled = len(table) - table.column("label").null_count
+    with transaction.atomic():
+        Monitor.objects.select_for_update().filter(endpoint=window.endpoint).first()
+        claim = Window.objects.filter(pk=window.pk, state=window.state, attempts=window.attempts)
+        if not claim.update(rows=len(table), labelled=labelled, **judged_as):
+            return False
+        _write(window, measured, judged)
+        _record_breaches(window, judged, len(table), labelled)
+        for rule in rules:
+            alerts.follow(rule, {found.version for found in judged})
+    return True
 
 
 def _ask_all(window: Window, table: pa.Table, rules: list[Rule]) -> Iterator[Judged]:
@@ -143,7 +163,7 @@ def _ask_all(window: Window, table: pa.Table, rules: list[Rule]) -> Iterator[Jud
 
 def _write(window: Window, measured: list[Measured], judged: list[Judged]) -> None:
     hosts = {host.name: host for host in _hosts_of(window.endpoint)}
-    points = {(m.name, hosts.get(m.host), m.version, m.column): m for m in [*measured, *_psi(judged)]}
+    points = {(m.name, hosts.get(m.host or ""), m.version, m.column): m for m in [*measured, *_psi(judged)]}
     series = series_for(window.endpoint, {key: m.unit for key, m in points.items()})
     save_points([MetricPoint(series=series[key], at=window.end, value=m.value, n=m.n) for key, m in points.items()])
     Finding.objects.bulk_create(

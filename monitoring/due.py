@@ -31,8 +31,15 @@ def windows(now: datetime) -> list[object]:
     return list(due.order_by("due_at").values_list("pk", flat=True)[:AT_ONCE])
 
 
+def late_labels(now: datetime) -> list[object]:
+    """Judged windows whose accuracy was left for later and is due now, oldest first."""
+    due = Window.objects.filter(state=WindowState.JUDGED, labels_due_at__lte=now)
+    return list(due.order_by("labels_due_at").values_list("pk", flat=True)[:AT_ONCE])
+
+
 SOURCES = [
     Due(task="monitoring.process", queue="intake", ids=deliveries),
     Due(task="monitoring.open_windows", queue="intake", ids=monitors),
     Due(task="monitoring.judge", queue="compute", ids=windows),
+    Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),
 ]

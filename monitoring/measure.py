@@ -12,6 +12,9 @@ from monitoring.windows import numpy_column
 
 POSITIVE = 1
 
+LABELLED = frozenset({"accuracy", "accuracy_low", "accuracy_high"})
+"""The measures that need labels."""
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -174,6 +174,9 @@ class Window(models.Model):
     start = models.DateTimeField()
     end = models.DateTimeField()
     due_at = models.DateTimeField()
+    labels_due_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its accuracy is judged, if later than the rest; empty once it has been."
+    )
     state = models.CharField(max_length=8, choices=WindowState, default=WindowState.OPEN)
     rows = models.PositiveIntegerField(default=0)
     labelled = models.PositiveIntegerField(default=0)
@@ -183,7 +186,14 @@ class Window(models.Model):
     class Meta:
         ordering = ["-start"]
         constraints = [models.UniqueConstraint(fields=["endpoint", "start"], name="monitoring_window_once")]
-        indexes = [models.Index(fields=["due_at"], condition=Q(state="open"), name="monitoring_window_due")]
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(state="open"), name="monitoring_window_due"),
+            models.Index(
+                fields=["labels_due_at"],
+                condition=Q(state="judged", labels_due_at__isnull=False),
+                name="monitoring_window_labels_due",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.endpoint_id} {self.start:%H:%M:%S}"

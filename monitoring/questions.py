@@ -111,12 +111,13 @@ def _accuracy(asked: Asked, table: pa.Table, host: str | None, alpha: float) -> 
     label = numpy_column(table, "label").astype(float)
     known = ~np.isnan(label)
     right = numpy_column(table, "output")[known] == label[known]
-    limit = asked.promised - asked.params["drop"]
+    promised = asked.promised or 0.0
+    limit = promised - asked.params["drop"]
     if not len(right):
         return _accuracy_unknown(asked, host, 0, limit)
     [found] = accuracy_windows(
         right,
-        reference_accuracy=asked.promised,
+        reference_accuracy=promised,
         reference_rows=asked.promised_rows or EXACT,
         size=len(right),
         alpha=alpha,
@@ -129,7 +130,7 @@ def _accuracy(asked: Asked, table: pa.Table, host: str | None, alpha: float) -> 
     compared = f"{points:.1f} points below" if points >= 0 else f"{-points:.1f} points above"
     sentence = (
         f"Version {asked.version}{_on(host)} is right in {found.accuracy:.1%} of {len(right):,} labelled rows "
-        f"({found.low:.1%} to {found.high:.1%}), {compared} the {asked.promised:.1%} it promised "
+        f"({found.low:.1%} to {found.high:.1%}), {compared} the {promised:.1%} it promised "
         f"(limit {100 * asked.params['drop']:g} points)."
     )
     data = {
@@ -137,7 +138,7 @@ def _accuracy(asked: Asked, table: pa.Table, host: str | None, alpha: float) -> 
         "high": found.high,
         "p": found.p,
         "drop": found.drop,
-        "promised": asked.promised,
+        "promised": promised,
         "hosts": [] if host else asked.hosts,
     }
     return Answered(ANSWERS[found.outcome], found.accuracy, limit, len(right), sentence, host, data)

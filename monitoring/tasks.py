@@ -18,3 +18,8 @@ def open_windows(monitor_id: int) -> None:
 @shared_task(name="monitoring.judge")
 def judge(window_id: int) -> None:
     detect.judge(window_id)
+
+
+@shared_task(name="monitoring.judge_labels")
+def judge_labels(window_id: int) -> None:
+    detect.judge_labels(window_id)

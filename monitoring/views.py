@@ -78,7 +78,8 @@ def _charts_etag(request: HttpRequest, slug: str) -> str | None:
     if not request.user.is_authenticated:
         return None
     newest: list[Any] = [
-        Window.objects.filter(endpoint__slug=slug, state=WindowState.JUDGED).values_list("pk", flat=True).first(),
+        Window.objects.filter(endpoint__slug=slug, state=WindowState.JUDGED).values_list("pk", "attempts").first(),
+        Finding.objects.filter(rule__endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
         Deployment.objects.filter(endpoint__slug=slug).values_list("pk", flat=True).first(),
         *Rule.objects.filter(endpoint__slug=slug).order_by("pk").values_list("params", "enabled", "min_rows"),
     ]
@@ -173,9 +174,8 @@ def window_list(request: HttpRequest, slug: str) -> HttpResponse:
     endpoint = endpoint_for(request, slug)
     windows = Window.objects.filter(endpoint=endpoint).prefetch_related("findings__rule").order_by("-start", "-id")
     page = Paginator(windows, PAGE).get_page(request.GET.get("page"))
-    for window in page:
-        window.breaches = _worth_telling(window.findings.all())
-    context = {"endpoint": endpoint, "page": page, "sentence": _sentence(endpoint)}
+    rows = [(window, _worth_telling(window.findings.all())) for window in page]
+    context = {"endpoint": endpoint, "page": page, "rows": rows, "sentence": _sentence(endpoint)}
     return render(request, "monitoring/window_list.html", context)
 
 

@@ -199,14 +199,40 @@ def test_a_window_that_is_not_due_or_was_judged_is_left_alone():
     assert (later.state, later.attempts) == (WindowState.OPEN, 0)
 
 
-def test_a_window_whose_worker_died_is_judged_again_after_its_lease():
+def test_a_window_whose_worker_died_is_judged_again_after_its_lease(monkeypatch):
     endpoint = make_endpoint()
     watch(endpoint)
     window = Window.objects.create(endpoint=endpoint, start=START, end=START + WINDOW, due_at=START + WINDOW)
-    claimed = detect._claim(window.pk)
+
+    def dies(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(detect, "load_predictions", dies)
+    with pytest.raises(MemoryError):
+        detect.judge(window.pk)
+    monkeypatch.undo()
+
     assert detect.judge(window.pk) is False
-
     Window.objects.filter(pk=window.pk).update(due_at=timezone.now() - timedelta(seconds=1))
-
-    assert claimed.attempts == 1
     assert detect.judge(window.pk) is True
+    window.refresh_from_db()
+    assert (window.state, window.attempts) == (WindowState.JUDGED, 2)
+
+
+def test_a_worker_that_lost_its_claim_writes_nothing(monkeypatch):
+    endpoint, hosts = make_endpoint(), make_hosts("gpu-1")
+    make_version(endpoint, 1, profiled=False)
+    watch(endpoint)
+    log(endpoint, hosts[0], answers(part(2017, 0, 300)))
+    window = Window.objects.create(endpoint=endpoint, start=START, end=START + WINDOW, due_at=START + WINDOW)
+    load = detect.load_predictions
+
+    def slow(*args):
+        Window.objects.filter(pk=window.pk).update(attempts=7)
+        return load(*args)
+
+    monkeypatch.setattr(detect, "load_predictions", slow)
+
+    assert detect.judge(window.pk) is False
+    assert not Finding.objects.exists()
+    assert not MetricPoint.objects.exists()

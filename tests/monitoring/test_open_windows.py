@@ -60,9 +60,10 @@ def test_an_endpoint_that_is_no_longer_watched_opens_none():
 
 
 def test_a_window_is_due_when_its_labels_have_had_their_time():
-    monitor, _ = watched(timedelta(seconds=70), grace_seconds=0, label_delay_seconds=600)
+    monitor, _ = watched(timedelta(seconds=70), grace_seconds=0, label_delay_seconds=50)
     detect.open_windows(monitor.pk)
     window = Window.objects.get()
 
+    assert window.due_at == window.end + timedelta(seconds=50)
     assert due.windows(window.due_at - timedelta(seconds=1)) == []
     assert due.windows(window.due_at) == [window.pk]
