@@ -11,12 +11,14 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts.models import ApiToken, Role, RoleGrant, User
-from accounts.permissions import SCOPES
+from accounts.permissions import SCOPES, WORDS, may
 from audit.actions import ANONYMOUS, Actor, Target, record
 
-TOKEN_MARK = "lg"
+TOKEN_MARK = "lg"  # noqa: S105 (the public beginning of every token)
+FRESH_PROOF = datetime.timedelta(minutes=5)
 
 
 class AccountError(ValueError):
@@ -93,25 +95,39 @@ def _bump_epoch(user: User) -> None:
 
 @transaction.atomic
 def issue_token(
-    *, owner: User, name: str, scopes: Iterable[str], expires_at: datetime.datetime | None, actor: Actor
+    *,
+    owner: User,
+    name: str,
+    scopes: Iterable[str],
+    expires_at: datetime.datetime | None,
+    actor: Actor,
+    proved_at: datetime.datetime | None = None,
 ) -> tuple[ApiToken, str]:
     """A token for a program and its secret, which is shown once: only its SHA-256 is kept.
 
-    Raises AccountError for an unknown scope, or one that the owner's roles do not carry.
+    `proved_at` is when the owner last proved who they are; approving through the API counts from then.
+    Raises AccountError for an unknown scope, for one that the owner's roles do not carry, and for `approve` without
+    a proof of the last five minutes: else a session left open could approve without a password.
     """
-    from accounts.permissions import may
-
     wanted = sorted(set(scopes))
     for scope in wanted:
         if scope not in SCOPES:
             raise AccountError(f"There is no scope {scope}. The scopes are: {', '.join(sorted(SCOPES))}.")
         allowed = may(owner, "admin") if scope == "ingest" else may(owner, scope)
         if not allowed:
-            raise AccountError(f"A token can't do more than its owner: {owner} may not {scope}.")
+            raise AccountError(f"A token can't do more than its owner: {owner} may not {WORDS[scope]}.")
+    if "approve" in wanted and (proved_at is None or timezone.now() - proved_at > FRESH_PROOF):
+        raise AccountError("A token that may approve needs a fresh proof of who you are. Confirm your password first.")
     prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     full = f"{TOKEN_MARK}_{prefix}_{secret}"
     token = ApiToken.objects.create(
-        owner=owner, name=name, prefix=prefix, sha256=token_digest(full), scopes=wanted, expires_at=expires_at
+        owner=owner,
+        name=name,
+        prefix=prefix,
+        sha256=token_digest(full),
+        scopes=wanted,
+        expires_at=expires_at,
+        proved_at=proved_at,
     )
     data: dict[str, Any] = {"owner": owner.pseudonym, "scopes": wanted}
     if expires_at is not None:

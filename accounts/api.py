@@ -13,10 +13,11 @@ from rest_framework.response import Response
 
 from accounts.actions import AccountError, actor_for, issue_token, revoke_token
 from accounts.approvals.actions import Refused, decide
-from accounts.approvals.models import ApprovalDecision, ApprovalRequest, Decision
+from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest, Decision
+from accounts.approvals.policies import PolicyError, replace_policy
 from accounts.approvals.queries import standing
 from accounts.authentication import HasScope, TokenAuthentication
-from accounts.models import ApiToken, RoleGrant, User
+from accounts.models import ApiToken, Role, RoleGrant, User
 from accounts.permissions import SCOPES, permissions_of, user_roles
 from accounts.problems import Problem
 from accounts.step_up import last_authentication
@@ -127,6 +128,7 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
                 scopes=asked.validated_data["scopes"],
                 expires_at=expires_at,
                 actor=actor_for(request=request),
+                proved_at=_proved_at(request),
             )
         except AccountError as error:
             raise Problem(422, "scope-not-allowed", str(error)) from error
@@ -184,7 +186,8 @@ REFUSAL_STATUS = {"own_proposal": 403, "not_a_role": 403, "step_up_needed": 403,
 
 
 class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
-    """Approval requests. A decision by token needs one that its owner issued within the policy's step-up time."""
+    """Approval requests. Approving by token needs one that was issued within the policy's step-up time after its
+    owner had proved who they are; an older one is answered with the problem step-up-needed."""
 
     serializer_class = ApprovalSerializer
     permission_classes = [HasScope]
@@ -220,10 +223,55 @@ class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
 
 
 def _proof(request: Request) -> tuple[str, datetime.datetime | None]:
-    """For a token, the moment its owner issued it after signing in; for a session, its newest proof."""
+    """By what means and when the caller last proved who they are; a token carries its owner's proof from its issue."""
     if isinstance(request.auth, ApiToken):
-        return "token", request.auth.created_at
+        return "token", request.auth.proved_at
     return last_authentication(request) or ("session", None)
+
+
+def _proved_at(request: Request) -> datetime.datetime | None:
+    return _proof(request)[1]
+
+
+class FactorSerializer(serializers.Serializer):
+    role = serializers.ChoiceField(choices=Role.choices)
+    count = serializers.IntegerField(min_value=1)
+
+
+class PolicySerializer(serializers.ModelSerializer):
+    factors = FactorSerializer(many=True)
+    reason = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=2000)
+
+    class Meta:
+        model = ApprovalPolicy
+        fields = [
+            "id", "name", "version", "active", "subject_kind", "risk_tier", "environment", "required", "factors",
+            "step_up_seconds", "expires_seconds", "sign_off_required", "automatic_allowed", "created_at", "reason",
+        ]  # fmt: skip
+        read_only_fields = ["name", "version", "active", "created_at"]
+        # The place of a policy is not unique: posting to it again replaces the policy there.
+        validators = []
+
+
+class PolicyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    """Who must agree to what. Posting puts a new version in force; the one before stays to be read, inactive."""
+
+    serializer_class = PolicySerializer
+    permission_classes = [HasScope]
+    required_scope = {"create": "admin", "*": "view"}
+    queryset = ApprovalPolicy.objects.order_by("name", "-version")
+    filterset_fields = ["active", "subject_kind", "risk_tier", "environment"]
+
+    @extend_schema(request=PolicySerializer, responses={201: PolicySerializer})
+    def create(self, request: Request) -> Response:
+        asked = PolicySerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            policy = replace_policy(actor=actor_for(request=request), **asked.validated_data)
+        except PolicyError as error:
+            raise Problem(422, "policy-refused", str(error)) from error
+        policy.refresh_from_db(fields=["created_at"])
+        return Response(PolicySerializer(policy).data, status=status.HTTP_201_CREATED)
 
 
 router_entries = [
@@ -231,4 +279,5 @@ router_entries = [
     ("users", UserViewSet, "user"),
     ("tokens", TokenViewSet, "token"),
     ("approvals", ApprovalViewSet, "approval"),
+    ("policies", PolicyViewSet, "policy"),
 ]

@@ -79,6 +79,9 @@ class ApiToken(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    proved_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its owner had last proved who they are, at the time of issuing."
+    )
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 from django.http import HttpRequest
 
 from accounts.models import Role, RoleGrant, User
@@ -44,9 +43,7 @@ def user_roles(user: User) -> frozenset[str]:
     if not user.is_authenticated or not user.is_active:
         return frozenset()
     if not hasattr(user, "_roles"):
-        user._roles = frozenset(
-            RoleGrant.objects.filter(user=user).filter(Q(until=None)).values_list("role", flat=True)
-        )
+        user._roles = frozenset(RoleGrant.objects.filter(user=user, until=None).values_list("role", flat=True))
     return user._roles
 
 

@@ -1,17 +1,18 @@
 """Pages: the approver's, and a person's own tokens."""
 
 import datetime
-from urllib.parse import urlencode
 
+from allauth.core.exceptions import ReauthenticationRequired
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts.actions import AccountError, actor_for, issue_token, revoke_token
+from accounts.actions import FRESH_PROOF, AccountError, actor_for, issue_token, revoke_token
 from accounts.approvals.actions import Refused, decide
 from accounts.approvals.models import ApprovalRequest, Decision
 from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
@@ -155,8 +156,7 @@ def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, "Nothing was decided: the form did not say what was read. Read the plan and try again.")
         return redirect("approval-detail", pk=entry.pk)
-    proof = last_authentication(request)
-    method, auth_time = proof or ("session", None)
+    method, auth_time = last_authentication(request) or ("session", None)
     try:
         row = decide(
             request_id=entry.pk,
@@ -168,9 +168,8 @@ def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
         )
     except Refused as refused:
         if refused.code == "step_up_needed":
-            query = urlencode({"next": reverse("approval-detail", args=[entry.pk])})
-            messages.warning(request, refused.sentence)
-            return redirect(f"{reverse('account_reauthenticate')}?{query}")
+            # allauth keeps the post, asks for the proof, and then hands the post in again.
+            raise ReauthenticationRequired from refused
         messages.error(request, refused.sentence)
         return redirect("approval-detail", pk=entry.pk)
     said = {"approve": "You approved it.", "deny": "You denied it.", "revoke": "You took your approval back."}
@@ -179,12 +178,16 @@ def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
 
 
 @login_required
+@never_cache
 @require_http_methods(["GET", "POST"])
 def token_list(request: HttpRequest) -> HttpResponse:
     require(request, "view")
     form = TokenForm(request.POST or None, owner=request.user)
     secret = ""
     if request.method == "POST" and form.is_valid():
+        _, proved_at = last_authentication(request) or ("", None)
+        if proved_at is None or timezone.now() - proved_at > FRESH_PROOF:
+            raise ReauthenticationRequired
         try:
             _, secret = issue_token(
                 owner=request.user,
@@ -192,6 +195,7 @@ def token_list(request: HttpRequest) -> HttpResponse:
                 scopes=form.cleaned_data["scopes"],
                 expires_at=timezone.now() + datetime.timedelta(days=form.cleaned_data["days"]),
                 actor=actor_for(request=request),
+                proved_at=proved_at,
             )
             form = TokenForm(owner=request.user)
         except AccountError as error:

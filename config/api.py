@@ -4,9 +4,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.defaults import server_error as default_server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
+
+from accounts.problems import problem_response
 
 APPS = ("registry", "monitoring", "incidents", "incidents.rollback", "accounts", "audit")
 
@@ -28,8 +32,26 @@ v1: list[URLPattern | URLResolver] = [
     path("", include(_router().urls)),
 ]
 
+
+def unknown_address(request: HttpRequest, path: str) -> HttpResponse:
+    """A program that asks below /api/ for what is not there gets a problem, not a page."""
+    return problem_response(
+        request, 404, "not-found", "There is nothing at this address. /api/docs/ lists what there is."
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The project's answer where something broke: a problem for programs, a page for people."""
+    if request.path.startswith("/api/"):
+        return problem_response(
+            request, 500, "internal", "Something broke on our side. Try again, or tell whoever runs this."
+        )
+    return default_server_error(request)
+
+
 urlpatterns = [
     path("v1/", include(v1)),
     path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="api-schema"), name="api-docs"),
+    path("<path:path>", unknown_address),
 ]

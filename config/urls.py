@@ -13,7 +13,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
 ]
-if find_spec("config.api"):
-    urlpatterns.append(path("api/", include("config.api")))
+urlpatterns.append(path("api/", include("config.api")))
 urlpatterns.append(path("accounts/", include("allauth.urls")))
 urlpatterns += [path("", include(module)) for module in PAGES if find_spec(module)]
+
+handler500 = "config.api.server_error"

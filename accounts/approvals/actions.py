@@ -161,6 +161,8 @@ def _decide(
 
 
 def _no_seat(open_roles: list[str]) -> str:
+    if not open_roles:
+        return "It has all the approvals that it needs. Nothing was changed."
     wanted = " and ".join(role or "approver" for role in open_roles)
     return f"The seats that you could fill are taken. Still needed: {wanted}."
 
@@ -179,7 +181,7 @@ def _check(
     if not roles:
         raise Refused("not_a_role", "You hold no role that decides here. Ask an incident commander or an approver.")
     if decision == Decision.APPROVE and user.pk == request.proposer_id:
-        raise Refused("own_proposal", "You proposed this plan, so you can't approve it. Two other people must.")
+        raise Refused("own_proposal", "You proposed this plan, so you can't approve it. Others must.")
     if subject_hash != request.subject_hash:
         raise Refused("hash_mismatch", "The plan changed since you opened this page. Read it again, then decide.")
     live = LIVE if decision == Decision.APPROVE else [*LIVE, RequestState.CONSUMED]
@@ -245,11 +247,12 @@ def consume(*, request_id: Any, subject_hash: str, actor: Actor) -> list[Approva
         if not now.complete:
             missing = ", ".join(role or "approver" for role in now.open) or "a denial stands"
             raise Refused("not_enough", f"There are not enough approvals: still needed: {missing}.")
-        moved = ApprovalRequest.objects.filter(pk=request.pk, version=request.version, state__in=LIVE).update(
+        live = ApprovalRequest.objects.filter(pk=request.pk, version=request.version, state__in=LIVE)
+        moved = live.filter(expires_at__gt=Now()).update(
             state=RequestState.CONSUMED, consumed_at=Now(), version=F("version") + 1
         )
         if moved != 1:
-            raise Refused("not_open", "The approvals were used at the same moment by somebody else.")
+            raise Refused("not_open", "The approvals were used, or ran out, at this very moment. Load the page again.")
         record(
             action="approval.consume",
             target=Target("approval_request", str(request.id)),

@@ -78,7 +78,7 @@ def eligible_roles(request: ApprovalRequest, roles: frozenset[str]) -> frozenset
 
 
 def standing(request: ApprovalRequest) -> Standing:
-    """Count each person's latest decision, with the roles that person holds now."""
+    """Count each person's latest decision, with the roles held both when it was made and now."""
     latest: dict[int, ApprovalDecision] = {}
     denied: ApprovalDecision | None = None
     for decision in request.decisions.select_related("by").order_by("decided_at", "id"):
@@ -86,11 +86,10 @@ def standing(request: ApprovalRequest) -> Standing:
         if decision.decision == Decision.DENY and denied is None:
             denied = decision
     approving = [entry for entry in latest.values() if entry.decision == Decision.APPROVE]
-    held = roles_now([entry.by for entry in approving])
     people = {
-        str(entry.by_id): eligible_roles(request, held[entry.by_id])
-        for entry in approving
-        if eligible_roles(request, held[entry.by_id]) and entry.by_id != request.proposer_id
+        str(by): roles
+        for by, held in _roles_since(approving).items()
+        if (roles := eligible_roles(request, held)) and by != request.proposer_id
     }
     by_person = {str(entry.by_id): entry for entry in approving}
     seating = seat(seats_of(request.policy.required, request.policy.factors), people)
@@ -101,10 +100,23 @@ def standing(request: ApprovalRequest) -> Standing:
     return Standing(seats, denied, request.expires_at)
 
 
+def _roles_since(decisions: list[ApprovalDecision]) -> dict[int, frozenset[str]]:
+    """The roles that each decision's author has held without a break since it was made: a role that came later was not
+    there when the decision went into the log, so it can't fill a seat."""
+    made = {decision.by_id: decision.decided_at for decision in decisions}
+    held: dict[int, set[str]] = {by: set() for by in made}
+    grants = RoleGrant.objects.filter(user__in=made, until=None, user__is_active=True)
+    for user_id, role, since in grants.values_list("user_id", "role", "since"):
+        if since <= made[user_id]:
+            held[user_id].add(role)
+    return {by: frozenset(roles) for by, roles in held.items()}
+
+
 def who_may(request: ApprovalRequest, role: str) -> list[User]:
-    """People who could fill an open seat of `role` ("" for any approver): not the proposer, not one who has decided."""
+    """People who could fill a seat of `role` ("" for any approver): not the proposer, not one who approves now."""
     roles = [role] if role else [r for r, permissions in PERMISSIONS.items() if "approve" in permissions]
-    decided = request.decisions.filter(decision=Decision.APPROVE).values("by_id")
+    latest = {decision.by_id: decision.decision for decision in request.decisions.order_by("decided_at", "id")}
+    decided = [by for by, decision in latest.items() if decision == Decision.APPROVE]
     return list(
         User.objects.filter(is_active=True)
         .filter(Q(role_grants__role__in=roles) & Q(role_grants__until=None))
