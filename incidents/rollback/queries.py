@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
@@ -32,6 +32,7 @@ STEP_WORDS: dict[str, str] = {
     StepState.POSTCHECK_OK: "post-check",
     StepState.DONE: "done",
 }
+LANES = Prefetch("steps", HostStep.objects.select_related("host", "wave").order_by("wave__index", "host__name"))
 ENDED_BADLY = (StepState.FAILED, StepState.UNREACHABLE)
 
 
@@ -72,8 +73,9 @@ def run_is_live(run: Run) -> bool:
 def run_sentence(run: Run) -> str:
     """Where the run stands, for the head of its page."""
     plan = run.plan
-    done = sum(step.state == StepState.DONE for step in run.steps.all())
-    total = run.steps.count()
+    prefetch_related_objects([run], LANES)
+    steps = run.steps.all()
+    done, total = sum(step.state == StepState.DONE for step in steps), len(steps)
     watch = getattr(run, "watch", None)
     verb = {"rollback": "Rollback", "release": "Release", "drill": "Drill", "converge": "Convergence"}[plan.kind]
     what = f"{verb} of {run.endpoint.slug} to version {plan.to_version.number}"
@@ -99,7 +101,8 @@ def run_sentence(run: Run) -> str:
 
 def waves_of(run: Run) -> list[dict[str, Any]]:
     """The run as `parts/run_lanes.html` takes it. Two queries for any number of hosts."""
-    steps = list(run.steps.select_related("host", "wave").order_by("wave__index", "host__name"))
+    prefetch_related_objects([run], LANES)
+    steps = list(run.steps.all())
     seen = {
         placement.host_id: placement
         for placement in Placement.objects.filter(endpoint=run.endpoint, host__in=[step.host_id for step in steps])

@@ -1,4 +1,4 @@
-"""What the tests of incidents stand on: an endpoint whose version 2 answers real people worse, and the people at work."""
+"""What the tests of incidents stand on: an endpoint whose version 2 answers worse, and the people at work."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,9 +13,9 @@ from audit.actions import Actor, service_actor
 from audit.models import AuditEvent
 from incidents import intake, status
 from incidents.models import Incident, StatusPage
-from incidents.rollback.models import Candidate, Plan, PlanState, Run, RunState, Watch, WatchState
+from incidents.rollback.models import Candidate, HostStep, Plan, PlanState, Run, RunState, Watch, WatchState, Wave
 from monitoring.models import Alert, Rule, RuleKind
-from registry.models import Endpoint, Version
+from registry.models import Endpoint, Host, Version
 from tests.monitoring import world as traffic
 
 TEST = service_actor("test")
@@ -104,6 +104,10 @@ class World:
 
     def run(self, incident: Incident, *, state: str = RunState.RUNNING, watch: str = "") -> Run:
         run = Run.objects.create(plan=self.plan(incident), endpoint=self.endpoint, fence=1, state=state)
+        for index, names in enumerate((["h1"], ["h2", "h3"]), start=1):
+            wave = Wave.objects.create(run=run, index=index, name=f"wave {index}")
+            for host in Host.objects.filter(name__in=names):
+                HostStep.objects.create(run=run, wave=wave, host=host)
         if watch:
             until = timezone.now() + MINUTE
             Watch.objects.create(run=run, state=watch, until=until, patience_until=until, due_at=until)
