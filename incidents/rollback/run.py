@@ -28,7 +28,7 @@ from incidents.rollback.models import (
 )
 from incidents.rollback.plan import PlanRefused, announce, facts, read
 from incidents.rollback.state import LostRace, move
-from registry.models import Endpoint, Health, Host, Placement
+from registry.models import Deployment, Endpoint, Health, Host, Placement
 
 WORKER = service_actor("rollback")
 
@@ -156,9 +156,12 @@ def check_fleet(endpoint: Endpoint, document: PlanDocument) -> None:
         raise StartRefused(
             "fleet_changed", f"The fleet changed since the plan was made: {', '.join(moved)}. Propose the plan again."
         )
+    since = dict(Deployment.objects.filter(endpoint=endpoint, until=None).values_list("host_id", "since"))
     for placement in placements:
-        known = placement.observed_at is not None and placement.health != Health.UNREACHABLE
-        if known and placement.observed_digest not in document.tolerated:
+        # An observation from before the last switch says nothing of what is served now.
+        seen_at = placement.observed_at
+        known = seen_at is not None and seen_at >= since.get(placement.host_id, seen_at)
+        if known and placement.health != Health.UNREACHABLE and placement.observed_digest not in document.tolerated:
             raise StartRefused(
                 "fleet_changed",
                 f"{placement.host.name} serves {placement.observed_digest[:12] or 'nothing'}, which the plan does not "

@@ -43,7 +43,9 @@ class Proxy:
                 if proxy._holds(proxy.swallow, self.path, wait=False):
                     self._answer(200, b"{}", "application/json")
                     return
-                kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length", "connection")}
+                kept = {
+                    k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length", "connection")
+                }
                 given = client.request(self.command, proxy._path(self.path), content=body, headers=kept)
                 content = given.content
                 if proxy.rewrite_answer is not None:

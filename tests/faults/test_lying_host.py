@@ -30,9 +30,7 @@ def other_weights(fleet: Fleet, proxy: Proxy) -> None:
     proxy.rewrite_answer = claim
 
 
-def test_preflight_finds_other_weights_under_the_right_digest(
-    fleet: Fleet, proxied: Callable[[int], Proxy]
-) -> None:
+def test_preflight_finds_other_weights_under_the_right_digest(fleet: Fleet, proxied: Callable[[int], Proxy]) -> None:
     other_weights(fleet, proxied(1))
     proposed = fleet.propose()
 

@@ -30,7 +30,10 @@ from tests.host.fixtures import TOKEN, HostProcess
 
 SETUP = service_actor("test")
 ROWS = {
-    name: [value[0] for value in (row(age, color, shape)[name] for age, color, shape in [(20, 1, 0), (41, 2, 5), (77, 3, 0)])]
+    name: [
+        value[0]
+        for value in (row(age, color, shape)[name] for age, color, shape in [(20, 1, 0), (41, 2, 5), (77, 3, 0)])
+    ]
     for name in ("AGE", "COLOR", "SHAPE")
 }
 PASSWORD = "correct horse battery staple"
@@ -47,7 +50,9 @@ class Fleet:
     def build(self, **endpoint_fields: Any) -> "Fleet":
         """Register everything. `endpoint_fields` override the endpoint's times, which are short here."""
         self.people()
-        self.model: Model = register_model(slug=self.slug, name=self.slug, team="tests", group_columns=["SHAPE"], actor=SETUP)
+        self.model: Model = register_model(
+            slug=self.slug, name=self.slug, team="tests", group_columns=["SHAPE"], actor=SETUP
+        )
         times = {"wave_soak_seconds": 0, "watch_seconds": 0, "undo_seconds": 3600} | endpoint_fields
         self.endpoint: Endpoint = register_endpoint(
             slug=f"{self.slug}-production", name=self.slug, model=self.model, actor=SETUP, **times
@@ -60,7 +65,12 @@ class Fleet:
     def people(self) -> None:
         def person(name: str, *roles: str) -> User:
             return create_user(
-                username=name, email=f"{name}@example.org", full_name=name.title(), password=PASSWORD, roles=roles, actor=SETUP
+                username=name,
+                email=f"{name}@example.org",
+                full_name=name.title(),
+                password=PASSWORD,
+                roles=roles,
+                actor=SETUP,
             )
 
         self.responder = person("rita", "responder")
@@ -70,7 +80,12 @@ class Fleet:
 
     def add_host(self, process: HostProcess, address: str = "") -> Host:
         host = register_host(
-            name=process.name, engine="bundled", address=address or process.url, control_token=TOKEN, actor=SETUP, labels={}
+            name=process.name,
+            engine="bundled",
+            address=address or process.url,
+            control_token=TOKEN,
+            actor=SETUP,
+            labels={},
         )
         place(endpoint=self.endpoint, host=host, actor=SETUP)
         return host
@@ -96,9 +111,7 @@ class Fleet:
         assert process.load(probe, self.slug).status_code == 200
         answered = process.infer(ROWS, probe, self.slug).json()["outputs"]
         return {
-            output["name"]: [
-                value if isinstance(value, int) else f"{value:.6f}" for value in output["data"]
-            ]
+            output["name"]: [value if isinstance(value, int) else f"{value:.6f}" for value in output["data"]]
             for output in answered
         }
 
@@ -167,9 +180,7 @@ class Fleet:
 
     def serving(self) -> list[str]:
         """The digests that the hosts answer with, asked by ordinary inference."""
-        return [
-            process.infer(row(), model=self.slug).json()["parameters"]["digest"] for process in self.processes
-        ]
+        return [process.infer(row(), model=self.slug).json()["parameters"]["digest"] for process in self.processes]
 
     def defaults_set(self) -> list[int]:
         """The fence that each host has last accepted."""

@@ -124,7 +124,7 @@ def in_parallel(calls: list[Callable[[], object]]) -> list[object]:
         try:
             barrier.wait()
             results[index] = calls[index]()
-        except Exception as error:  # noqa: BLE001  the result of the call is what it raised
+        except Exception as error:
             results[index] = error
         finally:
             connections.close_all()

@@ -1,0 +1,174 @@
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.utils import timezone
+
+from audit.canonical import canonical_bytes
+from audit.models import AuditEvent
+from incidents import intake
+from incidents.models import Evidence, Incident, IncidentAlert, IncidentState
+from monitoring.models import Alert
+from tests.incidents import world as worlds
+from tests.incidents.world import World, events
+
+
+def test_an_alert_opens_one_incident_with_a_title_that_can_be_read_out(world: World) -> None:
+    incident = intake.take_alert(alert_id=world.alert().pk)
+    assert incident is not None
+    assert incident.ref == "INC-1"
+    assert incident.state == IncidentState.DETECTED
+    assert incident.severity == 2
+    assert incident.from_version == "2"
+    assert incident.title.startswith("Employment on employment-production: version 2 is right ")
+    assert incident.title.endswith(" points less often than before")
+    assert [event.outcome for event in events(incident, "incident.open")] == ["success"]
+
+
+def test_the_same_alert_taken_fifty_times_opens_one_incident(world: World) -> None:
+    alert = world.alert()
+    refs = {intake.take_alert(alert_id=alert.pk).ref for _ in range(50)}
+    assert refs == {"INC-1"}
+    assert Incident.objects.count() == 1
+    assert AuditEvent.objects.filter(action="incident.open").count() == 1
+
+
+def test_alerts_of_one_cause_taken_at_the_same_time_open_one_incident(
+    committed_db: Any, settings: Any, tmp_path: Path
+) -> None:
+    # given eight alerts of eight rules, all about version 2 of one endpoint
+    settings.LASTGOOD_VAR = tmp_path
+    world = worlds.build()
+    alerts = [world.alert(fingerprint=f"{at:064x}").pk for at in range(8)]
+
+    def take(pk: int) -> str:
+        try:
+            return intake.take_alert(alert_id=pk).ref
+        finally:
+            connections.close_all()
+
+    # when eight workers take them, each alert twice
+    with ThreadPoolExecutor(8) as pool:
+        refs = set(pool.map(take, [*alerts, *alerts]))
+    # then there is one incident, and every alert is in it once
+    assert refs == {"INC-1"}
+    assert Incident.objects.count() == 1
+    assert IncidentAlert.objects.count() == 8
+
+
+def test_an_alert_of_the_same_version_joins_the_open_incident_and_raises_its_severity(world: World) -> None:
+    incident = world.incident()
+    joined = world.incident(severity=1, fingerprint="b" * 64)
+    assert joined.pk == incident.pk
+    incident.refresh_from_db()
+    assert incident.severity == 1
+    assert incident.incident_alerts.count() == 2
+    assert len(events(incident, "incident.join_alert")) == 1
+
+
+def test_a_joining_alert_that_is_no_worse_leaves_the_incident_as_it_was_read(world: World) -> None:
+    incident = world.incident()
+    world.incident(severity=3, fingerprint="b" * 64)
+    after = Incident.objects.get(pk=incident.pk)
+    assert (after.severity, after.version) == (2, incident.version)
+
+
+def test_an_alert_of_another_version_opens_an_incident_of_its_own(world: World) -> None:
+    world.incident()
+    other = world.incident(version="1", fingerprint="b" * 64)
+    assert other.ref == "INC-2"
+
+
+def test_a_resolved_incident_takes_no_new_alert(world: World) -> None:
+    first = world.incident()
+    Incident.objects.filter(pk=first.pk).update(state=IncidentState.RESOLVED)
+    assert world.incident(fingerprint="b" * 64).ref == "INC-2"
+
+
+def test_an_alert_that_is_over_before_it_is_taken_opens_nothing(world: World) -> None:
+    alert = world.alert(state="resolved")
+    assert intake.take_alert(alert_id=alert.pk) is None
+    assert not Incident.objects.exists()
+
+
+def test_the_evidence_says_how_much_worse_where_for_how_many_and_for_whom(world: World) -> None:
+    incident = world.incident()
+    found = {piece.kind: piece for piece in incident.evidence.all()}
+    now, before = found["accuracy"].data["now"], found["accuracy"].data["before"]
+    assert (now["n"], before["n"]) == (1800, 1800)
+    assert 0.50 < float(now["share"]) < 0.60
+    assert 0.76 < float(before["share"]) < 0.84
+    assert found["accuracy"].data["promised"] == "0.800000"
+    assert set(found["hosts"].data["hosts"]) == {"h1", "h2", "h3"}
+    assert found["impact"].data["answered"] == 1800
+    assert found["impact"].data["wrong_beyond_usual"] == round((float(before["share"]) - float(now["share"])) * 1800)
+    assert "persons were answered" in found["impact"].claim
+    assert found["groups"].data["groups"][0]["feature"] in ("DIS", "AGEP")
+    assert float(found["latency"].data["before_per_second"]) > 0
+
+
+def test_the_evidence_is_frozen_with_the_digest_of_its_canonical_bytes_on_record(world: World) -> None:
+    incident = world.incident()
+    recorded = {event.pk: event for event in events(incident, "incident.evidence.freeze")}
+    pieces = list(incident.evidence.all())
+    assert len(recorded) == len(pieces) > 3
+    for piece in Evidence.objects.filter(incident=incident):
+        assert piece.sha256 == hashlib.sha256(canonical_bytes(piece.data)).hexdigest()
+        assert any(piece.sha256.encode() in bytes(event.canon) for event in recorded.values())
+
+
+def test_an_alert_from_outside_is_grouped_by_its_labels(world: World) -> None:
+    labels = {"alertname": "HighLatency", "model": "scorer", "instance": "a"}
+    outside = {"endpoint": None, "rule": None, "version": "", "source": "alertmanager", "summary": "Scorer is slow."}
+    first = world.incident(labels=labels, **outside)
+    second = world.incident(labels=labels | {"instance": "b"}, fingerprint="b" * 64, **outside)
+    third = world.incident(labels=labels | {"model": "ranker"}, fingerprint="c" * 64, **outside)
+    assert first.title == "Scorer is slow."
+    assert second.pk == first.pk
+    assert third.pk != first.pk
+
+
+def test_an_incident_hears_that_its_alert_no_longer_fires(world: World) -> None:
+    incident = world.incident()
+    alert = Alert.objects.get()
+    intake.alert_resolved(alert_id=alert.pk)
+    assert events(incident, "incident.alert_resolved") == []
+    Alert.objects.update(state="resolved", ended_at=timezone.now())
+    intake.alert_resolved(alert_id=alert.pk)
+    assert len(events(incident, "incident.alert_resolved")) == 1
+
+
+def test_opening_an_incident_orders_the_ranking_of_its_targets(
+    world: World, django_capture_on_commit_callbacks: Any
+) -> None:
+    alert = world.alert()
+    with django_capture_on_commit_callbacks() as sent:
+        intake.take_alert(alert_id=alert.pk)
+    tasks = [callback.args[0] for callback in sent]
+    assert "rollback.rank" in tasks
+
+
+def test_the_clock_finds_an_alert_whose_message_was_lost(world: World) -> None:
+    from incidents import due
+
+    late = world.alert(fired_at=timezone.now() - timedelta(minutes=1))
+    taken = world.alert(fingerprint="b" * 64, fired_at=timezone.now() - timedelta(minutes=1))
+    intake.take_alert(alert_id=taken.pk)
+    assert due.untaken_alerts(timezone.now()) == [late.pk]
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_second_open_incident_of_one_cause_is_refused_by_the_database(world: World, version: str) -> None:
+    from django.db import IntegrityError, transaction
+
+    incident = world.incident(version=version)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Incident.objects.create(
+            number=99, ref="INC-99", title="x", severity=2, group_key=incident.group_key, detected_at=timezone.now()
+        )
+    assert Incident.objects.count() == 1
+    assert connection.is_usable()
