@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -90,6 +90,8 @@ def process(delivery_id: uuid.UUID | str) -> bool:
                 rows = _keep(delivery)
         except reading.Unreadable as error:
             _set_aside(delivery, str(error))
+        except (DataError, ValueError) as error:
+            _set_aside(delivery, f"The database can't hold a value of it: {str(error).splitlines()[0]}")
         else:
             _finish(delivery, state=DeliveryState.PROCESSED, rows=rows, body=None)
     return True

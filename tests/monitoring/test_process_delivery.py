@@ -162,6 +162,16 @@ def test_metric_points_are_kept_by_series_and_a_second_value_for_an_instant_repl
     assert list(points) == [(host.pk, 4.5, 1), (None, 7.0, 1)]
 
 
+def test_a_value_that_the_database_cannot_hold_sets_the_delivery_aside_instead_of_coming_back_for_ever():
+    endpoint = make_endpoint()
+
+    delivery = send("labels", label_line("a\0b", 1, START), endpoint)
+
+    assert delivery.state == DeliveryState.UNPARSEABLE
+    assert delivery.error.startswith("The database can't hold a value of it: ")
+    assert not Label.objects.exists()
+
+
 def test_a_failure_of_ours_leaves_the_delivery_for_the_clock(monkeypatch):
     endpoint = make_endpoint()
     delivery, _ = intake.accept(
