@@ -70,7 +70,7 @@ def sentence_of(endpoint: Endpoint, placements: Sequence[Placement]) -> Sentence
         meant = [row for row in counted if row.desired is not None and row.desired.number == number]
         serving = sum(row.health == Health.SERVING for row in meant)
         total = len(counted) if len(wanted) == 1 else len(meant)
-        parts.append(f"version {number} on {serving} of {total} hosts")
+        parts.append(f"version {number} on {serving} of {total} host{'' if total == 1 else 's'}")
     text = f"{endpoint.name} serves {' and '.join(parts)}"
     trouble = [row for row in counted if row.health != Health.SERVING]
     if trouble:
