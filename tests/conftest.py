@@ -93,6 +93,7 @@ def committed_db(services: Services, django_db_setup: None, django_db_blocker: o
     """A fresh clone that this process works on as well: rows written here are committed, and subprocesses started with
     `committed_db.env` see them. All four aliases of this process lead to it until the test ends."""
     import redis
+    from django.conf import settings
     from django.db import connections
 
     with redis.Redis.from_url(services.broker_url) as client:
@@ -100,7 +101,8 @@ def committed_db(services: Services, django_db_setup: None, django_db_blocker: o
     name = f"lastgood_t{uuid.uuid4().hex[:12]}"
     services.clone(name)
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    env |= services.environment(name)
+    # Files, unlike rows, are shared with the programs that the test starts: they look where this process looks.
+    env |= services.environment(name) | {"LASTGOOD_VAR": str(settings.LASTGOOD_VAR)}
     with django_db_blocker.unblock(), pointed_at(name):
         yield CommittedDatabase(name, env, services)
         connections.close_all()

@@ -13,14 +13,17 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from psycopg import sql
 
 from config.embedded.broker import Broker
 from config.embedded.ports import free_port
-from config.embedded.postgres import Cluster
+from config.embedded.postgres import SHARED, Cluster
 
 TEMPLATE = "lastgood_template"
 VARIABLE = "LASTGOOD_TEST_SERVICES"
+PREFIX = "lastgood-test-"
+CHILD = "LASTGOOD_TEST_CHILD"
 FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -113,6 +116,7 @@ class Services:
     def environment(self, database: str) -> dict[str, str]:
         """The environment of a process that shall work on the clone `database`."""
         return {
+            CHILD: "1",
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "DATABASE_URL": self.cluster.url("lastgood_app", database),
             "OWNER_DATABASE_URL": self.cluster.url("lastgood_owner", database),
@@ -156,12 +160,24 @@ def announce() -> Services:
     if known:
         directory, database_port, broker_port = json.loads(known)
         return Services(Path(directory), database_port, broker_port)
-    directory = Path(tempfile.mkdtemp(prefix="lastgood-test-"))
+    # As root where PostgreSQL's own system user can reach it: TMPDIR may lie behind closed doors.
+    place = SHARED if os.geteuid() == 0 else Path(tempfile.gettempdir())
+    place.mkdir(mode=0o755, exist_ok=True)
+    _remove_leftovers(place)
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
     (directory / "secrets").mkdir(mode=0o700)
     first = free_port()
     services = Services(directory, first, free_port(not_in=frozenset({first})))
     os.environ[VARIABLE] = json.dumps([str(directory), services.database_port, services.broker_port])
     return services
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Delete what runs that were killed could not delete themselves."""
+    for leftover in place.glob(f"{PREFIX}*-*"):
+        owner = leftover.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def database_of_this_process() -> str:

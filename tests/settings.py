@@ -2,13 +2,14 @@
 
 import os
 
-from tests.services import announce, database_of_this_process
+from tests.services import CHILD, announce, database_of_this_process
 
 services = announce()
-_inherited = "PYTEST_XDIST_WORKER" in os.environ  # a worker of xdist gets the controller's variables, with its database
-for _name, _value in services.environment(database_of_this_process()).items():
-    if _inherited or _name not in os.environ:
-        os.environ[_name] = _value
+# A program that a test starts on a clone keeps what it was given. Whatever else the variables say, a developer's own
+# database or, in a worker of xdist, the controller's, no test ever works on it.
+if CHILD not in os.environ:
+    os.environ.update(services.environment(database_of_this_process()))
+    del os.environ[CHILD]
 
 from config.settings import *  # noqa: E402, F403
 

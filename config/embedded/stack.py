@@ -251,7 +251,8 @@ class Stack:
     def _web(self) -> Program:
         options = ["--worker-class", "gthread", "--workers", "2", "--threads", "4"]
         address = ["--bind", f"127.0.0.1:{self.port}", "--worker-tmp-dir", _memory_directory()]
-        argv = [sys.executable, "-m", "gunicorn", *options, *address, "--graceful-timeout", "10", "config.wsgi"]
+        ending = ["--graceful-timeout", "10", "--no-control-socket"]
+        argv = [sys.executable, "-m", "gunicorn", *options, *address, *ending, "config.wsgi"]
         return self._program("web", argv, death_signal=signal.SIGTERM, stop_seconds=15)
 
     def _program(

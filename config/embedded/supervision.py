@@ -1,6 +1,7 @@
 """supervisord, told by XML-RPC over a private socket what to run. It keeps order; we decide what comes next."""
 
 import http.client
+import os
 import secrets
 import shutil
 import signal
@@ -27,6 +28,7 @@ logfile_backups = 1
 pidfile = {run}/supervisor.pid
 childlogdir = {log}
 strip_ansi = false
+{user}
 
 [unix_http_server]
 file = {socket}
@@ -84,7 +86,11 @@ class Supervisor:
             leftover.unlink()
         configuration = self.run / "supervisor.conf"
         text = DAEMON.format(
-            log=_escaped(self.log), run=_escaped(self.run), socket=_escaped(self.socket), password=self.password
+            log=_escaped(self.log),
+            run=_escaped(self.run),
+            socket=_escaped(self.socket),
+            password=self.password,
+            user="user = root" if os.geteuid() == 0 else "",
         )
         write_private(configuration, text)
         daemon = Program(

@@ -183,6 +183,27 @@ def test_a_second_up_in_the_same_place_is_refused(tmp_path):
     assert not (tmp_path / "var").exists()
 
 
+def test_given_servers_are_used_and_none_is_started(tmp_path):
+    from config.embedded.stack import Stack
+
+    given = {
+        "DATABASE_URL": "postgresql://app@db/lastgood",
+        "OWNER_DATABASE_URL": "postgresql://owner@db/lastgood",
+        "REDIS_URL": "redis://broker/3",
+        "SECRET_KEY": "k",
+        "LASTGOOD_HOST_NETWORKS": "10.1.0.0/16",
+    }
+    stack = Stack(tmp_path / "var", port=free_port(), given=given)
+    stack._prepare()
+    assert (stack.cluster, stack.broker, stack.is_new) == (None, None, False)
+    assert {name: stack.env[name] for name in given} == given
+    assert stack.env["SEQUENCER_DATABASE_URL"] == "postgresql://app@db/lastgood"
+    web = stack.programs()[-1]
+    assert (web.name, web.env["DATABASE_URL"]) == ("web", "postgresql://app@db/lastgood")
+    assert "OWNER_DATABASE_URL" not in web.env
+    stack.stop()
+
+
 def test_a_taken_port_is_refused_before_anything_starts(tmp_path):
     import socket
 
