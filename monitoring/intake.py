@@ -119,7 +119,8 @@ def _set_aside(delivery: Delivery, error: str) -> None:
         action="delivery.set_aside",
         target=Target("delivery", str(delivery.pk)),
         actor=service_actor("worker"),
-        data={"source": delivery.source, "sha256": delivery.sha256, "size": delivery.size, "error": error[:500]},
+        data={"source": delivery.source, "sha256": delivery.sha256, "size": delivery.size},
+        reason=error[:500],
         outcome="failed",
     )
 

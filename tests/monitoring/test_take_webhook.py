@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from audit.models import AuditEvent
+from audit.models import AuditEvent, AuditPrivate
 from monitoring import alerts, intake
 from monitoring.models import Alert, Delivery, DeliveryState
 from registry.models import Endpoint, Model
@@ -45,7 +45,10 @@ def test_a_webhook_comes_through_the_api_and_becomes_an_alert(client: Client, to
     assert alert.started_at.isoformat() == "2026-11-21T12:10:03.892000+00:00"
     assert alert.labels["instance"] == "127.0.0.1:28501"
     assert told == ["incidents.take_alert"]
-    assert AuditEvent.objects.get(action="alert.fire").target_id == str(alert.pk)
+    event = AuditEvent.objects.get(action="alert.fire")
+    assert event.target_id == str(alert.pk)
+    assert b"error ratio" not in bytes(event.canon)
+    assert AuditPrivate.objects.get(event=event).text == "Model fraud v2 error ratio 0.31"
 
 
 def test_it_is_about_the_production_endpoint_of_the_model_that_it_names(told):
