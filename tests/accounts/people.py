@@ -45,7 +45,7 @@ def a_request(proposer: User, *, tier: str = "high", kind: str = "rollback", inc
 
 
 def say(user: User, request: ApprovalRequest, decision: str = "approve", **changes: Any) -> ApprovalDecision:
-    """Decide as somebody who proved a moment ago who they are and read the right hash, unless `changes` say otherwise."""
+    """Decide as somebody who gave a password just now and read the right hash, unless `changes` say otherwise."""
     arguments: dict[str, Any] = {
         "request_id": request.pk,
         "user": user,

@@ -24,6 +24,7 @@ class Room:
     rita: User
     carla: User
     amir: User
+    anna: User
     vera: User
     request: ApprovalRequest
 
@@ -31,9 +32,8 @@ class Room:
 @pytest.fixture
 def room() -> Room:
     rita = person("rita", "responder", "approver")
-    return Room(
-        rita, person("carla", "commander"), person("amir", "approver"), person("vera", "viewer"), a_request(rita)
-    )
+    amir, anna = person("amir", "approver"), person("anna", "approver")
+    return Room(rita, person("carla", "commander"), amir, anna, person("vera", "viewer"), a_request(rita))
 
 
 def refused(room: Room, code: str, act: Callable[[], Any]) -> Refused:
@@ -131,14 +131,14 @@ def test_approving_twice_counts_once(room: Room) -> None:
 
 def test_a_second_person_for_a_seat_that_is_filled_is_told_which_seat_is_open(room: Room) -> None:
     say(room.amir, room.request)
-    error = refused(room, "not_a_role", lambda: say(person("anna", "approver"), room.request))
+    error = refused(room, "not_a_role", lambda: say(room.anna, room.request))
     assert error.sentence == "The seats that you could fill are taken. Still needed: commander."
 
 
 def test_a_complete_request_takes_no_further_approval(room: Room) -> None:
     say(room.amir, room.request)
     say(room.carla, room.request)
-    error = refused(room, "not_a_role", lambda: say(person("anna", "approver"), room.request))
+    error = refused(room, "not_a_role", lambda: say(room.anna, room.request))
     assert error.sentence == "It has all the approvals that it needs. Nothing was changed."
 
 
@@ -179,7 +179,7 @@ def test_after_its_use_it_can_be_objected_to_but_not_approved(room: Room) -> Non
     say(room.amir, room.request)
     say(room.carla, room.request)
     consume(request_id=room.request.pk, subject_hash=room.request.subject_hash, actor=SETUP)
-    refused(room, "not_open", lambda: say(person("anna", "approver"), room.request))
+    refused(room, "not_open", lambda: say(room.anna, room.request))
     say(room.amir, room.request, "revoke")
     room.request.refresh_from_db()
     assert room.request.state == "consumed"

@@ -52,9 +52,7 @@ def test_of_many_uses_at_once_exactly_one_gets_the_approval(committed_db: Any) -
     say(person("carla", "commander"), request)
     say(person("amir", "approver"), request)
 
-    answers = at_once(
-        [lambda: consume(request_id=request.pk, subject_hash=request.subject_hash, actor=SETUP)] * CROWD
-    )
+    answers = at_once([lambda: consume(request_id=request.pk, subject_hash=request.subject_hash, actor=SETUP)] * CROWD)
 
     assert answers == ["done"] + ["not_open"] * (CROWD - 1)
     assert len(recorded("approval.consume")) == 1

@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 from accounts.approvals.policy import ANY, seat, seats_of
 
 ROLES = ("commander", "approver", "responder")
-people = st.dictionaries(
-    st.sampled_from("abcdef"), st.frozensets(st.sampled_from(ROLES), min_size=1), max_size=5
-)
+people = st.dictionaries(st.sampled_from("abcdef"), st.frozensets(st.sampled_from(ROLES), min_size=1), max_size=5)
 seats = st.lists(st.sampled_from([*ROLES, ANY]), min_size=1, max_size=4)
 
 
