@@ -151,17 +151,18 @@ def sentence_for(incident: Incident, name: str, status: str) -> str:
     slow = incident.incident_alerts.filter(alert__rule__kind="latency").exists() and not (
         incident.incident_alerts.exclude(alert__rule__kind="latency").exists()
     )
-    trouble = "answers more slowly" if slow else "gives less reliable answers"
+    answers = f"the answers of “{name}”"
+    trouble = f"{answers} take longer than they should" if slow else f"{answers} are less reliable than they should be"
     if status == PostStatus.INVESTIGATING:
-        return f"Since {since}, {name} {trouble} than it should. People are working on it."
+        return f"Since {since}, {trouble}. People are working on it."
     if status == PostStatus.IDENTIFIED:
-        return f"Since {since}, {name} {trouble} than it should. A recent change is being undone now."
+        return f"Since {since}, {trouble}. A recent change is being undone now."
     if status == PostStatus.MONITORING:
         done = incident.mitigated_at or timezone.now()
-        return f"The change was undone at {done:%H:%M} UTC. We are watching that {name} works as it should again."
+        return f"The change was undone at {done:%H:%M} UTC. We are watching that “{name}” works as it should again."
     minutes = max(1, round(((incident.resolved_at or timezone.now()) - start).total_seconds() / 60))
     span = "1 minute" if minutes == 1 else f"{minutes} minutes"
-    return f"{name} works as it should again. It did not from {since} on, for {span}."
+    return f"“{name}” works as it should again. It did not from {since} on, for {span}."
 
 
 def overall(page: StatusPage) -> str:

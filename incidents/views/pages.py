@@ -66,7 +66,7 @@ def _sentence(going_on: list[Incident]) -> str:
 
 def _row(incident: Incident) -> dict[str, Any]:
     holder = next((held.user for held in incident.held_now if held.role == IncidentRole.COMMANDER), None)
-    return {"incident": incident, "commander": holder}
+    return {"incident": incident, "commander": str(holder or "")}
 
 
 def _endpoints(going_on: list[Incident]) -> list[dict[str, Any]]:
@@ -156,7 +156,8 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         "now": now,
         "step": step,
         "seconds": 1 if now.moves else 5 if incident.state in OPEN_STATES else 15,
-        "roles": [{"role": role.label, "holder": now.holdings.get(role)} for role in IncidentRole],
+        "commander": str(now.commander or ""),
+        "roles": [{"role": role.label.lower(), "holder": _holder(now, role)} for role in IncidentRole],
         "cards": queries.cards(now.evidence),
         "diagnosis": now.diagnosis(),
         "told": list(reversed(tell(entries))),
@@ -170,6 +171,11 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         # The page's own polling brings the run with it.
         context |= lanes_context(now.run, user) | {"run_live": 0}
     return context
+
+
+def _holder(now: queries.Situation, role: str) -> str:
+    held = now.holdings.get(role)
+    return str(held.user) if held else ""
 
 
 def _forms(now: queries.Situation, user: User) -> dict[str, Any]:
@@ -199,7 +205,7 @@ def _approval(plan: Plan, now: queries.Situation) -> dict[str, Any]:
         "state": request.state,
         "policy": request.policy.name,
         "seats": queries.seats(request, now.standing),
-        "proposer": plan.proposer,
+        "proposer": str(plan.proposer),
         "expires_at": request.expires_at,
         "hash": plan.plan_hash,
         "note": now.standing.denied.reason if now.standing.denied else "",

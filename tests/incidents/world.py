@@ -1,7 +1,7 @@
 """What the tests of incidents stand on: an endpoint whose version 2 answers worse, and the people at work."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.test import Client
@@ -31,6 +31,7 @@ class World:
     good: Version
     bad: Version
     users: dict[str, User]
+    began: datetime
 
     def actor(self, name: str) -> Actor:
         return actor_for(user=self.users[name])
@@ -51,7 +52,7 @@ class World:
             "version": "2",
             "severity": 2,
             "summary": "Version 2 is right in 55 % of cases, it promised 80 %.",
-            "started_at": timezone.now() - 2 * MINUTE,
+            "started_at": self.began,
         }
         return Alert.objects.create(**(values | fields))
 
@@ -138,14 +139,15 @@ def build() -> World:
         for name, role in PEOPLE.items()
     }
     now = timezone.now()
+    began = now - 2 * MINUTE
     for at, host in enumerate(hosts):
         before = traffic.part(2017, 2000 * at, 600)
         during = traffic.part(2018, 2000 * at, 600)
         old = traffic.answers(before, start=now - 12 * MINUTE, length=9 * MINUTE, seed=at)
-        new = traffic.answers(during, start=now - 2 * MINUTE, length=MINUTE, version=2, accuracy=0.55, seed=at)
+        new = traffic.answers(during, start=began, length=MINUTE, version=2, accuracy=0.55, seed=at)
         traffic.log(endpoint, host, old)
         traffic.log(endpoint, host, new)
-    return World(endpoint, versions[0], versions[1], users)
+    return World(endpoint, versions[0], versions[1], users, began)
 
 
 def events(incident: Incident, action: str) -> list[AuditEvent]:
