@@ -5,8 +5,18 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, F, OuterRef
 
 from audit.due import Due
-from incidents.models import OPEN_STATES, Incident, IncidentAlert, IncidentState, Review, StatusPage
+from incidents.models import (
+    OPEN_STATES,
+    Incident,
+    IncidentAlert,
+    IncidentState,
+    Review,
+    ReviewState,
+    StatusComponent,
+    StatusPage,
+)
 from incidents.rollback.models import Candidate, Run, RunState
+from incidents.status import NARRATION
 from monitoring.models import Alert
 
 LATE = timedelta(seconds=3)
@@ -45,12 +55,20 @@ def unfollowed_runs(now: datetime) -> list[str]:
     return [str(pk) for pk in (*started.values_list("pk", flat=True)[:20], *switched.values_list("pk", flat=True)[:20])]
 
 
+def untold_incidents(now: datetime) -> list[int]:
+    """Incidents whose state the status pages have not told yet, a few seconds after it could have been."""
+    shown = StatusComponent.objects.filter(endpoint=OuterRef("endpoint"))
+    found = Incident.objects.filter(Exists(shown), state__in=NARRATION, detected_at__lte=now - LATE)
+    return list(found.exclude(told_state=F("state")).values_list("pk", flat=True)[:20])
+
+
 def stale_pages(now: datetime) -> list[int]:
     return list(StatusPage.objects.filter(publish_due_at__lte=now - LATE).values_list("pk", flat=True)[:100])
 
 
 def empty_reviews(now: datetime) -> list[int]:
-    found = Review.objects.filter(summary="", incident__resolved_at__lte=now - LATE, version=F("version"))
+    """Reviews that nobody has drafted or touched."""
+    found = Review.objects.filter(version=1, state=ReviewState.DRAFT, incident__resolved_at__lte=now - LATE)
     return list(found.values_list("incident_id", flat=True)[:20])
 
 
@@ -58,6 +76,7 @@ SOURCES = [
     Due(task="incidents.take_alert", queue="intake", ids=untaken_alerts),
     Due(task="incidents.rank_candidates", queue="compute", ids=unranked_incidents),
     Due(task="incidents.follow_run", queue="intake", ids=unfollowed_runs),
+    Due(task="incidents.publish_status", queue="intake", ids=untold_incidents),
     Due(task="incidents.publish_page", queue="intake", ids=stale_pages),
     Due(task="incidents.draft_review", queue="intake", ids=empty_reviews),
 ]

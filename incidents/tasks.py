@@ -22,14 +22,12 @@ def rank_candidates(incident_id: int) -> None:
     from incidents.rollback import candidates
 
     incident = Incident.objects.select_related("endpoint__model").get(pk=incident_id)
-    ranked = candidates.rank(
+    candidates.rank(
         endpoint=incident.endpoint,
         incident_ref=incident.ref,
         window=intake.replay_window(incident),
         actor=service_actor("incidents"),
     )
-    facts = [{"version": row.to_version.number, "eligible": row.eligible, "rank": row.rank} for row in ranked]
-    follow.record_ranking(incident=incident, ranked=facts)
 
 
 @shared_task(name="incidents.follow_run")
