@@ -47,6 +47,11 @@ class Sentence:
     text: str
     tone: str
 
+    @property
+    def word(self) -> str:
+        """The tone as the word on a chip."""
+        return {"ok": "as it should", "bad": "not as it should", "busy": "moving"}.get(self.tone, "not known")
+
 
 def placements_of(endpoints: Iterable[Endpoint]) -> dict[int, list[Placement]]:
     """The placements of each endpoint, by its id, in one query."""

@@ -239,6 +239,10 @@ def _version_sentence(version: Version) -> queries.Sentence:
 
 
 def rendered(markdown: str) -> str:
-    """Documentation as HTML that can do nothing: no scripts, styles or forms, links without a referrer."""
-    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    return mark_safe(nh3.clean(html))  # noqa: S308 (cleaned here)
+    """Documentation as HTML that can do nothing: no scripts, styles or forms. Its headings begin below the page's."""
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = reader.parse(markdown)
+    for token in tokens:
+        if token.type.startswith("heading_"):
+            token.tag = f"h{min(int(token.tag[1:]) + 1, 6)}"
+    return mark_safe(nh3.clean(reader.renderer.render(tokens, reader.options, {})))  # noqa: S308 (cleaned here)

@@ -70,6 +70,8 @@ def write_seen(*, placement: Placement, seen: Seen) -> bool:
 
     A host that is being switched serves the new version a moment before that is entered here, hence the second look.
     """
+    if not _lock(placement):
+        return False
     if seen.health == Health.WRONG_VERSION and placement.health == Health.SERVING and not _suspected(placement, seen):
         suspicion = {**placement.observation, "suspect": seen.digest}
         _row(placement).update(observation=suspicion, observe_due_at=Now() + SECOND_LOOK)
@@ -87,8 +89,7 @@ def write_seen(*, placement: Placement, seen: Seen) -> bool:
         }
         if seen.boot_id != placement.observation.get("boot_id"):
             fields["golden_due_at"] = Now()
-    if not _row(placement).update(**fields):
-        return False
+    _row(placement).update(**fields)
     touch(placement.endpoint)
     if placement.health != seen.health or (seen.answered and placement.observed_digest != seen.digest):
         _record_health(placement, seen)
@@ -107,14 +108,14 @@ def write_golden(*, placement: Placement, answer: GoldenAnswer) -> bool:
         return False
     health = Health.SERVING if answer.passed else Health.WRONG_OUTPUT
     kept = {"digest": placement.desired.digest, "passed": answer.passed, "rows": answer.rows, "reason": answer.reason}
-    written = _row(placement).update(
+    if not _lock(placement):
+        return False
+    _row(placement).update(
         golden_at=Now(),
         health=health,
         health_reason=answer.reason[:500],
         observation={**placement.observation, "golden": kept},
     )
-    if not written:
-        return False
     touch(placement.endpoint)
     if health != placement.health:
         record(
@@ -131,6 +132,15 @@ def write_golden(*, placement: Placement, answer: GoldenAnswer) -> bool:
 def _row(placement: Placement) -> Any:
     """The placement, as long as the same version shall serve there and nobody judged it in the meantime."""
     return Placement.objects.filter(pk=placement.pk, desired=placement.desired, health=placement.health)
+
+
+def _lock(placement: Placement) -> bool:
+    """Lock that row and take over what was observed of it meanwhile. False when there is no such row any more."""
+    rows = _row(placement).order_by("pk").select_for_update()
+    found = rows.values_list("observation", "observed_digest").first()
+    if found is not None:
+        placement.observation, placement.observed_digest = found
+    return found is not None
 
 
 def _suspected(placement: Placement, seen: Seen) -> bool:

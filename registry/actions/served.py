@@ -223,8 +223,9 @@ def _check_span(until: datetime.datetime, reason: str, word: str) -> None:
 
 
 def _changed(host: Host, action: str, actor: Actor, reason: str, data: dict[str, Any]) -> None:
-    """Put a change of the host on record, and show it on the pages of its endpoints."""
-    Endpoint.objects.filter(placements__host=host).update(version=F("version") + 1)
+    """Put a change of the host on record, and show it on the pages of its endpoints: placements are always written
+    before their endpoint, so that no two writers wait for each other."""
     Placement.objects.filter(host=host).update(observe_due_at=Now())
+    Endpoint.objects.filter(placements__host=host).update(version=F("version") + 1)
     host.refresh_from_db(fields=["held_until", "held_reason", "drained_at"])
     record(action=action, target=Target("host", host.name), actor=actor, reason=reason, data=data)

@@ -182,7 +182,7 @@ def test_a_version_page_shows_its_files_and_renders_documentation_without_what_c
 
     html = viewer.get("/models/toy/1/").content.decode()
 
-    assert "<h1>Card</h1>" in html
+    assert "<h2>Card</h2>" in html
     assert "<em>fine</em>" in html
     assert "<script>alert" not in html
     assert 'href="javascript' not in html
