@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.actions import FRESH_PROOF, AccountError, actor_for, issue_token, revoke_token
 from accounts.approvals.actions import Refused, decide
-from accounts.approvals.models import ApprovalRequest, Decision
+from accounts.approvals.models import ApprovalRequest, Decision, RequestState
 from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
 from accounts.approvals.subjects import subject_of
 from accounts.forms import DecisionForm, DenialForm, TokenForm
@@ -78,6 +78,7 @@ def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str,
     may_approve = is_live and holds_role and not has_approved and entry.proposer_id != request.user.pk
     may_approve = may_approve and not now.complete
     return {
+        **subject.context,
         "entry": entry,
         "subject": subject,
         "sentence": _sentence(entry, now, subject.title),
@@ -88,7 +89,7 @@ def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str,
         "holds_role": holds_role,
         "has_approved": has_approved,
         "may_approve": may_approve,
-        "action_label": "Decide…" if may_approve else "",
+        "objectable": subject.going and holds_role and entry.state == RequestState.CONSUMED,
         "why": "" if may_approve else _why_not(entry, request.user, now, is_live=is_live, has_approved=has_approved),
         "deny_form": DenialForm(auto_id="deny_%s"),
         **{
