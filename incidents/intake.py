@@ -1,5 +1,6 @@
 """From alerts to incidents: one incident for one cause, opened once, with its evidence frozen."""
 
+import logging
 from datetime import timedelta
 
 from django.db import IntegrityError, connection, transaction
@@ -12,6 +13,7 @@ from incidents.evidence import Claim, gather, incident_title
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentAlert
 from monitoring.models import Alert
 
+logger = logging.getLogger(__name__)
 INTAKE = service_actor("incidents")
 NUMBER_LOCK = 7_104_201
 
@@ -36,13 +38,22 @@ def take_alert(*, alert_id: int) -> Incident | None:
     joined = _join(alert)
     if joined is not None or alert.state != "firing":
         return joined
-    claims = gather(alert)
+    claims = _evidence(alert)
     try:
         with transaction.atomic():
             return _open(alert, claims)
     except IntegrityError:
         # Another worker opened one for this cause, or took this alert, at the same moment.
         return _join(alert)
+
+
+def _evidence(alert: Alert) -> list[Claim]:
+    """The evidence, or the alert's own words where it can't be read: an incident must open all the same."""
+    try:
+        return gather(alert)
+    except Exception:
+        logger.exception("incidents.evidence.unreadable alert=%s", alert.pk)
+        return [Claim("alert", f"{alert.summary} The predictions behind it could not be read."[:500])]
 
 
 def _join(alert: Alert) -> Incident | None:

@@ -1,0 +1,15 @@
+"""The API of incidents, their evidence and timeline, status pages and reviews: the same verbs as the pages."""
+
+from typing import Any
+
+from incidents.api.incidents import EvidenceViewSet, IncidentViewSet, UpdateViewSet
+from incidents.api.reviews import ReviewViewSet
+from incidents.api.status import StatusPageViewSet
+
+router_entries: list[tuple[str, type[Any], str]] = [
+    ("incidents", IncidentViewSet, "api-incident"),
+    ("updates", UpdateViewSet, "api-update"),
+    ("evidence", EvidenceViewSet, "api-evidence"),
+    ("status-pages", StatusPageViewSet, "api-status-page"),
+    ("reviews", ReviewViewSet, "api-review"),
+]
