@@ -11,7 +11,15 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.actions import AccountError, actor_for, issue_token, revoke_token
+from accounts.actions import (
+    AccountError,
+    actor_for,
+    create_user,
+    end_role,
+    grant_role,
+    issue_token,
+    revoke_token,
+)
 from accounts.approvals.actions import Refused, decide
 from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest, Decision
 from accounts.approvals.policies import PolicyError, replace_policy
@@ -67,6 +75,18 @@ class UserSerializer(serializers.ModelSerializer):
         return sorted(grant.role for grant in user.live_grants)
 
 
+class NewUserSerializer(serializers.Serializer):
+    username = serializers.RegexField(r"^[\w.@+-]+$", max_length=150)
+    email = serializers.EmailField(max_length=254)
+    full_name = serializers.CharField(max_length=200)
+    password = serializers.CharField(max_length=500, write_only=True, trim_whitespace=False)
+    roles = serializers.ListField(child=serializers.ChoiceField(choices=Role.choices), default=list)
+
+
+class GivenRoleSerializer(serializers.Serializer):
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
 class UserViewSet(viewsets.ReadOnlyModelViewSet):
     """People and their roles, for administrators."""
 
@@ -74,12 +94,47 @@ class UserViewSet(viewsets.ReadOnlyModelViewSet):
     permission_classes = [HasScope]
     required_scope = "admin"
     lookup_field = "username"
+    lookup_value_regex = r"[\w.@+-]+"
 
     def get_queryset(self) -> Any:
         from django.db.models import Prefetch
 
         live = Prefetch("role_grants", queryset=RoleGrant.objects.filter(until=None), to_attr="live_grants")
         return User.objects.prefetch_related(live).order_by("username")
+
+    @extend_schema(request=NewUserSerializer, responses={201: UserSerializer})
+    def create(self, request: Request) -> Response:
+        """A person who can sign in. Passwords are checked as on the sign-in pages."""
+        asked = NewUserSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            made = create_user(**asked.validated_data, actor=actor_for(request=request))
+        except AccountError as error:
+            raise Problem(409, "already-there", str(error)) from error
+        return self._shown(made.username, status.HTTP_201_CREATED)
+
+    @extend_schema(request=GivenRoleSerializer, responses=UserSerializer)
+    @action(detail=True, methods=["post"])
+    def roles(self, request: Request, username: str) -> Response:
+        """Give a role; giving one that is held changes nothing."""
+        person = self.get_object()
+        asked = GivenRoleSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        grant_role(user=person, **asked.validated_data, granted_by=request.user, actor=actor_for(request=request))
+        return self._shown(username)
+
+    @extend_schema(request=None, responses=UserSerializer)
+    @action(detail=True, methods=["delete"], url_path="roles/(?P<role>[a-z]+)")
+    def end_role(self, request: Request, username: str, role: str) -> Response:
+        """Take a role away from now on."""
+        try:
+            end_role(user=self.get_object(), role=role, actor=actor_for(request=request))
+        except AccountError as error:
+            raise Problem(409, "not-held", str(error)) from error
+        return self._shown(username)
+
+    def _shown(self, username: str, code: int = status.HTTP_200_OK) -> Response:
+        return Response(UserSerializer(self.get_queryset().get(username=username)).data, status=code)
 
 
 class TokenSerializer(serializers.ModelSerializer):

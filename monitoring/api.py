@@ -6,16 +6,56 @@ import django_filters
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.problems import Problem
-from monitoring.actions import Refused, change_rule
+from monitoring.actions import Refused, change_rule, unwatch_endpoint, watch_endpoint
 from monitoring.ingest import AlertmanagerView, LabelsView, MetricsView, PredictionsView
-from monitoring.models import Alert, Finding, MetricPoint, Rule, Window
+from monitoring.models import Alert, Delivery, Finding, MetricPoint, Monitor, Rule, Window
 from monitoring.questions import limits_in_words
+from registry.models import Endpoint
+
+
+class MonitorSerializer(serializers.ModelSerializer):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+
+    class Meta:
+        model = Monitor
+        fields = [
+            "endpoint", "enabled", "window_seconds", "grace_seconds", "label_delay_seconds", "next_window_at",
+        ]  # fmt: skip
+
+
+class WatchSerializer(serializers.Serializer):
+    """How an endpoint is watched. The last three are for rules that it does not have yet."""
+
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.all())
+    window_seconds = serializers.IntegerField(required=False)
+    grace_seconds = serializers.IntegerField(required=False)
+    label_delay_seconds = serializers.IntegerField(required=False)
+    min_rows = serializers.IntegerField(required=False)
+    for_windows = serializers.IntegerField(required=False)
+    clear_windows = serializers.IntegerField(required=False)
+
+
+class UnwatchSerializer(serializers.Serializer):
+    reason = serializers.CharField(max_length=2000)
+
+
+class DeliverySerializer(serializers.ModelSerializer):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    host = serializers.CharField(source="host.name", read_only=True, allow_null=True, default=None)
+
+    class Meta:
+        model = Delivery
+        fields = [
+            "id", "source", "sender", "key", "endpoint", "host", "content_type", "size", "sha256", "state", "rows",
+            "error", "received_at", "processed_at",
+        ]  # fmt: skip
 
 
 class WindowSerializer(serializers.ModelSerializer):
@@ -101,6 +141,14 @@ class WindowFilter(django_filters.FilterSet):
         fields = ["endpoint", "state"]
 
 
+class DeliveryFilter(django_filters.FilterSet):
+    endpoint = django_filters.CharFilter("endpoint__slug")
+
+    class Meta:
+        model = Delivery
+        fields = ["endpoint", "source", "sender", "state"]
+
+
 class FindingFilter(django_filters.FilterSet):
     endpoint = django_filters.CharFilter("rule__endpoint__slug")
     rule = django_filters.CharFilter("rule__kind")
@@ -144,6 +192,47 @@ class PointFilter(django_filters.FilterSet):
 class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
     permission_classes = [HasScope]
     required_scope: Any = "view"
+
+
+class MonitorViewSet(ReadViewSet):
+    """Which endpoints are watched, and how. Posting watches one, or changes how it is watched."""
+
+    queryset = Monitor.objects.select_related("endpoint").order_by("endpoint__slug")
+    serializer_class = MonitorSerializer
+    lookup_field = "endpoint__slug"
+    lookup_url_kwarg = "endpoint"
+    filterset_fields = ["enabled"]
+    required_scope = {"create": "admin", "stop": "admin", "*": "view"}
+
+    @extend_schema(request=WatchSerializer, responses={201: MonitorSerializer})
+    def create(self, request: Request) -> Response:
+        asked = WatchSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            monitor = watch_endpoint(**asked.validated_data, actor=actor_for(request=request))
+        except Refused as refused:
+            raise Problem(status.HTTP_400_BAD_REQUEST, "monitor-refused", str(refused)) from refused
+        return Response(MonitorSerializer(monitor).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=UnwatchSerializer, responses=MonitorSerializer)
+    @action(detail=True, methods=["post"])
+    def stop(self, request: Request, endpoint: str) -> Response:
+        """Watch it no longer; alerts of its rules end."""
+        monitor = self.get_object()
+        asked = UnwatchSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        reason, actor = asked.validated_data["reason"], actor_for(request=request)
+        if not unwatch_endpoint(endpoint=monitor.endpoint, reason=reason, actor=actor):
+            raise Problem(409, "not-watched", f"{endpoint} is not watched. Nothing was changed.")
+        return Response(MonitorSerializer(self.get_object()).data)
+
+
+class DeliveryViewSet(ReadViewSet):
+    """What was sent in, newest first; `?state=unparseable` lists what could not be read, and why."""
+
+    queryset = Delivery.objects.select_related("endpoint", "host").defer("body").order_by("-received_at", "-id")
+    serializer_class = DeliverySerializer
+    filterset_class = DeliveryFilter
 
 
 class WindowViewSet(ReadViewSet):
@@ -202,6 +291,8 @@ class PointViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
 
 
 router_entries = [
+    ("monitors", MonitorViewSet, "monitor"),
+    ("deliveries", DeliveryViewSet, "delivery"),
     ("windows", WindowViewSet, "window"),
     ("findings", FindingViewSet, "finding"),
     ("alerts", AlertViewSet, "alert"),

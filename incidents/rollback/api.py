@@ -271,6 +271,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
         "compensate": "plan.start",
         "pass_gate": "incident.command",
         "sign_off": "incident.command",
+        "reject": "incident.command",
         "*": "view",
     }
     filterset_fields = ["state", "endpoint__slug", "plan__incident_ref"]
@@ -305,6 +306,12 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
     def sign_off(self, request: Request, pk: str) -> Response:
         """Sign off a verification that waits for a person."""
         return self._act(request, "sign-off")
+
+    @extend_schema(request=ReasonSerializer, responses=RunSerializer)
+    @action(detail=True, methods=["post"])
+    def reject(self, request: Request, pk: str) -> Response:
+        """Judge a verification that waits for a person as failed."""
+        return self._act(request, "reject")
 
     def _act(self, request: Request, verb: str) -> Response:
         asked = ReasonSerializer(data=request.data)
