@@ -3,7 +3,7 @@ from typing import Any
 from django import forms
 
 from accounts.models import User
-from accounts.permissions import SCOPES, may
+from accounts.permissions import SCOPES, WORDS, may
 
 
 class DecisionForm(forms.Form):
@@ -24,4 +24,4 @@ class TokenForm(forms.Form):
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         allowed = [scope for scope in sorted(SCOPES) if may(owner, "admin" if scope == "ingest" else scope)]
-        self.fields["scopes"].choices = [(scope, scope) for scope in allowed]
+        self.fields["scopes"].choices = [(scope, f"{WORDS[scope]} ({scope})") for scope in allowed]

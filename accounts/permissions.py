@@ -22,7 +22,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
 SCOPES = frozenset().union(*PERMISSIONS.values()) | {"ingest"}
 
 WORDS: dict[str, str] = {
-    "view": "see this page",
+    "view": "read what is going on",
     "incident.respond": "work on incidents",
     "incident.command": "command incidents",
     "plan.propose": "propose a plan",

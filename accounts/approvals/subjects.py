@@ -13,13 +13,15 @@ from accounts.approvals.models import ApprovalRequest
 
 @dataclass(frozen=True)
 class Subject:
-    """`sentence` names object and consequence; `template_name` is included in the page with `context`."""
+    """`sentence` names object and consequence; `template_name` is included in the page with `context`. `going` while
+    what was approved is being carried out, so that an objection still stops something."""
 
     title: str
     sentence: str
     template_name: str
     context: dict[str, Any] = field(default_factory=dict)
     url: str = ""
+    going: bool = False
 
 
 Provider = Callable[[ApprovalRequest], Subject]

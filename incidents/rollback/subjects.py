@@ -4,7 +4,7 @@ from django.urls import reverse
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Subject, register
-from incidents.rollback.models import Plan, PlanKind
+from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, Run
 from incidents.rollback.queries import candidate_of, check_rows, plan_rows, plan_terms, plans
 
 KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)
@@ -26,6 +26,7 @@ def plan_subject(request: ApprovalRequest) -> Subject:
             "candidate": candidate_of(plan),
         },
         url=reverse("plan-detail", args=[plan.pk]),
+        going=Run.objects.filter(plan=plan, state__in=ACTIVE_RUN_STATES).exists(),
     )
 
 
