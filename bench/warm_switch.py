@@ -2,8 +2,9 @@
 
 The whole product runs (database, broker, workers, clock, web) with three bundled hosts as processes of their own. The
 target version is warm, as a passed preflight leaves it; waves do not soak. Meanwhile each host answers one row at a
-time, up to 100 a second, to a client that counts every answer which is not a whole 200 of one of the two versions. Five changes are made,
-forth and back; the figure is the slowest. Targets: at most 2 s, and 0 failed of at least 10,000 requests.
+time, up to 100 a second, to a client that counts every answer which is not a whole 200 of one of the two versions. Five
+changes are made, forth and back; the figure is the slowest. Targets: at most 2 s, and 0 failed of at least 10,000
+requests.
 
 `floor` is the time of the three pointer changes alone, asked of the hosts one after the other without Lastgood.
 """
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +158,8 @@ class Bench:
         )
 
     def change_to(self, version: Any) -> float:
-        """Propose, preflight and approve a release; the seconds from the last approval until all have switched, both by
-        the database's clock."""
+        """Propose, preflight and approve a release; the seconds from the last approval until the last host was read
+        back to have switched. The run then goes on to its last gate, which is waited for and not counted."""
         from django.utils import timezone
 
         from accounts.actions import actor_for
@@ -192,7 +194,8 @@ class Bench:
         runs = Run.objects.filter(plan=plan)
         self.poll(runs.filter(state="switched").exists, 60, lambda: list(runs.values("state", "state_reason")))
         decision.refresh_from_db()
-        return float((runs.get().switched_at - decision.decided_at).total_seconds())
+        switched = [datetime.fromisoformat(step.marks["switched"]) for step in runs.get().steps.all()]
+        return (max(switched) - decision.decided_at).total_seconds()
 
     @staticmethod
     def poll(holds: Any, seconds: float, told: Any) -> None:

@@ -32,6 +32,9 @@ from registry.store import ArtifactDamaged, ArtifactMissing
 logger = logging.getLogger(__name__)
 
 PARALLEL_HOSTS = 16
+SHORT_SECONDS = 0.25
+"""Waits shorter than the clock's beat are spent with the lease in hand, PATIENCE_SECONDS of them in all."""
+PATIENCE_SECONDS = 3.0
 OBJECTED = "An approver objects now. Stop the run, or settle it with the approvers and propose a plan anew."
 GOT_THERE = [StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE]
 
@@ -42,10 +45,13 @@ def advance(run_id: Any) -> None:
         if not lease.held:
             return
         try:
+            patience = PATIENCE_SECONDS
             while (wait := _advance_once(run_id, lease)) is not None:
-                if wait > 0:
+                if wait > min(patience, SHORT_SECONDS):
                     lease.due_in = datetime.timedelta(seconds=wait)
                     return
+                lease.pause(wait)
+                patience -= wait
         except (LeaseLost, LostRace) as error:
             logger.info("rollback.run.handed_over run=%s reason=%s", run_id, error)
 

@@ -121,7 +121,7 @@ def latency_answer(
         "latency",
         f"Is {where} as fast as before?",
         CheckAnswer.FAIL if slower else CheckAnswer.PASS,
-        f"{new_ms:.2f} ms (median of {n})",
+        f"{new_ms:.2f} ms (fastest of {n})",
         f"at most {float(max_ratio):g} times {old_ms:.2f} ms",
         host=host,
     )

@@ -145,7 +145,7 @@ def default_gates(*, kind: str, min_requests: int, compared: bool) -> list[dict[
         {"name": "errors", "max_share": "0.01", "min_requests": str(min_requests)},
     ]
     if compared and kind != "converge":
-        gates.append({"name": "latency", "max_ratio": "2.0", "floor_ms": "5.0", "probes": "10"})
+        gates.append({"name": "latency", "max_ratio": "2.0", "floor_ms": "5.0", "probes": "8"})
     return gates
 
 

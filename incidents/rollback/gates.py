@@ -3,7 +3,7 @@
 Inconclusive never goes forward by itself: it is asked again while the plan's patience lasts, and then a person decides.
 """
 
-import statistics
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -23,7 +23,7 @@ from incidents.rollback.models import CheckAnswer, HostStep, StepState, Wave
 from incidents.rollback.steps import Work
 from registry.serving.base import ModelObservation, ServingError
 
-LOOK_AGAIN_SECONDS = 0.5
+LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,15 @@ class Judged:
 
 def judge(work: Work, wave: Wave) -> Judged:
     """Ask the plan's gates of every host of this wave and of those before it. Changes nothing."""
-    steps = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
-    answers: list[Answered] = []
+    done = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
+    steps = list(done)
+    if not steps:
+        return Judged([])
     for step in steps:
-        answers += _ask_host(work, step, fresh=step.wave_id == wave.pk)
+        work.remote(step)
+    with ThreadPoolExecutor(max_workers=min(16, len(steps))) as pool:
+        asked = pool.map(lambda step: _ask_host(work, step, fresh=step.wave_id == wave.pk), steps)
+        answers = [answered for answers in asked for answered in answers]
     return Judged(answers)
 
 
@@ -132,8 +137,8 @@ def _errors(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, 
 
 
 def _latency(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str]) -> list[Answered]:
-    """Both versions asked for one row in turn on the same host, so that both bear the same load. Not asked where the
-    old version is gone, or the engine can't be asked by version."""
+    """Both versions asked for one row in turn on the same host, so that both bear the same load, which only ever
+    adds: the fastest answers are compared. Not asked where the old version is gone, or the engine knows no versions."""
     origin, remote = work.origin, work.remote(step)
     if origin is None or work.golden is None or not remote.driver.capabilities.versioned_inference:
         return []
@@ -146,8 +151,8 @@ def _latency(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str,
         old.append(remote.infer(row, origin).latency_ms)
     return [
         latency_answer(
-            new_ms=statistics.median(new),
-            old_ms=statistics.median(old),
+            new_ms=min(new),
+            old_ms=min(old),
             max_ratio=Decimal(gate["max_ratio"]),
             floor_ms=Decimal(gate["floor_ms"]),
             host=step.host,

@@ -73,6 +73,10 @@ class Lease:
         if not rows.update(lease_expires_at=Now() + lease_length()):
             raise LeaseLost(f"The lease of run {self.run_id} is gone, or the run no longer moves.")
 
+    def pause(self, seconds: float) -> None:
+        """Keep the lease and wait a moment."""
+        self._ended.wait(seconds)
+
     def _mine(self) -> Any:
         return Run.objects.filter(pk=self.run_id, lease_holder=self.holder)
 

@@ -6,6 +6,7 @@ A call whose outcome is not known is never repeated blindly: the host is observe
 
 import datetime
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,7 @@ from registry.serving.base import (
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
+FRESH_SECONDS = 0.5
 CALL_SECONDS = {"stage": 600, "load": 600, "switch": 12, "restore": 12}
 ENDED = [StepState.DONE, StepState.FAILED, StepState.UNREACHABLE, StepState.RESTORED]
 
@@ -68,11 +70,21 @@ class Work:
     golden: Mapping[str, Any] | None
     actor: Actor
     remotes: dict[int, Remote] = field(default_factory=dict)
+    seen: dict[int, tuple[float, ModelObservation]] = field(default_factory=dict)
 
     def remote(self, step: HostStep) -> Remote:
         if step.host_id not in self.remotes:
             self.remotes[step.host_id] = fleet.reach(step.host, self.run.endpoint)
         return self.remotes[step.host_id]
+
+    def look(self, step: HostStep, *, anew: bool = False) -> ModelObservation:
+        """What the host holds and serves. The edges of one pass share an observation of the last half second, in which
+        nobody but this lease's holder acts on the host; after an act it is observed anew."""
+        at, seen = self.seen.get(step.host_id, (-FRESH_SECONDS, None))
+        if anew or seen is None or time.monotonic() - at > FRESH_SECONDS:
+            seen = self.remote(step).look()
+            self.seen[step.host_id] = (time.monotonic(), seen)
+        return seen
 
     def reads_back(self, step: HostStep) -> bool:
         return self.remote(step).driver.capabilities.digest_read_back
@@ -133,7 +145,7 @@ def _count_unknown(work: Work, step: HostStep) -> float | None:
 
 
 def _lock(work: Work, step: HostStep) -> None:
-    seen = work.remote(step).look()
+    seen = work.look(step, anew=True)
     if seen.fence > work.run.fence:
         raise FenceLost(
             f"{step.host.name} has seen fence {seen.fence}, and this run holds {work.run.fence}: somebody else acted."
@@ -142,7 +154,7 @@ def _lock(work: Work, step: HostStep) -> None:
 
 
 def _preflight(work: Work, step: HostStep) -> None:
-    seen = work.remote(step).look()
+    seen = work.look(step)
     serving = fleet.serving_digest(seen)
     if serving not in work.document.tolerated:
         raise StepFailed(
@@ -197,7 +209,7 @@ def _switch(work: Work, step: HostStep) -> None:
 
 def _postcheck(work: Work, step: HostStep) -> None:
     remote = work.remote(step)
-    if not fleet.serves(remote.look(), work.target, read_back=work.reads_back(step)):
+    if not fleet.serves(work.look(step), work.target, read_back=work.reads_back(step)):
         raise StepFailed(f"{step.host.name} no longer serves version {work.target.number}, though it had switched.")
     if work.golden is None:
         raise StepFailed(f"Version {work.target.number} has no golden test that can be read.")
@@ -207,7 +219,7 @@ def _postcheck(work: Work, step: HostStep) -> None:
 
 
 def _finish(work: Work, step: HostStep) -> None:
-    held = fleet.version_on(work.remote(step).look(), work.target)
+    held = fleet.version_on(work.look(step), work.target)
     counters = {"requests": held.requests, "failures": held.failures} if held else {}
     _advance(work, step, "", baseline=counters)
 
@@ -218,7 +230,7 @@ def _restore(work: Work, step: HostStep) -> None:
     if origin is None:
         raise StepFailed(f"Nothing was served on {step.host.name} before, so there is nothing to go back to.")
     remote, reads_back = work.remote(step), work.reads_back(step)
-    if not fleet.is_loaded(remote.look(), origin, read_back=reads_back):
+    if not fleet.is_loaded(work.look(step), origin, read_back=reads_back):
         raise StepFailed(f"Version {origin.number} is not loaded on {step.host.name} any more. Roll back by a plan.")
     _effect(
         work,
@@ -253,8 +265,7 @@ def _effect(
     also: Callable[[], None] | None = None,
 ) -> None:
     """An edge that changes the host: true already, or intent, call, read back, outcome."""
-    remote = work.remote(step)
-    seen = remote.look()
+    seen = work.look(step, anew=bool(step.intent))
     if holds(seen):
         proven = "proven by reading back" if step.intent == name else "was so already"
         _outcome(work, step, name, proven, also)
@@ -272,7 +283,7 @@ def _effect(
     except HostUnreachable:
         change(step, intent="", intent_deadline=None)
         raise
-    if not holds(remote.look()):
+    if not holds(work.look(step, anew=True)):
         raise StepFailed(
             f"{step.host.name} answered {name} with success, but reading it back shows otherwise. Take the host out."
         )

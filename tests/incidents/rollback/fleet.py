@@ -77,6 +77,7 @@ class Fleet:
         self.commander = person("carla", "commander")
         self.approver = person("amir", "approver")
         self.viewer = person("vera", "viewer")
+        self.approvers = (self.commander, self.approver)
 
     def add_host(self, process: HostProcess, address: str = "") -> Host:
         host = register_host(
@@ -149,7 +150,7 @@ class Fleet:
         return proposed
 
     def approve(self, proposed: Plan, *people: User) -> None:
-        for person in people or (self.commander, self.approver):
+        for person in people or self.approvers:
             self.decide(proposed, person, "approve")
 
     def decide(self, proposed: Plan, person: User, decision: str, reason: str = "Read it.") -> None:

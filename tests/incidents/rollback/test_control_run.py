@@ -1,0 +1,111 @@
+"""People stop, resume, pass and turn back runs; each with a reason and on record."""
+
+from collections.abc import Callable
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.utils import timezone
+
+from accounts.actions import actor_for
+from incidents.rollback import advance
+from incidents.rollback import run as runs
+from incidents.rollback.models import HostStep, Run, RunState
+from incidents.rollback.run import RunRefused
+from registry.models import Host
+from tests.incidents.rollback.fleet import Fleet, events
+from tests.ports import free_port
+
+
+@pytest.fixture
+def canary_only(make_fleet: Callable[..., Fleet]) -> tuple[Fleet, Run]:
+    """The canary has switched and soaks for an hour."""
+    fleet = make_fleet(wave_soak_seconds=3600)
+    fleet.serve(fleet.bad)
+    return fleet, fleet.finished()
+
+
+def end_soak(run: Run) -> None:
+    run.waves.filter(state="soaking").update(soak_until=timezone.now())
+    for _ in range(5):
+        advance.advance(run.pk)
+    run.refresh_from_db()
+
+
+def test_an_approver_stops_a_run_and_the_hosts_stay_as_they_are(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+
+    runs.stop(run_id=run.pk, user=fleet.approver, reason="Wrong incident.", actor=actor_for(user=fleet.approver))
+    end_soak(run)
+
+    assert run.state == RunState.STOPPED
+    assert fleet.serving() == [fleet.good.digest, fleet.bad.digest, fleet.bad.digest]
+    [event] = events("rollback.run.stop")
+    assert event["actor"]["id"] == fleet.approver.pseudonym
+    with pytest.raises(RunRefused):
+        runs.resume(run_id=run.pk, user=fleet.commander, reason="Again.", actor=actor_for(user=fleet.commander))
+
+
+def test_who_may_not_stop_or_gives_no_reason_changes_nothing(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+
+    with pytest.raises(PermissionDenied):
+        runs.stop(run_id=run.pk, user=fleet.viewer, reason="No.", actor=actor_for(user=fleet.viewer))
+    with pytest.raises(RunRefused, match="Say in a sentence why"):
+        runs.stop(run_id=run.pk, user=fleet.commander, reason=" ", actor=actor_for(user=fleet.commander))
+
+    run.refresh_from_db()
+    assert run.state == RunState.RUNNING
+    assert events("rollback.run.stop") == []
+
+
+def test_a_resumed_run_finishes_the_host_that_was_away(fleet: Fleet) -> None:
+    run = fleet.started(tolerated_absences=0)
+    Host.objects.filter(name="h2").update(address=f"http://127.0.0.1:{free_port()}")
+    for _ in range(6):
+        advance.advance(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.halt_code) == (RunState.HALTED, "unreachable")
+    Host.objects.filter(name="h2").update(address=fleet.processes[1].url)
+
+    runs.resume(run_id=run.pk, user=fleet.commander, reason="It is back.", actor=actor_for(user=fleet.commander))
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == RunState.SWITCHED
+    assert fleet.serving() == [fleet.good.digest] * 3
+    assert list(HostStep.objects.filter(run=run).values_list("switch_calls", flat=True)) == [1, 1, 1]
+
+
+def test_a_commander_passes_an_inconclusive_gate_on_record(fleet: Fleet) -> None:
+    run = fleet.started(min_requests=20)
+    advance.advance(run.pk)
+    run.waves.filter(index=1).update(soak_until="2020-01-01T00:00:00Z")
+    advance.advance(run.pk)
+    run.refresh_from_db()
+    assert run.halt_code == "gate_inconclusive"
+
+    runs.pass_gate(run_id=run.pk, user=fleet.commander, reason="Night.", actor=actor_for(user=fleet.commander))
+    advance.advance(run.pk)
+
+    assert fleet.serving() == [fleet.good.digest] * 3
+    assert run.waves.get(index=1).gate_passed_by == fleet.commander
+    assert len(events("rollback.gate.pass")) == 1
+
+
+def test_a_gate_that_is_not_inconclusive_can_not_be_passed(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+
+    with pytest.raises(RunRefused, match="inconclusive"):
+        runs.pass_gate(run_id=run.pk, user=fleet.commander, reason="Go.", actor=actor_for(user=fleet.commander))
+
+
+def test_turning_back_restores_the_switched_hosts_under_a_newer_fence(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="Worse.", actor=actor_for(user=fleet.commander))
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == RunState.COMPENSATED
+    assert fleet.serving() == [fleet.bad.digest] * 3
+    assert fleet.defaults_set() == [3, 1, 1]

@@ -1,0 +1,86 @@
+"""A host that came back with the wrong version is converged under the approval that the endpoint runs on."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from incidents.rollback import advance
+from incidents.rollback.converge import converge
+from incidents.rollback.models import PlanKind, Run, RunState
+from registry.actions import hold
+from registry.models import Host, Placement
+from tests.incidents.rollback.fleet import SETUP, Fleet, events
+from tests.ports import free_port
+
+
+@pytest.fixture
+def one_left_behind(fleet: Fleet) -> tuple[Fleet, Placement]:
+    """All were to go to version 1; the second host was away meanwhile, and is back with version 2."""
+    run = fleet.started()
+    Host.objects.filter(name="h2").update(address=f"http://127.0.0.1:{free_port()}")
+    for _ in range(6):
+        advance.advance(run.pk)
+    run.refresh_from_db()
+    assert run.state == RunState.SWITCHED
+    Host.objects.filter(name="h2").update(address=fleet.processes[1].url)
+    Placement.objects.filter(host__name="h2").update(
+        observed_digest=fleet.bad.digest, observed_at=timezone.now(), health="wrong_version"
+    )
+    return fleet, Placement.objects.get(host__name="h2")
+
+
+def test_the_host_is_brought_to_what_was_approved(one_left_behind: tuple[Fleet, Placement]) -> None:
+    fleet, placement = one_left_behind
+
+    run = converge(placement.pk)
+
+    assert run is not None
+    advance.advance(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.plan.kind) == (RunState.SWITCHED, PlanKind.CONVERGE)
+    assert fleet.serving() == [fleet.good.digest] * 3
+    started = events("rollback.run.start")
+    assert [event["data"]["kind"] for event in started] == ["rollback", "converge"]
+    assert started[0]["data"]["request"] == started[1]["data"]["request"]
+    assert fleet.defaults_set()[1] == 3
+
+
+def test_a_second_request_while_it_runs_starts_nothing(one_left_behind: tuple[Fleet, Placement]) -> None:
+    _, placement = one_left_behind
+    assert converge(placement.pk) is not None
+
+    assert converge(placement.pk) is None
+    assert Run.objects.filter(plan__kind=PlanKind.CONVERGE).count() == 1
+
+
+def test_a_version_that_was_never_approved_is_not_converged_to(one_left_behind: tuple[Fleet, Placement]) -> None:
+    fleet, placement = one_left_behind
+    other = fleet.add_version(5, bias=0.1)
+    Placement.objects.filter(pk=placement.pk).update(desired=other)
+
+    assert converge(placement.pk) is None
+
+    assert not Run.objects.filter(plan__kind=PlanKind.CONVERGE).exists()
+    assert [event["data"]["refused"] for event in events("rollback.converge.start")] == ["no_authority"]
+    assert fleet.serving()[1] == fleet.bad.digest
+
+
+def test_a_host_that_a_person_holds_is_left_alone(one_left_behind: tuple[Fleet, Placement]) -> None:
+    fleet, placement = one_left_behind
+    until = timezone.now() + timedelta(hours=1)
+    hold(host=placement.host, until=until, reason="Being repaired.", actor=SETUP)
+
+    assert converge(placement.pk) is None
+    assert fleet.serving()[1] == fleet.bad.digest
+
+
+def test_nothing_is_converged_on_an_endpoint_without_an_approved_run(make_fleet: Callable[..., Fleet]) -> None:
+    fleet = make_fleet()
+    fleet.serve(fleet.bad)
+    placement = Placement.objects.get(host__name="h1")
+    Placement.objects.filter(pk=placement.pk).update(observed_digest="f" * 64, observed_at=timezone.now())
+
+    assert converge(placement.pk) is None
+    assert not Run.objects.exists()
