@@ -11,17 +11,19 @@ from importlib.util import find_spec
 import redis
 from django.apps import apps
 from django.db import Error as DatabaseError
-from django.db import connection, connections
+from django.db import InterfaceError, OperationalError, connections
 
+from audit.clock import database_now
 from audit.dispatch import send
 from audit.due import Due
 from config.health import beat
 
 logger = logging.getLogger(__name__)
 
-# A row that stays due is sent again after 1, 2, 4 s, then every 5: a worker that is down must not find a long queue.
+# A row that stays due is sent again after 1, 2, 4, 8, 16 s, then every 30: a worker that is down, or busy with one long
+# task after the other, must not find a long queue of the same.
 FIRST_REPEAT_SECONDS = 1.0
-LAST_REPEAT_SECONDS = 5.0
+LAST_REPEAT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Clock:
     def _rows(self, source: Due, now: datetime) -> list[object]:
         try:
             return list(source.ids(now))
-        except DatabaseError:
+        except (OperationalError, InterfaceError):
             raise
         except Exception:
             # One app's mistake must not stop the wake-ups of the others.
@@ -100,11 +102,3 @@ def find_sources() -> list[Due]:
         if app.name != "audit" and find_spec(name):
             sources.extend(getattr(import_module(name), "SOURCES", []))
     return sources
-
-
-def database_now() -> datetime:
-    """The time by the database's clock, the only one that deadlines are measured by."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now

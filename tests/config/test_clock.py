@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import redis
+from django.db import connection
 
 from audit.due import Due
 from config.clock import Clock
@@ -51,6 +52,18 @@ def test_one_apps_mistake_does_not_stop_the_others(queue, caplog):
         assert clock.look() == 1
     assert queue("intake") == 1
     assert "clock.source.failed task=monitoring.judge" in caplog.text
+
+
+def test_a_query_that_the_database_refuses_stops_only_its_own_source(queue, caplog):
+    def refused(now):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column FROM audit_event")
+        return cursor.fetchall()
+
+    clock = Clock([Due("monitoring.judge", "compute", refused), Due("incidents.take_alert", "intake", lambda now: [1])])
+    with caplog.at_level(logging.ERROR):
+        assert clock.look() == 1
+    assert queue("intake") == 1
 
 
 def test_it_looks_by_the_databases_clock(queue):
