@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import Http404
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_serializer
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -33,6 +33,7 @@ from accounts.step_up import last_authentication
 __all__ = ["HasScope", "TokenAuthentication", "router_entries"]
 
 
+@extend_schema_serializer(many=False)
 class MeSerializer(serializers.ModelSerializer):
     name = serializers.CharField(source="__str__", read_only=True)
     roles = serializers.SerializerMethodField()
@@ -57,7 +58,7 @@ class MeViewSet(viewsets.ViewSet):
     permission_classes = [HasScope]
     required_scope = "view"
 
-    @extend_schema(responses=MeSerializer)
+    @extend_schema(operation_id="me", responses=MeSerializer)
     def list(self, request: Request) -> Response:
         return Response(MeSerializer(request.user).data)
 

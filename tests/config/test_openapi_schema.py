@@ -1,0 +1,28 @@
+"""The description of the API that programs are written against changes only on purpose."""
+
+import difflib
+from pathlib import Path
+
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiYamlRenderer
+from drf_spectacular.validation import validate_schema
+
+SNAPSHOT = Path(__file__).resolve().parents[2] / "docs" / "openapi.yaml"
+
+
+def test_the_api_is_what_its_description_says() -> None:
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    validate_schema(schema)
+    now = OpenApiYamlRenderer().render(schema, renderer_context={}).decode()
+    changes = list(difflib.unified_diff(SNAPSHOT.read_text().splitlines(), now.splitlines(), "snapshot", "now", n=0))
+    assert not changes, "Look at the change; is it meant, run `manage.py spectacular --file docs/openapi.yaml`:\n" + (
+        "\n".join(changes[:60])
+    )
+
+
+def test_every_address_of_the_api_names_who_may_call_it() -> None:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    assert "/api/v1/approvals/{id}/decide/" in paths
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            assert operation.get("security"), f"{method} {path}"
