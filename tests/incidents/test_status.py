@@ -1,0 +1,251 @@
+"""What readers outside are told, and that they are told it with the database down as well."""
+
+import json
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import Client
+from django.utils import timezone
+
+from incidents import actions, due, status
+from incidents.errors import IncidentError
+from incidents.models import ComponentState, Incident, IncidentState, StatusPage, StatusPost
+from incidents.rollback.models import RunState, WatchState
+from incidents.status_history import days, spans, uptime
+from tests.incidents import world as worlds
+from tests.incidents.world import World, events
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def through(world: World, incident: Incident, *states: str) -> None:
+    """Move the incident through the states and tell each, as the tasks do."""
+    for state in states:
+        Incident.objects.filter(pk=incident.pk).update(
+            state=state, mitigated_at=timezone.now(), resolved_at=timezone.now()
+        )
+        status.narrate(incident_id=incident.pk)
+
+
+def test_a_page_goes_from_operational_to_degraded_to_monitoring_to_operational(world: World) -> None:
+    page = world.status_page()
+    incident = world.incident()
+    component = page.components.get()
+    seen = [component.state]
+    for state in ("triaged", "mitigating", "monitoring", "resolved"):
+        through(world, incident, state)
+        component.refresh_from_db()
+        seen.append(component.state)
+    assert seen == ["operational", *["degraded_performance"] * 3, "operational"]
+    told = list(StatusPost.objects.order_by("at", "id").values_list("status", flat=True))
+    assert told == ["investigating", "identified", "monitoring", "resolved"]
+    assert len(events(incident, "status.post")) == 4
+
+
+def test_the_same_state_is_told_once_however_often_it_is_asked_for(world: World) -> None:
+    world.status_page()
+    incident = world.incident()
+    through(world, incident, "triaged", "triaged", "triaged")
+    assert StatusPost.objects.count() == 1
+
+
+def test_what_a_person_has_told_is_not_told_over_by_lastgood(world: World) -> None:
+    page = world.status_page()
+    incident = world.incident()
+    through(world, incident, "triaged")
+    status.post(
+        page=page, incident=incident, status="identified", component_state="partial_outage",
+        text="Letters stop until noon.", by=world.users["kofi"], actor=world.actor("kofi"),
+    )  # fmt: skip
+    status.narrate(incident_id=incident.pk)
+    assert StatusPost.objects.first().text == "Letters stop until noon."
+    assert StatusPost.objects.count() == 2
+
+
+def test_nothing_internal_is_told(world: World) -> None:
+    world.status_page()
+    incident = world.incident()
+    through(world, incident, "triaged", "mitigating", "monitoring", "resolved")
+    html = Client().get("/status/services/").content.decode()
+    for internal in ("employment-production", "h1", "INC-1", "version 2", "Rosa"):
+        assert internal not in html.replace("<h1>", "").replace("</h1>", "")
+    assert "Letters that offer job support" in html
+
+
+def test_an_incident_that_was_never_told_is_not_told_when_it_is_resolved(world: World) -> None:
+    world.status_page()
+    incident = world.incident()
+    through(world, incident, "resolved")
+    assert not StatusPost.objects.exists()
+
+
+@pytest.mark.parametrize(("state", "text"), [("bogus", "x"), ("degraded_performance", " ")])
+def test_a_post_without_words_or_with_an_unknown_state_is_refused(world: World, state: str, text: str) -> None:
+    page = world.status_page()
+    incident = world.incident()
+    with pytest.raises(IncidentError):
+        status.post(
+            page=page, incident=incident, status="identified", component_state=state, text=text,
+            by=None, actor=world.actor("kofi"),
+        )  # fmt: skip
+    assert not StatusPost.objects.exists()
+    assert page.components.get().state == ComponentState.OPERATIONAL
+
+
+def test_a_commander_posts_through_the_form_and_a_viewer_may_not(world: World) -> None:
+    world.status_page()
+    incident = world.incident()
+    typed = {
+        "incident": incident.ref,
+        "status": "identified",
+        "component_state": "degraded_performance",
+        "text": "Letters may go to the wrong people.",
+        "minutes": 20,
+    }
+    assert world.client("vera").post("/status/services/post/", typed).status_code == 403
+    assert not StatusPost.objects.exists()
+    assert world.client("kofi").post("/status/services/post/", typed).status_code == 302
+    assert StatusPost.objects.get().by == world.users["kofi"]
+    assert b"Letters may go to the wrong people." in Client().get("/status/services/").content
+
+
+def test_a_public_page_has_no_script_is_small_and_is_answered_304_while_nothing_changed(world: World) -> None:
+    page = world.status_page()
+    through(world, world.incident(), "triaged", "mitigating")
+    status.publish_page(page_id=page.pk)
+    answer = Client().get("/status/services/feed.atom")
+    again = Client().get("/status/services/feed.atom", headers={"If-None-Match": answer["ETag"]})
+    html = Client().get("/status/services/").content
+    assert b"<script" not in html
+    assert len(html) < 30_000
+    assert again.status_code == 304
+    assert "max-age" in answer["Cache-Control"]
+
+
+def test_the_summary_has_the_shape_of_statuspages(world: World) -> None:
+    world.status_page()
+    through(world, world.incident(), "triaged", "mitigating")
+    found = json.loads(Client().get("/status/services/api/v2/summary.json").content)
+    assert set(found) == {"page", "components", "incidents", "scheduled_maintenances", "status"}
+    assert found["status"]["indicator"] == "minor"
+    assert [component["status"] for component in found["components"]] == ["degraded_performance"]
+    incident = found["incidents"][0]
+    assert incident["status"] == "identified"
+    assert [update["status"] for update in incident["incident_updates"]] == ["identified", "investigating"]
+    assert incident["started_at"].endswith("Z")
+    through(world, Incident.objects.get(), "resolved")
+    assert json.loads(Client().get("/status/services/api/v2/summary.json").content)["incidents"] == []
+
+
+def test_the_feed_has_one_entry_a_post_newest_first_with_stable_ids(world: World) -> None:
+    world.status_page()
+    through(world, world.incident(), "triaged", "mitigating")
+    first, second = (ET.fromstring(Client().get("/status/services/feed.atom").content) for _ in range(2))
+    ids = [entry.find(f"{ATOM}id").text for entry in first.findall(f"{ATOM}entry")]
+    assert len(ids) == 2
+    assert first.find(f"{ATOM}updated").text == second.find(f"{ATOM}updated").text
+    assert ids == [entry.find(f"{ATOM}id").text for entry in second.findall(f"{ATOM}entry")]
+    assert "being undone" in first.find(f"{ATOM}entry/{ATOM}content").text
+
+
+def test_publishing_writes_a_copy_that_works_as_a_file(world: World, tmp_path: Path) -> None:
+    page = world.status_page()
+    assert due.stale_pages(timezone.now() + timedelta(minutes=1)) == [page.pk]
+    assert status.publish_page(page_id=page.pk) is True
+    copy = tmp_path / "status" / "services"
+    assert sorted(path.name for path in copy.iterdir()) == ["feed.atom", "index.html", "status.css", "summary.json"]
+    assert 'href="status.css"' in (copy / "index.html").read_text()
+    assert StatusPage.objects.get().publish_due_at is None
+    assert due.stale_pages(timezone.now() + timedelta(minutes=1)) == []
+
+
+def test_a_page_for_signed_in_people_has_no_copy_and_is_not_shown_to_strangers(world: World, tmp_path: Path) -> None:
+    page = world.status_page()
+    StatusPage.objects.update(public=False)
+    status.publish_page(page_id=page.pk)
+    assert not (tmp_path / "status" / "services").exists()
+    assert Client().get("/status/services/").status_code == 302
+    assert world.client("vera").get("/status/services/").status_code == 200
+    assert b"services" not in Client().get("/status/").content
+
+
+def test_the_page_is_served_from_its_copy_when_the_database_is_down(
+    committed_db: Any, settings: Any, tmp_path: Path, free_port: Any
+) -> None:
+    # given a page that was published while the database was up
+    settings.LASTGOOD_VAR = tmp_path
+    world = worlds.build()
+    page = world.status_page()
+    through(world, world.incident(), "triaged")
+    status.publish_page(page_id=page.pk)
+    # when the database is gone
+    wrapper = connections["default"]
+    wrapper.close()
+    before = wrapper.settings_dict["HOST"], wrapper.settings_dict["PORT"]
+    wrapper.settings_dict |= {"HOST": "127.0.0.1", "PORT": str(free_port())}
+    try:
+        found = Client().get("/status/services/")
+        sheet = Client().get("/status/services/status.css")
+        feed = Client().get("/status/services/feed.atom")
+        absent = Client(raise_request_exception=False).get("/status/other/")
+    finally:
+        wrapper.close()
+        wrapper.settings_dict["HOST"], wrapper.settings_dict["PORT"] = before
+    # then its readers are told all the same
+    assert found.status_code == sheet.status_code == feed.status_code == 200
+    assert "People are working on it." in found.content.decode()
+    assert absent.status_code == 404
+
+
+def test_the_clock_finds_an_incident_whose_state_was_not_told(world: World) -> None:
+    world.status_page()
+    incident = world.incident()
+    late = timezone.now() + timedelta(minutes=1)
+    assert due.untold_incidents(late) == []
+    Incident.objects.update(state=IncidentState.TRIAGED)
+    assert due.untold_incidents(late) == [incident.pk]
+    status.narrate(incident_id=incident.pk)
+    assert due.untold_incidents(late) == []
+
+
+def test_a_verified_rollback_is_told_in_words_when_the_incident_is_resolved(world: World) -> None:
+    world.status_page()
+    incident = world.incident()
+    through(world, incident, "triaged", "monitoring")
+    world.run(incident, state=RunState.SWITCHED, watch=WatchState.PASSED)
+    incident.refresh_from_db()
+    actions.resolve(incident=incident, reason="Back.", actor=world.actor("kofi"))
+    status.narrate(incident_id=incident.pk)
+    assert StatusPost.objects.first().text.startswith("“Letters that offer job support” works as it should again.")
+
+
+def test_states_told_become_spans_days_and_an_uptime_that_is_rounded_down() -> None:
+    # given a component that was known for one day, one hour of it down and one hour half down
+    changes = [
+        (NOON - 3 * HOUR, "operational"),
+        (NOON - 5 * HOUR, "major_outage"),
+        (NOON - 4 * HOUR, "partial_outage"),
+    ]
+    history = spans(changes, born=NOON - 24 * HOUR, now=NOON)
+    assert [(span.end - span.start, span.state) for span in history] == [
+        (19 * HOUR, "operational"), (HOUR, "major_outage"), (HOUR, "partial_outage"), (3 * HOUR, "operational"),
+    ]  # fmt: skip
+    assert uptime(history) == "93.750 %"
+    shown = days(history, now=NOON, count=3)
+    assert [(day.date.day, day.state) for day in shown] == [
+        (19, "unknown"), (20, "operational"), (21, "major_outage"),
+    ]  # fmt: skip
+
+
+def test_uptime_never_flatters_and_maintenance_does_not_count() -> None:
+    second = timedelta(seconds=1)
+    born = NOON - timedelta(days=30)
+    history = spans([(NOON - second, "major_outage")], born=born, now=NOON)
+    assert uptime(history) == "99.999 %"
+    assert uptime(spans([(born, "under_maintenance")], born=born, now=NOON)) == ""
