@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import exceptions, mixins, serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -95,6 +95,7 @@ class CheckpointSerializer(serializers.ModelSerializer[AuditCheckpoint]):
         return bytes(checkpoint.root).hex()
 
 
+@extend_schema_serializer(many=False)
 class StatusSerializer(serializers.Serializer[Any]):
     """The state of the log; ``separated`` says whether the web process could neither change nor sign it."""
 
@@ -205,7 +206,7 @@ class LogViewSet(viewsets.GenericViewSet[AuditEvent]):
     pagination_class = None
     filter_backends = ()
 
-    @extend_schema(responses=StatusSerializer)
+    @extend_schema(operation_id="audit_log_status", responses=StatusSerializer)
     def list(self, request: Request) -> Response:
         """Size, root, last checkpoint, lag, and whether its keys are apart."""
         return Response(StatusSerializer(queries.status()).data)

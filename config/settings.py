@@ -184,7 +184,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "accounts.schema.OperationSchema",
     "DEFAULT_PAGINATION_CLASS": "accounts.pagination.Pages",
     "PAGE_SIZE": 50,
     "EXCEPTION_HANDLER": "accounts.problems.exception_handler",
@@ -198,6 +198,19 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "accounts.schema.document_problems",
+    ],
+    # Choices of one field name in several tables: each set is called after its own.
+    "ENUM_NAME_OVERRIDES": {
+        "IncidentStateEnum": "incidents.models.IncidentState",
+        "IncidentRoleEnum": "incidents.models.IncidentRole",
+        "ComponentStateEnum": "incidents.models.ComponentState",
+        "RoleEnum": "accounts.models.Role",
+        "CheckAnswerEnum": "incidents.rollback.models.CheckAnswer",
+        "PlanKindEnum": "incidents.rollback.models.PlanKind",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.validation import validate_schema
@@ -18,6 +19,27 @@ def test_the_api_is_what_its_description_says() -> None:
     assert not changes, "Look at the change; is it meant, run `manage.py spectacular --file docs/openapi.yaml`:\n" + (
         "\n".join(changes[:60])
     )
+
+
+def test_nothing_in_the_description_had_to_be_guessed() -> None:
+    GENERATOR_STATS.reset()
+
+    SchemaGenerator().get_schema(request=None, public=True)
+
+    assert not GENERATOR_STATS
+
+
+def test_every_operation_has_a_name_of_its_own_and_tells_of_problems() -> None:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    operations = [operation for item in paths.values() for operation in item.values()]
+
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    assert {"runs_stop", "incidents_acknowledge", "approvals_decide", "me"} <= set(names)
+    for operation in operations:
+        for code in ("401", "403", "default"):
+            assert list(operation["responses"][code]["content"]) == ["application/problem+json"], operation
+        assert "Scope: `" in operation["description"], operation["operationId"]
 
 
 def test_every_address_of_the_api_names_who_may_call_it() -> None:
