@@ -25,7 +25,7 @@ COMPRESSED: dict[str, tuple[str, str]] = {
     "LASTGOOD_GOLDEN_SECONDS": ("10", "golden probes run every 10 s instead of 60 s"),
     "LASTGOOD_LEASE_SECONDS": ("5", "a worker's lease lasts 5 s instead of 15 s"),
 }
-ENDPOINT_SECONDS = {"soak_seconds": 8, "wave_soak_seconds": 4, "watch_seconds": 15, "undo_seconds": 60}
+ENDPOINT_SECONDS = {"soak_seconds": 15, "wave_soak_seconds": 4, "watch_seconds": 15, "undo_seconds": 60}
 MONITOR = {
     "window_seconds": 5,
     "grace_seconds": 2,

@@ -7,7 +7,8 @@ class MonitoringConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from monitoring.objection import alert_on_record
+        from monitoring.objection import alert_on_record, not_judged_yet
         from registry.soak import register_objection
 
         register_objection(alert_on_record)
+        register_objection(not_judged_yet)
