@@ -9,6 +9,7 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
     Candidate,
+    Check,
     CheckAnswer,
     HostStep,
     Plan,
@@ -205,6 +206,12 @@ def check_rows(checks: Iterable[Any]) -> list[dict[str, Any]]:
         }
         for check in rows
     ]
+
+
+def newest_checks(run: Run) -> list[Check]:
+    """The latest answer to each question of a run: a gate that waited for traffic has answered before."""
+    asked = {(c.stage, c.wave_id, c.host_id, c.name): c for c in run.checks.select_related("host").order_by("id")}
+    return list(asked.values())
 
 
 def plan_rows(plan: Plan) -> list[dict[str, str]]:
