@@ -2,7 +2,7 @@
 
 Run by path with the standard library alone, by any Python from 3.11 on. It builds again only when pyproject.toml,
 constraints.txt or what was asked for has changed. torch comes first and is never replaced: the one that TORCH names
-(what pip shall install, such as a wheel or "torch==2.13.0 --index-url ..."), else one that is there, else PyPI's.
+(what pip shall install, such as a wheel on disk), else one that is there, else PyPI's.
 """
 
 import argparse

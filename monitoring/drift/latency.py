@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from monitoring.drift.judge import Outcome
 from monitoring.drift.profile import NumericProfile
@@ -95,6 +94,8 @@ def _interval(
     sample: NDArray[np.floating] | NumericProfile, n: int, quantile: float, confidence: float
 ) -> tuple[float, float, float]:
     """A quantile and its interval, kept above zero so that they have a logarithm (one microsecond)."""
+    from scipy import stats  # takes half a second to import, in every process that starts
+
     tail = (1 - confidence) / 2
     ranks = (math.ceil(n * quantile), stats.binom.ppf(tail, n, quantile), stats.binom.ppf(1 - tail, n, quantile) + 1)
     value, low, high = (max(_at(sample, min(max(int(rank), 1), n)), 1e-3) for rank in ranks)
