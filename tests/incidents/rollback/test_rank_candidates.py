@@ -17,6 +17,7 @@ from incidents.rollback.models import Candidate
 from monitoring import store
 from monitoring.models import Delivery, Label, PredictionBatch
 from registry.actions import mark_soaked, quarantine
+from registry.store import path
 from tests.incidents.rollback.fleet import SETUP, Fleet, events
 
 ROWS = 400
@@ -62,8 +63,9 @@ def traffic(fleet: Fleet) -> tuple[datetime.datetime, datetime.datetime]:
 def test_the_last_good_version_is_replayed_and_ranked_first(make_fleet: Any) -> None:
     fleet = make_fleet()
     fleet.good = fleet.add_version(7, bias=100.0)
-    fleet.serve(fleet.bad)
+    fleet.serve(fleet.good)
     mark_soaked(version=fleet.good, endpoint=fleet.endpoint, actor=SETUP)
+    fleet.serve(fleet.bad)
     window = traffic(fleet)
 
     ranked = candidates.rank(endpoint=fleet.endpoint, incident_ref="INC-1", window=window, actor=SETUP)
@@ -84,14 +86,15 @@ def test_the_last_good_version_is_replayed_and_ranked_first(make_fleet: Any) -> 
 
 
 @pytest.mark.parametrize("case", ["quarantined", "never_soaked", "damaged"])
-def test_an_ineligible_version_says_why_and_is_not_loaded(fleet: Fleet, case: str) -> None:
+def test_an_ineligible_version_says_why_and_is_not_loaded(make_fleet: Any, case: str) -> None:
+    fleet = make_fleet()
+    fleet.serve(fleet.good)
     if case != "never_soaked":
         mark_soaked(version=fleet.good, endpoint=fleet.endpoint, actor=SETUP)
     if case == "quarantined":
         quarantine(version=fleet.good, reason="Known to be wrong.", actor=SETUP)
+    fleet.serve(fleet.bad)
     if case == "damaged":
-        from registry.store import path
-
         weights = path(fleet.good.files.get(component="weights").artifact_id)
         weights.chmod(0o644)
         weights.write_bytes(b"other")
@@ -103,7 +106,7 @@ def test_an_ineligible_version_says_why_and_is_not_loaded(fleet: Fleet, case: st
     expected = {"quarantined": "quarantined", "never_soaked": "never soaked", "damaged": "missing or damaged"}[case]
     assert not row.eligible
     assert any(expected in reason for reason in row.reasons)
-    assert "1" not in fleet.processes[0].view(fleet.slug)["versions"]
+    assert events("rollback.prepare.intent") == []
 
 
 def test_a_new_ranking_replaces_the_incidents_earlier_one(fleet: Fleet) -> None:
