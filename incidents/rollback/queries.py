@@ -203,6 +203,7 @@ def check_rows(checks: Iterable[Any]) -> list[dict[str, Any]]:
             "expected": check.expected,
             "interval": getattr(check, "interval", ""),
             "stage": getattr(check, "stage", "preflight"),
+            "note": getattr(check, "stage", ""),
         }
         for check in rows
     ]

@@ -16,7 +16,7 @@ from accounts.models import User
 from accounts.permissions import may, require
 from incidents.rollback import preflight, run, watch
 from incidents.rollback.forms import ProposeForm, ReasonForm
-from incidents.rollback.models import CheckAnswer, Plan, PlanState, Run, RunState, WatchState
+from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
 from incidents.rollback.plan import PlanRefused, propose, void
 from incidents.rollback.queries import (
     candidate_evidence,
@@ -184,14 +184,12 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
     """What `rollback/parts/run.html` needs; also for pages that include it."""
     watching = getattr(subject, "watch", None)
     halted = subject.state == RunState.HALTED
-    checks = check_rows(newest_checks(subject))
     return {
         "run": subject,
         "run_sentence": run_sentence(subject),
         "run_live": 1 if run_is_live(subject) else 15,
         "waves": waves_of(subject),
-        "run_troubles": [row for row in checks if row["answer"] != CheckAnswer.PASS],
-        "run_passes": [row for row in checks if row["answer"] == CheckAnswer.PASS],
+        "run_checks": check_rows(newest_checks(subject)),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
         and may(user, "plan.stop"),
