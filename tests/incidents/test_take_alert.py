@@ -149,7 +149,7 @@ def test_opening_an_incident_orders_the_ranking_of_its_targets(
     with django_capture_on_commit_callbacks() as sent:
         intake.take_alert(alert_id=alert.pk)
     tasks = [callback.args[0] for callback in sent]
-    assert "rollback.rank" in tasks
+    assert "incidents.rank_candidates" in tasks
 
 
 def test_the_clock_finds_an_alert_whose_message_was_lost(world: World) -> None:
