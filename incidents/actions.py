@@ -5,7 +5,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from accounts.models import User
 from audit.actions import Actor, Target, record
@@ -225,9 +224,3 @@ def move(*, incident: Incident, to: str, actor: Actor, reason: str = "", seen_ve
 def resolve(*, incident: Incident, reason: str, actor: Actor, seen_version: int | None = None) -> Incident:
     """Say that it is over. Guarded: no run active, verification passed. Drafts the review."""
     return move(incident=incident, to=IncidentState.RESOLVED, actor=actor, reason=reason, seen_version=seen_version)
-
-
-def elapsed_seconds(incident: Incident) -> int:
-    """Since the impact began, until it was resolved or now."""
-    start = incident.impact_started_at or incident.detected_at
-    return int(((incident.resolved_at or timezone.now()) - start).total_seconds())
