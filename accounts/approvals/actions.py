@@ -13,6 +13,7 @@ from accounts.approvals.policy import policy_facts, policy_hash
 from accounts.approvals.queries import eligible_roles, roles_now, standing
 from accounts.models import User
 from audit.actions import Actor, Target, record
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 
 LIVE = [RequestState.OPEN, RequestState.APPROVED]
@@ -40,7 +41,7 @@ def open_request(
     actor: Actor,
 ) -> ApprovalRequest:
     """Put a hash to the approvers. It expires after the policy's `expires_seconds`, by the database's clock."""
-    expires_at = timezone.now() + datetime.timedelta(seconds=policy.expires_seconds)
+    expires_at = database_now() + datetime.timedelta(seconds=policy.expires_seconds)
     request = ApprovalRequest.objects.create(
         policy=policy,
         policy_hash=policy_hash(policy),
@@ -189,7 +190,7 @@ def _check(
         raise Refused(
             "not_open", f"This request is closed: {request.get_state_display().lower()}. Nothing was changed."
         )
-    if request.state != RequestState.CONSUMED and request.expires_at <= timezone.now():
+    if request.state != RequestState.CONSUMED and request.expires_at <= database_now():
         raise Refused("expired", "This request has expired. Ask for the plan to be proposed again.")
     latest = request.decisions.filter(by=user).order_by("-decided_at", "-id").first()
     if decision == Decision.APPROVE and latest and latest.decision == Decision.APPROVE:
@@ -239,7 +240,7 @@ def consume(*, request_id: Any, subject_hash: str, actor: Actor) -> list[Approva
             raise Refused("hash_mismatch", "The approvals are for another plan than the one to be started.")
         if request.state not in LIVE:
             raise Refused("not_open", f"The approval can't be used: {request.get_state_display().lower()}.")
-        if request.expires_at <= timezone.now():
+        if request.expires_at <= database_now():
             raise Refused("expired", "The approvals have expired. Propose the plan again.")
         if policy_hash(request.policy) != request.policy_hash:
             raise Refused("hash_mismatch", "The approval policy was changed since. Propose the plan again.")
@@ -271,6 +272,24 @@ def consume(*, request_id: Any, subject_hash: str, actor: Actor) -> list[Approva
             },
         )
         return [seat.decision for seat in now.filled if seat.decision]
+
+
+@transaction.atomic
+def reopen(*, request_id: Any, actor: Actor) -> bool:
+    """Ask again for a request that was approved by people of whom one no longer holds the role. False when it stands
+    complete, or is not approved."""
+    request = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
+    if request.state != RequestState.APPROVED or standing(request).complete:
+        return False
+    ApprovalRequest.objects.filter(pk=request.pk).update(state=RequestState.OPEN, version=F("version") + 1)
+    record(
+        action="approval.reopen",
+        target=Target("approval_request", str(request.id)),
+        actor=actor,
+        incident=request.incident_ref,
+        data={"request": str(request.id), "subject_hash": request.subject_hash, "open": standing(request).open},
+    )
+    return True
 
 
 def withdraw(*, request_id: Any, reason: str, actor: Actor) -> bool:

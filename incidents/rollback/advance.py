@@ -8,25 +8,35 @@ import datetime
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
-from accounts.approvals.queries import objections
 from audit.actions import Target, record
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback import gates
-from incidents.rollback.lease import Lease, LeaseLost
+from incidents.rollback.lease import MOVING, Lease, LeaseLost
 from incidents.rollback.models import HostStep, Run, RunState, StepState, Watch, Wave, WaveState
 from incidents.rollback.plan import PlanRefused, read
-from incidents.rollback.run import WORKER, announce_run, begin_compensation, check_allowed, halt, record_run
+from incidents.rollback.run import (
+    COMPENSATION_FAILED,
+    WORKER,
+    announce_run,
+    begin_compensation,
+    check_allowed,
+    check_objections,
+    halt,
+    record_run,
+)
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.steps import ENDED, FenceLost, Work, advance_step
 from registry.golden import golden_of
 from registry.models import Placement
+from registry.serving.base import HostUnreachable
 from registry.store import ArtifactDamaged, ArtifactMissing
 
 logger = logging.getLogger(__name__)
@@ -35,7 +45,6 @@ PARALLEL_HOSTS = 16
 SHORT_SECONDS = 0.25
 """Waits shorter than the clock's beat are spent with the lease in hand, PATIENCE_SECONDS of them in all."""
 PATIENCE_SECONDS = 3.0
-OBJECTED = "An approver objects now. Stop the run, or settle it with the approvers and propose a plan anew."
 GOT_THERE = [StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE]
 
 
@@ -54,6 +63,12 @@ def advance(run_id: Any) -> None:
                 patience -= wait
         except (LeaseLost, LostRace) as error:
             logger.info("rollback.run.handed_over run=%s reason=%s", run_id, error)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            # Tried again for ever it would hold the endpoint, and nobody would be told.
+            logger.exception("rollback.run.stuck run=%s", run_id)
+            _halt_stuck(run_id, lease, error)
 
 
 def _advance_once(run_id: Any, lease: Lease) -> float | None:
@@ -65,6 +80,7 @@ def _advance_once(run_id: Any, lease: Lease) -> float | None:
         .filter(pk=run_id)
         .get()
     )
+    lease.state = run.state
     if run.state == RunState.COMPENSATING:
         return _go_back(run, lease)
     if run.state != RunState.RUNNING:
@@ -81,13 +97,9 @@ def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     try:
         read(run.plan)
         check_allowed(run.plan, run.endpoint)
+        check_objections(run.plan)
     except PlanRefused as error:
         return _halt(run, lease, error.code, error.sentence)
-    objection = objections(run.plan.request).first() if run.plan.request else None
-    if objection is not None:
-        return _halt(
-            run, lease, "objection", "An approval was taken back. Stop the run, or settle it with the approvers."
-        )
     with transaction.atomic():
         lease.confirm()
         move(wave, WaveState.RUNNING)
@@ -125,7 +137,8 @@ def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> f
     if not steps:
         return None
     for step in steps:
-        work.remote(step)
+        with suppress(HostUnreachable):  # said again, and counted, by the step itself
+            work.remote(step)
     with ThreadPoolExecutor(max_workers=min(PARALLEL_HOSTS, len(steps))) as pool:
         futures = [pool.submit(advance_step, work, step.pk) for step in steps]
     errors = [error for future in futures if (error := future.exception()) is not None]
@@ -140,14 +153,14 @@ def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> f
 
 def _soak(run: Run, wave: Wave, lease: Lease) -> float | None:
     """Wait until the soak is over, then ask the gate's questions."""
-    left = (wave.soak_until - timezone.now()).total_seconds() if wave.soak_until else 0.0
+    left = (wave.soak_until - database_now()).total_seconds() if wave.soak_until else 0.0
     if left > 0:
         return left
     work = _work(run, lease)
     if wave.gate_passed_by_id is None and not work.document.gates_off:
         judged = gates.judge(work, wave)
         patience = datetime.timedelta(seconds=work.document.gate_patience_seconds)
-        if judged.wait and wave.soak_until and timezone.now() < wave.soak_until + patience:
+        if judged.wait and wave.soak_until and database_now() < wave.soak_until + patience:
             gates.keep_waiting(work, wave, judged)
             return gates.LOOK_AGAIN_SECONDS
         lease.confirm()
@@ -175,23 +188,37 @@ WAVE_STEPS: dict[str, Callable[[Run, Wave, Lease], float | None]] = {
 
 def _wave_failed(run: Run, wave: Wave, lease: Lease, code: str, sentence: str) -> float | None:
     """A release goes back by itself where its plan says so; anything else halts for a person."""
+    goes_back = read(run.plan).compensates
     with transaction.atomic():
         lease.confirm()
         move(wave, WaveState.FAILED)
         _touch(run)
         _record_wave(run, wave, "rollback.wave.fail", {"code": code}, outcome="failed", reason=sentence)
-    if read(run.plan).compensates:
-        begin_compensation(run=run, actor=WORKER, reason=sentence)
-        return 0
-    return _halt(run, lease, code, sentence)
+        if goes_back:
+            begin_compensation(run=run, actor=WORKER, reason=sentence)
+        else:
+            halt(run=run, code=code, sentence=sentence, actor=WORKER)
+    return 0 if goes_back else None
 
 
 def _halt(run: Run, lease: Lease, code: str, sentence: str) -> float | None:
-    """Halt for a person; there is nothing more for this worker to do."""
+    """Halt for a person; there is nothing more for this worker to do. A run that was going back stays one."""
     with transaction.atomic():
         lease.confirm()
-        halt(run=run, code=code, sentence=sentence, actor=WORKER)
+        going_back = run.state == RunState.COMPENSATING
+        halt(run=run, code=COMPENSATION_FAILED if going_back else code, sentence=sentence, actor=WORKER)
     return None
+
+
+def _halt_stuck(run_id: Any, lease: Lease, error: Exception) -> None:
+    """Halt a run that met what nobody foresaw, unless somebody else has the say over it by now."""
+    if isinstance(error, PlanRefused):
+        code, sentence = error.code, error.sentence
+    else:
+        code = "stuck"
+        sentence = f"The worker met an error ({type(error).__name__}; its log says more). Resume to try again, or stop."
+    with suppress(LeaseLost, LostRace, Run.DoesNotExist):
+        _halt(Run.objects.select_related("plan").get(pk=run_id, state__in=MOVING), lease, code, sentence)
 
 
 def _go_back(run: Run, lease: Lease) -> float | None:
@@ -200,7 +227,7 @@ def _go_back(run: Run, lease: Lease) -> float | None:
     steps = list(run.steps.select_related("host", "wave").order_by("-wave__index", "id"))
     for step in steps:
         if _must_go_back(step):
-            at = timezone.now().isoformat()
+            at = database_now().isoformat()
             move(step, StepState.COMPENSATING, marks={**step.marks, StepState.COMPENSATING: at})
     going = [step for step in steps if step.state == StepState.COMPENSATING]
     for index in sorted({step.wave.index for step in going}, reverse=True):
@@ -216,7 +243,7 @@ def _go_back(run: Run, lease: Lease) -> float | None:
             sentence = (
                 f"{', '.join(step.host.name for step in stuck)} could not be brought back: {stuck[0].state_reason}"
             )
-            halt(run=run, code="compensation_failed", sentence=sentence, actor=WORKER)
+            halt(run=run, code=COMPENSATION_FAILED, sentence=sentence, actor=WORKER)
         else:
             move(run, RunState.COMPENSATED, ended_at=Now())
             record_run(run, "rollback.run.compensated", WORKER, {})
@@ -224,9 +251,8 @@ def _go_back(run: Run, lease: Lease) -> float | None:
 
 
 def _must_go_back(step: HostStep) -> bool:
-    """It has switched, or may have, and was not tried yet."""
-    may_have = step.switch_calls > 0 and step.state in (StepState.FAILED, StepState.UNREACHABLE)
-    return (step.state in GOT_THERE or may_have) and StepState.COMPENSATING not in step.marks
+    """It has switched, or may have (its switch was called), and was not tried yet."""
+    return (step.state in GOT_THERE or step.switch_calls > 0) and StepState.COMPENSATING not in step.marks
 
 
 def _switched(run: Run, lease: Lease) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.utils import timezone
 
 from accounts.approvals.models import RequestState
+from accounts.approvals.queries import objections
 from audit.actions import Target, record, service_actor
+from audit.clock import database_now
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
 from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run
 from incidents.rollback.plan import version_facts
@@ -25,7 +26,8 @@ def converge(placement_id: Any) -> Run | None:
     """Start a one-host run to the placement's desired version, if the last consumed approval covers it.
 
     None when it may not be: another run is open, the host is held or drained, the endpoint is frozen, nothing is
-    desired, or the desired version is not what was approved (which puts a denial on record).
+    desired, or the desired version is quarantined, objected to, or not what was approved (which puts a denial on
+    record). A run that could only halt would keep a rollback from starting.
     """
     try:
         with transaction.atomic():
@@ -37,7 +39,7 @@ def converge(placement_id: Any) -> Run | None:
 def _converge(placement_id: Any) -> Run | None:
     placement = Placement.objects.select_related("host", "desired", "endpoint__model").get(pk=placement_id)
     endpoint = Endpoint.objects.select_for_update().select_related("model").get(pk=placement.endpoint_id)
-    desired, now = placement.desired, timezone.now()
+    desired, now = placement.desired, database_now()
     if desired is None or placement.observed_digest == desired.digest or placement.host.drained_at is not None:
         return None
     if placement.host.held_until is not None and placement.host.held_until > now:
@@ -47,8 +49,9 @@ def _converge(placement_id: Any) -> Run | None:
     if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
         return None
     authority = authority_for(endpoint, desired)
-    if authority is None:
-        _deny(placement, desired)
+    refused = _refusal(desired, authority)
+    if authority is None or refused:
+        _deny(placement, desired, refused)
         return None
     plan = _plan(placement, endpoint, desired, authority)
     Endpoint.objects.filter(pk=endpoint.pk).update(fence=F("fence") + 1, version=F("version") + 1)
@@ -57,6 +60,16 @@ def _converge(placement_id: Any) -> Run | None:
     run = open_run(plan=plan, document=document, fence=endpoint.fence, started_by=None)
     record_start(run=run, plan=plan, document=document, used=[], actor=WORKER)
     return run
+
+
+def _refusal(desired: Version, authority: Plan | None) -> str:
+    """The code of what speaks against converging to the version; "" when nothing does."""
+    if authority is None:
+        return "no_authority"
+    if desired.quarantined_at is not None:
+        return "quarantined"
+    objected = authority.request is not None and objections(authority.request).exists()
+    return "objection" if objected else ""
 
 
 def authority_for(endpoint: Endpoint, desired: Version) -> Plan | None:
@@ -121,7 +134,7 @@ def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority:
     )
 
 
-def _deny(placement: Placement, desired: Version) -> None:
+def _deny(placement: Placement, desired: Version, refused: str) -> None:
     record(
         action="rollback.converge.start",
         target=Target("host", placement.host.name),
@@ -132,6 +145,6 @@ def _deny(placement: Placement, desired: Version) -> None:
             "host": placement.host.name,
             "desired": desired.digest,
             "observed": placement.observed_digest,
-            "refused": "no_authority",
+            "refused": refused,
         },
     )

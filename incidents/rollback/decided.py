@@ -3,12 +3,12 @@
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.utils import timezone
 
-from accounts.approvals.actions import expire
+from accounts.approvals.actions import expire, reopen
 from accounts.approvals.models import ApprovalRequest, RequestState
 from accounts.approvals.queries import objections
 from audit.actions import service_actor
+from audit.clock import database_now
 from incidents.rollback.models import Plan, PlanState, Run, RunState
 from incidents.rollback.plan import void
 from incidents.rollback.run import StartRefused, halt, start
@@ -36,7 +36,7 @@ def expire_plan(plan_id: Any) -> None:
     plan = Plan.objects.select_related("request").get(pk=plan_id)
     if plan.request is not None and expire(request_id=plan.request_id, actor=WORKER):
         return
-    if plan.expires_at <= timezone.now():
+    if plan.expires_at <= database_now():
         void(plan_id=plan_id, reason="Its time ran out before it was started.", actor=WORKER)
 
 
@@ -47,6 +47,8 @@ def _start(plan: Plan) -> None:
     except StartRefused as refused:
         if refused.code in ("fleet_changed", "hash_mismatch", "quarantined", "expired"):
             void(plan_id=plan.id, reason=refused.sentence, actor=WORKER)
+        elif refused.code == "not_enough":
+            reopen(request_id=plan.request_id, actor=WORKER)
 
 
 def _halt(plan: Plan) -> None:

@@ -2,12 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from accounts.approvals.models import RequestState
 from audit.due import Due
 from incidents.rollback.lease import MOVING
-from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch, WatchState
+from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Watch, WatchState
 
 AT_ONCE = 200
 MESSAGE_LOST = timedelta(seconds=2)
@@ -27,10 +27,13 @@ def preflights(now: datetime) -> list[object]:
 
 
 def approved(now: datetime) -> list[object]:
-    """Requests whose decision reached no worker: approved but not started, ended but not voided."""
+    """Requests whose decision reached no worker: approved but not started, ended but not voided. One that could only be
+    refused now, because its endpoint is frozen or busy, waits: each refusal is an event in the log."""
+    busy = Run.objects.filter(endpoint=OuterRef("endpoint"), state__in=ACTIVE_RUN_STATES)
+    may_start = Q(endpoint__frozen_until=None) | Q(endpoint__frozen_until__lte=now)
     ended = [RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN]
     due = Plan.objects.filter(state=PlanState.AWAITING).filter(
-        Q(request__state=RequestState.APPROVED, start_on_approval=True, request__expires_at__gt=now)
+        Q(may_start, ~Exists(busy), request__state=RequestState.APPROVED, start_on_approval=True)
         | Q(request__state__in=ended)
     )
     return list(due.values_list("request_id", flat=True)[:AT_ONCE])

@@ -4,6 +4,7 @@ Inconclusive never goes forward by itself: it is asked again while the plan's pa
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,7 +22,7 @@ from incidents.rollback.checks import (
 )
 from incidents.rollback.models import CheckAnswer, HostStep, StepState, Wave
 from incidents.rollback.steps import Work
-from registry.serving.base import ModelObservation, ServingError
+from registry.serving.base import HostUnreachable, ModelObservation, ServingError
 
 LOOK_AGAIN_SECONDS = 0.2
 
@@ -59,9 +60,11 @@ def judge(work: Work, wave: Wave) -> Judged:
     done = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
     steps = list(done)
     if not steps:
-        return Judged([])
+        question = "Has any host switched whose answers could be looked at?"
+        return Judged([Answered("serving", question, CheckAnswer.INCONCLUSIVE, "none has", "at least one")])
     for step in steps:
-        work.remote(step)
+        with suppress(HostUnreachable):  # said again as the answer about that host
+            work.remote(step)
     with ThreadPoolExecutor(max_workers=min(16, len(steps))) as pool:
         asked = pool.map(lambda step: _ask_host(work, step, fresh=step.wave_id == wave.pk), steps)
         answers = [answered for answers in asked for answered in answers]
@@ -88,8 +91,8 @@ def settle(work: Work, wave: Wave, judged: Judged) -> None:
 
 
 def _ask_host(work: Work, step: HostStep, *, fresh: bool) -> list[Answered]:
-    remote = work.remote(step)
     try:
+        remote = work.remote(step)
         seen = remote.look()
         answers = [_serving(work, step, seen)]
         if (gate := work.document.gate("errors")) is not None:

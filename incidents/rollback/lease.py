@@ -31,6 +31,8 @@ class Lease:
     """The right to move one run, held for the length of a `with` block and renewed meanwhile.
 
     `held` says whether it was got. On leaving, the run's next wake-up is `due_in` from now, where it was set.
+    `state` is the run's state in which the work in hand was begun: what was begun going forward does not go on in a
+    run that a person has turned back meanwhile.
     """
 
     def __init__(self, run_id: Any) -> None:
@@ -38,6 +40,7 @@ class Lease:
         self.holder = f"lease-{uuid.uuid4().hex}"
         self.held = False
         self.due_in: datetime.timedelta | None = None
+        self.state = ""
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
 
@@ -64,12 +67,13 @@ class Lease:
         wait = self.due_in if self.due_in is not None else datetime.timedelta(seconds=1)
         self._mine().update(lease_holder="", lease_expires_at=None, due_at=Now() + wait)
 
-    def confirm(self, *, states: list[RunState] | None = None) -> None:
+    def confirm(self) -> None:
         """Renew inside the caller's transaction, which thereby holds the run's row. Raises LeaseLost.
 
         Every intent is committed together with this, so no call to a host is made without the lease.
         """
-        rows = self._mine().filter(lease_expires_at__gt=Now(), state__in=MOVING if states is None else states)
+        states = [self.state] if self.state else MOVING
+        rows = self._mine().filter(lease_expires_at__gt=Now(), state__in=states)
         if not rows.update(lease_expires_at=Now() + lease_length()):
             raise LeaseLost(f"The lease of run {self.run_id} is gone, or the run no longer moves.")
 

@@ -10,7 +10,6 @@ from typing import Any, TypedDict, Unpack
 
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from accounts.approvals.actions import withdraw
 from accounts.approvals.policy import policy_hash
@@ -18,6 +17,7 @@ from accounts.approvals.queries import policy_for
 from accounts.models import ApprovalPolicy, User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback.document import (
     PlanDocument,
@@ -96,7 +96,7 @@ def compose(
     if from_version is None and Deployment.objects.filter(endpoint=endpoint, until=None).exists():
         raise PlanRefused("nothing_to_change", f"{endpoint.slug} serves version {to_version.number} already.")
     shown, identity = dict(evidence or {}), uuid.uuid4()
-    expires_at = timezone.now() + datetime.timedelta(seconds=policy.expires_seconds) + PREFLIGHT_ALLOWANCE
+    expires_at = database_now() + datetime.timedelta(seconds=policy.expires_seconds) + PREFLIGHT_ALLOWANCE
     body = _who_and_what(identity, kind, endpoint, from_version, to_version, incident_ref, user)
     body |= _fleet(endpoint, placements, from_version, to_version, options)
     body |= _questions(kind, endpoint, from_version, to_version, options)
@@ -184,10 +184,17 @@ def announce(plan: Plan) -> None:
 
 
 def read(plan: Plan) -> PlanDocument:
-    """The plan's document, only if it still hashes to what was approved. Raises PlanRefused."""
+    """The plan's document, only if it still hashes to what was approved and names the versions that the row names.
+
+    Raises PlanRefused.
+    """
     if plan_hash(bytes(plan.document)) != plan.plan_hash:
         raise PlanRefused("hash_mismatch", "The plan's document is not the one that was proposed. Propose it again.")
-    return PlanDocument.read(bytes(plan.document))
+    document = PlanDocument.read(bytes(plan.document))
+    named = [version_facts(plan.from_version), version_facts(plan.to_version)]
+    if [document.body["from"], document.body["to"]] != named:
+        raise PlanRefused("hash_mismatch", "The plan names other versions than its document. Propose it again.")
+    return document
 
 
 @transaction.atomic

@@ -9,12 +9,12 @@ from typing import Any
 from django.db import connection, connections, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from accounts.approvals.actions import open_request
 from accounts.approvals.policy import policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for
 from audit.actions import Actor, Target, record, service_actor
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback import fleet
 from incidents.rollback.checks import golden_answer
@@ -111,7 +111,7 @@ def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
     """What needs no host: the endpoint, the policy, the target's files."""
     endpoint = plan.endpoint
     busy = Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists()
-    frozen = endpoint.frozen_until is not None and endpoint.frozen_until > timezone.now()
+    frozen = endpoint.frozen_until is not None and endpoint.frozen_until > database_now()
     target = plan.to_version
     return [
         Found(
@@ -309,8 +309,16 @@ def _answer(plan: Plan, found: list[Found]) -> None:
             | {"asked": len(found), "failed": [f"{a.name}:{a.host.name if a.host else ''}" for a in failed]},
         )
         announce(plan)
-    if not failed:
+        if not failed and plan.state == PlanState.DRAFT:
+            _submit(plan)
+
+
+def _submit(plan: Plan) -> None:
+    """With the answers or not at all: a worker that died in between would leave a plan that nobody is asked about."""
+    try:
         submit(plan_id=plan.id, actor=WORKER)
+    except (PlanRefused, NoPolicy) as error:
+        void(plan_id=plan.id, reason=str(error), actor=WORKER)
 
 
 def submit(*, plan_id: Any, actor: Actor) -> Plan:

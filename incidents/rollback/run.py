@@ -5,14 +5,15 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from accounts.approvals.actions import Refused as ApprovalRefused
 from accounts.approvals.actions import consume
 from accounts.approvals.policy import policy_facts
+from accounts.approvals.queries import objections
 from accounts.models import ApprovalDecision, User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record, service_actor
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
@@ -31,6 +32,7 @@ from incidents.rollback.state import LostRace, move
 from registry.models import Deployment, Endpoint, Health, Host, Placement
 
 WORKER = service_actor("rollback")
+COMPENSATION_FAILED = "compensation_failed"
 
 
 class StartRefused(PlanRefused):
@@ -130,7 +132,7 @@ def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> 
         raise StartRefused("already_started", "This plan was started before; a plan runs once.")
     if plan.state != PlanState.AWAITING or plan.request is None:
         raise StartRefused("not_awaiting", f"The plan can't be started: {plan.get_state_display().lower()}.")
-    if plan.expires_at <= timezone.now():
+    if plan.expires_at <= database_now():
         raise StartRefused("expired", "The plan has expired. Propose it again.")
     if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
         raise StartRefused("active_run", f"Another run of {endpoint.slug} is active. Wait for its end, or stop it.")
@@ -140,10 +142,18 @@ def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> 
 
 def check_allowed(plan: Plan, endpoint: Endpoint) -> None:
     """What stops a run before its start and before each of its waves."""
-    if endpoint.frozen_until is not None and endpoint.frozen_until > timezone.now():
+    if endpoint.frozen_until is not None and endpoint.frozen_until > database_now():
         raise StartRefused("frozen", f"{endpoint.slug} is frozen: {endpoint.frozen_reason} Lift the freeze first.")
     if plan.to_version.quarantined_at is not None:
         raise StartRefused("quarantined", f"Version {plan.to_version.number} was quarantined. Choose another target.")
+
+
+def check_objections(plan: Plan) -> None:
+    """A denial or revocation since the approvals were used stops the waves that are left."""
+    if plan.request is not None and objections(plan.request).exists():
+        raise StartRefused(
+            "objection", "An approver objects now. Stop the run or turn it back, and propose a plan anew if need be."
+        )
 
 
 def check_fleet(endpoint: Endpoint, document: PlanDocument) -> None:
@@ -184,11 +194,15 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
 def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """Take a halted run up again: hosts that failed or were absent begin anew, open gates are asked again.
 
-    What holds at the start of a wave is checked again before a host is touched. Raises PermissionDenied, RunRefused.
+    What holds at the start of a wave is checked here too, for the wave in hand. Raises PermissionDenied, RunRefused,
+    and StartRefused when the endpoint is frozen, the target quarantined, or an approver objects.
     """
     require(user, "plan.start")
     run = _run(run_id, reason)
-    going_back = run.halt_code == "compensation_failed"
+    going_back = run.halt_code == COMPENSATION_FAILED
+    if not going_back:
+        check_allowed(run.plan, run.endpoint)
+        check_objections(run.plan)
     with transaction.atomic():
         goal = RunState.COMPENSATING if going_back else RunState.RUNNING
         _person_moves(run, goal, [RunState.HALTED], halt_code="", due_at=Now())
@@ -208,7 +222,8 @@ def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     with transaction.atomic():
         _person_moves(run, RunState.RUNNING, [RunState.HALTED], halt_code="", due_at=Now())
         wave = _wave_in_hand(run)
-        Wave.objects.filter(pk=wave.pk, state=WaveState.SOAKING).update(gate_passed_by=user)
+        if not Wave.objects.filter(pk=wave.pk, state=WaveState.SOAKING).update(gate_passed_by=user):
+            raise RunRefused("moved", "The gate was answered at the same moment. Look again.")
         return _told(run, "rollback.gate.pass", actor, reason, {"wave": wave.index}, wake=True)
 
 
@@ -237,6 +252,8 @@ def halt(*, run: Run, code: str, sentence: str, actor: Actor) -> None:
 def begin_compensation(*, run: Run, actor: Actor, reason: str) -> None:
     """Go back on every host that has switched, under a newer fence, so that a late call of the old one is refused."""
     with transaction.atomic():
+        # The run before the endpoint, as a step's outcome locks them.
+        Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
         Endpoint.objects.filter(pk=run.endpoint_id).update(fence=F("fence") + 1)
         fence = Endpoint.objects.values_list("fence", flat=True).get(pk=run.endpoint_id)
         move(run, RunState.COMPENSATING, fence=fence, state_reason=reason[:500], due_at=Now())

@@ -13,9 +13,9 @@ from typing import Any
 
 from django.db import connections, transaction
 from django.db.models import F
-from django.utils import timezone
 
 from audit.actions import Actor, Target, record
+from audit.clock import database_now
 from incidents.rollback import fleet
 from incidents.rollback.checks import Answered, golden_answer, keep
 from incidents.rollback.document import PlanDocument
@@ -294,6 +294,9 @@ def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation) -> 
     """Whether the act may be called (again), after the host was observed not to be there yet."""
     held = fleet.version_on(seen, work.target)
     if name == "load" and held is not None and held.state == "loading":
+        since = datetime.datetime.fromisoformat(step.marks[step.state])
+        if database_now() - since > 2 * datetime.timedelta(seconds=CALL_SECONDS["load"]):
+            raise StepFailed(f"{step.host.name} is still loading version {work.target.number}. Look at the host.")
         raise StepWaits(0.5)
     if name == "load" and held is not None and held.state == "failed" and step.intent == "load":
         raise StepFailed(f"{step.host.name} could not load version {work.target.number}: {held.reason}")
@@ -301,8 +304,9 @@ def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation) -> 
         return
     repeatable = name in ("stage", "load") and work.remote(step).driver.capabilities.fencing
     deadline = step.intent_deadline
-    if deadline is not None and not repeatable and timezone.now() < deadline:
-        raise StepWaits(min(1.0, (deadline - timezone.now()).total_seconds()))
+    left = (deadline - database_now()).total_seconds() if deadline is not None else 0.0
+    if left > 0 and not repeatable:
+        raise StepWaits(min(1.0, left))
     if step.attempts >= MAX_ATTEMPTS:
         raise StepFailed(f"{step.host.name} did not {name} in {step.attempts} attempts. Look at the host.")
 
@@ -311,7 +315,7 @@ def _intend(work: Work, step: HostStep, name: str) -> None:
     with transaction.atomic():
         work.lease.confirm()
         counted: dict[str, Any] = {"switch_calls": F("switch_calls") + 1} if name == "switch" else {}
-        deadline = timezone.now() + datetime.timedelta(seconds=CALL_SECONDS[name])
+        deadline = database_now() + datetime.timedelta(seconds=CALL_SECONDS[name])
         attempts = F("attempts") + 1 if step.intent == name else 1
         change(step, intent=name, intent_deadline=deadline, attempts=attempts, **counted)
         _record(
@@ -405,7 +409,7 @@ def _meant(work: Work, step: HostStep) -> Version:
 
 
 def _now() -> str:
-    return timezone.now().isoformat()
+    return database_now().isoformat()
 
 
 def _record(

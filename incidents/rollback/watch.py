@@ -5,14 +5,14 @@ import logging
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record, service_actor
+from audit.clock import database_now
 from incidents.rollback import fleet, live
 from incidents.rollback.checks import Answered, error_answer, golden_answer, keep, put_on_record, verdict
 from incidents.rollback.document import PlanDocument
@@ -54,8 +54,8 @@ def tick(run_id: Any) -> bool:
     if later.exists():
         _end(watch, WatchState.FAILED, "Another run took over before this one was verified.", [])
         return True
-    final = timezone.now() >= watch.until
-    answers = ask(run, document, thorough=final or not run.checks.filter(stage="watch").exists())
+    final = database_now() >= watch.until
+    answers = _ask(run, document, thorough=final or not run.checks.filter(stage="watch").exists())
     with transaction.atomic():
         keep(run=run, stage="watch", answers=answers)
         Run.objects.filter(pk=run.pk).update(version=F("version") + 1)
@@ -63,9 +63,22 @@ def tick(run_id: Any) -> bool:
     return True
 
 
+def _ask(run: Run, document: PlanDocument, *, thorough: bool) -> list[Answered]:
+    try:
+        return ask(run, document, thorough=thorough)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        # A damaged file, say, is there at the next look as well: a watch that only fails would never end.
+        logger.exception("rollback.watch.unanswerable run=%s", run.pk)
+        observed = f"{type(error).__name__}: {error}"
+        question = "Can the watch's questions be asked?"
+        return [Answered("questions", question, INCONCLUSIVE, observed, "every question can be asked", wait=True)]
+
+
 def ask(run: Run, document: PlanDocument, *, thorough: bool) -> list[Answered]:
     """All questions of the plan's checks. `thorough` asks the hosts for golden outputs and the holdout as well."""
-    now, since = timezone.now(), run.switched_at or run.started_at
+    now, since = database_now(), run.switched_at or run.started_at
     target, endpoint = run.plan.to_version, run.endpoint
     answers, remotes = _ask_hosts(run, document, thorough=thorough)
     if thorough and (check := document.check("holdout")) is not None:
@@ -153,7 +166,7 @@ def _decide(watch: Watch, document: PlanDocument, answers: list[Answered], *, fi
     if decisive:
         _end(watch, WatchState.FAILED, f"{decisive[0].question} No: {decisive[0].observed}.", answers)
         return
-    waiting = any(answered.wait for answered in answers) and timezone.now() < watch.patience_until
+    waiting = any(answered.wait for answered in answers) and database_now() < watch.patience_until
     failed = next((answered for answered in answers if answered.answer == FAIL), None)
     if not final or (waiting and failed is None):
         seconds = min(15.0, max(1.0, document.watch_seconds / 20))
@@ -228,7 +241,7 @@ def sign_off(*, run_id: Any, user: User, passed: bool, reason: str, actor: Actor
 def _settle_versions(run: Run, actor: Actor) -> None:
     """A verified run names its target champion; a verified rollback quarantines the version that it went from."""
     plan = run.plan
-    if plan.kind == PlanKind.DRILL or run.endpoint.environment != "production":
+    if plan.kind in (PlanKind.DRILL, PlanKind.CONVERGE) or run.endpoint.environment != "production":
         return
     move_alias(model=run.endpoint.model, name=Alias.CHAMPION, version=plan.to_version, actor=actor)
     origin = plan.from_version

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from django.db import connections
 
 from incidents.rollback import advance
-from incidents.rollback.models import HostStep, Run, RunState, StepState, Watch, WaveState
+from incidents.rollback.models import HostStep, Plan, Run, RunState, StepState, Watch, WaveState
 from registry.models import Deployment, Host, Placement
 from tests.incidents.rollback.fleet import Fleet, events
 from tests.ports import free_port
@@ -94,12 +94,48 @@ def test_a_host_that_is_down_is_left_out_within_the_budget(fleet: Fleet) -> None
 
 def test_more_hosts_down_than_tolerated_halt_the_run(fleet: Fleet) -> None:
     run = fleet.started()
-    Host.objects.filter(name__in=["h1", "h2"]).update(address=f"http://127.0.0.1:{free_port()}")
+    Host.objects.filter(name__in=["h2", "h3"]).update(address=f"http://127.0.0.1:{free_port()}")
 
     until_ended(run)
 
     assert (run.state, run.halt_code) == (RunState.HALTED, "unreachable")
-    assert fleet.serving()[:2] == [fleet.bad.digest] * 2
+    assert fleet.serving()[1:] == [fleet.bad.digest] * 2
+
+
+def test_a_canary_that_is_away_proves_nothing_so_no_other_host_is_touched(fleet: Fleet) -> None:
+    run = fleet.started()
+    Host.objects.filter(name="h1").update(address=f"http://127.0.0.1:{free_port()}")
+
+    until_ended(run)
+
+    assert (run.state, run.halt_code) == (RunState.HALTED, "gate_inconclusive")
+    assert steps_of(run) == {"h1": "unreachable", "h2": "pending", "h3": "pending"}
+    assert fleet.serving() == [fleet.bad.digest] * 3
+
+
+def test_what_nobody_foresaw_halts_the_run_and_holds_no_worker(fleet: Fleet) -> None:
+    """The switch of a host that the endpoint no longer has can't be entered."""
+    run = fleet.started()
+    Placement.objects.filter(host__name="h1").delete()
+
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert (run.state, run.halt_code, run.lease_holder) == (RunState.HALTED, "stuck", "")
+    assert fleet.serving()[1:] == [fleet.bad.digest] * 2
+    assert events("rollback.run.halt")[0]["data"]["code"] == "stuck"
+
+
+def test_a_plan_whose_row_names_another_version_touches_no_host(fleet: Fleet) -> None:
+    run = fleet.started()
+    other = fleet.add_version(7, bias=0.3)
+    Plan.objects.filter(pk=run.plan_id).update(to_version=other)
+
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert (run.state, run.halt_code) == (RunState.HALTED, "hash_mismatch")
+    assert fleet.serving() == [fleet.bad.digest] * 3
 
 
 def test_a_version_that_turns_out_wrong_on_the_canary_reaches_no_other_host(fleet: Fleet) -> None:

@@ -7,10 +7,11 @@ from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
 from accounts.actions import actor_for
-from incidents.rollback import advance
+from incidents.rollback import advance, decided
 from incidents.rollback import run as runs
+from incidents.rollback.lease import Lease, LeaseLost
 from incidents.rollback.models import HostStep, Run, RunState
-from incidents.rollback.run import RunRefused
+from incidents.rollback.run import RunRefused, StartRefused
 from registry.models import Host
 from tests.incidents.rollback.fleet import Fleet, events
 from tests.ports import free_port
@@ -71,7 +72,7 @@ def test_a_resumed_run_finishes_the_host_that_was_away(fleet: Fleet) -> None:
     advance.advance(run.pk)
 
     run.refresh_from_db()
-    assert run.state == RunState.SWITCHED
+    assert run.state == RunState.SWITCHED, run.state_reason
     assert fleet.serving() == [fleet.good.digest] * 3
     assert list(HostStep.objects.filter(run=run).values_list("switch_calls", flat=True)) == [1, 1, 1]
 
@@ -82,7 +83,7 @@ def test_a_commander_passes_an_inconclusive_gate_on_record(fleet: Fleet) -> None
     run.waves.filter(index=1).update(soak_until="2020-01-01T00:00:00Z")
     advance.advance(run.pk)
     run.refresh_from_db()
-    assert run.halt_code == "gate_inconclusive"
+    assert run.halt_code == "gate_inconclusive", run.state_reason
 
     runs.pass_gate(run_id=run.pk, user=fleet.commander, reason="Night.", actor=actor_for(user=fleet.commander))
     advance.advance(run.pk)
@@ -109,3 +110,53 @@ def test_turning_back_restores_the_switched_hosts_under_a_newer_fence(canary_onl
     assert run.state == RunState.COMPENSATED
     assert fleet.serving() == [fleet.bad.digest] * 3
     assert fleet.defaults_set() == [3, 1, 1]
+
+
+def test_a_run_that_an_approver_objects_to_is_not_taken_up_again(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+    fleet.decide(run.plan, fleet.approver, "revoke")
+    decided.request_decided(run.plan.request_id)
+
+    with pytest.raises(StartRefused, match="An approver objects now"):
+        runs.resume(run_id=run.pk, user=fleet.commander, reason="Go on.", actor=actor_for(user=fleet.commander))
+
+    end_soak(run)
+    assert (run.state, run.halt_code) == (RunState.HALTED, "objection")
+    assert fleet.serving() == [fleet.good.digest, fleet.bad.digest, fleet.bad.digest]
+    assert events("rollback.run.resume") == []
+
+
+def test_turning_back_restores_a_host_whose_switch_was_called_and_never_proven(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+    HostStep.objects.filter(run=run, host__name="h1").update(state="golden_ok", intent="switch")
+
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="Worse.", actor=actor_for(user=fleet.commander))
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == RunState.COMPENSATED
+    assert fleet.serving() == [fleet.bad.digest] * 3
+
+
+def test_a_run_that_could_not_go_back_goes_back_when_it_is_resumed(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="Worse.", actor=actor_for(user=fleet.commander))
+    fleet.processes[0].switch("1", fleet.good.digest, 99, fleet.slug)
+    advance.advance(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.halt_code) == (RunState.HALTED, "compensation_failed")
+
+    runs.resume(run_id=run.pk, user=fleet.commander, reason="Again.", actor=actor_for(user=fleet.commander))
+
+    run.refresh_from_db()
+    assert run.state == RunState.COMPENSATING
+
+
+def test_what_was_begun_going_forward_does_not_go_on_in_a_run_that_goes_back(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+    with Lease(run.pk) as lease:
+        lease.state = RunState.RUNNING
+        runs.compensate(run_id=run.pk, user=fleet.commander, reason="Worse.", actor=actor_for(user=fleet.commander))
+
+        with pytest.raises(LeaseLost):
+            lease.confirm()
