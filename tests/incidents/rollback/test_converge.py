@@ -9,7 +9,7 @@ from django.utils import timezone
 from incidents.rollback import advance
 from incidents.rollback.converge import converge
 from incidents.rollback.models import PlanKind, Run, RunState
-from registry.actions import hold
+from registry.actions import hold, quarantine
 from registry.models import Host, Placement
 from tests.incidents.rollback.fleet import SETUP, Fleet, events
 from tests.ports import free_port
@@ -65,6 +65,20 @@ def test_a_version_that_was_never_approved_is_not_converged_to(one_left_behind: 
     assert not Run.objects.filter(plan__kind=PlanKind.CONVERGE).exists()
     assert [event["data"]["refused"] for event in events("rollback.converge.start")] == ["no_authority"]
     assert fleet.serving()[1] == fleet.bad.digest
+
+
+@pytest.mark.parametrize("case", ["quarantined", "objection"])
+def test_no_run_is_started_that_could_only_halt(one_left_behind: tuple[Fleet, Placement], case: str) -> None:
+    fleet, placement = one_left_behind
+    if case == "quarantined":
+        quarantine(version=fleet.good, reason="Found wrong.", actor=SETUP)
+    else:
+        fleet.decide(Run.objects.get().plan, fleet.approver, "revoke")
+
+    assert converge(placement.pk) is None
+
+    assert not Run.objects.filter(plan__kind=PlanKind.CONVERGE).exists()
+    assert [event["data"]["refused"] for event in events("rollback.converge.start")] == [case]
 
 
 def test_a_host_that_a_person_holds_is_left_alone(one_left_behind: tuple[Fleet, Placement]) -> None:

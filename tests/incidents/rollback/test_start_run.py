@@ -10,7 +10,7 @@ from django.db import connections
 from django.utils import timezone
 
 from accounts.actions import actor_for, end_role
-from incidents.rollback import decided
+from incidents.rollback import decided, due
 from incidents.rollback.models import Plan, PlanState, Run
 from incidents.rollback.run import StartRefused, start
 from registry.actions import freeze, quarantine
@@ -84,6 +84,31 @@ def test_what_changed_since_the_approval_stops_the_start(fleet: Fleet, case: str
     assert fleet.serving() == [fleet.bad.digest] * 3
     plan.request.refresh_from_db()
     assert plan.request.state != "consumed"
+
+
+def test_a_request_whose_approver_lost_the_role_asks_again_instead_of_being_refused_for_ever(fleet: Fleet) -> None:
+    plan = fleet.awaiting()
+    fleet.approve(plan)
+    end_role(user=fleet.approver, role="approver", actor=SETUP)
+    assert due.approved(timezone.now()) == [plan.request_id]
+
+    decided.request_decided(plan.request_id)
+
+    plan.refresh_from_db()
+    assert (plan.state, plan.request.state) == (PlanState.AWAITING, "open")
+    assert due.approved(timezone.now()) == []
+    assert events("approval.reopen")[0]["data"]["open"] == ["approver"]
+    assert nothing_happened(fleet)
+
+
+def test_an_approved_plan_of_a_frozen_endpoint_waits_without_being_refused_again_and_again(fleet: Fleet) -> None:
+    plan = fleet.awaiting()
+    fleet.approve(plan)
+    until = timezone.now() + datetime.timedelta(hours=1)
+    freeze(endpoint=fleet.endpoint, until=until, reason="Migration.", actor=SETUP)
+
+    assert due.approved(timezone.now()) == []
+    assert due.approved(until + datetime.timedelta(seconds=1)) == [plan.request_id]
 
 
 def test_a_revoked_approval_no_longer_counts(fleet: Fleet) -> None:

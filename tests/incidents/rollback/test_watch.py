@@ -9,6 +9,7 @@ from accounts.approvals.models import ApprovalPolicy
 from incidents.rollback import undo, watch
 from incidents.rollback.models import Run, Watch, WatchState
 from incidents.rollback.run import RunRefused
+from registry import store
 from registry.models import Alias
 from tests.incidents.rollback.fleet import Fleet, events
 
@@ -117,3 +118,19 @@ def test_the_old_version_leaves_the_hosts_when_the_undo_window_closes(fleet: Fle
     assert states == ["staged"] * 3
     assert fleet.serving() == [fleet.good.digest] * 3
     assert undo.close_window(run.pk) is False
+
+
+def test_a_watch_whose_questions_can_not_be_asked_asks_a_person_in_the_end(fleet: Fleet) -> None:
+    without_traffic_questions(fleet)
+    run = fleet.finished()
+    golden = store.path(fleet.good.golden_id)
+    golden.write_bytes(b"damaged")
+
+    watch.tick(run.pk)
+    assert Watch.objects.get(run=run).state == WatchState.WATCHING
+    Watch.objects.filter(run=run).update(patience_until=timezone.now(), due_at=timezone.now())
+    watch.tick(run.pk)
+
+    found = Watch.objects.get(run=run)
+    assert found.state == WatchState.INCONCLUSIVE
+    assert "ArtifactDamaged" in found.state_reason
