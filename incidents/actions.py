@@ -7,6 +7,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.models import User
+from accounts.permissions import may
 from audit.actions import Actor, Target, record
 from audit.dispatch import send_on_commit
 from incidents.errors import Conflict, GuardFailed, IncidentError
@@ -20,8 +21,9 @@ from incidents.models import (
     RoleHolding,
     Update,
 )
-from incidents.rollback.models import ACTIVE_RUN_STATES, Run, WatchState
+from incidents.rollback.models import ACTIVE_RUN_STATES, PlanKind, Run, WatchState
 from incidents.severity import severity_of
+from registry.models import Placement
 
 
 def _change(
@@ -127,6 +129,8 @@ def hold_role(*, incident: Incident, role: str, user: User, actor: Actor) -> Rol
     """Give a role of the incident to a person; who held it before hands it over."""
     if role not in IncidentRole.values:
         raise IncidentError(f"There is no role {role}. The roles are: {', '.join(IncidentRole.values)}.")
+    if not may(user, "incident.respond"):
+        raise IncidentError(f"{user} may not work on incidents. Choose a responder or a commander.")
     Incident.objects.select_for_update(of=("self",)).get(pk=incident.pk)
     before = RoleHolding.objects.filter(incident=incident, role=role, until=None).select_related("user").first()
     if before and before.user_id == user.pk:
@@ -164,17 +168,24 @@ def post_update(
 
 
 def guard_resolve(incident: Incident) -> None:
-    """An incident is not over while a rollback for it runs, is watched, or has failed its verification."""
+    """An incident is not over while a rollback for it runs, is watched, or has failed its verification, nor while its
+    endpoint's hosts are to serve different versions. The convergence of one host says nothing about the rollback."""
+    runs = Run.objects.filter(plan__incident_ref=incident.ref)
+    if runs.filter(state__in=ACTIVE_RUN_STATES).exists():
+        raise GuardFailed("no_active_run", "A rollback for this incident is under way. Wait for it, or stop it.")
     run = (
-        Run.objects.filter(plan__incident_ref=incident.ref)
+        runs.exclude(plan__kind=PlanKind.CONVERGE)
         .select_related("watch", "plan__to_version")
         .order_by("-started_at")
         .first()
     )
     if run is None:
         return
-    if run.state in ACTIVE_RUN_STATES:
-        raise GuardFailed("no_active_run", "A rollback for this incident is under way. Wait for it, or stop it.")
+    desired = Placement.objects.filter(endpoint=run.endpoint_id, host__drained_at=None).values("desired").distinct()
+    if desired.count() > 1:
+        raise GuardFailed(
+            "whole_fleet", "Only a part of the hosts was switched. Bring all of them to one version, then resolve."
+        )
     watch = getattr(run, "watch", None)
     if watch is None or watch.state == WatchState.PASSED:
         return

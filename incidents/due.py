@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, F, OuterRef
 
 from audit.due import Due
+from incidents.follow import rollbacks_of
 from incidents.models import (
     OPEN_STATES,
     Incident,
@@ -38,18 +39,18 @@ def unranked_incidents(now: datetime) -> list[int]:
 
 
 def unfollowed_runs(now: datetime) -> list[str]:
-    """Runs whose incident has not gone where the run is."""
+    """Rollbacks whose incident has not gone where they are: the newest one of each incident."""
     lagging = Incident.objects.filter(ref=OuterRef("plan__incident_ref"))
-    started = Run.objects.filter(
+    later = rollbacks_of(OuterRef("plan__incident_ref")).filter(started_at__gt=OuterRef("started_at"))
+    newest = Run.objects.filter(~Exists(later), plan__kind="rollback")
+    started = newest.filter(
         Exists(lagging.filter(state__in=[IncidentState.DETECTED, IncidentState.TRIAGED])),
         state__in=[RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING],
-        plan__kind="rollback",
         started_at__lte=now - LATE,
     )
-    switched = Run.objects.filter(
+    switched = newest.filter(
         Exists(lagging.filter(state=IncidentState.MITIGATING)),
         state=RunState.SWITCHED,
-        plan__kind="rollback",
         switched_at__lte=now - LATE,
     ).exclude(watch__state="failed")
     return [str(pk) for pk in (*started.values_list("pk", flat=True)[:20], *switched.values_list("pk", flat=True)[:20])]

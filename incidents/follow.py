@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
+
 from audit.actions import service_actor
 from incidents import actions
 from incidents.errors import IncidentError
@@ -14,10 +16,12 @@ BEFORE_MITIGATING = (IncidentState.DETECTED, IncidentState.TRIAGED, IncidentStat
 
 def follow_run(*, run_id: Any) -> None:
     """Bring the incident of a run to where the run is. Says nothing twice; a drill or a release without incident is
-    no incident's business."""
+    no incident's business, and a run after which another was started says nothing any more."""
     run = Run.objects.select_related("plan").get(pk=run_id)
     incident = Incident.objects.filter(ref=run.plan.incident_ref, state__in=OPEN_STATES).first()
     if incident is None or run.plan.kind != PlanKind.ROLLBACK:
+        return
+    if rollbacks_of(incident.ref).filter(started_at__gt=run.started_at).exists():
         return
     target = _state_for(run, incident)
     if target is None or target == incident.state:
@@ -27,6 +31,11 @@ def follow_run(*, run_id: Any) -> None:
     except IncidentError:
         # Somebody moved it at the same moment; the run's next change, or the clock, brings us back here.
         return
+
+
+def rollbacks_of(ref: Any) -> QuerySet[Run]:
+    """The rollbacks of the incident of that reference."""
+    return Run.objects.filter(plan__incident_ref=ref, plan__kind=PlanKind.ROLLBACK)
 
 
 def _state_for(run: Run, incident: Incident) -> str | None:

@@ -90,9 +90,16 @@ def found(*, q: str = "", state: str = "", severity: str = "", endpoint: str = "
 
 
 def current_plan(ref: str) -> Plan | None:
-    """The newest plan of the incident that was not given up, with its run and watch, in one query."""
+    """The newest plan of the incident that was not given up, with its run and watch, in one query. What brings back a
+    single host under an earlier approval is no plan for the incident."""
     rows = plans().select_related("run__watch", "run__endpoint__model", "run__plan__from_version")
-    return rows.select_related("run__plan__to_version").filter(incident_ref=ref).exclude(state="void").first()
+    return (
+        rows.select_related("run__plan__to_version")
+        .filter(incident_ref=ref)
+        .exclude(state="void")
+        .exclude(kind="converge")
+        .first()
+    )
 
 
 def situation(incident: Incident) -> Situation:

@@ -13,7 +13,6 @@ from incidents.rollback.models import (
     CheckAnswer,
     HostStep,
     Plan,
-    PlanState,
     Run,
     RunState,
     StepState,
@@ -47,11 +46,6 @@ def runs() -> QuerySet[Run]:
     return Run.objects.select_related(
         "plan__from_version", "plan__to_version", "plan__request", "endpoint__model", "started_by", "watch"
     ).order_by("-started_at")
-
-
-def current_plan(incident_ref: str) -> Plan | None:
-    """The newest plan of an incident that was not voided."""
-    return plans().filter(incident_ref=incident_ref).exclude(state=PlanState.VOID).first()
 
 
 def run_of(plan: Plan) -> Run | None:

@@ -4,6 +4,7 @@ from django.urls import reverse
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Subject, register
+from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, Run
 from incidents.rollback.queries import candidate_of, check_rows, plan_rows, plan_terms, plans
 
@@ -31,11 +32,14 @@ def plan_subject(request: ApprovalRequest) -> Subject:
 
 
 def consequence(plan: Plan) -> str:
+    """What approving does, in a sentence, with the order of the hosts as the document has it."""
     before = f" instead of version {plan.from_version.number}" if plan.from_version else ""
-    return (
-        f"If it is approved, {plan.endpoint.slug} will answer with version {plan.to_version.number}{before}, "
-        "one canary host first."
-    )
+    waves = PlanDocument.read(bytes(plan.document)).waves
+    first, total = waves[0].hosts, sum(len(wave.hosts) for wave in waves)
+    how = f"first on {', '.join(first)}, then on the rest" if len(waves) > 1 else "on all of its hosts at once"
+    if total == 1:
+        how = f"on its only host, {first[0]}"
+    return f"If it is approved, {plan.endpoint.slug} will answer with version {plan.to_version.number}{before}, {how}."
 
 
 def register_all() -> None:

@@ -3,14 +3,16 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from audit.models import AuditEvent
-from incidents import actions, follow
+from incidents import actions, due, follow, queries
 from incidents.errors import Conflict, GuardFailed, IncidentError
 from incidents.models import Impact, Incident, IncidentState, Review, RoleHolding, Update, Urgency
 from incidents.rollback.models import Run, RunState, Watch, WatchState
 from incidents.severity import severity_of
-from tests.incidents.world import World, events
+from registry.models import Host, Placement
+from tests.incidents.world import MINUTE, World, events
 
 
 def triage(world: World, incident: Incident, **wish: Any) -> Incident:
@@ -224,3 +226,48 @@ def test_a_drill_moves_no_incident(world: World) -> None:
     run.plan.save(update_fields=["kind"])
     follow.follow_run(run_id=run.pk)
     assert unchanged(incident)
+
+
+def test_the_convergence_of_a_host_lets_nobody_resolve_what_a_rollback_left_unverified(world: World) -> None:
+    incident = world.incident()
+    world.run(incident, state=RunState.SWITCHED, watch=WatchState.FAILED)
+    brought_back = world.plan(incident, kind="converge", plan_hash="d" * 64)
+    later = Run.objects.create(plan=brought_back, endpoint=world.endpoint, fence=2, state=RunState.SWITCHED)
+    now = timezone.now()
+    Watch.objects.create(run=later, state=WatchState.PASSED, until=now, patience_until=now, due_at=now)
+
+    with pytest.raises(GuardFailed) as refused:
+        actions.guard_resolve(incident)
+
+    assert refused.value.guard == "verification_passed"
+    assert queries.current_plan(incident.ref).kind == "rollback"
+
+
+def test_an_incident_is_not_resolved_while_hosts_are_to_serve_different_versions(world: World) -> None:
+    incident = world.incident()
+    world.run(incident, state=RunState.STOPPED)
+    for host, version in zip(Host.objects.order_by("name"), [world.good, world.bad, world.bad], strict=True):
+        Placement.objects.update_or_create(endpoint=world.endpoint, host=host, defaults={"desired": version})
+
+    with pytest.raises(GuardFailed) as refused:
+        actions.guard_resolve(incident)
+    assert refused.value.guard == "whole_fleet"
+
+    Placement.objects.update(desired=world.good)
+    actions.guard_resolve(incident)
+
+
+def test_a_rollback_after_which_another_was_started_moves_the_incident_no_more(world: World) -> None:
+    incident = world.incident()
+    first = world.verified(incident)
+    second = Run.objects.create(plan=world.plan(incident, plan_hash="d" * 64), endpoint=world.endpoint, fence=2)
+    Run.objects.filter(pk=first.pk).update(switched_at=timezone.now() - MINUTE)
+    follow.follow_run(run_id=second.pk)
+    incident.refresh_from_db()
+    assert incident.state == IncidentState.MITIGATING
+
+    assert due.unfollowed_runs(timezone.now() + MINUTE) == []
+    follow.follow_run(run_id=first.pk)
+
+    incident.refresh_from_db()
+    assert incident.state == IncidentState.MITIGATING
