@@ -128,6 +128,8 @@ class LoadedVersion:
         self._encoders = [_encoder(categorical[name]) for name in self.architecture.categorical]
         self.last_read: ReadBack | None = None
         self.row_ms = 0.0
+        # What an answer costs, not how long a busy machine made it wait; a thread that waits for a GPU must count it.
+        self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
 
     def read_back(self) -> Manifest:
         """The manifest rebuilt from what is in memory: the tensors' bytes in their stored datatypes, and the
@@ -161,7 +163,7 @@ class LoadedVersion:
 
         Raises Problem 500 when the model's numbers are not finite.
         """
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), self._clock()
         architecture = self.architecture
         rows = len(next(iter(columns.values())))
         numeric = np.empty((len(architecture.numeric), rows), np.float64)
@@ -179,7 +181,7 @@ class LoadedVersion:
         if not np.isfinite(output if score is None else score).all():
             raise Problem(500, "not-finite", f"Version {self.version} gave a number that is not finite.")
         elapsed = (time.perf_counter() - started) * 1000
-        self.row_ms += 0.1 * (elapsed / rows - self.row_ms)
+        self.row_ms += 0.1 * ((self._clock() - begun) * 1000 / rows - self.row_ms)
         inputs: dict[str, NDArray[Any]] = dict(zip(architecture.numeric, numeric, strict=True))
         inputs |= dict(zip(architecture.categorical, indexes.astype(np.int32), strict=True))
         return Answer(self._outputs(output, score), output, score, inputs, elapsed)
