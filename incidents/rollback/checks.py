@@ -124,4 +124,5 @@ def latency_answer(
         f"{new_ms:.2f} ms (fastest of {n})",
         f"at most {float(max_ratio):g} times {old_ms:.2f} ms",
         host=host,
+        wait=slower,
     )

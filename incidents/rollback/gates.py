@@ -43,8 +43,10 @@ class Judged:
 
     @property
     def wait(self) -> bool:
-        """More time could turn it: nothing has failed, and something asks for more data."""
-        return not self.failed and any(answered.wait for answered in self.answers)
+        """More time could turn it: what has not passed asks to be asked again."""
+        return all(answered.wait for answered in self.answers if answered.answer == verdict(self.answers)) and (
+            self.failed or self.inconclusive
+        )
 
     @property
     def sentence(self) -> str:
@@ -68,6 +70,12 @@ def judge(work: Work, wave: Wave) -> Judged:
     with ThreadPoolExecutor(max_workers=min(16, len(steps))) as pool:
         asked = pool.map(lambda step: _ask_host(work, step, fresh=step.wave_id == wave.pk), steps)
         answers = [answered for answers in asked for answered in answers]
+    gate = work.document.gate("latency")
+    if gate is not None and verdict(answers) == CheckAnswer.PASS:
+        # One host after the other: probes that run side by side would slow each other, not always alike.
+        for step in steps:
+            if step.wave_id == wave.pk:
+                answers += _latency(work, step, gate)
     return Judged(answers)
 
 
@@ -100,14 +108,14 @@ def _ask_host(work: Work, step: HostStep, *, fresh: bool) -> list[Answered]:
         if fresh and work.document.gate("golden") is not None and work.golden is not None:
             where = f"version {work.target.number} on {step.host.name}"
             answers.append(golden_answer(step.host, remote.golden(work.target, work.golden), work.target.digest, where))
-        if fresh and (gate := work.document.gate("latency")) is not None:
-            answers += _latency(work, step, seen, gate)
     except ServingError as error:
-        question = f"Does {step.host.name} answer?"
-        return [
-            Answered("serving", question, CheckAnswer.INCONCLUSIVE, str(error), "an answer", host=step.host, wait=True)
-        ]
+        return [_silent(step, error)]
     return answers
+
+
+def _silent(step: HostStep, error: ServingError) -> Answered:
+    question = f"Does {step.host.name} answer?"
+    return Answered("serving", question, CheckAnswer.INCONCLUSIVE, str(error), "an answer", host=step.host, wait=True)
 
 
 def _serving(work: Work, step: HostStep, seen: ModelObservation) -> Answered:
@@ -139,19 +147,26 @@ def _errors(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, 
     )
 
 
-def _latency(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str]) -> list[Answered]:
-    """Both versions asked for one row in turn on the same host, so that both bear the same load, which only ever
-    adds: the fastest answers are compared. Not asked where the old version is gone, or the engine knows no versions."""
+def _latency(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answered]:
+    """Both versions asked for one row on the same host, in the order new old old new, so that both bear the same load,
+    which only ever adds: the fastest answers are compared. A slow one is asked again while there is patience.
+    Not asked where the old version is gone, or the engine knows no versions."""
     origin, remote = work.origin, work.remote(step)
     if origin is None or work.golden is None or not remote.driver.capabilities.versioned_inference:
         return []
-    if not fleet.is_loaded(seen, origin, read_back=work.reads_back(step)):
-        return []
     row = {name: list(values)[:1] for name, values in work.golden["inputs"].items()}
-    new, old = [], []
-    for _ in range(int(gate["probes"])):
-        new.append(remote.infer(row, work.target).latency_ms)
-        old.append(remote.infer(row, origin).latency_ms)
+    new: list[float] = []
+    old: list[float] = []
+    turns = [(work.target, new), (origin, old)]
+    try:
+        if not fleet.is_loaded(work.look(step), origin, read_back=work.reads_back(step)):
+            return []
+        for _ in range(int(gate["probes"])):
+            for version, times in turns:
+                times.append(remote.infer(row, version).latency_ms)
+            turns.reverse()
+    except ServingError as error:
+        return [_silent(step, error)]
     return [
         latency_answer(
             new_ms=min(new),
