@@ -1,8 +1,9 @@
 """When a version becomes last-good: it has been live on every host for the endpoint's soak time, and nobody objects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, Max
 
@@ -36,7 +37,7 @@ def soaked(now: datetime) -> list[Soaked]:
     """The production endpoints whose live version has soaked and is not their model's last-good yet."""
     live = (
         Deployment.objects.filter(until=None, endpoint__environment=Environment.PRODUCTION, host__drained_at=None)
-        .values("endpoint", "endpoint__soak_seconds")
+        .values("endpoint", "endpoint__model", "endpoint__soak_seconds")
         .annotate(hosts=Count("host"), versions=Count("version", distinct=True), last=Max("since"), one=Max("version"))
         .order_by("endpoint")
     )
@@ -45,8 +46,8 @@ def soaked(now: datetime) -> list[Soaked]:
         for row in live
         if row["versions"] == 1 and row["last"] + timedelta(seconds=row["endpoint__soak_seconds"]) <= now
     }
-    last_good = set(Alias.objects.filter(name=Alias.LAST_GOOD).values_list("version", flat=True)) if ripe else set()
-    ripe = {pk: row for pk, row in ripe.items() if row["one"] not in last_good}
+    named = {alias.model_id: alias for alias in Alias.objects.filter(name=Alias.LAST_GOOD)} if ripe else {}
+    ripe = {pk: row for pk, row in ripe.items() if not _named_since(row, named.get(row["endpoint__model"]))}
     if not ripe:
         return []
     versions = Version.objects.select_related("model").in_bulk({row["one"] for row in ripe.values()})
@@ -55,6 +56,15 @@ def soaked(now: datetime) -> list[Soaked]:
         for endpoint in Endpoint.objects.filter(pk__in=ripe).select_related("model")
         if _serves_everywhere(endpoint, ripe[endpoint.pk]["hosts"])
     ]
+
+
+def _named_since(row: Mapping[str, Any], last_good: Alias | None) -> bool:
+    """Whether this version is its model's last-good, or another was named so after this one had soaked: of two
+    endpoints with different versions one has the name, which does not go to and fro."""
+    if last_good is None:
+        return False
+    soaked_at = row["last"] + timedelta(seconds=row["endpoint__soak_seconds"])
+    return bool(last_good.version_id == row["one"] or last_good.moved_at >= soaked_at)
 
 
 def _serves_everywhere(endpoint: Endpoint, hosts: int) -> bool:

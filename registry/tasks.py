@@ -1,6 +1,6 @@
 from celery import shared_task
-from django.utils import timezone
 
+from audit.clock import database_now
 from registry import reconcile
 from registry import soak as soaking
 
@@ -17,4 +17,4 @@ def golden_probe(placement_id: int) -> None:
 
 @shared_task(name="registry.soak")
 def soak(endpoint_id: int) -> None:
-    soaking.soak(endpoint_id=endpoint_id, now=timezone.now())
+    soaking.soak(endpoint_id=endpoint_id, now=database_now())

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit.actions import Actor, Target, record
+from audit.clock import database_now
 from registry import sealing
 from registry.actions.errors import AlreadyThere, RegistryError
 from registry.actions.known import save_checked
@@ -79,7 +80,14 @@ def _seal_token(host: Host, control_token: str) -> None:
 
 @transaction.atomic
 def place(*, endpoint: Endpoint, host: Host, actor: Actor) -> Placement:
-    """Let the host serve the endpoint; it is observed at once. Raises AlreadyThere."""
+    """Let the host serve the endpoint; it is observed at once. Raises AlreadyThere, and RegistryError where the machine
+    serves the model for another endpoint: it has one default per model, so that a plan for a staging endpoint would
+    change what production answers, under staging's approvals."""
+    Model.objects.select_for_update().get(pk=endpoint.model_id)
+    others = Placement.objects.filter(host__address=host.address, endpoint__model=endpoint.model_id)
+    other = others.exclude(endpoint=endpoint).select_related("endpoint").first()
+    if other is not None:
+        raise RegistryError(f"{host.address} serves this model for {other.endpoint.slug}. Use another host.")
     placement, made = Placement.objects.get_or_create(endpoint=endpoint, host=host)
     if not made:
         raise AlreadyThere(f"{host.name} serves {endpoint.slug} already.")
@@ -118,7 +126,7 @@ def record_switch(
     if live is not None and live.version_id == version.pk:
         return live
     before = live.version if live is not None else None
-    moment = timezone.now()
+    moment = database_now()
     if live is not None:
         Deployment.objects.filter(pk=live.pk, until=None).update(until=moment)
     opened = Deployment.objects.create(

@@ -270,3 +270,17 @@ def test_a_drained_host_is_brought_back_with_both_changes_on_record() -> None:
     assert placement.host.drained_at is None
     assert Endpoint.objects.get().version == before + 2
     assert [len(events(name)) for name in ("host.drain", "host.bring_back")] == [1, 1]
+
+
+def test_a_machine_that_serves_a_model_in_production_can_not_serve_it_in_staging(tmp_path: Path) -> None:
+    """Else a plan for staging, which needs fewer approvals, would switch what production answers."""
+    model = make_registered_model()
+    placed = make_placement(make_endpoint(model))
+    staging = make_endpoint(model, "toy-staging", environment="staging")
+    alias = make_host("gpu-a1-again", placed.host.address)
+
+    for host in (placed.host, alias):
+        with pytest.raises(actions.RegistryError, match="toy-production"):
+            actions.place(endpoint=staging, host=host, actor=ALICE)
+
+    assert not Placement.objects.filter(endpoint=staging).exists()

@@ -119,3 +119,21 @@ def test_a_version_that_is_not_live_there_is_not_marked(live: tuple[Endpoint, Ve
         actions.mark_soaked(version=other, endpoint=live[0], actor=ALICE)
 
     assert not Alias.objects.exists()
+
+
+def test_two_endpoints_with_different_versions_do_not_take_the_name_from_each_other(
+    live: tuple[Endpoint, Version], tmp_path: Path
+) -> None:
+    first, version = live
+    second = make_endpoint(version.model, "toy-second", soak_seconds=0)
+    other, _ = make_version(version.model, tmp_path, seed=2)
+    placement = make_placement(second, name="gpu-c1", address="http://127.0.0.1:10")
+    switched(placement, other)
+    Placement.objects.update(health=Health.SERVING)
+    Deployment.objects.filter(endpoint=first).update(since=timezone.now() - 2 * LATER)
+    assert soak.soak(endpoint_id=first.pk, now=timezone.now()) == version
+    Deployment.objects.filter(endpoint=second).update(since=timezone.now())
+    assert soak.soak(endpoint_id=second.pk, now=timezone.now()) == other
+
+    assert due.soaks(timezone.now()) == []
+    assert len(events("alias.move")) == 2

@@ -46,8 +46,10 @@ def make_host(name: str = "gpu-a1", address: str = "http://127.0.0.1:9", token: 
     return actions.register_host(name=name, engine="bundled", address=address, control_token=token, actor=ALICE)
 
 
-def make_placement(endpoint: Endpoint, process: HostProcess | None = None, name: str = "gpu-a1") -> Placement:
-    host = make_host(name, process.url if process else "http://127.0.0.1:9")
+def make_placement(
+    endpoint: Endpoint, process: HostProcess | None = None, name: str = "gpu-a1", address: str = "http://127.0.0.1:9"
+) -> Placement:
+    host = make_host(name, process.url if process else address)
     return actions.place(endpoint=endpoint, host=host, actor=ALICE)
 
 
