@@ -38,12 +38,13 @@ def actor_for(*, user: User | None = None, token: ApiToken | None = None, reques
 
 
 def record_denial(*, actor: Actor, permission: str, path: str) -> None:
-    """Put on record that somebody asked for what they may not do."""
+    """Put on record that somebody asked for what they may not do. An address may hold a person's name, or whatever was
+    typed into it, so it stands beside the log, where it can be erased."""
     record(
         action="access.deny",
         target=Target("permission", permission),
         actor=actor,
-        data={"path": path[:300]},
+        reason=path[:300],
         outcome="denied",
     )
 

@@ -150,13 +150,13 @@ def record_export(
 
 
 def record_refused_reading(*, actor: Actor, permission: str, path: str) -> AuditEvent:
-    """That somebody without the right asked for the log."""
+    """That somebody without the right asked for the log; the address, which may hold anything, as erasable text."""
     return record(
         action="access.deny",
         target=Target("permission", permission),
         actor=actor,
         outcome="denied",
-        data={"path": path[:300]},
+        reason=path[:300],
     )
 
 

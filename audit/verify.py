@@ -336,6 +336,8 @@ class Meaning:
     def _approved(self, start: Act, opened: Act, consumed: Act) -> str:
         run, policy = start.data.get("run"), opened.data.get("policy", {})
         approvals, denied = self._standing(start, opened)
+        seats = {seat["by"]: seat["role"] for seat in consumed.data.get("seats", [])}
+        approvals = {by: act for by, act in approvals.items() if by in seats}
         if denied:
             return f"run {run} was started although {denied} had denied it"
         required = policy.get("required")
@@ -343,7 +345,6 @@ class Meaning:
             return f"the request of run {run} states no number of approvals"
         if len(approvals) < required:
             return f"run {run} was started with {len(approvals)} valid approvals; its policy demands {required}"
-        seats = {seat["by"]: seat["role"] for seat in consumed.data.get("seats", [])}
         for factor in policy.get("factors", []):
             filled = sum(
                 1

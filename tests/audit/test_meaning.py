@@ -83,7 +83,17 @@ def test_one_person_in_two_seats_is_found() -> None:
     decided(CAROL, "approver")
     consumed(seats=SEATS_BOTH_BOB)
     started()
-    assert "0 of 1 approvals as commander" in verdict()[0][0]
+    assert "with 1 valid approvals" in verdict()[0][0]
+
+
+@pytest.mark.django_db
+def test_an_approval_that_was_given_no_seat_when_they_were_used_does_not_count() -> None:
+    opened()
+    decided(BOB, "commander")
+    decided(CAROL, "approver")
+    consumed(seats=[{"by": "u-bob", "role": "commander"}])
+    started()
+    assert "with 1 valid approvals" in verdict()[0][0]
 
 
 @pytest.mark.django_db
