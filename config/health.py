@@ -104,7 +104,9 @@ def _may_scrape(request: HttpRequest) -> bool:
     token = settings.LASTGOOD_METRICS_TOKEN
     if token:
         return hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
-    return request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")
+    # What a proxy on this machine hands on comes from somewhere else.
+    handed_on = any(name in request.headers for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via"))
+    return not handed_on and request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")
 
 
 class InstallationCollector:
