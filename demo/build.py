@@ -14,11 +14,11 @@ from demo.training import train
 FAULTS = {
     "recode": "version 2's extract swaps the two codes of DIS; live traffic still sends the old ones",
     "scale": "version 2's extract has the age in months; live traffic still sends years",
-    "slow": "version 2 is an ensemble of 60 snapshots, so each answer takes over ten times as long",
+    "slow": "version 2 is an ensemble of 36 snapshots, so each answer takes over ten times as long",
     "none": "version 2 is honest",
 }
 CODEBOOK = {"recode": "dis_swapped", "scale": "age_in_months", "slow": "standard", "none": "standard"}
-MEMBERS = {"slow": 60}
+MEMBERS = {"slow": 36}
 
 
 def cached(directory: Path, fault: str) -> tuple[Package, Package]:
