@@ -18,7 +18,7 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE_MS = 30_000
+PATIENCE_MS, USUAL_PATIENCE_MS = 30_000, 5_000
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,9 @@ def chromium() -> Iterator[Browser]:
     with pytest.MonkeyPatch.context() as patched, sync_playwright() as playwright:
         patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         browser = playwright.chromium.launch(executable_path=CHROMIUM if CHROMIUM.exists() else None, args=ARGUMENTS)
+        expect.set_options(timeout=PATIENCE_MS)
         yield browser
+        expect.set_options(timeout=USUAL_PATIENCE_MS)
         browser.close()
 
 
@@ -83,7 +85,7 @@ class People:
         page.locator("input[name=login]").fill(username)
         page.locator("input[name=password]").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.locator("summary[aria-label='Your account']")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.locator("summary[aria-label='Your account']")).to_be_visible()
         return page.context.storage_state()
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ The tests share one running product and build on each other: they run in the ord
 
 from pathlib import Path
 
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Page, expect
@@ -13,14 +14,14 @@ from accounts.models import ApprovalDecision
 from audit.models import AuditEvent
 from audit.queries import status
 from demo.artifacts import MODEL
-from demo.registration import STATUS_PAGE
+from demo.registration import COMPONENT, STATUS_PAGE
 from demo.scenario import run_verifier
 from demo.stage import ENDPOINT
 from incidents.models import Review, StatusPost
 from incidents.rollback.models import Plan, Run, Watch
 from monitoring.models import Window
 from registry.models import Version
-from tests.browser.conftest import PATIENCE_MS, People
+from tests.browser.conftest import People
 from tests.browser.product import Product
 from tests.waiting import until
 
@@ -51,7 +52,7 @@ def test_a_responder_takes_the_incident_and_proposes_the_version_that_was_ranked
     rosa.goto("/")
     rosa.get_by_role("link", name=product.incident.ref).first.click()
     rosa.get_by_role("button", name="I have it").click()
-    expect(rosa.locator("#next-step")).to_contain_text("Say how bad it is", timeout=PATIENCE_MS)
+    expect(rosa.locator("#next-step")).to_contain_text("Say how bad it is")
 
     rosa.locator("#triage select[name=impact]").select_option("1")
     rosa.locator("#triage select[name=urgency]").select_option("1")
@@ -100,7 +101,7 @@ def test_two_people_approve_and_everybody_sees_three_hosts_switch_and_be_verifie
     expect(watching.locator(".lane")).to_have_count(0)
 
     approve(people.window("kofi"), plan)
-    expect(watching.locator("#next-step")).to_contain_text("one more approval of 2", timeout=PATIENCE_MS)
+    expect(watching.locator("#next-step")).to_contain_text("one more approval of 2")
     assert not Run.objects.filter(plan=plan).exists()
     approve(people.window("ana", width=390), plan)
 
@@ -140,7 +141,7 @@ def test_the_commander_resolves_it_and_the_readers_of_the_status_page_are_told(
     until(lambda: StatusPost.objects.filter(incident__ref=ref, status="resolved").exists(), seconds=60)
     reader.goto(f"/status/{STATUS_PAGE}/")
     expect(reader.locator(".banner")).to_have_attribute("data-tone", "ok")
-    expect(reader.get_by_text("Letters offering job support")).to_be_visible()
+    expect(reader.get_by_role("heading", name=COMPONENT)).to_be_visible()
     assert ref not in reader.content()
 
 
@@ -215,6 +216,21 @@ def test_the_content_security_policy_holds_on_every_page_and_no_script_fails(pro
             settled(page, address)
 
     assert said == []
+
+
+def test_no_web_process_has_loaded_torch_after_all_these_pages(product: Product) -> None:
+    programs: dict[str, list[psutil.Process]] = {}
+    for process in psutil.Process().children(recursive=True):
+        name = process.environ().get("LASTGOOD_PROGRAM") or process.environ().get("LASTGOOD_HOST_NAME", "")
+        programs.setdefault(name, []).append(process)
+
+    assert has_torch(programs["gpu-a"][-1])
+    assert len(programs["web"]) >= 3
+    assert not any(has_torch(process) for process in programs["web"])
+
+
+def has_torch(process: psutil.Process) -> bool:
+    return any("libtorch" in region.path for region in process.memory_maps())
 
 
 def test_the_auditor_exports_a_bundle_that_verifies_in_a_bare_python(
