@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from audit.actions import Target, record, service_actor
 from audit.dispatch import send_on_commit
+from audit.models import AuditEvent
 from incidents.evidence import Claim, gather, incident_title
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentAlert
 from monitoring.models import Alert
@@ -71,13 +73,8 @@ def _join(alert: Alert) -> Incident | None:
         worse = min(incident.severity, alert.severity)
         if worse < incident.severity:
             Incident.objects.filter(pk=incident.pk).update(severity=worse, version=F("version") + 1)
-        record(
-            action="incident.join_alert",
-            target=Target("incident", incident.ref),
-            actor=INTAKE,
-            incident=incident.ref,
-            data={"alert": alert.pk, "summary": alert.summary, "severity": worse},
-        )
+        data = {"alert": alert.pk, "severity": worse}
+        _note(incident, "incident.join_alert", data, summary=alert.summary, ours=alert.rule_id is not None)
         return incident
 
 
@@ -96,22 +93,17 @@ def _open(alert: Alert, claims: list[Claim]) -> Incident:
         detected_at=alert.fired_at,
     )
     IncidentAlert.objects.create(incident=incident, alert=alert)
-    record(
-        action="incident.open",
-        target=Target("incident", incident.ref),
-        actor=INTAKE,
-        incident=incident.ref,
-        data={
-            "alert": alert.pk,
-            "title": title,
-            "severity": incident.severity,
-            "endpoint": alert.endpoint.slug if alert.endpoint else "",
-            "version": alert.version,
-            "impact_started_at": alert.started_at.isoformat(),
-        },
-    )
+    ours = alert.rule_id is not None
+    data = {
+        "alert": alert.pk,
+        "severity": incident.severity,
+        "endpoint": alert.endpoint.slug if alert.endpoint else "",
+        "version": alert.version,
+        "impact_started_at": alert.started_at.isoformat(),
+    }
+    _note(incident, "incident.open", data, title=title, ours=ours)
     for claim in claims:
-        _freeze(incident, claim)
+        _freeze(incident, claim, ours=ours or claim.kind != "alert")
     if alert.endpoint_id:
         send_on_commit("incidents.rank_candidates", [incident.pk], queue="compute")
     return incident
@@ -125,32 +117,42 @@ def _next_number() -> int:
     return (newest or 0) + 1
 
 
-def _freeze(incident: Incident, claim: Claim) -> None:
-    Evidence.objects.create(
-        incident=incident, kind=claim.kind, claim=claim.claim[:500], data=claim.data, sha256=claim.sha256
-    )
+def _note(incident: Incident, action: str, data: dict[str, Any], *, ours: bool, **words: str) -> None:
+    """Words of our own rules are part of the record. What an outside sender wrote may name people, so it stands beside
+    the log, where it can be erased."""
     record(
-        action="incident.evidence.freeze",
+        action=action,
         target=Target("incident", incident.ref),
         actor=INTAKE,
         incident=incident.ref,
-        data={"kind": claim.kind, "sha256": claim.sha256, "claim": claim.claim},
+        data=data | words if ours else data,
+        reason="" if ours else " ".join(words.values()),
     )
 
 
+def _freeze(incident: Incident, claim: Claim, *, ours: bool) -> None:
+    Evidence.objects.create(
+        incident=incident, kind=claim.kind, claim=claim.claim[:500], data=claim.data, sha256=claim.sha256
+    )
+    data = {"kind": claim.kind, "sha256": claim.sha256}
+    _note(incident, "incident.evidence.freeze", data, claim=claim.claim, ours=ours)
+
+
 def alert_resolved(*, alert_id: int) -> None:
-    """Tell the incident of the alert that it no longer fires."""
+    """Tell the incident of the alert, once, that it no longer fires."""
     with transaction.atomic():
-        link = IncidentAlert.objects.select_related("incident", "alert").filter(alert_id=alert_id).first()
+        links = IncidentAlert.objects.select_for_update(of=("self",)).select_related("incident", "alert")
+        link = links.filter(alert_id=alert_id).first()
         if link is None or link.alert.state != "resolved":
             return
-        record(
-            action="incident.alert_resolved",
-            target=Target("incident", link.incident.ref),
-            actor=INTAKE,
-            incident=link.incident.ref,
-            data={"alert": alert_id, "summary": link.alert.summary},
-        )
+        told = {"action": "incident.alert_resolved", "incident": link.incident.ref}
+        alert = Target("alert", str(alert_id))
+        if AuditEvent.objects.filter(**told, target_kind=alert.kind, target_id=alert.id).exists():
+            return
+        ours = link.alert.rule_id is not None
+        words = link.alert.summary
+        data = {"alert": alert_id} | ({"summary": words} if ours else {})
+        record(**told, target=alert, actor=INTAKE, data=data, reason="" if ours else words)
 
 
 def replay_window(incident: Incident) -> tuple[object, object]:

@@ -9,11 +9,18 @@ from audit import names
 from audit.queries import TimelineEntry
 
 Data = Mapping[str, Any]
+
+
+def _with(said: str, words: object) -> str:
+    """What an outside sender wrote is not in the record, but in the entry's reason, which stands below."""
+    return f"{said}: {words}" if words else said
+
+
 SENTENCES: dict[str, Callable[[Data], str]] = {
-    "incident.open": lambda d: f"Incident opened: {d.get('title', '')}",
-    "incident.evidence.freeze": lambda d: f"Evidence frozen: {d.get('claim', '')}",
-    "incident.join_alert": lambda d: f"Another alert joined: {d.get('summary', '')}",
-    "incident.alert_resolved": lambda d: f"An alert no longer fires: {d.get('summary', '')}",
+    "incident.open": lambda d: _with("Incident opened", d.get("title")),
+    "incident.evidence.freeze": lambda d: _with("Evidence frozen", d.get("claim")),
+    "incident.join_alert": lambda d: _with("Another alert joined", d.get("summary")),
+    "incident.alert_resolved": lambda d: _with("An alert no longer fires", d.get("summary")),
     "incident.acknowledge": lambda d: "Acknowledged",
     "incident.triage": lambda d: f"Triaged: severity {d.get('severity')}, it was {d.get('severity_before')}",
     "incident.set_severity": lambda d: f"Severity set from {d.get('before')} to {d.get('severity')}",

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from audit.canonical import canonical_bytes
 from audit.models import AuditEvent
+from audit.queries import timeline
 from incidents import intake
 from incidents.models import Evidence, Incident, IncidentAlert, IncidentState
 from monitoring.models import Alert
@@ -138,8 +139,27 @@ def test_an_incident_hears_that_its_alert_no_longer_fires(world: World) -> None:
     intake.alert_resolved(alert_id=alert.pk)
     assert events(incident, "incident.alert_resolved") == []
     Alert.objects.update(state="resolved", ended_at=timezone.now())
-    intake.alert_resolved(alert_id=alert.pk)
+    for _ in range(3):
+        intake.alert_resolved(alert_id=alert.pk)
     assert len(events(incident, "incident.alert_resolved")) == 1
+
+
+def test_what_an_outside_sender_wrote_is_on_the_timeline_and_in_no_leaf(world: World) -> None:
+    secret = "Maria Example's file is scored wrongly"
+    outside = {"source": "alertmanager", "rule": None, "endpoint": None, "version": "", "labels": {"alertname": "x"}}
+    incident = world.incident(summary=secret, **outside)
+    world.incident(summary=f"Again: {secret}", fingerprint="b" * 64, **outside)
+    Alert.objects.update(state="resolved", ended_at=timezone.now())
+    for alert in Alert.objects.all():
+        intake.alert_resolved(alert_id=alert.pk)
+
+    assert incident.title == secret
+    told = timeline(incident.ref)
+    assert {entry.action for entry in told} >= {
+        "incident.open", "incident.join_alert", "incident.evidence.freeze", "incident.alert_resolved"
+    }  # fmt: skip
+    assert all(secret in entry.reason for entry in told)
+    assert not [event for event in AuditEvent.objects.all() if b"Maria" in bytes(event.canon)]
 
 
 def test_opening_an_incident_orders_the_ranking_of_its_targets(
