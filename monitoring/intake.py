@@ -22,6 +22,9 @@ from registry.models import Endpoint, Host
 
 logger = logging.getLogger(__name__)
 
+NEVER_READABLE = (ArithmeticError, LookupError, TypeError, NotImplementedError, RecursionError)
+"""What a body can raise in being read, today and tomorrow alike: such a delivery is set aside, not tried for ever."""
+
 PREDICTIONS, LABELS, METRICS, ALERTMANAGER = "predictions", "labels", "metrics", "alertmanager"
 
 
@@ -92,6 +95,8 @@ def process(delivery_id: uuid.UUID | str) -> bool:
             _set_aside(delivery, str(error))
         except (DataError, ValueError) as error:
             _set_aside(delivery, f"The database can't hold a value of it: {str(error).splitlines()[0]}")
+        except NEVER_READABLE as error:
+            _set_aside(delivery, f"It can't be read: {type(error).__name__}: {error}")
         else:
             _finish(delivery, state=DeliveryState.PROCESSED, rows=rows, body=None)
     return True

@@ -198,3 +198,26 @@ def test_a_failure_of_ours_leaves_the_delivery_for_the_clock(monkeypatch):
     assert due.deliveries(received + timedelta(seconds=25)) == [delivery.pk]
     assert intake.process(delivery.pk) is True
     assert Delivery.objects.get().state == DeliveryState.PROCESSED
+
+
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [
+        ("labels", b'{"id": "a", "label": 1' + b"0" * 400 + b', "ts": "2026-11-21T12:00:00Z"}'),
+        ("labels", b'{"id": "a", "label": 1, "ts": "0001-01-01T00:00:00+14:00"}'),
+        ("labels", b'{"id": ' + b"[" * 100_000 + b"}"),
+        ("predictions", b'{"id": ' + b"[" * 100_000 + b"}"),
+    ],
+    ids=["too-large", "before-time", "too-deep", "too-deep-predictions"],
+)
+def test_a_body_that_no_attempt_can_read_is_set_aside_at_the_first(source, body):
+    endpoint = make_endpoint()
+    delivery, _ = intake.accept(
+        source=source, key="", endpoint=endpoint, host=None, content_type="application/x-ndjson", body=body
+    )
+
+    assert intake.process(delivery.pk)
+
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts, bytes(delivery.body)) == (DeliveryState.UNPARSEABLE, 1, body)
+    assert due.deliveries(datetime.now(UTC) + timedelta(days=1)) == []
