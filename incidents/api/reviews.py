@@ -15,7 +15,7 @@ from incidents import reviews
 from incidents.api import serializers as shapes
 from incidents.api.common import done, sent
 from incidents.models import Review
-from incidents.review_export import as_markdown
+from incidents.review_export import as_html, as_markdown
 
 
 class ReviewViewSet(viewsets.ReadOnlyModelViewSet[Review]):
@@ -77,6 +77,12 @@ class ReviewViewSet(viewsets.ReadOnlyModelViewSet[Review]):
     def markdown(self, request: Request, ref: str) -> HttpResponse:
         """The review with its timeline, as Markdown."""
         return HttpResponse(as_markdown(self.get_object()), content_type="text/markdown; charset=utf-8")
+
+    @extend_schema(responses={(200, "text/html"): OpenApiTypes.STR})
+    @action(detail=True, methods=["get"])
+    def html(self, request: Request, ref: str) -> HttpResponse:
+        """The review with its timeline, as a page of its own for people who can't reach Lastgood."""
+        return HttpResponse(as_html(self.get_object()))
 
     def _shown(self) -> Response:
         return Response(shapes.ReviewSerializer(self.get_object()).data)

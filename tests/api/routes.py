@@ -26,7 +26,8 @@ READABLE = [
     "findings/{pk}/", "alerts/", "alerts/{pk}/", "rules/", "rules/{pk}/", "metrics/", "incidents/",
     "incidents/{ref}/", "incidents/{ref}/diagnosis/", "incidents/{ref}/evidence/", "incidents/{ref}/timeline/",
     "updates/", "updates/{pk}/", "evidence/", "evidence/{pk}/", "status-pages/", "status-pages/{slug}/",
-    "status-pages/{slug}/summary/", "reviews/", "reviews/{ref}/", "reviews/{ref}/markdown/", "plans/", "plans/{pk}/",
+    "status-pages/{slug}/summary/", "reviews/", "reviews/{ref}/", "reviews/{ref}/markdown/",
+    "reviews/{ref}/html/", "plans/", "plans/{pk}/",
     "runs/", "runs/{pk}/", "candidates/", "candidates/{pk}/", "me/", "tokens/", "tokens/{pk}/", "approvals/",
     "approvals/{pk}/", "policies/", "policies/{pk}/",
 ]  # fmt: skip
