@@ -26,7 +26,7 @@ from incidents.rollback.prepare import NotPrepared, make_warm
 from incidents.rollback.run import StartRefused, check_fleet
 from incidents.rollback.state import move
 from registry.golden import golden_of
-from registry.models import Host, Version
+from registry.models import Host, Placement, Version
 from registry.serving.base import ModelObservation, Observation, ServingError
 from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
 
@@ -244,8 +244,19 @@ def _ask_state(
             " or ".join(digest[:12] or "none" for digest in document.tolerated),
             host,
         ),
+        _own_machine(plan, host, observation),
         _memory(plan.to_version, host, observation, seen),
     ]
+
+
+def _own_machine(plan: Plan, host: Host, observation: Observation) -> Found:
+    """A machine has one default per model, whatever names it is registered under: another endpoint's approvals, or
+    fewer of them, must not decide what this one answers."""
+    question = f"Does the machine behind {host.name} serve this model for {plan.endpoint.slug} alone?"
+    same = Placement.objects.filter(observation__boot_id=observation.boot_id, endpoint__model=plan.endpoint.model_id)
+    others = same.exclude(endpoint=plan.endpoint_id).values_list("endpoint__slug", flat=True)
+    named = ", ".join(sorted(set(others)))
+    return Found("machine", question, FAIL if named else PASS, f"also for {named}" if named else "it does", "", host)
 
 
 def _memory(version: Version, host: Host, observation: Observation, seen: ModelObservation) -> Found:

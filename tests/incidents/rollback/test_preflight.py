@@ -10,9 +10,11 @@ from accounts.approvals.models import ApprovalRequest
 from incidents.rollback import preflight
 from incidents.rollback.models import PlanState
 from incidents.rollback.plan import PlanRefused
-from registry.actions import freeze, lift
-from registry.models import Host
+from registry.actions import freeze, lift, place, register_endpoint, register_host
+from registry.models import Host, Placement
+from registry.reconcile import observe_placement
 from registry.store import path
+from tests.host.fixtures import TOKEN
 from tests.incidents.rollback.fleet import SETUP, Fleet, events
 from tests.ports import free_port
 
@@ -120,3 +122,29 @@ def test_a_failed_preflight_can_be_ordered_again(fleet: Fleet) -> None:
     proposed.refresh_from_db()
     assert set(answers(proposed).values()) == {"pass"}
     assert proposed.state == PlanState.AWAITING
+
+
+def test_a_machine_that_serves_the_model_for_another_endpoint_fails_under_any_name(fleet: Fleet) -> None:
+    """Production's machine, registered again by another name and placed under an endpoint of staging."""
+    staging = register_endpoint(
+        slug=f"{fleet.slug}-staging", name="Staging", model=fleet.model, environment="staging", actor=SETUP
+    )
+    placed = Placement.objects.get(host__name="h1")
+    observe_placement(placed.pk)
+    again = register_host(
+        name="h1-again",
+        engine="bundled",
+        address=placed.host.address.replace("127.0.0.1", "localhost"),
+        control_token=TOKEN,
+        actor=SETUP,
+    )
+    place(endpoint=staging, host=again, actor=SETUP)
+    fleet.endpoint = staging
+    proposed = fleet.propose()
+
+    preflight.run(proposed.pk)
+
+    proposed.refresh_from_db()
+    assert answers(proposed)[("machine", "h1-again")] == "fail"
+    assert (proposed.state, proposed.request_id) == (PlanState.DRAFT, None)
+    assert fleet.serving() == [fleet.bad.digest] * 3
