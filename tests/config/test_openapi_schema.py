@@ -3,10 +3,14 @@
 import difflib
 from pathlib import Path
 
+import pytest
+from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.validation import validate_schema
+
+from tests.accounts.people import person
 
 SNAPSHOT = Path(__file__).resolve().parents[2] / "docs" / "openapi.yaml"
 
@@ -48,3 +52,11 @@ def test_every_address_of_the_api_names_who_may_call_it() -> None:
     for path, operations in paths.items():
         for method, operation in operations.items():
             assert operation.get("security"), f"{method} {path}"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", ["/api/docs/", "/api/schema/"])
+def test_the_description_is_for_those_who_are_signed_in(client: Client, address: str) -> None:
+    assert client.get(address).status_code == 401
+    client.force_login(person("vera", "viewer"), backend="django.contrib.auth.backends.ModelBackend")
+    assert client.get(address).status_code == 200
