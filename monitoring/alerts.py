@@ -123,11 +123,15 @@ def _fire(rule: Rule, version: str, streak: Streak) -> list[Alert]:
     hosts = sorted({name for finding in streak.findings for name in _hosts(finding)})
     rows = sum({f.window_id: f.rows for f in sorted(streak.findings, key=lambda f: f.rows)}.values())
     overall = next((f for f in streak.findings if f.host_id is None), newest)
+    mark = rule_fingerprint(rule, version)
     started = oldest.window.start
+    if Alert.objects.filter(fingerprint=mark, started_at=started).exists():
+        # It was ended in the middle of this streak, by a rule that was switched off and is asked again.
+        started = newest.window.start
     where = f" on {', '.join(hosts)}" if hosts else ""
     summary = f"{overall.sentence} Since {started:%Y-%m-%d %H:%M:%S} UTC{where}, {rows:,} rows."
     alert = Alert(
-        fingerprint=rule_fingerprint(rule, version),
+        fingerprint=mark,
         source="rule",
         rule=rule,
         endpoint_id=rule.endpoint_id,

@@ -158,3 +158,16 @@ def test_two_endpoints_with_the_same_fault_have_an_alert_each(world, sent):
         play(staging, hosts, index, accuracy=0.6)
 
     assert Alert.objects.values("fingerprint").distinct().count() == 2
+
+
+def test_a_rule_that_was_switched_off_and_on_again_fires_again_for_what_never_stopped(world, sent):
+    endpoint, hosts = world
+    for index in range(2):
+        play(endpoint, hosts, index, accuracy=0.6)
+    rule = Rule.objects.get(kind="accuracy")
+    alerts.end_all([rule], "The rule was switched off.")
+
+    play(endpoint, hosts, 2, accuracy=0.6)
+
+    told = Alert.objects.filter(rule=rule).order_by("pk").values_list("state", "started_at")
+    assert list(told) == [("resolved", START), ("firing", START + 2 * WINDOW)]
