@@ -1,5 +1,6 @@
 """The end of the undo window: the version that was left may leave the hosts' memory."""
 
+import datetime
 from typing import Any
 
 from django.db.models import F
@@ -12,21 +13,27 @@ from registry.models import Placement
 from registry.serving.base import ServingError
 
 WORKER = service_actor("rollback")
+LATER = datetime.timedelta(minutes=1)
 
 
 def close_window(run_id: Any) -> bool:
     """Unload the old version from the run's hosts, where nothing wants it any more. True when this call did it.
 
-    The window is closed by compare-and-set before any host is called; a host that can't be reached keeps the version
-    in memory, which costs memory and nothing else.
+    While another run of the endpoint is active, it waits. The window is closed by compare-and-set before any host is
+    called; a host that can't be reached keeps the version in memory, which costs memory and nothing else.
     """
-    closed = Run.objects.filter(pk=run_id, undo_due_at__lte=Now()).update(undo_due_at=None, version=F("version") + 1)
+    due = Run.objects.filter(pk=run_id, undo_due_at__lte=Now())
+    endpoint = Run.objects.values("endpoint").filter(pk=run_id)
+    if Run.objects.filter(endpoint__in=endpoint, state__in=ACTIVE_RUN_STATES).exists():
+        due.update(undo_due_at=Now() + LATER)
+        return False
+    closed = due.update(undo_due_at=None, version=F("version") + 1)
     if not closed:
         return False
     run = Run.objects.select_related("plan__from_version", "endpoint__model").get(pk=run_id)
     origin = run.plan.from_version
     wanted = Placement.objects.filter(endpoint=run.endpoint, desired=origin).exists()
-    if origin is None or wanted or Run.objects.filter(endpoint=run.endpoint, state__in=ACTIVE_RUN_STATES).exists():
+    if origin is None or wanted:
         return False
     for step in run.steps.filter(state=StepState.DONE).select_related("host"):
         data = {"run": str(run.id), "host": step.host.name, "step": "unload", "version": origin.digest}

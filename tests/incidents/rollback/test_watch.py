@@ -7,7 +7,7 @@ from django.utils import timezone
 from accounts.actions import actor_for
 from accounts.approvals.models import ApprovalPolicy
 from incidents.rollback import undo, watch
-from incidents.rollback.models import Run, Watch, WatchState
+from incidents.rollback.models import Run, RunState, Watch, WatchState
 from incidents.rollback.run import RunRefused
 from registry import store
 from registry.models import Alias
@@ -134,3 +134,17 @@ def test_a_watch_whose_questions_can_not_be_asked_asks_a_person_in_the_end(fleet
     found = Watch.objects.get(run=run)
     assert found.state == WatchState.INCONCLUSIVE
     assert "ArtifactDamaged" in found.state_reason
+
+
+def test_the_old_version_stays_warm_while_another_run_is_active(fleet: Fleet) -> None:
+    run = fleet.finished()
+    other = fleet.started(fleet.bad, kind="release")
+    Run.objects.filter(pk=run.pk).update(undo_due_at=timezone.now())
+
+    assert undo.close_window(run.pk) is False
+
+    run.refresh_from_db()
+    assert run.undo_due_at is not None
+    assert run.undo_due_at > timezone.now()
+    assert events("rollback.unload.intent") == []
+    assert other.state == RunState.RUNNING
