@@ -40,6 +40,7 @@ log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %a '
 log_checkpoints = off
 log_min_messages = warning
+idle_in_transaction_session_timeout = '5min'
 {extra}
 """
 ACCESS = """\
