@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from rest_framework import authentication, exceptions, permissions
 from rest_framework.request import Request
@@ -38,7 +39,7 @@ def _owner_of(full: str) -> tuple[User, ApiToken]:
     now = timezone.now()
     token = (
         ApiToken.objects.select_related("owner")
-        .filter(Q(expires_at=None) | Q(expires_at__gt=now), sha256=token_digest(full), revoked_at=None)
+        .filter(Q(expires_at=None) | Q(expires_at__gt=Now()), sha256=token_digest(full), revoked_at=None)
         .first()
     )
     if token is None or not token.owner.is_active:
