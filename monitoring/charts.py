@@ -3,6 +3,7 @@
 Each chart has a title that is its finding, a summary in words, and its numbers as a table.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +57,18 @@ class Span:
         """The version that answered most in the newest window; "" without traffic."""
         return self.main[max(self.main)] if self.main else ""
 
+    def stretches(self, found: Sequence[MetricPoint]) -> list[list[MetricPoint]]:
+        """One version's points, cut where windows with traffic went by in which it did not answer: gaps are gaps."""
+        parts: list[list[MetricPoint]] = []
+        windows = sorted(self.main)
+        for point in found:
+            near = parts and bisect_left(windows, point.at) - bisect_right(windows, parts[-1][-1].at) < 1
+            if near:
+                parts[-1].append(point)
+            else:
+                parts.append([point])
+        return parts
+
     def extras(self, **more: Any) -> dict[str, Any]:
         """Markers and version bands, the same on every chart over time, and what this one adds."""
         found = markers.markers(self.endpoint, self.since, self.until)
@@ -91,8 +104,11 @@ def accuracy(over: Span) -> Chart | None:
     low, high = _by_version(over, "accuracy_low"), _by_version(over, "accuracy_high")
     traces: list[dict[str, Any]] = []
     for tone, version in enumerate(sorted(by_version, key=_number), 1):
-        traces += _interval(low.get(version, []), high.get(version, []), tone)
-        traces.append(_line(by_version[version], f"version {version}", tone))
+        for part in over.stretches(low.get(version, [])):
+            times = {point.at for point in part}
+            traces += _interval(part, [point for point in high.get(version, []) if point.at in times], tone)
+        *earlier, last = over.stretches(by_version[version])
+        traces += [_line(part, "", tone) for part in earlier] + [_line(last, f"version {version}", tone)]
     limit = _newest_limit(over)
     limits = [] if limit is None else [{"y": limit, "label": f"limit {limit:.1%} (version {over.newest})"}]
     figure = _figure(traces, {"title": "accuracy", "tickformat": ".0%"}, over.extras(limits=limits, direct=True))
