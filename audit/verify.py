@@ -311,13 +311,20 @@ class Meaning:
         return start.data.get("request") == request and start.data.get("kind") != "converge"
 
     def _converge(self, start: Act, request: str) -> str:
-        """A convergence goes on with what an earlier, approved run began: same endpoint, same target."""
+        """A convergence goes on with what an earlier, approved run left: same endpoint, same target, or the version
+        that the run went back to."""
         for earlier in self.starts.values():
             if self._same_use(earlier, request) and earlier.before(start):
-                if any(earlier.data.get(name) != start.data.get(name) for name in ("endpoint", "to")):
+                left = (earlier.data.get("endpoint"), earlier.data.get(self._left_with(earlier, start)))
+                if left != (start.data.get("endpoint"), start.data.get("to")):
                     return f"run {start.data.get('run')} converges to something else than request {request} approved"
                 return ""
         raise Lacking(f"run {start.data.get('run')} converges under request {request}, whose run is not in the record")
+
+    def _left_with(self, run: Act, later: Act) -> str:
+        """Which of a run's versions its hosts were left with: `from` when it had gone back before `later`."""
+        gone_back = self.by["rollback.run.compensated"]
+        return "from" if any(a.data.get("run") == run.data.get("run") and a.before(later) for a in gone_back) else "to"
 
     @staticmethod
     def _bound(start: Act, opened: Act) -> str:

@@ -14,7 +14,7 @@ from accounts.approvals.queries import objections
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
-from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run
+from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run, RunState
 from incidents.rollback.plan import version_facts
 from incidents.rollback.run import open_run, record_start
 from registry.models import Endpoint, Placement, Version
@@ -68,12 +68,14 @@ def _refusal(desired: Version, authority: Plan | None) -> str:
         return "no_authority"
     if desired.quarantined_at is not None:
         return "quarantined"
-    objected = authority.request is not None and objections(authority.request).exists()
+    forward = desired.pk == authority.to_version_id
+    objected = forward and authority.request is not None and objections(authority.request).exists()
     return "objection" if objected else ""
 
 
 def authority_for(endpoint: Endpoint, desired: Version) -> Plan | None:
-    """The plan under which the endpoint runs, if what its used-up approval was given for is `desired`."""
+    """The plan under which the endpoint runs, if what its used-up approval was given for is `desired`; of a run that
+    has gone back, if `desired` is what it went back to."""
     last = (
         Run.objects.filter(endpoint=endpoint, plan__request__state=RequestState.CONSUMED)
         .exclude(plan__kind=PlanKind.CONVERGE)
@@ -83,7 +85,9 @@ def authority_for(endpoint: Endpoint, desired: Version) -> Plan | None:
     )
     if last is None:
         return None
-    return last.plan if desired.pk == last.plan.to_version_id else None
+    gone_back = last.state == RunState.COMPENSATED
+    left_with = last.plan.from_version_id if gone_back else last.plan.to_version_id
+    return last.plan if desired.pk == left_with else None
 
 
 def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority: Plan) -> Plan:

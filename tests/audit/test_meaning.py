@@ -9,12 +9,14 @@ from tests.audit.log import ALICE, BOB, CAROL
 from tests.audit.story import (
     PLAN,
     POLICY,
+    RUN,
     WORKER,
     approved,
     consumed,
     decided,
     now,
     opened,
+    put,
     started,
     stepped,
     whole,
@@ -143,3 +145,14 @@ def test_a_convergence_to_the_approved_target_is_in_order() -> None:
     stepped(run="run-2", plan_hash="d" * 64, host="gpu-2")
     assert verdict() == []
     assert PLAN != "d" * 64
+
+
+@pytest.mark.django_db
+def test_a_convergence_after_a_run_went_back_goes_to_what_it_went_back_to() -> None:
+    whole()
+    put("rollback.run.compensated", {"run": RUN})
+    started(run="run-2", kind="converge", to="2" * 64, **{"from": ""})
+    assert verdict() == []
+
+    started(run="run-3", kind="converge", **{"from": ""})
+    assert ["converges to something else" in sentence for sentence, _ in verdict()] == [True]

@@ -6,7 +6,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts.actions import actor_for
 from incidents.rollback import advance
+from incidents.rollback import run as runs
 from incidents.rollback.converge import converge
 from incidents.rollback.models import PlanKind, Run, RunState
 from registry.actions import hold, quarantine
@@ -98,3 +100,19 @@ def test_nothing_is_converged_on_an_endpoint_without_an_approved_run(make_fleet:
 
     assert converge(placement.pk) is None
     assert not Run.objects.exists()
+
+
+def test_after_a_run_went_back_a_host_is_brought_to_what_it_went_back_to(make_fleet: Callable[..., Fleet]) -> None:
+    fleet = make_fleet(wave_soak_seconds=3600)
+    fleet.serve(fleet.bad)
+    run = fleet.finished()
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="Worse.", actor=actor_for(user=fleet.commander))
+    advance.advance(run.pk)
+    fleet.processes[0].switch("1", fleet.good.digest, 3, fleet.slug)
+    Placement.objects.filter(host__name="h1").update(observed_digest=fleet.good.digest, observed_at=timezone.now())
+
+    started = converge(Placement.objects.get(host__name="h1").pk)
+
+    assert started is not None
+    advance.advance(started.pk)
+    assert fleet.serving() == [fleet.bad.digest] * 3
