@@ -16,6 +16,10 @@ def _with(said: str, words: object) -> str:
     return f"{said}: {words}" if words else said
 
 
+def _wave(data: Data) -> str:
+    return f"Wave {data.get('wave', '')} ({data['name']})" if data.get("name") else f"Wave {data.get('wave', '')}"
+
+
 SENTENCES: dict[str, Callable[[Data], str]] = {
     "incident.open": lambda d: _with("Incident opened", d.get("title")),
     "incident.evidence.freeze": lambda d: _with("Evidence frozen", d.get("claim")),
@@ -43,7 +47,26 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "rollback.preflight.order": lambda d: "Preflight ordered",
     "rollback.preflight.answer": lambda d: "Preflight answered",
     "rollback.gate.answer": lambda d: f"Gate answered: {d.get('answer', '')}",
+    "deployment.switch": lambda d: f"{d.get('host')} serves version {d.get('number')} from now on",
+    "rollback.wave.start": lambda d: f"{_wave(d)} begins on {', '.join(d.get('hosts', []))}",
+    "rollback.wave.switch": lambda d: f"{_wave(d)}: its hosts have switched",
+    "rollback.wave.done": lambda d: f"{_wave(d)} has passed its gate",
+    "rollback.wave.fail": lambda d: f"{_wave(d)} did not pass its gate",
+    "rollback.run.switched": lambda d: "All hosts have switched; the verification begins",
+    "rollback.watch.pass": lambda d: "The change is verified under live traffic",
+    "rollback.watch.fail": lambda d: "The verification did not succeed",
+    "rollback.watch.hold": lambda d: "The verification waits for a person",
     "rollback.watch.sign_off": lambda d: "Verification signed off by a person",
+}
+STEPS = {
+    "locked": "taken for this run",
+    "preflight": "checked",
+    "stage": "files in place",
+    "load": "version in memory",
+    "golden": "golden test passed",
+    "switch": "switched",
+    "postcheck": "checked after the switch",
+    "done": "done",
 }
 OUTCOMES = {"denied": "refused", "failed": "failed", "intent": "begins"}
 
@@ -81,6 +104,8 @@ def _step(entry: TimelineEntry) -> str:
     data = entry.data
     host = data.get("host", entry.target)
     verb = str(data.get("step") or data.get("to") or data.get("state") or "step").replace("_", " ")
+    if entry.outcome == "success" and verb in STEPS:
+        return f"{host}: {STEPS[verb]}"
     ending = {"intent": "is about to begin", "failed": "failed", "denied": "was refused"}.get(entry.outcome, "is done")
     return f"{host}: {verb} {ending}"
 
