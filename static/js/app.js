@@ -76,10 +76,10 @@
     }
   });
 
-  // A form is sent once: a second click while the first is on its way does nothing.
+  // A form is sent once: a second click while the first is on its way does nothing. One that brings a file stays usable.
   document.addEventListener("submit", (event) => {
     const form = event.target;
-    if (form.method !== "post" || event.defaultPrevented) return;
+    if (form.method !== "post" || event.defaultPrevented || form.hasAttribute("data-download")) return;
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "1";
   });
