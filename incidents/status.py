@@ -22,6 +22,7 @@ from accounts.models import User
 from audit.actions import Actor, Target, record, service_actor
 from audit.dispatch import send_on_commit
 from incidents.errors import IncidentError
+from incidents.follow import rollbacks_of
 from incidents.models import (
     ComponentState,
     Incident,
@@ -155,11 +156,14 @@ def sentence_for(incident: Incident, name: str, status: str) -> str:
     trouble = f"{answers} take longer than they should" if slow else f"{answers} are less reliable than they should be"
     if status == PostStatus.INVESTIGATING:
         return f"Since {since}, {trouble}. People are working on it."
+    undone = rollbacks_of(incident.ref).exists()
     if status == PostStatus.IDENTIFIED:
-        return f"Since {since}, {trouble}. A recent change is being undone now."
+        remedy = "A recent change is being undone now." if undone else "A remedy is under way."
+        return f"Since {since}, {trouble}. {remedy}"
     if status == PostStatus.MONITORING:
         done = incident.mitigated_at or timezone.now()
-        return f"The change was undone at {done:%H:%M} UTC. We are watching that “{name}” works as it should again."
+        remedy = "The change was undone at" if undone else "A remedy is in place since"
+        return f"{remedy} {done:%H:%M} UTC. We are watching that “{name}” works as it should again."
     minutes = max(1, round(((incident.resolved_at or timezone.now()) - start).total_seconds() / 60))
     span = "1 minute" if minutes == 1 else f"{minutes} minutes"
     return f"“{name}” works as it should again. It did not from {since} on, for {span}."

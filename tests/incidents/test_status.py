@@ -151,7 +151,7 @@ def test_the_feed_has_one_entry_a_post_newest_first_with_stable_ids(world: World
     assert len(ids) == 2
     assert first.find(f"{ATOM}updated").text == second.find(f"{ATOM}updated").text
     assert ids == [entry.find(f"{ATOM}id").text for entry in second.findall(f"{ATOM}entry")]
-    assert "being undone" in first.find(f"{ATOM}entry/{ATOM}content").text
+    assert "A remedy is under way." in first.find(f"{ATOM}entry/{ATOM}content").text
 
 
 def test_publishing_writes_a_copy_that_works_as_a_file(world: World, tmp_path: Path) -> None:
@@ -223,6 +223,15 @@ def test_a_verified_rollback_is_told_in_words_when_the_incident_is_resolved(worl
     actions.resolve(incident=incident, reason="Back.", actor=world.actor("kofi"))
     status.narrate(incident_id=incident.pk)
     assert StatusPost.objects.first().text.startswith("“Letters that offer job support” works as it should again.")
+
+
+def test_nobody_is_told_of_a_change_undone_where_no_rollback_was_started(world: World) -> None:
+    world.status_page()
+    incident = world.incident()
+    through(world, incident, "triaged", "mitigating")
+    assert status.sentence_for(incident, "Letters", "identified").endswith("A remedy is under way.")
+    world.run(incident, state=RunState.RUNNING)
+    assert status.sentence_for(incident, "Letters", "identified").endswith("A recent change is being undone now.")
 
 
 def test_states_told_become_spans_days_and_an_uptime_that_is_rounded_down() -> None:
