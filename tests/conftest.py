@@ -53,6 +53,14 @@ def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[N
         connections.close_all()
         services.clone(name)
 
+    set_up = TransactionTestCase._fixture_setup.__func__
+
+    def connect_anew(case: type[TransactionTestCase]) -> None:
+        # A connection that was opened while the clone was remade leads to a database that is gone.
+        connections.close_all()
+        set_up(case)
+
+    TransactionTestCase._fixture_setup = classmethod(connect_anew)
     TransactionTestCase._fixture_teardown = clone_again
     yield
     with django_db_blocker.unblock():
