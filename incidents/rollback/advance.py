@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -259,7 +260,9 @@ def _switched(run: Run, lease: Lease) -> None:
     """All waves are done: the endpoint is free for another run, and the watching begins as a row of its own."""
     document = read(run.plan)
     watch_for = datetime.timedelta(seconds=document.watch_seconds)
-    patience = watch_for + datetime.timedelta(seconds=max(60, document.watch_seconds))
+    patience = watch_for + datetime.timedelta(
+        seconds=max(settings.LASTGOOD_WATCH_PATIENCE_SECONDS, document.watch_seconds)
+    )
     with transaction.atomic():
         lease.confirm()
         undo_at = Now() + datetime.timedelta(seconds=document.undo_seconds) if run.plan.from_version_id else None

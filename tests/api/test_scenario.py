@@ -47,7 +47,7 @@ def story(
 ) -> Story:
     """Everything is registered, through the API; version 1 serves and then version 2 does, each released by two people.
     The first administrator alone is made on the machine itself, as `manage.py createadmin` does."""
-    celery_worker_process()
+    celery_worker_process(LASTGOOD_WATCH_PATIENCE_SECONDS="3")
     create_user(
         username="ada", email="ada@example.org", full_name="Ada", password=PASSWORD, roles=["administrator"],
         actor=SETUP,
