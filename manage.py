@@ -13,9 +13,13 @@ def main() -> None:
     from config.embedded.state import borrow_environment
 
     borrow_environment(ROOT, sys.argv)
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(f"Lastgood can't start: {error}")
 
 
 if __name__ == "__main__":
