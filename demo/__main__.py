@@ -12,7 +12,7 @@ from typing import Any
 
 from demo.build import FAULTS, cached
 from demo.registration import PEOPLE, STATUS_PAGE, draw_password
-from demo.scenario import Offer, Scenario, ScenarioFailed, Told, wait_for
+from demo.scenario import Offer, Scenario, ScenarioFailed, Told
 from demo.stage import COMPRESSED, ROOT, Stage, compressed_clocks
 
 VAR = ROOT / "var"
@@ -108,7 +108,6 @@ def _use(stage: Stage) -> None:
 
     os.environ.update(stage.stack.env)
     django.setup()
-    wait_for("the product", 60, lambda: stage.stack.url)
 
 
 def conclude(found: dict[str, Any]) -> None:

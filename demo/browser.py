@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 
@@ -138,7 +138,3 @@ class Person:
         parser = _Forms(str(response.url))
         parser.feed(response.text)
         return Page(str(response.url), response.status_code, parser.forms, " ".join(parser.text))
-
-
-def path_of(url: str) -> str:
-    return urlsplit(url).path

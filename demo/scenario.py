@@ -13,7 +13,7 @@ from demo import people
 from demo.artifacts import Package
 from demo.browser import Person
 from demo.registration import STATUS_PAGE, register_people, register_service, register_version
-from demo.stage import ENDPOINT, ROOT, Stage
+from demo.stage import ENDPOINT, Stage
 
 Found = TypeVar("Found")
 Say = Callable[[str], None]
@@ -329,6 +329,3 @@ def _now() -> datetime:
     from django.utils import timezone
 
     return timezone.now()
-
-
-__all__ = ["ROOT", "Offer", "Scenario", "ScenarioFailed", "Told", "wait_for"]

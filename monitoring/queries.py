@@ -12,8 +12,6 @@ from django.db.models import QuerySet
 
 from monitoring.drift.measures import wilson
 from monitoring.models import (
-    Alert,
-    AlertState,
     Answer,
     Delivery,
     DeliveryState,
@@ -106,11 +104,6 @@ def _of(
         hosts=None if host is None else [host],
         columns=columns,
     )
-
-
-def firing_alerts(endpoint: Endpoint) -> QuerySet[Alert]:
-    """The alerts that fire for the endpoint now, newest first."""
-    return Alert.objects.filter(endpoint=endpoint, state=AlertState.FIRING).select_related("rule")
 
 
 def points(
