@@ -92,8 +92,8 @@ class Fleet:
         if not last.is_fresh:
             if last.is_slow:
                 self._read_again(loaded)
-            else:
-                await self.aside(loaded.read_back)
+                return last
+            await self.aside(loaded.read_back)
         return loaded.last_read or last
 
     def _read_again(self, loaded: LoadedVersion) -> None:
