@@ -3,67 +3,26 @@
 import json
 import tempfile
 import uuid
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from audit import queries
-from audit.actions import Actor, record_export, record_refused_reading
+from audit.actions import Actor, record_export
 from audit.export import NothingToExport, write_bundle
 from audit.forms import ExportForm, FilterForm
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.names import display
 from audit.queries import LogStatus
 from audit.templatetags.parts import action_words, in_words
+from audit.views.access import EXPORT, READ, actor_of, auditors
 
 PER_PAGE = 50
-READ, EXPORT = "audit.view_auditevent", "audit.export"
-WORDS = {READ: "read the log", EXPORT: "export the log"}
-
-View = Callable[..., HttpResponseBase]
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in person, by pseudonym; the token as well, when one was used."""
-    token = getattr(request, "auth", None)
-    pseudonym = str(getattr(request.user, "pseudonym", request.user.pk))
-    if token is not None:
-        return Actor("token", pseudonym, {"method": "token", "token": str(token.prefix)})
-    return Actor("user", pseudonym, {"method": "session"})
-
-
-def require(request: HttpRequest, permission: str) -> None:
-    """Pass, or record the denial and raise PermissionDenied, saying whom to ask."""
-    if request.user.has_perm(permission):
-        return
-    record_refused_reading(actor=actor_of(request), permission=permission, path=request.path)
-    raise PermissionDenied(
-        f"You may not {WORDS[permission]}. Ask an auditor, or an administrator for the role auditor."
-    )
-
-
-def auditors(permission: str) -> Callable[[View], View]:
-    """A page for signed-in people with that permission, never kept by a browser."""
-
-    def decorate(view: View) -> View:
-        @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            require(request, permission)
-            return view(request, *args, **kwargs)
-
-        return never_cache(login_required(guarded))
-
-    return decorate
 
 
 def state_in_words(status: LogStatus) -> tuple[str, str]:
