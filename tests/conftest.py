@@ -16,6 +16,8 @@ from tests.services import Services, database_of_this_process, pointed_at
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = pytest.StashKey[Services]()
+ENDED: list[str] = []
+"""Databases of this process that are gone, or were made anew, since a test last connected."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,7 +45,16 @@ def services(pytestconfig: pytest.Config) -> Services:
 def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[None]:
     """Instead of pytest-django's: one clone of the template for this process, as production's logins see it."""
     from django.db import connections
-    from django.test import TransactionTestCase
+    from django.test import TestCase, TransactionTestCase
+
+    def connecting_anew(set_up: Callable[[type], None]) -> Callable[[type], None]:
+        def connect_and_set_up(case: type) -> None:
+            if ENDED or not issubclass(case, TestCase):
+                connections.close_all()
+                ENDED.clear()
+            set_up(case)
+
+        return connect_and_set_up
 
     name = database_of_this_process()
     services.clone(name)
@@ -52,15 +63,11 @@ def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[N
         # Committed rows can't be truncated away: the application may not, and the log's triggers refuse even the owner.
         connections.close_all()
         services.clone(name)
+        ENDED.append(name)
 
-    set_up = TransactionTestCase._fixture_setup.__func__
-
-    def connect_anew(case: type[TransactionTestCase]) -> None:
-        # A connection that was opened while the clone was remade leads to a database that is gone.
-        connections.close_all()
-        set_up(case)
-
-    TransactionTestCase._fixture_setup = classmethod(connect_anew)
+    # A connection that was opened before a database went leads nowhere: the first test after that connects anew.
+    for case in (TransactionTestCase, TestCase):
+        case._fixture_setup = classmethod(connecting_anew(case._fixture_setup.__func__))
     TransactionTestCase._fixture_teardown = clone_again
     yield
     with django_db_blocker.unblock():
@@ -115,6 +122,7 @@ def committed_db(services: Services, django_db_setup: None, django_db_blocker: o
         yield CommittedDatabase(name, env, services)
         connections.close_all()
     services.drop(name)
+    ENDED.append(name)
 
 
 @pytest.fixture
