@@ -6,16 +6,6 @@ from accounts.models import User
 from accounts.permissions import SCOPES, WORDS, may
 
 
-class DecisionForm(forms.Form):
-    decision = forms.ChoiceField(choices=[("approve", "approve"), ("deny", "deny"), ("revoke", "revoke")])
-    subject_hash = forms.RegexField(r"^[0-9a-f]{64}$")
-    reason = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
-
-
-class DenialForm(forms.Form):
-    reason = forms.CharField(max_length=2000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}))
-
-
 class TokenForm(forms.Form):
     name = forms.CharField(max_length=100, label="What is it for?")
     scopes = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, label="What may it do?")

@@ -5,6 +5,9 @@ import datetime
 from allauth.account.authentication import get_authentication_records
 from allauth.mfa.utils import is_mfa_enabled
 from django.http import HttpRequest
+from rest_framework.request import Request
+
+from accounts.models import ApiToken
 
 
 def last_authentication(request: HttpRequest) -> tuple[str, datetime.datetime] | None:
@@ -18,3 +21,11 @@ def last_authentication(request: HttpRequest) -> tuple[str, datetime.datetime] |
         return None
     newest = max(records, key=lambda entry: entry["at"])
     return str(newest["method"]), datetime.datetime.fromtimestamp(newest["at"], datetime.UTC)
+
+
+def proof_of(request: Request) -> tuple[str, datetime.datetime | None]:
+    """By what means and when the caller of the API last proved who they are; a token carries its owner's proof from
+    its issue."""
+    if isinstance(request.auth, ApiToken):
+        return "token", request.auth.proved_at
+    return last_authentication(request) or ("session", None)

@@ -1,0 +1,175 @@
+"""Pages of approvals: what waits, one request with what it is about, and the decision on it."""
+
+from allauth.core.exceptions import ReauthenticationRequired
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods
+
+from accounts.actions import actor_for
+from accounts.approvals.actions import Refused, decide
+from accounts.approvals.forms import DecisionForm, DenialForm
+from accounts.approvals.models import ApprovalRequest, Decision, RequestState
+from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
+from accounts.approvals.subjects import subject_of
+from accounts.models import Role, User
+from accounts.permissions import require, user_roles
+from accounts.step_up import last_authentication
+
+
+def get_request_for(request: HttpRequest, pk: str) -> ApprovalRequest:
+    """Lookup and permission in one: an approval request for a person who may see it."""
+    require(request, "view")
+    return get_object_or_404(ApprovalRequest.objects.select_related("policy", "proposer"), pk=pk)
+
+
+@login_required
+@require_GET
+def approval_list(request: HttpRequest) -> HttpResponse:
+    require(request, "view")
+    live = list(waiting().select_related("policy", "proposer"))
+    mine = [entry for entry in live if _can_fill(entry, request.user)]
+    past = ApprovalRequest.objects.exclude(pk__in=[entry.pk for entry in live]).select_related("proposer")
+    context = {
+        "sentence": _list_sentence(len(mine), len(live)),
+        "tone": "warn" if mine else "quiet",
+        "mine": mine,
+        "others": [entry for entry in live if entry not in mine],
+        "past": past.order_by("-opened_at")[:50],
+    }
+    return render(request, "accounts/approval_list.html", context)
+
+
+def _list_sentence(mine: int, live: int) -> str:
+    if mine:
+        return f"{mine} {'plan waits' if mine == 1 else 'plans wait'} for your approval."
+    if live:
+        return f"Nothing waits for you; {live} {'plan waits' if live == 1 else 'plans wait'} for others."
+    return "No plan waits for an approval."
+
+
+def _can_fill(entry: ApprovalRequest, user: User) -> bool:
+    if entry.proposer_id == user.pk or not eligible_roles(entry, user_roles(user)):
+        return False
+    return not any(seat.by and seat.by.pk == user.pk for seat in standing(entry).seats)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def approval_detail(request: HttpRequest, pk: str) -> HttpResponse:
+    entry = get_request_for(request, pk)
+    if request.method == "POST":
+        return _decide(request, entry)
+    return render(request, "accounts/approval_detail.html", _approval_context(request, entry))
+
+
+def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str, object]:
+    now, subject = standing(entry), subject_of(entry)
+    latest = entry.decisions.filter(by=request.user).order_by("-decided_at").first()
+    is_live = entry.state in ("open", "approved") and entry.expires_at > timezone.now()
+    has_approved = latest is not None and latest.decision == Decision.APPROVE
+    holds_role = bool(eligible_roles(entry, user_roles(request.user)))
+    may_approve = is_live and holds_role and not has_approved and entry.proposer_id != request.user.pk
+    may_approve = may_approve and not now.complete
+    return {
+        **subject.context,
+        "entry": entry,
+        "subject": subject,
+        "sentence": _sentence(entry, now, subject.title),
+        "tone": entry.state,
+        "trail": _trail(entry),
+        "card": _card(entry, now),
+        "is_live": is_live,
+        "holds_role": holds_role,
+        "has_approved": has_approved,
+        "may_approve": may_approve,
+        "objectable": subject.going and holds_role and entry.state == RequestState.CONSUMED,
+        "why": "" if may_approve else _why_not(entry, request.user, now, is_live=is_live, has_approved=has_approved),
+        "deny_form": DenialForm(auto_id="deny_%s"),
+        **{
+            f"{decision}_fields": {"decision": decision, "subject_hash": entry.subject_hash}
+            for decision in ("approve", "revoke", "deny")
+        },
+        "decisions": entry.decisions.select_related("by"),
+    }
+
+
+def _sentence(entry: ApprovalRequest, now: Standing, title: str) -> str:
+    if entry.state in ("open", "approved"):
+        missing = len(now.open)
+        if missing:
+            return f"{title}: {missing} more {'approval is' if missing == 1 else 'approvals are'} needed."
+        return f"{title}: approved by everybody who must."
+    return f"{title}: {entry.get_state_display().lower()}."
+
+
+def _trail(entry: ApprovalRequest) -> list[tuple[str, str]]:
+    trail = [(reverse("approval-list"), "Approvals")]
+    return [*trail, (f"/incidents/{entry.incident_ref}/", entry.incident_ref)] if entry.incident_ref else trail
+
+
+def _card(entry: ApprovalRequest, now: Standing) -> dict[str, object]:
+    """What parts/approval_card.html shows."""
+    seats = [
+        {
+            "role": seat.role or "approver",
+            "person": seat.by,
+            "at": seat.decision.decided_at if seat.decision else None,
+            "decision": "approve",
+            "who_may": [] if seat.by else [str(user) for user in who_may(entry, seat.role)],
+        }
+        for seat in now.seats
+    ]
+    factors = ", ".join(f"{factor['count']} {Role(factor['role']).label.lower()}" for factor in entry.policy.factors)
+    return {
+        "state": entry.state,
+        "policy": f"{entry.policy.required} distinct people who did not propose it: {factors}.",
+        "seats": seats,
+        "proposer": str(entry.proposer),
+        "expires_at": entry.expires_at if entry.state in ("open", "approved") else None,
+        "hash": entry.subject_hash,
+        "note": f"Denied by {now.denied.by}: {now.denied.reason}" if now.denied else "",
+    }
+
+
+def _why_not(entry: ApprovalRequest, user: User, now: Standing, *, is_live: bool, has_approved: bool) -> str:
+    """Why this reader has nothing to approve, and who has."""
+    if not is_live:
+        return "This request is closed."
+    if has_approved:
+        return "You have approved it."
+    if now.complete:
+        return "It has all the approvals that it needs."
+    others = " or ".join(dict.fromkeys(str(person) for role in now.open for person in who_may(entry, role)))
+    if entry.proposer_id == user.pk:
+        return f"You proposed this plan, so you can't approve it. {others or 'Nobody yet'} can."
+    return f"You hold no role that approves this. {others or 'Nobody yet'} can."
+
+
+def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Nothing was decided: the form did not say what was read. Read the plan and try again.")
+        return redirect("approval-detail", pk=entry.pk)
+    method, auth_time = last_authentication(request) or ("session", None)
+    try:
+        row = decide(
+            request_id=entry.pk,
+            user=request.user,
+            auth_method=method,
+            auth_time=auth_time,
+            actor=actor_for(request=request),
+            **form.cleaned_data,
+        )
+    except Refused as refused:
+        if refused.code == "step_up_needed":
+            # allauth keeps the post, asks for the proof, and then hands the post in again.
+            raise ReauthenticationRequired from refused
+        messages.error(request, refused.sentence)
+        return redirect("approval-detail", pk=entry.pk)
+    said = {"approve": "You approved it.", "deny": "You denied it.", "revoke": "You took your approval back."}
+    messages.success(request, said[row.decision])
+    return redirect("approval-detail", pk=entry.pk)
