@@ -22,8 +22,10 @@ LASTGOOD_WATCH_PATIENCE_SECONDS = env.number("LASTGOOD_WATCH_PATIENCE_SECONDS", 
 LASTGOOD_CLOCK_SECONDS = env.number("LASTGOOD_CLOCK_SECONDS", 0.5, 0.05, 60)
 LASTGOOD_OBSERVE_SECONDS = env.number("LASTGOOD_OBSERVE_SECONDS", 15, 0.2, 3600)
 LASTGOOD_GOLDEN_SECONDS = env.number("LASTGOOD_GOLDEN_SECONDS", 60, 0.5, 86400)
+LASTGOOD_ROLE_REST_SECONDS = env.number("LASTGOOD_ROLE_REST_SECONDS", 86400, 0, 30 * 86400)
 LASTGOOD_LOG_ORIGIN = env.text("LASTGOOD_LOG_ORIGIN", "lastgood.local/log")
 LASTGOOD_LOG_KEY_FILE = env.text("LASTGOOD_LOG_KEY_FILE", "")
+LASTGOOD_SEAL_KEY_FILE = env.text("LASTGOOD_SEAL_KEY_FILE", str(LASTGOOD_VAR / "seal" / "key"))
 LASTGOOD_METRICS_TOKEN = env.secret("LASTGOOD_METRICS_TOKEN", "")
 
 DATABASE_URL = env.text("DATABASE_URL", "")
@@ -183,6 +185,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.parsers.StrictJsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "accounts.schema.OperationSchema",

@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from host import strictjson
 from host.problems import Problem
 from host.store import Store
 
@@ -56,8 +57,8 @@ async def body(receive: Receive, limit: int) -> bytes:
 
 def parse(data: bytes) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return strictjson.parse(data)
+    except ValueError as error:
         raise Problem(400, "not-json", f"The body is not JSON: {error}.") from None
 
 

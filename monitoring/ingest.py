@@ -2,16 +2,18 @@
 
 from typing import Any
 
-from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers, status
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api import HasScope, TokenAuthentication
+from accounts.parsers import limited_body
 from accounts.problems import Problem
+from audit import strictjson
 from monitoring import intake
 from monitoring.reading import ARROW
 from registry.models import Endpoint, Host
@@ -35,24 +37,30 @@ class IngestView(APIView):
     required_scope = "ingest"
     source: str
 
-    def take(self, request: Request, *, endpoint: Endpoint | None, host: Host | None, sender: str = "") -> Response:
+    def take(self, request: Request, *, endpoint: Endpoint | None, host: Host | None) -> Response:
         key = request.headers.get("Idempotency-Key", "")
-        if len(key) > 100:
-            raise Problem(400, "key-too-long", "An Idempotency-Key has at most 100 characters.")
+        if len(key) > 100 or not key.isprintable():
+            raise Problem(400, "key-too-long", "An Idempotency-Key has at most 100 printable characters.")
+        content_type, body = request.content_type or "", limited_body(request)
+        return self.accepted(key=key, endpoint=endpoint, host=host, content_type=content_type, body=body)
+
+    def accepted(self, **delivered: Any) -> Response:
         try:
-            delivery, created = intake.accept(
-                source=self.source,
-                sender=sender,
-                key=key,
-                endpoint=endpoint,
-                host=host,
-                content_type=request.content_type or "",
-                body=_body(request),
-            )
+            delivery, created = intake.accept(source=self.source, **delivered)
         except intake.KeyReused as reused:
             raise Problem(status.HTTP_409_CONFLICT, "key-reused", str(reused)) from reused
         answer = {"delivery": str(delivery.pk), "state": delivery.state}
         return Response(answer, status=status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK)
+
+    def take_message(self, *, sender: str, key: str, content_type: str, body: bytes) -> Response:
+        """A webhook: JSON that can't be read strictly is kept for people to see, and refused."""
+        message = {"sender": sender, "key": key, "content_type": content_type, "body": body}
+        try:
+            strictjson.parse(body)
+        except strictjson.NotStrictJson as error:
+            intake.refuse(source=self.source, **message, error=f"The body is not JSON: {error}")
+            raise ParseError(f"The body can't be read as JSON: {error}.") from None
+        return self.accepted(endpoint=None, host=None, **message)
 
 
 class EndpointIngestView(IngestView):
@@ -99,14 +107,5 @@ class AlertmanagerView(IngestView):
     @extend_schema(request=OpenApiTypes.OBJECT, responses=RESPONSES)
     def post(self, request: Request, sender: str) -> Response:
         """A webhook of Alertmanager version 4, or of Grafana. `sender` names the one that sends."""
-        return self.take(request, endpoint=None, host=None, sender=sender)
-
-
-def _body(request: Request) -> bytes:
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    body = request._request.read(limit + 1)
-    if len(body) > limit:
-        raise Problem(413, "too-large", f"A delivery has at most {limit} bytes. Send it in smaller parts.")
-    if not body:
-        raise Problem(400, "empty", "The body is empty; there is nothing to store.")
-    return body
+        body = limited_body(request)
+        return self.take_message(sender=sender, key="", content_type=request.content_type or "", body=body)

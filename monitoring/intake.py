@@ -71,6 +71,17 @@ def accept(
     return kept, created
 
 
+@transaction.atomic
+def refuse(*, source: str, sender: str, key: str, content_type: str, body: bytes, error: str) -> None:
+    """Keep a webhook that is answered with a refusal, so that people see what was sent. One that came before with the
+    same body is there already. Raises KeyReused as `accept` does."""
+    delivery, created = accept(
+        source=source, key=key, endpoint=None, host=None, content_type=content_type, body=body, sender=sender
+    )
+    if created:
+        _set_aside(delivery, error)
+
+
 def process(delivery_id: uuid.UUID | str) -> bool:
     """Read a stored delivery and keep what it holds. False when another has it, or it was read before.
 

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
+from audit import strictjson
+
 ARROW = "application/vnd.apache.arrow.stream"
 MAX_TABLE_BYTES = 512 * 2**20
 """Most memory that one delivery's table may take once it is unpacked."""
@@ -171,8 +173,8 @@ def read_points(body: bytes) -> list[PointRow]:
 def read_alertmanager(body: bytes) -> list[AlertRow]:
     """The alerts of an Alertmanager webhook of version 4 (Grafana's has the same shape). Raises Unreadable."""
     try:
-        message = json.loads(body)
-    except ValueError as error:
+        message = strictjson.parse(body)
+    except strictjson.NotStrictJson as error:
         raise Unreadable(f"The body is not JSON: {error}") from error
     if not isinstance(message, dict) or not isinstance(message.get("alerts"), list):
         raise Unreadable('The body is not a webhook of Alertmanager: it has no list "alerts".')
@@ -206,8 +208,8 @@ def _json_lines(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = strictjson.parse(line)
+        except strictjson.NotStrictJson as error:
             raise Unreadable(f"Line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise Unreadable(f"Line {number} is not a JSON object.")

@@ -1,10 +1,10 @@
 """What is inside of the files that are handed in: weights are looked at by content, never by their name alone."""
 
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from audit import strictjson
 from registry.manifest import Manifest, ManifestFile
 
 BUNDLED = "bundled"
@@ -78,8 +78,8 @@ def check_holdout(data: bytes, inputs: Iterable[str]) -> None:
 def read_json(source: Path | bytes, name: str) -> dict[str, object]:
     """A file's JSON object. Raises ContentRefused."""
     try:
-        value = json.loads(source if isinstance(source, bytes) else source.read_bytes())
-    except (ValueError, RecursionError) as error:
+        value = strictjson.parse(source if isinstance(source, bytes) else source.read_bytes())
+    except strictjson.NotStrictJson as error:
         raise ContentRefused(f"{name} is not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise ContentRefused(f"{name} is not a JSON object.")

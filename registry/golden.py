@@ -1,11 +1,11 @@
 """Golden tests: inputs whose outputs are known, asked of a host to see what it really answers."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from audit import strictjson
 from registry import store
 from registry.models import Version
 from registry.serving.base import HostAddress, ServingDriver
@@ -89,15 +89,15 @@ def golden_of(version: Version) -> dict[str, Any] | None:
     if version.golden_id is None:
         return None
     with store.open_verified(version.golden_id) as file:
-        golden: dict[str, Any] = json.load(file)
+        golden: dict[str, Any] = strictjson.parse(file.read())
     return golden
 
 
 def check_golden(data: bytes, signature: Mapping[str, Any]) -> dict[str, Any]:
     """Read a golden test that fits a signature. Raises GoldenInvalid."""
     try:
-        golden = json.loads(data)
-    except ValueError as error:
+        golden = strictjson.parse(data)
+    except strictjson.NotStrictJson as error:
         raise GoldenInvalid(f"The golden test is not JSON: {error}.") from None
     if not isinstance(golden, dict) or golden.get("format") != FORMAT:
         raise GoldenInvalid(f"The golden test must be an object whose format is {FORMAT}.")

@@ -4,7 +4,6 @@ whether a call can have been executed."""
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import IO, Any
 
 import httpx
 
+from audit import strictjson
 from registry.serving.base import HostAddress, HostUnreachable, OutcomeUnknown, Refused, ServingError, StaleFence
 
 CONNECT_SECONDS = 2.0
@@ -38,8 +38,8 @@ class HttpAnswer:
     def json(self) -> Any:
         """The body as JSON. Raises ServingError when it is none."""
         try:
-            return json.loads(self.data)
-        except (ValueError, RecursionError):
+            return strictjson.parse(self.data)
+        except strictjson.NotStrictJson:
             raise ServingError("The host's answer is not JSON.") from None
 
 
@@ -122,8 +122,8 @@ def _chunks(file: IO[bytes]) -> Any:
 def _refusal(status: int, data: bytes) -> ServingError:
     """The error for a status other than 2xx. A 5xx without a problem may come from between us and the host."""
     try:
-        problem = json.loads(data)
-    except (ValueError, RecursionError):
+        problem = strictjson.parse(data)
+    except strictjson.NotStrictJson:
         problem = None
     if not isinstance(problem, dict) or not isinstance(problem.get("type"), str):
         if status >= 500:

@@ -164,12 +164,14 @@ def test_metric_points_are_kept_by_series_and_a_second_value_for_an_instant_repl
 
 def test_a_value_that_the_database_cannot_hold_sets_the_delivery_aside_instead_of_coming_back_for_ever():
     endpoint = make_endpoint()
+    table = answers(part(2017, 0, 2)).table
+    named = table.set_column(table.column_names.index("version"), "version", pa.array(["1\0"] * 2))
 
-    delivery = send("labels", label_line("a\0b", 1, START), endpoint)
+    delivery = send("predictions", stream(named), endpoint)
 
     assert delivery.state == DeliveryState.UNPARSEABLE
     assert delivery.error.startswith("The database can't hold a value of it: ")
-    assert not Label.objects.exists()
+    assert not PredictionBatch.objects.exists()
 
 
 def test_a_failure_of_ours_leaves_the_delivery_for_the_clock(monkeypatch):
