@@ -1,5 +1,5 @@
 # Lastgood. `make demo` plays the whole story; `make up` starts the product with an empty database.
-# `make test` runs linters and tests; `make test-faults` kills and stops real processes in the middle of their work.
+# `make test` runs linters and tests; `make test-faults` lets models go wrong and kills processes for real.
 #
 # PYTHON=python3.11   which Python makes .venv
 # TORCH="..."         what pip shall install as torch, such as a CPU build; without it a torch in .venv is kept

@@ -10,7 +10,7 @@ from demo.artifacts import Package
 from demo.census import People
 from tests.demo.story import Story, measured_latencies
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.faults]
 BEFORE, AFTER = 6, 6
 MEASURED = 300
 

@@ -6,7 +6,7 @@ from monitoring.models import Alert, Window
 from tests.monitoring.stream import alerts_of, play, watch
 from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.faults]
 QUIET = 64
 
 
