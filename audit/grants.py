@@ -4,7 +4,13 @@ GRANTS: dict[str, dict[str, list[str]]] = {
     "audit_event": {"app": ["SELECT", "INSERT"], "sequencer": ["SELECT"]},
     "audit_leaf": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
     "audit_checkpoint": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
+    "audit_node": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
+    "audit_cosig": {"app": ["SELECT", "INSERT"], "sequencer": ["SELECT"]},
+    "audit_sequencer": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT", "UPDATE"]},
     "audit_log_key": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
     "audit_private": {"app": ["SELECT", "INSERT", "DELETE"], "sequencer": []},
     "audit_incident_counter": {"app": ["SELECT", "INSERT", "UPDATE"], "sequencer": []},
 }
+
+# Rows of these, and of every partition or child of these, are never changed, by whomsoever.
+APPEND_ONLY = ("audit_event", "audit_leaf", "audit_checkpoint", "audit_log_key", "audit_node", "audit_cosig")

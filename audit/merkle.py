@@ -5,7 +5,10 @@ Hashes are 32 bytes. The checking side is in ``audit.verify``, which auditors ge
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
+TILE_HEIGHT = 8
+TILE_WIDTH = 1 << TILE_HEIGHT
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 RangeHash = Callable[[int, int], bytes]
@@ -22,19 +25,41 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-class Frontier:
-    """The complete subtrees at the right edge of a tree, largest first: all that appending needs (a compact range)."""
+class Node(NamedTuple):
+    """The hash of a complete subtree over 256**level leaves, the ``position``-th of its level (from 0)."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
+    level: int
+    position: int
+    hash: bytes
+
+
+class Frontier:
+    """The complete subtrees at the right edge of a tree, largest first: all that appending needs (a compact range).
+
+    ``completed`` gathers the nodes of every eighth height as they come to be; whoever stores them clears the list.
+    """
+
+    def __init__(self, size: int = 0, peaks: bytes = b"") -> None:
+        """``peaks``: those of a tree of ``size`` leaves, one after the other. Raises ValueError unless they fit."""
+        if len(peaks) != 32 * size.bit_count():
+            raise ValueError(f"A tree of {size} leaves has {size.bit_count()} peaks, not {len(peaks) / 32:g}.")
+        self.size = size
+        self._peaks = [peaks[at : at + 32] for at in range(0, len(peaks), 32)]
+        self.completed: list[Node] = []
+
+    @property
+    def peaks(self) -> bytes:
+        return b"".join(self._peaks)
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash."""
-        carry, size = leaf, self.size
-        while size & 1:
+        carry, position, height = leaf, self.size, 0
+        while position & 1:
             carry = node_hash(self._peaks.pop(), carry)
-            size >>= 1
+            position >>= 1
+            height += 1
+            if height % TILE_HEIGHT == 0:
+                self.completed.append(Node(height // TILE_HEIGHT, position, carry))
         self._peaks.append(carry)
         self.size += 1
 
@@ -53,9 +78,7 @@ class Frontier:
         return result
 
     def copy(self) -> "Frontier":
-        twin = Frontier()
-        twin.size, twin._peaks = self.size, list(self._peaks)
-        return twin
+        return Frontier(self.size, self.peaks)
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:

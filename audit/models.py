@@ -156,3 +156,63 @@ class AuditIncidentCounter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.incident}: {self.last}"
+
+
+class AuditNode(models.Model):
+    """The hash of a complete subtree over 256**level leaves, so that a proof reads a few hundred rows of any tree."""
+
+    pk = models.CompositePrimaryKey("level", "position")
+    level = models.SmallIntegerField()
+    position = models.BigIntegerField()
+    hash = models.BinaryField()
+
+    class Meta:
+        db_table = "audit_node"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"node {self.position} of level {self.level}"
+
+
+class AuditCosignature(models.Model):
+    """A witness's signature over a checkpoint: the line that is added to the checkpoint's note."""
+
+    checkpoint = models.ForeignKey(
+        AuditCheckpoint, on_delete=models.PROTECT, related_name="cosignatures", db_column="size"
+    )
+    witness = models.CharField(max_length=200)
+    note_line = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "audit_cosig"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["checkpoint", "witness"], name="audit_cosig_once")]
+
+    def __str__(self) -> str:
+        return f"{self.witness} on {self.checkpoint_id}"
+
+
+class AuditSequencer(models.Model):
+    """What the sequencer says of itself, in its one row: not a part of the record, and trusted for nothing.
+
+    ``refused``: why it does not sign; empty while it does. ``rehash_*``: how far the re-hashing of old leaves has come.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    seen_at = models.DateTimeField()
+    refused = models.TextField(blank=True, default="")
+    refused_at = models.DateTimeField(null=True)
+    rehash_peaks = models.BinaryField(default=bytes)
+    rehash_next = models.BigIntegerField(default=0)
+    rehash_size = models.BigIntegerField(default=0)
+    rehashed_size = models.BigIntegerField(default=0)
+    rehashed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "audit_sequencer"
+        default_permissions = ()
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="audit_sequencer_one_row")]
+
+    def __str__(self) -> str:
+        return self.refused or "signing"

@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof, root_of
+from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof
 from audit.models import AuditCheckpoint, AuditEvent, AuditIncidentCounter, AuditLeaf, AuditLogKey, AuditPrivate
+from audit.tree import StoredTree
 from audit.verify import node_hash, open_note
 
 LISTED = ("action", "actor", "incident", "target_kind")
@@ -277,19 +278,13 @@ def proof_steps(index: int, size: int, value: bytes, hashes: list[bytes]) -> lis
 
 def consistency(old: int, new: int) -> list[str]:
     """The proof (hex) that the tree of ``new`` leaves extends that of ``old``. Raises ValueError when there is none."""
-    held = AuditLeaf.objects.count()
+    newest = checkpoint_at()
+    held = newest.size if newest else 0
     if new > held:
         raise ValueError(f"The tree has {held} leaves, not {new}.")
     return [one.hex() for one in consistency_proof(old, new, range_hash())]
 
 
 def range_hash() -> RangeHash:
-    """Subtree hashes computed from the stored leaf hashes."""
-
-    def of(low: int, high: int) -> bytes:
-        rows = AuditLeaf.objects.filter(leaf_index__gte=low, leaf_index__lt=high).order_by("leaf_index")
-        return root_of(bytes(one) for one in rows.values_list("leaf_hash", flat=True).iterator(chunk_size=5000))
-
-    return of
-
-
+    """Subtree hashes from the stored tree; what was read once is not read again."""
+    return StoredTree().range_hash

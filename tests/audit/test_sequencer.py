@@ -16,7 +16,8 @@ from audit.merkle import leaf_hash, root_of
 from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf
 from audit.note import create_key_file
 from audit.queries import status
-from audit.sequencer import RefusesToSign, Sequencer, SignedMemory, wait_for_leaf
+from audit.refusal import RefusesToSign
+from audit.sequencer import Sequencer, SignedMemory, wait_for_leaf
 from audit.verify import open_note, parse_checkpoint
 from tests.audit.log import ORIGIN, event, sequence_all, sequencer_in
 from tests.conftest import ROOT, CommittedDatabase

@@ -14,7 +14,8 @@ from audit.actions import log_origin, record_export, service_actor
 from audit.export import NothingToExport, write_bundle
 from audit.integrity import verify_log
 from audit.note import KeyFileError, create_key_file, read_key_file
-from audit.sequencer import RefusesToSign, Sequencer, SignedMemory
+from audit.refusal import RefusesToSign
+from audit.sequencer import Sequencer, SignedMemory
 
 
 class Command(BaseCommand):
@@ -46,8 +47,10 @@ class Command(BaseCommand):
         try:
             sequencer = Sequencer(read_key_file(path), SignedMemory(path.with_name(f"{path.name}.last")))
             sequencer.run(stop)
-        except (KeyFileError, RefusesToSign) as error:
+        except KeyFileError as error:
             raise CommandError(str(error)) from error
+        except RefusesToSign as refusal:
+            raise CommandError(f"Refuses to sign: {refusal}", returncode=refusal.exit_status) from refusal
 
     def verify(self, options: dict[str, Any]) -> None:
         report = verify_log(options["key"])
