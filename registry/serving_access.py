@@ -23,7 +23,8 @@ def address_of(host: Host) -> HostAddress:
     """
     check_address(host.address, settings.LASTGOOD_HOST_NETWORKS)
     sealed = bytes(host.control_token_sealed)
-    return HostAddress(host.address, sealing.unseal(sealed, token_place(host)) if sealed else "")
+    token = sealing.unseal(sealed, token_place(host)) if sealed else ""
+    return HostAddress(host.address, token, tuple(settings.LASTGOOD_HOST_NETWORKS))
 
 
 def driver_of(host: Host) -> ServingDriver:

@@ -8,13 +8,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
 
 @dataclass(frozen=True)
 class HostAddress:
-    """Where a host listens: a base URL without a path, and the bearer token of its control side."""
+    """Where a host listens: a base URL without a path, and the bearer token of its control side.
+
+    `networks` are those in which each address of its name must lie when a connection is made.
+    """
 
     url: str
     token: str
+    networks: tuple[str, ...] = LOOPBACK
 
     def __repr__(self) -> str:
         return f"HostAddress({self.url!r})"

@@ -1,9 +1,8 @@
-"""HTTP to serving hosts: pooled, without redirects or proxies, with limits on time and size, and errors that say
+"""HTTP to serving hosts: to checked addresses, with limits on time and size, and errors that say
 whether a call can have been executed."""
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +11,12 @@ from typing import IO, Any
 
 import httpx
 
+from accounts.outgoing import CONNECT_SECONDS, AddressRefused, client
 from audit import strictjson
 from registry.serving.base import HostAddress, HostUnreachable, OutcomeUnknown, Refused, ServingError, StaleFence
 
-CONNECT_SECONDS = 2.0
 MAX_ANSWER_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
-
-
-@functools.cache
-def client() -> httpx.Client:
-    """The process's one client. Connections idle for longer than a host keeps them are not used again."""
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=100, keepalive_expiry=20)
-    return httpx.Client(limits=limits, follow_redirects=False, trust_env=False)
 
 
 @dataclass(frozen=True)
@@ -78,6 +70,8 @@ def call(
             return _call_once(address, method, path, seconds, content, params, accept)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
             raise HostUnreachable(f"No connection to {address.url}: {error}") from error
+        except AddressRefused as error:
+            raise HostUnreachable(str(error)) from error
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
             if not attempts:
                 raise OutcomeUnknown(f"{address.url} cut the connection: {error}") from error
@@ -96,7 +90,7 @@ def _call_once(
 ) -> HttpAnswer:
     started = time.monotonic()
     timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
-    headers = {"Authorization": f"Bearer {address.token}"}
+    headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
     file: IO[bytes] | None = None
     if isinstance(content, Path):
         headers["Content-Length"] = str(content.stat().st_size)
@@ -104,7 +98,10 @@ def _call_once(
     body = content if isinstance(content, bytes) else _chunks(file) if file else None
     try:
         url = address.url.rstrip("/") + path
-        with client().stream(method, url, content=body, params=params, headers=headers, timeout=timeout) as response:
+        sending = client(address.networks).stream(
+            method, url, content=body, params=params, headers=headers, timeout=timeout
+        )
+        with sending as response:
             data = _read(response, started + seconds)
     finally:
         if file:

@@ -1,0 +1,163 @@
+"""Where Lastgood may connect to. At the moment of connecting, all that an address's name stands for is held against an
+allow-list, and the connection goes to one of those answers: a name can't be asked twice and answer differently.
+
+No Django here: the drivers of serving engines stand on it as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+
+PUBLIC = "public"
+"""A word among allowed networks: every address that is routed on the Internet."""
+
+CONNECT_SECONDS = 2.0
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class AddressRefused(ValueError):
+    """An address is not one that Lastgood may call. The message says what is wrong with it."""
+
+
+class FetchFailed(OSError):
+    """What was to be fetched did not come. The message says why, for people."""
+
+
+def split_address(url: str) -> tuple[str, int]:
+    """The machine's name and the port of a http or https URL. Raises AddressRefused for any other URL, and for one that
+    holds a user or a password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        connected_to = httpx.URL(url).raw_host.decode("ascii").strip("[]")
+    except (ValueError, TypeError, httpx.InvalidURL):
+        raise AddressRefused(f"{url!r} is not a URL.") from None
+    if not url.isprintable() or " " in url or "\\" in url or connected_to != (parts.hostname or ""):
+        raise AddressRefused(f"{url!r} is not a URL that everybody reads in the same way.")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise AddressRefused("An address must begin with http:// or https:// and name a machine.")
+    if parts.username is not None or parts.password is not None:
+        raise AddressRefused("An address must not hold a user or a password.")
+    return parts.hostname, port
+
+
+def allowed_addresses(name: str, port: int, networks: Iterable[str]) -> list[str]:
+    """What the name stands for, in the resolver's order. `networks` are CIDRs, or PUBLIC.
+
+    Raises AddressRefused when it stands for nothing, or when any one of the answers lies outside of the networks.
+    """
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise AddressRefused(f"{name} does not resolve to an address.") from None
+    wanted = [network.strip() for network in networks]
+    ranges = [ipaddress.ip_network(network, strict=False) for network in wanted if network != PUBLIC]
+    answers = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    for answer in answers:
+        for ip in _meant(ipaddress.ip_address(answer.split("%")[0])):
+            if not any(ip in network for network in ranges) and not (PUBLIC in wanted and _is_public(ip)):
+                raise AddressRefused(
+                    f"{name} is {ip}, which is in none of the allowed networks; "
+                    "add its network to LASTGOOD_HOST_NETWORKS if hosts live there."
+                )
+    return answers
+
+
+def _meant(ip: Address) -> list[Address]:
+    """The address, and the IPv4 address that it carries inside, where a tunnel or a translator would go on to that."""
+    if not isinstance(ip, ipaddress.IPv6Address):
+        return [ip]
+    if ip.ipv4_mapped:
+        return [ip.ipv4_mapped]
+    inside = [ip.sixtofour, ip.teredo[1] if ip.teredo else None]
+    if ip in NAT64:
+        inside.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+    return [ip, *(carried for carried in inside if carried is not None)]
+
+
+def _is_public(ip: Address) -> bool:
+    return ip.is_global and not ip.is_multicast
+
+
+class PinnedBackend(httpcore.SyncBackend):
+    """Opens connections only to addresses that were checked: the name is resolved once, all answers are looked at, and
+    one of them is connected to. Host header and TLS name stay those of the URL."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self.networks = tuple(networks)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        failed: Exception | None = None
+        for address in allowed_addresses(host.strip("[]"), port, self.networks):
+            try:
+                return super().connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+        raise failed or httpcore.ConnectError(f"{host} has no address.")
+
+
+class PinnedTransport(httpx.HTTPTransport):
+    """httpx's transport on such connections: no proxies, no redirects, certificates checked against the machine's
+    trusted ones (SSL_CERT_FILE names others)."""
+
+    def __init__(self, networks: Sequence[str], limits: httpx.Limits) -> None:
+        context = ssl.create_default_context()
+        super().__init__(verify=context, limits=limits, trust_env=False)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=context,
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
+            network_backend=PinnedBackend(networks),
+        )
+
+
+@functools.cache
+def client(networks: tuple[str, ...]) -> httpx.Client:
+    """The process's one client for those networks. Connections idle for long are not used again.
+
+    Its calls raise AddressRefused beside httpx's own errors.
+    """
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=100, keepalive_expiry=20)
+    return httpx.Client(transport=PinnedTransport(networks, limits), follow_redirects=False, trust_env=False)
+
+
+def fetch(url: str, *, networks: Sequence[str], seconds: float = 10.0, limit: int = 2**21) -> bytes:
+    """What a GET of the URL brings, within a time and a number of bytes. Only a 2xx counts; a redirect is a failure.
+
+    Raises AddressRefused, FetchFailed.
+    """
+    split_address(url)
+    deadline, pieces, size = time.monotonic() + seconds, [], 0
+    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+    try:
+        with client(tuple(networks)).stream("GET", url, timeout=timeout) as response:
+            if not response.is_success:
+                raise FetchFailed(f"The answer was {response.status_code}; redirects are not followed.")
+            for piece in response.iter_bytes():
+                size += len(piece)
+                if size > limit:
+                    raise FetchFailed(f"The answer is longer than {limit} bytes.")
+                if time.monotonic() > deadline:
+                    raise FetchFailed("The answer came too slowly.")
+                pieces.append(piece)
+    except httpx.HTTPError as error:
+        raise FetchFailed(f"No answer: {error or type(error).__name__}.") from error
+    return b"".join(pieces)
