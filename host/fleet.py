@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,11 @@ class Model:
 
     def default_slot(self) -> Slot | None:
         return self.slots[self.pointer.default.version] if self.pointer.default else None
+
+
+def note(what: str, model: Model, **facts: object) -> None:
+    """A line in the host's own log of what it did, or refused to do, to what it serves: the word, then JSON."""
+    log.info("%s %s", what, json.dumps({"model": model.name, **facts}, sort_keys=True))
 
 
 class Fleet:
@@ -197,6 +203,7 @@ class Fleet:
                 slot.state, slot.reason = "failed", f"{type(error).__name__}: {error}"
                 raise Problem(500, "load-failed", f"Version {version} of {name} can't be loaded: {error}") from error
             slot.state = "ready"
+            note("load", self.model(name), version=version, digest=slot.digest)
             return slot
 
     def _build(self, slot: Slot) -> LoadedVersion:
@@ -235,6 +242,7 @@ class Fleet:
                     503, "still-in-flight", f"Version {version} still answers {slot.in_flight} requests; try again."
                 ) from None
             slot.loaded, slot.state = None, "staged"
+            note("unload", model, version=version, digest=slot.digest)
             return slot
 
     async def switch(self, name: str, target: Target, fence: int) -> Model:
@@ -246,24 +254,36 @@ class Fleet:
         model, slot = self.model(name), self.slot(name, target.version)
         async with model.lock:
             old = model.pointer
-            if fence < old.fence:
-                raise Problem(409, "stale-fence", f"The fence {fence} is below {old.fence}, which was seen already.")
-            if fence == old.fence and old.fenced is not None:
-                if old.fenced == old.default == target:
-                    return model
-                raise Problem(409, "stale-fence", f"The fence {fence} has already switched to another version.")
-            if fence > old.fence:
-                await self._keep(model, Pointer(old.default, fence))
-            if slot.loaded is None or slot.state != "ready":
-                raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
-            found = (await self.read_back(slot.loaded)).manifest.digest()
-            for digest, what in ((slot.digest, "is staged"), (found, "reads back from memory")):
-                if digest != target.digest:
-                    raise Problem(409, "digest-mismatch", f"Version {target.version} {what} as {digest}, not as asked.")
-            if slot.state != "ready":
-                raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
-            await self._keep(model, Pointer(target, fence, target))
+            try:
+                await self._switch(model, slot, target, fence)
+            except Problem as problem:
+                asked = {"version": target.version, "digest": target.digest, "fence": fence}
+                note("switch-refused", model, type=problem.type, **asked)
+                raise
+            was = old.default.digest if old.default else None
+            now = model.pointer
+            note("switch", model, version=target.version, digest=target.digest, fence=now.fence, was=was)
             return model
+
+    async def _switch(self, model: Model, slot: Slot, target: Target, fence: int) -> None:
+        old = model.pointer
+        if fence < old.fence:
+            raise Problem(409, "stale-fence", f"The fence {fence} is below {old.fence}, which was seen already.")
+        if fence == old.fence and old.fenced is not None:
+            if old.fenced == old.default == target:
+                return
+            raise Problem(409, "stale-fence", f"The fence {fence} has already switched to another version.")
+        if fence > old.fence:
+            await self._keep(model, Pointer(old.default, fence))
+        if slot.loaded is None or slot.state != "ready":
+            raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
+        found = (await self.read_back(slot.loaded)).manifest.digest()
+        for digest, what in ((slot.digest, "is staged"), (found, "reads back from memory")):
+            if digest != target.digest:
+                raise Problem(409, "digest-mismatch", f"Version {target.version} {what} as {digest}, not as asked.")
+        if slot.state != "ready":
+            raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
+        await self._keep(model, Pointer(target, fence, target))
 
     async def _keep(self, model: Model, pointer: Pointer) -> None:
         await self.aside(lambda: self.store.keep_pointer(model.name, pointer))

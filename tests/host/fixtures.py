@@ -31,6 +31,7 @@ class HostProcess:
     def __init__(self, state: Path, name: str, env: dict[str, str]) -> None:
         self.state = state
         self.name = name
+        self.log = state.parent / f"{name}.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.address = HostAddress(self.url, TOKEN)
@@ -58,7 +59,9 @@ class HostProcess:
 
     def start(self, *, ready: bool = True) -> HostProcess:
         program = Program(name=self.name, argv=[sys.executable, "-m", "host"], env=self._environment(), cwd=ROOT)
-        self.process = subprocess.Popen(program.write(self.state.parent))
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(program.write(self.state.parent), stderr=log)
         self.wait_for("/v2/health/ready" if ready else "/v2/health/live")
         return self
 
