@@ -146,7 +146,9 @@ def _count_unknown(work: Work, step: HostStep) -> float | None:
 
 def _lock(work: Work, step: HostStep) -> None:
     seen = work.look(step, anew=True)
-    if seen.fence > work.run.fence:
+    # A run's fence is new when it starts: a host that has seen it without a call of ours on record has seen another
+    # run's, which a database that came back without its last commits has forgotten.
+    if seen.fence > work.run.fence or (seen.fence == work.run.fence and not step.switch_calls):
         raise FenceLost(
             f"{step.host.name} has seen fence {seen.fence}, and this run holds {work.run.fence}: somebody else acted."
         )
@@ -196,12 +198,12 @@ def _golden(work: Work, step: HostStep) -> None:
 
 
 def _switch(work: Work, step: HostStep) -> None:
-    remote, reads_back = work.remote(step), work.reads_back(step)
+    remote = work.remote(step)
     _effect(
         work,
         step,
         name="switch",
-        holds=lambda seen: fleet.serves(seen, work.target, read_back=reads_back),
+        holds=lambda seen: _answers_with(work, step, seen, work.target),
         call=lambda: remote.switch(work.target, work.run.fence),
         also=lambda: book_switch(work, step, work.target),
     )
@@ -236,10 +238,17 @@ def _restore(work: Work, step: HostStep) -> None:
         work,
         step,
         name="restore",
-        holds=lambda seen: fleet.serves(seen, origin, read_back=reads_back),
+        holds=lambda seen: _answers_with(work, step, seen, origin),
         call=lambda: remote.switch(origin, work.run.fence),
         also=lambda: book_switch(work, step, origin),
     )
+
+
+def _answers_with(work: Work, step: HostStep, seen: ModelObservation, version: Version) -> bool:
+    """The host serves the version and, where it knows fences, has seen this run's: no late call of an earlier one can
+    take it elsewhere any more."""
+    barred = seen.fence >= work.run.fence or not work.remote(step).driver.capabilities.fencing
+    return barred and fleet.serves(seen, version, read_back=work.reads_back(step))
 
 
 EDGES: dict[str, Callable[[Work, HostStep], None]] = {
@@ -302,7 +311,8 @@ def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation) -> 
         raise StepFailed(f"{step.host.name} could not load version {work.target.number}: {held.reason}")
     if step.intent != name:
         return
-    repeatable = name in ("stage", "load") and work.remote(step).driver.capabilities.fencing
+    # Under one fence a host takes the same act twice as once; elsewhere an earlier call may still be on its way.
+    repeatable = work.remote(step).driver.capabilities.fencing
     deadline = step.intent_deadline
     left = (deadline - database_now()).total_seconds() if deadline is not None else 0.0
     if left > 0 and not repeatable:

@@ -17,6 +17,7 @@ from incidents.rollback import fleet, live
 from incidents.rollback.checks import Answered, error_answer, golden_answer, keep, put_on_record, verdict
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
+from incidents.rollback.lease import lease_length
 from incidents.rollback.models import CheckAnswer, HostStep, PlanKind, Run, StepState, Watch, WatchState
 from incidents.rollback.plan import read
 from incidents.rollback.run import RunRefused, announce_run
@@ -29,7 +30,7 @@ from registry.serving.base import ServingError
 logger = logging.getLogger(__name__)
 
 WORKER = service_actor("watch")
-CLAIM = datetime.timedelta(seconds=60)
+CLAIM_LEASES = 4
 DECISIVE = ("golden", "holdout")
 PASS, FAIL, INCONCLUSIVE = CheckAnswer.PASS, CheckAnswer.FAIL, CheckAnswer.INCONCLUSIVE
 
@@ -40,7 +41,7 @@ def tick(run_id: Any) -> bool:
     Claimed by compare-and-set on `due_at`: of many calls at once, one asks.
     """
     claimed = Watch.objects.filter(run_id=run_id, state=WatchState.WATCHING, due_at__lte=Now()).update(
-        due_at=Now() + CLAIM
+        due_at=Now() + CLAIM_LEASES * lease_length()
     )
     if not claimed:
         return False
