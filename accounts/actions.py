@@ -8,21 +8,30 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
-from django.db.models import F
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.models import ApiToken, Role, RoleGrant, User
+from accounts.authority.actions import FRESH_PROOF, end_role, grant_role
+from accounts.errors import AccountError
+from accounts.models import ApiToken, User
 from accounts.permissions import SCOPES, WORDS, may
 from audit.actions import ANONYMOUS, Actor, Target, record
 
 TOKEN_MARK = "lg"  # noqa: S105 (the public beginning of every token)
-FRESH_PROOF = datetime.timedelta(minutes=5)
 
-
-class AccountError(ValueError):
-    """A change of an account that can't be made; the message says what to do instead."""
+__all__ = [
+    "FRESH_PROOF",
+    "AccountError",
+    "actor_for",
+    "create_user",
+    "end_role",
+    "grant_role",
+    "issue_token",
+    "record_denial",
+    "revoke_token",
+    "token_digest",
+]
 
 
 def actor_for(*, user: User | None = None, token: ApiToken | None = None, request: HttpRequest | None = None) -> Actor:
@@ -63,35 +72,6 @@ def create_user(
     for role in roles:
         grant_role(user=user, role=role, granted_by=None, actor=actor)
     return user
-
-
-@transaction.atomic
-def grant_role(*, user: User, role: str, granted_by: User | None, actor: Actor) -> RoleGrant:
-    """Give a role; giving one that is held already changes nothing."""
-    if role not in Role.values:
-        raise AccountError(f"There is no role {role}. The roles are: {', '.join(Role.values)}.")
-    grant, created = RoleGrant.objects.get_or_create(
-        user=user, role=role, until=None, defaults={"granted_by": granted_by}
-    )
-    if created:
-        _bump_epoch(user)
-        record(action="role.grant", target=Target("user", user.pseudonym), actor=actor, data={"role": role})
-    return grant
-
-
-@transaction.atomic
-def end_role(*, user: User, role: str, actor: Actor) -> None:
-    """Take a role away from now on. Raises AccountError when it is not held."""
-    ended = RoleGrant.objects.filter(user=user, role=role, until=None).update(until=Now())
-    if not ended:
-        raise AccountError(f"{user} does not hold the role {role}.")
-    _bump_epoch(user)
-    record(action="role.end", target=Target("user", user.pseudonym), actor=actor, data={"role": role})
-
-
-def _bump_epoch(user: User) -> None:
-    User.objects.filter(pk=user.pk).update(permission_epoch=F("permission_epoch") + 1)
-    user.__dict__.pop("_roles", None)
 
 
 @transaction.atomic

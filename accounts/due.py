@@ -1,8 +1,9 @@
-"""What the clock must wake on this floor: approval requests whose time has run out."""
+"""What the clock must wake on this floor: approval requests whose time has run out, roles that begin or end by time."""
 
 from datetime import datetime
 
 from accounts.approvals.queries import waiting
+from accounts.models import User
 from audit.due import Due
 
 
@@ -10,4 +11,12 @@ def expired(now: datetime) -> list[str]:
     return [str(pk) for pk in waiting().filter(expires_at__lte=now).values_list("pk", flat=True)[:100]]
 
 
-SOURCES = [Due(task="accounts.expire_request", queue="intake", ids=expired)]
+def roles_that_change(now: datetime) -> list[str]:
+    changing = User.objects.filter(roles_change_at__lte=now).order_by("roles_change_at")
+    return [str(pk) for pk in changing.values_list("pk", flat=True)[:100]]
+
+
+SOURCES = [
+    Due(task="accounts.expire_request", queue="intake", ids=expired),
+    Due(task="accounts.roles_changed", queue="intake", ids=roles_that_change),
+]

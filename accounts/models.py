@@ -5,11 +5,22 @@ import uuid
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import Q
 
 from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest
+from accounts.authority.models import Delegation, ProposalState, Role, RoleGrant, RoleProposal
 
-__all__ = ["ApiToken", "ApprovalDecision", "ApprovalPolicy", "ApprovalRequest", "Role", "RoleGrant", "User"]
+__all__ = [
+    "ApiToken",
+    "ApprovalDecision",
+    "ApprovalPolicy",
+    "ApprovalRequest",
+    "Delegation",
+    "ProposalState",
+    "Role",
+    "RoleGrant",
+    "RoleProposal",
+    "User",
+]
 
 
 def new_pseudonym() -> str:
@@ -21,6 +32,9 @@ class User(AbstractUser):
 
     pseudonym = models.CharField(max_length=40, unique=True, default=new_pseudonym, editable=False)
     permission_epoch = models.PositiveIntegerField(default=1, help_text="Grows with each change of the roles.")
+    roles_change_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When a grant or a loan next begins or ends to count."
+    )
 
     class Meta(AbstractUser.Meta):
         pass
@@ -34,36 +48,6 @@ class User(AbstractUser):
         from accounts.permissions import user_roles
 
         return sorted(str(Role(role).label) for role in user_roles(self))
-
-
-class Role(models.TextChoices):
-    VIEWER = "viewer", "Viewer"
-    RESPONDER = "responder", "Responder"
-    COMMANDER = "commander", "Incident commander"
-    APPROVER = "approver", "Approver"
-    AUDITOR = "auditor", "Auditor"
-    ADMINISTRATOR = "administrator", "Administrator"
-
-
-class RoleGrant(models.Model):
-    """That a user holds a role from `since` on; ended, never deleted."""
-
-    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="role_grants")
-    role = models.CharField(max_length=20, choices=Role)
-    granted_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
-    since = models.DateTimeField(db_default=models.functions.Now())
-    until = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["user", "role"], condition=Q(until=None), name="accounts_one_grant_per_role"
-            ),
-            models.CheckConstraint(condition=Q(role__in=Role.values), name="accounts_grant_role_known"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.user_id} {self.role}"
 
 
 class ApiToken(models.Model):

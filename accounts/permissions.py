@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from accounts.models import Role, RoleGrant, User
+from accounts.holdings import Holding, holdings
+from accounts.models import Role, User
 
 RESPOND = frozenset({"view", "incident.respond", "plan.propose"})
 COMMAND = RESPOND | {"incident.command", "plan.start", "plan.stop", "status.publish", "approve"}
@@ -18,6 +19,11 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     Role.AUDITOR: frozenset({"view", "audit.view", "audit.export"}),
     Role.ADMINISTRATOR: frozenset({"view", "registry.write", "status.publish", "admin", "plan.propose"}),
 }
+
+# Roles on which approvals rest: those that fill a seat, and administrators, who confirm grants and set policies.
+APPROVING_ROLES = frozenset(str(role) for role, held in PERMISSIONS.items() if held & {"approve", "admin"})
+# Roles that can be limited to some teams and models, or lent; the others are about all of Lastgood.
+SCOPED_ROLES = frozenset({str(Role.RESPONDER), str(Role.COMMANDER), str(Role.APPROVER)})
 
 SCOPES = frozenset().union(*PERMISSIONS.values()) | {"ingest"}
 
@@ -39,12 +45,28 @@ WORDS: dict[str, str] = {
 
 
 def user_roles(user: User) -> frozenset[str]:
-    """The roles that the user holds now, read once per user object."""
+    """The roles that count now, for whatever models, read once per user object."""
     if not user.is_authenticated or not user.is_active:
         return frozenset()
-    if not hasattr(user, "_roles"):
-        user._roles = frozenset(RoleGrant.objects.filter(user=user, until=None).values_list("role", flat=True))
-    return user._roles
+    return frozenset(holding.role for holding in _held(user))
+
+
+def roles_for(user: User, *, model: str = "", team: str = "") -> frozenset[str]:
+    """The user's roles that hold now for one model (its slug) of one team; what is limited to others is left out."""
+    if not user.is_authenticated or not user.is_active:
+        return frozenset()
+    return frozenset(holding.role for holding in _held(user) if holding.covers(model=model, team=team))
+
+
+def _held(user: User) -> list[Holding]:
+    if not hasattr(user, "_holdings"):
+        user._holdings = holdings([user])
+    return user._holdings
+
+
+def forget_roles(user: User) -> None:
+    """Read the roles of this user object anew when they are next asked for."""
+    user.__dict__.pop("_holdings", None)
 
 
 def permissions_of(roles: Iterable[str]) -> frozenset[str]:
@@ -55,9 +77,14 @@ def may(user: User, permission: str) -> bool:
     return permission in permissions_of(user_roles(user))
 
 
+def roles_that(permission: str) -> list[str]:
+    """The roles that carry the permission."""
+    return [str(role) for role, held in PERMISSIONS.items() if permission in held]
+
+
 def roles_with(permission: str) -> list[str]:
     """The labels of the roles that carry the permission, for sentences."""
-    return [str(Role(role).label) for role, held in PERMISSIONS.items() if permission in held]
+    return [str(Role(role).label) for role in roles_that(permission)]
 
 
 def refusal(permission: str) -> str:

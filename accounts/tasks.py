@@ -1,9 +1,16 @@
 from celery import shared_task
 
 from accounts.approvals import actions
+from accounts.authority.actions import roles_changed
+from accounts.models import User
 from audit.actions import service_actor
 
 
 @shared_task(name="accounts.expire_request")
 def expire_request(request_id: str) -> None:
     actions.expire(request_id=request_id, actor=service_actor("clock"))
+
+
+@shared_task(name="accounts.roles_changed")
+def bring_roles_up_to_date(user_id: str) -> None:
+    roles_changed(user=User.objects.get(pk=user_id))

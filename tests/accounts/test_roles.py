@@ -29,7 +29,10 @@ def test_a_role_counts_from_its_grant_to_its_end() -> None:
     assert may(User.objects.get(pk=mara.pk), "plan.start")
     end_role(user=mara, role="commander", actor=SETUP)
     assert not may(User.objects.get(pk=mara.pk), "plan.start")
-    assert [leaf["data"] for leaf in recorded("role.grant") + recorded("role.end")] == [{"role": "commander"}] * 2
+    [granted], [ended] = recorded("role.grant"), recorded("role.end")
+    facts = {"grant": str(RoleGrant.objects.get().uuid), "user": mara.pseudonym, "role": "commander"}
+    assert granted["data"] == facts | {"scope": {}, "counts_from": granted["data"]["counts_from"]}
+    assert ended["data"] == facts
     assert RoleGrant.objects.get().until is not None
 
 
