@@ -187,7 +187,7 @@ class AuditCosignature(models.Model):
     class Meta:
         db_table = "audit_cosig"
         default_permissions = ()
-        constraints = [models.UniqueConstraint(fields=["checkpoint", "witness"], name="audit_cosig_once")]
+        constraints = [models.UniqueConstraint(fields=["witness", "checkpoint"], name="audit_cosig_once")]
 
     def __str__(self) -> str:
         return f"{self.witness} on {self.checkpoint_id}"

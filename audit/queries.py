@@ -9,18 +9,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import DateTimeField, Func, Q, QuerySet
 
 from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof
 from audit.models import AuditCheckpoint, AuditEvent, AuditIncidentCounter, AuditLeaf, AuditLogKey, AuditPrivate
 from audit.tree import StoredTree
 from audit.verify import node_hash, open_note
+from audit.watch import Lag, SequencerState, Witnessed, alarms, lag, sequencer_state, witnessed
 
 LISTED = ("action", "actor", "incident", "target_kind")
-LAG = """
-    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(e.occurred_at)), 0)::float
-    FROM audit_event AS e WHERE (e.xid, e.id) > (%s::xid8, %s)
-"""
 LISTING = """
     WITH RECURSIVE v AS (
         (SELECT e.{column} AS value FROM audit_event AS e WHERE e.{column} > '' ORDER BY e.{column} LIMIT 1)
@@ -72,17 +69,31 @@ class Filters:
 
 @dataclass(frozen=True)
 class LogStatus:
-    """The state of the log. ``lag_seconds`` is the age of the oldest event without a leaf, in seconds."""
+    """The state of the log. ``lag_seconds`` is the age of the oldest event without a leaf, in seconds. ``alarms`` are
+    sentences that say what is wrong and what to do."""
 
     tree_size: int
     root: str
     checkpoint_at: datetime.datetime | None
     checkpoint_age_seconds: float
-    lag_events: int
-    lag_seconds: float
     separated: bool
     signed: bool
     vkey: str
+    lag: Lag
+    sequencer: SequencerState | None
+    witnessed: Witnessed
+
+    @property
+    def lag_events(self) -> int:
+        return self.lag.waiting
+
+    @property
+    def lag_seconds(self) -> float:
+        return self.lag.seconds
+
+    @property
+    def alarms(self) -> list[str]:
+        return alarms(self.sequencer, self.lag, self.witnessed)
 
     @property
     def events(self) -> int:
@@ -90,8 +101,9 @@ class LogStatus:
 
     @property
     def healthy(self) -> bool:
-        """Signed, and nothing has waited longer than five seconds for its leaf."""
-        return (self.signed or not self.events) and self.lag_seconds <= 5
+        """Signed, by a sequencer that does not refuse to go on, and nothing waits too long for its leaf."""
+        refused = self.sequencer is not None and bool(self.sequencer.refused)
+        return (self.signed or not self.events) and not self.lag.alarm and not refused
 
 
 @dataclass(frozen=True)
@@ -196,23 +208,20 @@ def listed(column: str, most: int = 200) -> list[str]:
 
 def status() -> LogStatus:
     """How many events are in the tree, how fresh and by whom its last checkpoint is, and whether the keys are apart."""
-    last = AuditCheckpoint.objects.order_by("-size").first()
-    with connection.cursor() as cursor:
-        cursor.execute(LAG, [str(last.last_xid), last.last_id] if last else ["0", 0])
-        lag_events, lag_seconds = cursor.fetchone()
-        cursor.execute("SELECT clock_timestamp()")
-        now = cursor.fetchone()[0]
+    now = Func(function="clock_timestamp", output_field=DateTimeField())
+    last = AuditCheckpoint.objects.annotate(now=now).order_by("-size").first()
     vkey = _signing_key(last) if last else ""
     return LogStatus(
         tree_size=last.size if last else 0,
         root=(bytes(last.root) if last else EMPTY_ROOT).hex(),
         checkpoint_at=last.created_at if last else None,
-        checkpoint_age_seconds=(now - last.created_at).total_seconds() if last else 0.0,
-        lag_events=lag_events,
-        lag_seconds=max(lag_seconds, 0.0),
+        checkpoint_age_seconds=(last.now - last.created_at).total_seconds() if last else 0.0,
         separated=separated(),
         signed=bool(vkey),
         vkey=vkey,
+        lag=lag(),
+        sequencer=sequencer_state(),
+        witnessed=witnessed(),
     )
 
 
@@ -243,6 +252,11 @@ def checkpoint_at(size: int | None = None) -> AuditCheckpoint | None:
     """The checkpoint of that size, or the last one."""
     found = AuditCheckpoint.objects.order_by("-size")
     return (found if size is None else found.filter(size=size)).first()
+
+
+def note_of(checkpoint: AuditCheckpoint) -> str:
+    """The checkpoint's note as it is given out: signed by the log, then by each witness that has cosigned it."""
+    return checkpoint.note + "".join(one.note_line for one in checkpoint.cosignatures.all())
 
 
 def inclusion(event_id: int, size: int | None = None) -> Inclusion | None:

@@ -181,7 +181,7 @@ class Sequencer:
         frontier = self.frontier.copy()
         with transaction.atomic(using=self.alias), self.connection.cursor() as cursor:
             cursor.execute(APPEND, [str(self.position.xid), self.position.id, BATCH, frontier.size])
-            made = cursor.rowcount
+            made = int(cursor.rowcount)
             if not made:
                 return 0
             cursor.execute(APPENDED, [frontier.size])

@@ -16,6 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from audit.watch import lag, sequencer_state, witnessed
+
 QUEUES = ("rollback", "intake", "compute")
 HEARTBEAT_KEY = "lastgood:clock"
 CLOCK_SILENCE_SECONDS = 15.0
@@ -49,9 +51,13 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when database, migrations, broker and clock are all well, else 503 that says which is not."""
+    """200 when database, migrations, broker and clock are all well, else 503 that says which is not.
+
+    The log's state is told beside them and never makes a 503: a rollback is not to wait for a signature.
+    """
     answers = {name: _ask(question) for name, question in QUESTIONS.items()}
-    return JsonResponse(answers, status=200 if all(answer == "ok" for answer in answers.values()) else 503)
+    ready = all(answer == "ok" for answer in answers.values())
+    return JsonResponse(answers | {"log": _ask(_log)}, status=200 if ready else 503)
 
 
 def _ask(question: Callable[[], str]) -> str:
@@ -86,6 +92,17 @@ def _clock() -> str:
     return "ok" if age < CLOCK_SILENCE_SECONDS else f"silent for {age:.0f} s; look at manage.py clock"
 
 
+def _log() -> str:
+    """In few words, without logins and processes: those stand on the auditors' page."""
+    state = sequencer_state()
+    if state is not None and state.refused:
+        return "refuses to sign; see the auditors' page"
+    waiting = lag()
+    if waiting.alarm:
+        return f"behind by {waiting.seconds:.0f} s; see the auditors' page"
+    return "unwitnessed; see the auditors' page" if witnessed().alarm else "ok"
+
+
 QUESTIONS = {"database": _database, "migrations": _migrations, "broker": _broker, "clock": _clock}
 
 
@@ -114,13 +131,27 @@ class InstallationCollector:
 
     def collect(self) -> Iterable[Metric]:
         ready = GaugeMetricFamily("lastgood_ready", "1 where the part answers as it should", labels=["part"])
-        for name, question in QUESTIONS.items():
+        for name, question in (QUESTIONS | {"log": _log}).items():
             ready.add_metric([name], float(_ask(question) == "ok"))
         yield ready
-        try:
-            yield from self._broker_figures()
-        except redis.RedisError:
-            return
+        for figures, errors in ((self._log_figures, DatabaseError), (self._broker_figures, redis.RedisError)):
+            try:
+                yield from figures()
+            except errors:
+                continue
+
+    @staticmethod
+    def _log_figures() -> Iterable[Metric]:
+        waiting, state, seen = lag(), sequencer_state(), witnessed()
+        figures = {
+            "lag_seconds": ("Age of the oldest event without a leaf", waiting.seconds),
+            "waiting_events": ("Events without a leaf", float(waiting.waiting)),
+            "refuses_to_sign": ("1 while the sequencer refuses", float(bool(state and state.refused))),
+            "sequencer_silent_seconds": ("Since the sequencer spoke", state.seen_seconds if state else 0.0),
+            "unwitnessed_seconds": ("Since the first checkpoint that a witness is missing on", seen.seconds),
+        }
+        for name, (words, value) in figures.items():
+            yield GaugeMetricFamily(f"lastgood_log_{name}", words, value=value)
 
     @staticmethod
     def _broker_figures() -> Iterable[Metric]:

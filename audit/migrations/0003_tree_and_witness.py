@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "audit_cosig",
                 "default_permissions": (),
-                "constraints": [models.UniqueConstraint(fields=("checkpoint", "witness"), name="audit_cosig_once")],
+                "constraints": [models.UniqueConstraint(fields=("witness", "checkpoint"), name="audit_cosig_once")],
             },
         ),
         migrations.CreateModel(

@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+NEVER = 255
 LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process: what runs, with which environment (all of it, nothing is inherited), as whom, and how it ends."""
+    """One process: what runs, with which environment (all of it, nothing is inherited), as whom, and how it ends.
+
+    It is not started again where it ended with ``final_status``: a person has to look first.
+    """
 
     name: str
     argv: list[str]
@@ -25,6 +29,7 @@ class Program:
     death_signal: int = signal.SIGKILL
     stop_signal: str = "TERM"
     stop_seconds: int = 10
+    final_status: int = NEVER
 
     def write(self, directory: Path) -> list[str]:
         """Write the launcher's file, readable by this user alone, and return the command that runs it."""

@@ -32,7 +32,7 @@ from config.embedded.account import database_user
 from config.embedded.broker import Broker
 from config.embedded.ports import free_port, is_free
 from config.embedded.postgres import Cluster
-from config.embedded.programs import Program, plain_environment, write_private
+from config.embedded.programs import NEVER, Program, plain_environment, write_private
 from config.embedded.state import ENVIRONMENT
 from config.embedded.supervision import Supervisor
 
@@ -231,7 +231,7 @@ class Stack:
     def programs(self) -> list[Program]:
         """What runs beside database and broker, in the order of starting. Only the sequencer knows the log's key."""
         return [
-            self._manage_program("sequencer", ["audit", "sequence"], self._sequencer_keys()),
+            self._manage_program("sequencer", ["audit", "sequence"], self._sequencer_keys(), final_status=3),
             self._manage_program("clock", ["clock"]),
             self._worker("rollback", ["--pool", "threads", "--concurrency", "8"], ONE_THREAD),
             self._worker("intake", ["--pool", "threads", "--concurrency", "4"], ONE_THREAD),
@@ -239,8 +239,11 @@ class Stack:
             self._web(),
         ]
 
-    def _manage_program(self, name: str, arguments: list[str], env: Mapping[str, str] | None = None) -> Program:
-        return self._program(name, [sys.executable, str(ROOT / "manage.py"), *arguments], env)
+    def _manage_program(
+        self, name: str, arguments: list[str], env: Mapping[str, str] | None = None, final_status: int = NEVER
+    ) -> Program:
+        argv = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        return self._program(name, argv, env, final_status=final_status)
 
     def _worker(self, queue: str, pool: list[str], env: Mapping[str, str], nice: int = 0) -> Program:
         options = ["--queues", queue, "--hostname", f"{queue}@lastgood", "--loglevel", "INFO"]
@@ -264,6 +267,7 @@ class Stack:
         nice: int = 0,
         death_signal: int = signal.SIGKILL,
         stop_seconds: int = 10,
+        final_status: int = NEVER,
     ) -> Program:
         return Program(
             name=name,
@@ -273,6 +277,7 @@ class Stack:
             nice=nice,
             death_signal=death_signal,
             stop_seconds=stop_seconds,
+            final_status=final_status,
         )
 
     # --- who knows what -------------------------------------------------------------------------------------------

@@ -48,7 +48,8 @@ PROGRAM = """\
 [program:{name}]
 command = {command}
 autostart = false
-autorestart = true
+autorestart = unexpected
+exitcodes = {final_status}
 startsecs = 0
 startretries = 1000000
 priority = {priority}
@@ -104,7 +105,10 @@ class Supervisor:
         self._wait_until_it_answers()
 
     def start(self, program: Program) -> None:
-        """Start one program, and from now on again whenever it ends. Raises SupervisionError."""
+        """Start one program, and from now on again whenever it ends, but for its ``final_status``.
+
+        Raises SupervisionError.
+        """
         self.started += 1
         command = " ".join(f'"{_escaped(part)}"' for part in program.write(self.run))
         section = PROGRAM.format(
@@ -113,6 +117,7 @@ class Supervisor:
             priority=self.started,
             stop_signal=program.stop_signal,
             stop_seconds=program.stop_seconds,
+            final_status=program.final_status,
             log=_escaped(self.log),
         )
         write_private(self.run / "programs" / f"{program.name}.conf", section)

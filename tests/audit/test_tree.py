@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -21,7 +19,7 @@ def frontier() -> Frontier:
 
 
 @pytest.fixture
-def stored(committed_db: CommittedDatabase, frontier: Frontier) -> Iterator[StoredTree]:
+def stored(committed_db: CommittedDatabase, frontier: Frontier) -> StoredTree:
     """A tree of 70,000 leaves, as the sequencer stores it, without events."""
     import psycopg
 
@@ -36,7 +34,7 @@ def stored(committed_db: CommittedDatabase, frontier: Frontier) -> Iterator[Stor
         with by_hand.cursor().copy("COPY audit_node (level, position, hash) FROM STDIN") as copy:
             for node in frontier.completed:
                 copy.write_row(node)
-    yield StoredTree()
+    return StoredTree()
 
 
 def test_nodes_of_every_eighth_height_come_to_be_as_leaves_are_appended(frontier: Frontier) -> None:
