@@ -14,8 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
+from audit import private
 from audit.canonical import CanonicalError, canonical_bytes, exact, instant
-from audit.models import MAX_CANON_BYTES, AuditEvent, AuditPrivate, Outcome
+from audit.models import MAX_CANON_BYTES, AuditEvent, Outcome
 
 RECORD_VERSION = 1
 MAX_REASON = 20_000
@@ -65,12 +66,14 @@ def record(
     incident: str = "",
     outcome: str = "success",
     correlation: dict[str, Any] | None = None,
+    subject: str = "",
 ) -> AuditEvent:
     """Insert one immutable event in the caller's transaction (in one of its own when there is none).
 
     ``action`` is dotted, noun first: ``approval.decide``. ``data`` and ``correlation`` are JSON without floats.
-    ``reason`` is free text, kept in an erasable row; the record holds HMAC-SHA256 of it. ``incident`` is the
-    incident's reference; the event then takes the incident's next gapless number, whose lock is held until commit.
+    ``reason`` is free text, sealed in an erasable row under the key of ``subject`` (a pseudonym: whom it is about; else
+    the actor's); the record holds HMAC-SHA256 of it. ``incident`` is the incident's reference; the event then takes the
+    incident's next gapless number, whose lock is held until commit.
 
     Raises RecordError when the event is malformed, holds what canonical JSON cannot, or is longer than 65,535 bytes;
     the caller's transaction is then marked for rollback.
@@ -115,20 +118,8 @@ def record(
             incident_seq=incident_seq,
         )
         if reason:
-            AuditPrivate.objects.create(event=event, key=key, text=reason)
+            private.seal(event=event, subject=subject or actor.id, key=key, text=reason)
     return event
-
-
-def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
-    """Delete the free text of an event with its key, and record that it was. False when there was nothing to erase."""
-    with transaction.atomic():
-        deleted, _ = AuditPrivate.objects.filter(pk=event.pk).delete()
-        if not deleted:
-            return False
-        record(
-            action="audit.reason.erase", target=Target("audit_event", str(event.event_uuid)), actor=actor, reason=reason
-        )
-    return True
 
 
 def record_export(

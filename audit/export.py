@@ -15,14 +15,16 @@ from audit import verify
 from audit.actions import log_origin
 from audit.canonical import canonical_bytes, instant
 from audit.merkle import inclusion_proof, range_hash_of
+from audit.private import open_row
 from audit.verify import FORMAT, parse_checkpoint
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 MOST_MARKS = 1000
 
 EVENTS = """
-    SELECT l.leaf_index, l.leaf_hash, e.canon, p.key, p.text
+    SELECT l.leaf_index, l.leaf_hash, e.canon, e.id, p.subject, p.sealed, k.wrapped
     FROM audit_leaf AS l JOIN audit_event AS e ON e.id = l.event_id LEFT JOIN audit_private AS p ON p.event_id = e.id
+    LEFT JOIN audit_subject_key AS k ON k.subject = p.subject
     WHERE l.leaf_index < %s AND {where} ORDER BY l.leaf_index
 """
 SPAN = """
@@ -149,12 +151,13 @@ class _Writer:
         """Write ``events.jsonl`` and ``reasons.jsonl``; returns the leaf indices."""
         indices, reasons = [], []
         with _member(self.bundle, "events.jsonl") as file:
-            for index, leaf, canon, key, text in self._rows(sql, parameters):
+            for index, leaf, canon, event_id, subject, sealed, wrapped in self._rows(sql, parameters):
                 indices.append(index)
                 head = f'{{"leaf_index":{index},"leaf_hash":"{bytes(leaf).hex()}","record":'
                 file.write(head.encode() + bytes(canon) + b"}\n")
-                if key is not None:
-                    reasons.append(_line({"leaf_index": index, "key": bytes(key).hex(), "text": text}))
+                opened = open_row(event_id, subject, wrapped, sealed) if sealed else None
+                if opened:
+                    reasons.append(_line({"leaf_index": index, "key": opened[0].hex(), "text": opened[1]}))
         _put(self.bundle, "reasons.jsonl", b"".join(reasons))
         return indices
 

@@ -9,6 +9,8 @@ GRANTS: dict[str, dict[str, list[str]]] = {
     "audit_sequencer": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT", "UPDATE"]},
     "audit_log_key": {"app": ["SELECT"], "sequencer": ["SELECT", "INSERT"]},
     "audit_private": {"app": ["SELECT", "INSERT", "DELETE"], "sequencer": []},
+    "audit_subject_key": {"app": ["SELECT", "INSERT", "UPDATE"], "sequencer": []},
+    "audit_hold": {"app": ["SELECT", "INSERT", "UPDATE"], "sequencer": []},
     "audit_incident_counter": {"app": ["SELECT", "INSERT", "UPDATE"], "sequencer": []},
 }
 

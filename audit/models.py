@@ -5,6 +5,9 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
+
+from audit.sealing import open_text
 
 MAX_CANON_BYTES = 65_535
 
@@ -128,13 +131,40 @@ class AuditLogKey(models.Model):
         return self.vkey
 
 
+class AuditSubjectKey(models.Model):
+    """The data key of one person (or program), wrapped by the seal key. Erasing a person destroys ``wrapped`` and
+    leaves the row, so that nothing is ever sealed for them again."""
+
+    subject = models.CharField(max_length=100, primary_key=True)
+    wrapped = models.BinaryField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    erased_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "audit_subject_key"
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(wrapped__isnull=True, erased_at__isnull=False)
+                | Q(wrapped__isnull=False, erased_at__isnull=True),
+                name="audit_subject_key_or_tombstone",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"key of {self.subject}"
+
+
 class AuditPrivate(models.Model):
-    """Free text of an event, which may hold personal data. The leaf holds HMAC-SHA256(key, text); deleting this row
-    erases the text and the key, and leaves every proof intact."""
+    """Free text of an event, which may hold personal data. The leaf holds HMAC-SHA256(key, text); key and text stand
+    here, sealed under the data key of ``subject``: who wrote the text, or whom it is about. Deleting this row, or
+    destroying that key, erases both and leaves every proof intact."""
 
     event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, primary_key=True, related_name="private")
-    key = models.BinaryField()
-    text = models.TextField()
+    subject = models.ForeignKey(
+        AuditSubjectKey, on_delete=models.PROTECT, related_name="texts", db_column="subject"
+    )
+    sealed = models.BinaryField()
 
     class Meta:
         db_table = "audit_private"
@@ -142,6 +172,49 @@ class AuditPrivate(models.Model):
 
     def __str__(self) -> str:
         return f"text of event {self.event_id}"
+
+    def opened(self) -> tuple[bytes, str] | None:
+        """Key of the commitment (32 bytes) and text; None once the subject's key has been destroyed."""
+        return open_text(
+            event_id=self.event_id, subject=self.subject_id, wrapped=self.subject.wrapped, sealed=self.sealed
+        )
+
+    @property
+    def text(self) -> str:
+        """The text; empty once it has been erased."""
+        opened = self.opened()
+        return opened[1] if opened else ""
+
+
+class HoldKind(models.TextChoices):
+    SUBJECT = "subject", "Person"
+    INCIDENT = "incident", "Incident"
+    MODEL = "model", "Model"
+
+
+class AuditHold(models.Model):
+    """A legal hold: while it stands, nothing about the person, incident or model is erased or pruned. Why it was placed
+    is the sealed text of ``event``."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=10, choices=HoldKind)
+    ref = models.CharField(max_length=100, help_text="Pseudonym, reference of the incident, or slug of the model.")
+    event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, related_name="+")
+    placed_by = models.CharField(max_length=100)
+    placed_at = models.DateTimeField(db_default=Now())
+    until = models.DateTimeField(null=True, blank=True, help_text="Empty: until it is lifted.")
+    lifted_by = models.CharField(max_length=100, blank=True, default="")
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "audit_hold"
+        default_permissions = ()
+        ordering = ["-placed_at"]
+        indexes = [models.Index(fields=["kind", "ref"], condition=Q(lifted_at=None), name="audit_hold_standing")]
+        constraints = [models.CheckConstraint(condition=Q(kind__in=HoldKind.values), name="audit_hold_kind_known")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display().lower()} {self.ref}"
 
 
 class AuditIncidentCounter(models.Model):

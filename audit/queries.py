@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import DateTimeField, Func, Q, QuerySet
 
+from audit import private
 from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof
-from audit.models import AuditCheckpoint, AuditEvent, AuditIncidentCounter, AuditLeaf, AuditLogKey, AuditPrivate
+from audit.models import AuditCheckpoint, AuditEvent, AuditIncidentCounter, AuditLeaf, AuditLogKey
 from audit.tree import StoredTree
 from audit.verify import node_hash, open_note
 from audit.watch import Lag, SequencerState, Witnessed, alarms, lag, sequencer_state, witnessed
@@ -130,7 +131,7 @@ class Inclusion:
 def timeline(incident: str, *, newest: int | None = None, before: int | None = None) -> list[TimelineEntry]:
     """All events of an incident in the order of their numbers, in one query; only the `newest` ones where that is
     given, of those with a number below `before`."""
-    rows = AuditEvent.objects.filter(incident=incident).select_related("leaf", "private").order_by("incident_seq")
+    rows = AuditEvent.objects.filter(incident=incident).select_related("leaf", private.SELECT).order_by("incident_seq")
     if before is not None:
         rows = rows.filter(incident_seq__lt=before)
     found = rows if newest is None else reversed(rows.reverse()[:newest])
@@ -170,14 +171,13 @@ def record_of(event: AuditEvent) -> dict[str, Any]:
 
 def reason_of(event: AuditEvent) -> str:
     """The free text of an event; empty when it has none or it was erased."""
-    private: AuditPrivate | None = getattr(event, "private", None)
-    return private.text if private else ""
+    return private.text_of(event) or ""
 
 
 def events(filters: Filters | None = None) -> QuerySet[AuditEvent]:
     """Events, newest first, with their leaf and reason."""
     filters = filters or Filters()
-    found = AuditEvent.objects.select_related("leaf", "private").order_by("-id")
+    found = AuditEvent.objects.select_related("leaf", private.SELECT).order_by("-id")
     if filters.actor:
         found = found.filter(actor=filters.actor)
     if filters.action:

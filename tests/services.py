@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 from psycopg import sql
 
+from audit.sealing import create_key_file
 from config.embedded.broker import Broker
 from config.embedded.ports import free_port
 from config.embedded.postgres import SHARED, Cluster
@@ -123,6 +124,7 @@ class Services:
             "SEQUENCER_DATABASE_URL": self.cluster.url("lastgood_sequencer", database),
             "REDIS_URL": self.broker_url,
             "SECRET_KEY": "only-for-tests-" + "k" * 40,
+            "LASTGOOD_SEAL_KEY_FILE": str(self.directory / "seal-key"),
             "LASTGOOD_VAR": str(self.directory / "var" / database),
             "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
         }
@@ -166,6 +168,7 @@ def announce() -> Services:
     _remove_leftovers(place)
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
     (directory / "secrets").mkdir(mode=0o700)
+    create_key_file(directory / "seal-key")
     first = free_port()
     services = Services(directory, first, free_port(not_in=frozenset({first})))
     os.environ[VARIABLE] = json.dumps([str(directory), services.database_port, services.broker_port])

@@ -202,6 +202,7 @@ class Stack:
             self.say("starting Redis")
             supervisor.start(self.broker.program())
             self.broker.wait()
+        self._prepare_seal_key()
         self.say("bringing the database up to date")
         self.manage("migrate", "--verbosity", "0", "--no-input", "--skip-checks")
         self._prepare_log_key()
@@ -215,6 +216,10 @@ class Stack:
     def _prepare_log_key(self) -> None:
         if not Path(self._sequencer_keys()["LASTGOOD_LOG_KEY_FILE"]).exists():
             self.manage("audit", "key", env=self._shared() | self._sequencer_keys())
+
+    def _prepare_seal_key(self) -> None:
+        if not Path(self._seal_key_file()).exists():
+            self.manage("sealkey", env=self._shared())
 
     def _collect_static(self) -> None:
         """Gather and compress the static files when one of them, or a package that brings some, has changed."""
@@ -294,6 +299,7 @@ class Stack:
             "LASTGOOD_PORT": str(self.port),
             "LASTGOOD_PUBLIC_URL": self.url,
             "SECRET_KEY": self._secret_key(),
+            "LASTGOOD_SEAL_KEY_FILE": self._seal_key_file(),
             "DATABASE_URL": self._login("DATABASE_URL", "lastgood_app"),
             "REDIS_URL": self.given.get("REDIS_URL") or (self.broker.url if self.broker else ""),
         }
@@ -322,6 +328,10 @@ class Stack:
         if not path.exists():
             write_private(path, secrets.token_urlsafe(50))
         return path.read_text()
+
+    def _seal_key_file(self) -> str:
+        """Apart from the log's key: every program opens texts, and none but the sequencer signs."""
+        return self.given.get("LASTGOOD_SEAL_KEY_FILE") or str(self.var / "seal" / "key")
 
     # --- where things lie -----------------------------------------------------------------------------------------
 

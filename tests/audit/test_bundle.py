@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
-from audit.actions import erase_reason
+from audit.erasure import erase_reason
 from audit.export import NothingToExport, write_bundle
 from audit.merkle import leaf_hash
 from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf

@@ -1,0 +1,134 @@
+"""Legal holds: what a dispute or an authority needs is neither erased nor pruned while one stands."""
+
+import datetime
+from collections.abc import Callable, Iterable
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from audit.actions import Actor, Target, record
+from audit.clock import database_now
+from audit.models import AuditEvent, AuditHold, AuditPrivate, HoldKind
+from audit.names import display
+
+IncidentsOf = Callable[[str], Iterable[str]]
+"""Takes a model's slug and returns the references of its incidents."""
+
+_incidents_of: list[IncidentsOf] = []
+
+
+class Held(Exception):
+    """A legal hold keeps it. The message says which, and what to do."""
+
+    def __init__(self, hold: AuditHold) -> None:
+        self.hold = hold
+        super().__init__(f"A legal hold on the {in_words(hold)} keeps this {_how_long(hold)} Lift the hold first.")
+
+
+class HoldError(ValueError):
+    """The hold can't be placed or lifted; the message says why."""
+
+
+def register_incidents(resolver: IncidentsOf) -> None:
+    """Tell which incidents a model has; for ``AppConfig.ready`` of the floor that knows."""
+    if resolver not in _incidents_of:
+        _incidents_of.append(resolver)
+
+
+def in_words(hold: AuditHold) -> str:
+    """Such as `incident INC-3`; a person by name while that is known."""
+    ref = display([hold.ref])[hold.ref] if hold.kind == HoldKind.SUBJECT else hold.ref
+    return f"{hold.get_kind_display().lower()} {ref}"
+
+
+def _how_long(hold: AuditHold) -> str:
+    return f"until {hold.until:%Y-%m-%d %H:%M} UTC." if hold.until else "until it is lifted."
+
+
+@transaction.atomic
+def place(*, kind: str, ref: str, reason: str, actor: Actor, until: datetime.datetime | None = None) -> AuditHold:
+    """Keep everything about one person (a pseudonym), incident (its reference) or model (its slug) from now on.
+
+    Raises HoldError without a reason, for an unknown kind, an empty reference, or an end that has passed.
+    """
+    if kind not in HoldKind.values or not ref.strip():
+        raise HoldError("Say on what the hold is placed: a person, an incident or a model, and which.")
+    if not reason.strip():
+        raise HoldError("Say in a sentence why the hold is placed. Your reason is recorded.")
+    if until is not None and until <= database_now():
+        raise HoldError("The hold would have ended already. Choose a later end, or none.")
+    ref = ref.strip()
+    event = record(
+        action="hold.place",
+        target=Target(kind, ref),
+        actor=actor,
+        data={"until": until},
+        reason=reason.strip(),
+        subject=ref if kind == HoldKind.SUBJECT else "",
+    )
+    return AuditHold.objects.create(kind=kind, ref=ref, event=event, placed_by=actor.id, until=until)
+
+
+@transaction.atomic
+def lift(*, hold: AuditHold, reason: str, actor: Actor) -> None:
+    """End a hold now. Raises HoldError without a reason, or where it ended before."""
+    if not reason.strip():
+        raise HoldError("Say in a sentence why the hold is lifted. Your reason is recorded.")
+    if not active().filter(pk=hold.pk).update(lifted_at=Now(), lifted_by=actor.id):
+        raise HoldError(f"The hold on the {in_words(hold)} ended before. Nothing was changed.")
+    record(
+        action="hold.lift",
+        target=Target(hold.kind, hold.ref),
+        actor=actor,
+        data={"placed": str(hold.event.event_uuid)},
+        reason=reason.strip(),
+        subject=hold.ref if hold.kind == HoldKind.SUBJECT else "",
+    )
+
+
+def active() -> QuerySet[AuditHold]:
+    """The holds that stand now, newest first, by the database's clock."""
+    return AuditHold.objects.filter(Q(until=None) | Q(until__gt=Now()), lifted_at=None).select_related("event")
+
+
+def on_model(slug: str) -> AuditHold | None:
+    """A hold that stands on the model itself."""
+    return active().filter(kind=HoldKind.MODEL, ref=slug).first()
+
+
+def on_incident(ref: str) -> AuditHold | None:
+    """A hold that stands on the incident, or on the model that it is about."""
+    return held_incidents().get(ref)
+
+
+def held_incidents() -> dict[str, AuditHold]:
+    """Every incident that a hold keeps, with the hold."""
+    held: dict[str, AuditHold] = {}
+    for hold in active().filter(kind__in=[HoldKind.INCIDENT, HoldKind.MODEL]):
+        refs = (
+            [hold.ref]
+            if hold.kind == HoldKind.INCIDENT
+            else [ref for resolver in _incidents_of for ref in resolver(hold.ref)]
+        )
+        held |= dict.fromkeys(refs, hold)
+    return held
+
+
+def hold_on_subject(subject: str) -> AuditHold | None:
+    """A hold on the person, or on an incident for which the person wrote something that is still there."""
+    own = active().filter(kind=HoldKind.SUBJECT, ref=subject).first()
+    if own:
+        return own
+    held = held_incidents()
+    texts = AuditPrivate.objects.filter(subject=subject, event__incident__in=list(held))
+    ref = texts.values_list("event__incident", flat=True).first() if held else None
+    return held[ref] if ref else None
+
+
+def hold_on_event(event: AuditEvent) -> AuditHold | None:
+    """A hold on the incident of an event, or on the person under whose key its text is sealed."""
+    if event.incident and (hold := on_incident(event.incident)):
+        return hold
+    subject = AuditPrivate.objects.filter(pk=event.pk).values_list("subject", flat=True).first()
+    return active().filter(kind=HoldKind.SUBJECT, ref=subject).first() if subject else None
