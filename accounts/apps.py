@@ -9,8 +9,9 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         import accounts.schema  # noqa: F401 (registers itself)
         from accounts import credentials
-        from accounts.queries import names_of
+        from accounts.queries import find_people, names_of
         from audit import names
 
         names.register(names_of)
+        names.register_finder(find_people)
         credentials.connect()

@@ -10,7 +10,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from audit import queries
+from audit import queries, search
 from audit.export import NothingToExport
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.views import actor_of, bundle_response
@@ -139,10 +139,10 @@ class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
 
     def get_queryset(self) -> Any:
         if self.action != "list":
-            return queries.events()
+            return search.events()
         asked = FilterSerializer(data=self.request.query_params)
         asked.is_valid(raise_exception=True)
-        return queries.events(queries.Filters(**asked.validated_data))
+        return search.events(search.Filters(**asked.validated_data))
 
     @extend_schema(parameters=[FilterSerializer])
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

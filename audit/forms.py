@@ -6,34 +6,39 @@ from django import forms
 
 from audit.models import Outcome
 from audit.names import display
-from audit.queries import Filters, listed
+from audit.queries import listed
+from audit.search import Filters
 
 MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
 
 
-class FilterForm(forms.Form):
-    """All optional. Moments are UTC."""
+def offering(names: str, example: str) -> forms.TextInput:
+    """A line of text beside which the browser offers the `<datalist>` of that id."""
+    return forms.TextInput(attrs={"placeholder": example} | ({"list": names} if names else {}))
 
-    actor = forms.ChoiceField(label="Who", required=False)
-    action = forms.ChoiceField(label="Did what", required=False)
-    incident = forms.CharField(label="Incident", required=False, max_length=60)
-    target = forms.CharField(label="To what", required=False, max_length=260)
+
+class FilterForm(forms.Form):
+    """All optional. Moments are UTC. `known` holds what the fields offer while one types."""
+
+    actor = forms.CharField(label="Who", required=False, max_length=100, widget=offering("known-actors", "a name"))
+    action = forms.CharField(label="Did what", required=False, max_length=80, widget=offering("known-actions", "words"))
+    incident = forms.CharField(label="Incident", required=False, max_length=60, widget=offering("", "INC-1"))
+    target = forms.CharField(
+        label="To what", required=False, max_length=260, widget=offering("known-kinds", "kind, id or person")
+    )
     outcome = forms.ChoiceField(label="Outcome", required=False, choices=[("", "any"), *Outcome.choices])
     since = forms.DateTimeField(label="From (UTC)", required=False, widget=MOMENT)
     until = forms.DateTimeField(label="Before (UTC)", required=False, widget=MOMENT)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        actors, actions = listed("actor"), listed("action")
+    def known(self) -> dict[str, list[str]]:
+        """What was recorded before, for the lists beside the fields."""
+        actions = listed("action")
         nouns = {action.split(".")[0] for action in actions}
-        people = sorted(display(actors).items(), key=lambda item: item[1].lower())
-        self._choices("actor", people)
-        self._choices("action", [(one, one.replace(".", " ")) for one in sorted({*nouns, *actions})])
-
-    def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
-        field = self.fields[name]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = [("", "anybody" if name == "actor" else "anything"), *choices]
+        return {
+            "known-actors": sorted(display(listed("actor")).values(), key=str.lower),
+            "known-actions": sorted({*nouns, *actions}),
+            "known-kinds": [kind.replace("_", " ") for kind in listed("target_kind")],
+        }
 
     def filters(self) -> Filters:
         """The search, once the form is valid."""

@@ -64,9 +64,15 @@ class AuditEvent(models.Model):
         indexes = [
             models.Index(fields=["xid", "id"], name="audit_event_commit_order"),
             models.Index(fields=["occurred_at", "id"], name="audit_event_time"),
-            models.Index(fields=["action", "id"], name="audit_event_action"),
-            models.Index(fields=["actor", "id"], name="audit_event_actor"),
-            models.Index(fields=["target_kind", "target_id", "id"], name="audit_event_target"),
+            models.Index(fields=["action", "occurred_at", "id"], name="audit_event_by_action"),
+            models.Index(fields=["actor", "occurred_at", "id"], name="audit_event_by_actor"),
+            models.Index(fields=["target_id", "occurred_at", "id"], name="audit_event_by_target"),
+            models.Index(fields=["target_kind", "occurred_at", "id"], name="audit_event_by_kind"),
+            models.Index(
+                fields=["outcome", "occurred_at", "id"],
+                condition=~Q(outcome="success"),
+                name="audit_event_by_outcome",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

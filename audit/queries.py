@@ -1,4 +1,4 @@
-"""Reads of the log: timelines, searches, its state, and proofs."""
+"""Reads of the log: timelines, its state, and proofs. Searching is in audit/search.py."""
 
 import datetime
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import DateTimeField, Func, Q, QuerySet
+from django.db.models import DateTimeField, Func
 
 from audit import private
 from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof
@@ -52,20 +52,6 @@ class TimelineEntry:
     outcome: str
     leaf_index: int | None
     event_uuid: uuid.UUID
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What to search for; empty means any. ``action`` may be a beginning such as ``approval``; ``target`` is a kind,
-    an id or both with a space between."""
-
-    actor: str = ""
-    action: str = ""
-    incident: str = ""
-    target: str = ""
-    outcome: str = ""
-    since: datetime.datetime | None = None
-    until: datetime.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -172,29 +158,6 @@ def record_of(event: AuditEvent) -> dict[str, Any]:
 def reason_of(event: AuditEvent) -> str:
     """The free text of an event; empty when it has none or it was erased."""
     return private.text_of(event) or ""
-
-
-def events(filters: Filters | None = None) -> QuerySet[AuditEvent]:
-    """Events, newest first, with their leaf and reason."""
-    filters = filters or Filters()
-    found = AuditEvent.objects.select_related("leaf", private.SELECT).order_by("-id")
-    if filters.actor:
-        found = found.filter(actor=filters.actor)
-    if filters.action:
-        found = found.filter(Q(action=filters.action) | Q(action__startswith=f"{filters.action.rstrip('.')}."))
-    if filters.incident:
-        found = found.filter(incident=filters.incident)
-    if filters.outcome:
-        found = found.filter(outcome=filters.outcome)
-    if filters.target:
-        kind, _, identity = filters.target.partition(" ")
-        whole = Q(target_kind=filters.target) | Q(target_id=filters.target)
-        found = found.filter(whole | Q(target_kind=kind, target_id=identity) if identity else whole)
-    if filters.since:
-        found = found.filter(occurred_at__gte=filters.since)
-    if filters.until:
-        found = found.filter(occurred_at__lt=filters.until)
-    return found
 
 
 def listed(column: str, most: int = 200) -> list[str]:

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from audit import queries
+from audit import queries, search
 from audit.actions import Actor, record_export
 from audit.export import NothingToExport, write_bundle
 from audit.forms import ExportForm, FilterForm
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.names import display
 from audit.queries import LogStatus
+from audit.search import Place, Slice
 from audit.templatetags.parts import action_words, in_words
 from audit.views.access import EXPORT, READ, actor_of, auditors
 
@@ -50,11 +50,10 @@ def state_in_words(status: LogStatus) -> tuple[str, str]:
 @auditors(READ)
 def log(request: HttpRequest) -> HttpResponse:
     """The log, newest first, with its state at the top."""
-    form = FilterForm(request.GET or None)
+    form = FilterForm(request.GET if _asks(request) else None)
     valid = form.is_valid() if form.is_bound else True
-    found = queries.events(form.filters() if form.is_bound and valid else None)
-    page = Paginator(found if valid else found.none(), PER_PAGE).get_page(request.GET.get("page"))
-    names = display(event.actor for event in page)
+    page = _found(request, form) if valid else Slice([], None, None)
+    names = display(event.actor for event in page.events)
     sentence, tone = state_in_words(queries.status())
     export = ExportForm(
         initial={name: form.cleaned_data.get(name) for name in ExportForm.base_fields}
@@ -64,7 +63,7 @@ def log(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "page": page,
-        "rows": [{"event": event, "name": names[event.actor], "leaf": _leaf_index(event)} for event in page],
+        "rows": [{"event": event, "name": names[event.actor], "leaf": _leaf_index(event)} for event in page.events],
         "sentence": sentence,
         "tone": tone,
         "export": export,
@@ -72,6 +71,17 @@ def log(request: HttpRequest) -> HttpResponse:
         "may_export": request.user.has_perm(EXPORT),
     }
     return render(request, "audit/log.html", context)
+
+
+def _asks(request: HttpRequest) -> bool:
+    return any(request.GET.get(name, "").strip() for name in FilterForm.base_fields)
+
+
+def _found(request: HttpRequest, form: FilterForm) -> Slice:
+    """The page that the address asks for: `?before=` and `?after=` are places, as the links beside a page have them."""
+    found = search.events(form.filters() if form.is_bound else None)
+    before, after = (Place.read(request.GET.get(name, "")) for name in ("before", "after"))
+    return search.page_of(found, PER_PAGE, before=before, after=after)
 
 
 def _leaf_index(event: AuditEvent) -> int | None:
@@ -91,7 +101,7 @@ def _scope_words(form: FilterForm) -> str:
 @auditors(READ)
 def event(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
     """One event: the record as it was hashed, and its proof."""
-    found = queries.events().filter(event_uuid=event_uuid).first()
+    found = search.events().filter(event_uuid=event_uuid).first()
     if found is None:
         raise Http404("There is no such event in the log.")
     record = queries.record_of(found)
