@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.authority.actions import FRESH_PROOF, end_role, grant_role
 from accounts.errors import AccountError
 from accounts.models import ApiToken, User
-from accounts.permissions import SCOPES, WORDS, may
+from accounts.permissions import MACHINE_SCOPES, SCOPES, WORDS, may
 from audit.actions import ANONYMOUS, Actor, Target, record
 
 TOKEN_MARK = "lg"  # noqa: S105 (the public beginning of every token)
@@ -94,7 +94,7 @@ def issue_token(
     for scope in wanted:
         if scope not in SCOPES:
             raise AccountError(f"There is no scope {scope}. The scopes are: {', '.join(sorted(SCOPES))}.")
-        allowed = may(owner, "admin") if scope == "ingest" else may(owner, scope)
+        allowed = may(owner, "admin" if scope in MACHINE_SCOPES else scope)
         if not allowed:
             raise AccountError(f"A token can't do more than its owner: {owner} may not {WORDS[scope]}.")
     if "approve" in wanted and (proved_at is None or timezone.now() - proved_at > FRESH_PROOF):

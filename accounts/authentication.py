@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from accounts.actions import actor_for, record_denial, token_digest
 from accounts.models import ApiToken, User
-from accounts.permissions import may, refusal
+from accounts.permissions import MACHINE_SCOPES, may, refusal
 
 TOKEN_SHAPE = re.compile(r"lg_[0-9a-f]{8}_[A-Za-z0-9_-]{20,100}")
 LAST_USED_STEP = timedelta(minutes=1)
@@ -51,16 +51,22 @@ def _owner_of(full: str) -> tuple[User, ApiToken]:
 
 
 class HasScope(permissions.BasePermission):
-    """The view's `required_scope`, a permission or a dict of them by action, is held by the roles and by the token."""
+    """The view's `required_scope`, a permission or a dict of them by action, is held by the roles and by the token.
+
+    A token with the scope of programs that `machine_scopes` names for the action needs no role beside it.
+    """
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if not request.user or not request.user.is_authenticated:
             return False
         scope = scope_of(view)
         token = request.auth if isinstance(request.auth, ApiToken) else None
+        machine = getattr(view, "machine_scopes", {}).get(getattr(view, "action", None), scope)
+        if token is not None and machine in MACHINE_SCOPES and machine in token.scopes:
+            return True
         if token is not None and scope not in token.scopes:
             self.message = f"This token lacks the scope {scope}. Issue one that has it."
-        elif may(request.user, scope) or (token is not None and scope == "ingest"):
+        elif may(request.user, scope):
             return True
         else:
             self.message = refusal(scope)

@@ -3,7 +3,7 @@ from typing import Any
 from django import forms
 
 from accounts.models import User
-from accounts.permissions import SCOPES, WORDS, may
+from accounts.permissions import MACHINE_SCOPES, SCOPES, WORDS, may
 
 
 class TokenForm(forms.Form):
@@ -13,5 +13,5 @@ class TokenForm(forms.Form):
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        allowed = [scope for scope in sorted(SCOPES) if may(owner, "admin" if scope == "ingest" else scope)]
+        allowed = [scope for scope in sorted(SCOPES) if may(owner, "admin" if scope in MACHINE_SCOPES else scope)]
         self.fields["scopes"].choices = [(scope, f"{WORDS[scope]} ({scope})") for scope in allowed]

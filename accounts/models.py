@@ -51,7 +51,8 @@ class User(AbstractUser):
 
 
 class ApiToken(models.Model):
-    """A program's key: only the SHA-256 of the secret is kept. `scopes` are permission names or `ingest`."""
+    """A program's key: only the SHA-256 of the secret is kept. `scopes` are names of permissions or of
+    programs' own scopes (`ingest`, `witness`)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)

@@ -25,7 +25,9 @@ APPROVING_ROLES = frozenset(str(role) for role, held in PERMISSIONS.items() if h
 # Roles that can be limited to some teams and models, or lent; the others are about all of Lastgood.
 SCOPED_ROLES = frozenset({str(Role.RESPONDER), str(Role.COMMANDER), str(Role.APPROVER)})
 
-SCOPES = frozenset().union(*PERMISSIONS.values()) | {"ingest"}
+# Rights of programs alone: no role carries them, an administrator issues a token that has them.
+MACHINE_SCOPES = frozenset({"ingest", "witness"})
+SCOPES = frozenset().union(*PERMISSIONS.values()) | MACHINE_SCOPES
 
 WORDS: dict[str, str] = {
     "view": "read what is going on",
@@ -41,6 +43,7 @@ WORDS: dict[str, str] = {
     "registry.write": "change the registry",
     "admin": "administer Lastgood",
     "ingest": "send data in",
+    "witness": "cosign the log's checkpoints",
 }
 
 

@@ -16,7 +16,8 @@ from django.db import connection, transaction
 
 from audit import private
 from audit.canonical import CanonicalError, canonical_bytes, exact, instant
-from audit.models import MAX_CANON_BYTES, AuditEvent, Outcome
+from audit.models import MAX_CANON_BYTES, AuditCheckpoint, AuditCosignature, AuditEvent, Outcome
+from audit.verify import open_note, parse_vkey
 
 RECORD_VERSION = 1
 MAX_REASON = 20_000
@@ -26,6 +27,10 @@ ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 class RecordError(ValueError):
     """The event cannot be recorded, so the action must not happen. The message names the field."""
+
+
+class CosignatureRefused(ValueError):
+    """The cosignature is not kept; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,32 @@ def record_export(
         actor=actor,
         data={"sha256": sha256, "events": events, "incident": incident, "since": since, "until": until},
     )
+
+
+def record_cosignature(*, size: int, note_line: str) -> tuple[AuditCosignature, bool]:
+    """Keep a witness's signature over the checkpoint of that size; returns it, and whether it is new.
+
+    It is no event: an event would be a leaf, the leaf would make a checkpoint, and the checkpoint would want a
+    signature. Raises CosignatureRefused unless a witness of LASTGOOD_WITNESSES signed that very checkpoint.
+    """
+    checkpoint = AuditCheckpoint.objects.filter(size=size).first()
+    if checkpoint is None:
+        raise CosignatureRefused(f"No checkpoint was signed at {size} leaves.")
+    if not note_line.startswith("\u2014 ") or note_line.count("\n") != 1 or not note_line.endswith("\n"):
+        raise CosignatureRefused("A cosignature is one line of a signed note, with its newline.")
+    for vkey in settings.LASTGOOD_WITNESSES:
+        try:
+            open_note(checkpoint.note + note_line, vkey)
+        except ValueError:
+            continue
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            return AuditCosignature.objects.get_or_create(
+                checkpoint=checkpoint,
+                witness=parse_vkey(vkey)[0],
+                defaults={"note_line": note_line, "created_at": cursor.fetchone()[0]},
+            )
+    raise CosignatureRefused("No witness of LASTGOOD_WITNESSES signed that checkpoint so.")
 
 
 def record_refused_reading(*, actor: Actor, permission: str, path: str) -> AuditEvent:

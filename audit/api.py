@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit import queries, search
+from audit.actions import CosignatureRefused, record_cosignature
 from audit.export import NothingToExport
-from audit.models import AuditCheckpoint, AuditEvent
+from audit.models import AuditCheckpoint, AuditCosignature, AuditEvent
 from audit.views import actor_of, bundle_response
 
 
@@ -85,7 +86,10 @@ class InclusionSerializer(serializers.Serializer[Any]):
 
 
 class CheckpointSerializer(serializers.ModelSerializer[AuditCheckpoint]):
+    """``note`` is the C2SP signed note: the log's signature, then one of each witness that has cosigned."""
+
     root_hash = serializers.SerializerMethodField()
+    note = serializers.SerializerMethodField()
 
     class Meta:
         model = AuditCheckpoint
@@ -93,6 +97,16 @@ class CheckpointSerializer(serializers.ModelSerializer[AuditCheckpoint]):
 
     def get_root_hash(self, checkpoint: AuditCheckpoint) -> str:
         return bytes(checkpoint.root).hex()
+
+    def get_note(self, checkpoint: AuditCheckpoint) -> str:
+        return queries.note_of(checkpoint)
+
+
+class CosignatureSerializer(serializers.Serializer[Any]):
+    size = serializers.IntegerField(min_value=1, max_value=2**53 - 1)
+    note_line = serializers.CharField(
+        max_length=500, trim_whitespace=False, help_text="The line that is added to the checkpoint's note."
+    )
 
 
 @extend_schema_serializer(many=False)
@@ -109,6 +123,7 @@ class StatusSerializer(serializers.Serializer[Any]):
     separated = serializers.BooleanField()
     signed = serializers.BooleanField()
     healthy = serializers.BooleanField()
+    alarms = serializers.ListField(child=serializers.CharField(), help_text="What is wrong, and what to do.")
     vkey = serializers.CharField()
 
 
@@ -162,9 +177,10 @@ class CheckpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
     """Signed checkpoints, newest first."""
 
     serializer_class = CheckpointSerializer
-    queryset = AuditCheckpoint.objects.order_by("-size")
+    queryset = AuditCheckpoint.objects.order_by("-size").prefetch_related("cosignatures")
     lookup_value_converter = "int"
     required_scope = "audit.view"
+    machine_scopes: ClassVar[dict[str, str]] = {"latest": "witness", "consistency": "witness"}
 
     @extend_schema(responses=CheckpointSerializer)
     @action(detail=False, methods=["get"])
@@ -195,6 +211,27 @@ class CheckpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         except ValueError as error:
             raise exceptions.ValidationError(str(error)) from error
         return Response({"old": sizes["old"], "new": sizes["new"], "hashes": hashes})
+
+
+class CosignatureViewSet(viewsets.GenericViewSet[AuditCosignature]):
+    """Where witnesses send their signatures."""
+
+    serializer_class = CosignatureSerializer
+    queryset = AuditCosignature.objects.none()
+    required_scope = "witness"
+    pagination_class = None
+    filter_backends = ()
+
+    @extend_schema(responses={201: CosignatureSerializer, 200: CosignatureSerializer})
+    def create(self, request: Request) -> Response:
+        """Keep a witness's signature over a checkpoint. 201, or 200 where it was there already."""
+        asked = CosignatureSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            kept, new = record_cosignature(**asked.validated_data)
+        except CosignatureRefused as error:
+            raise exceptions.ValidationError(str(error)) from error
+        return Response({"size": kept.checkpoint_id, "note_line": kept.note_line}, status=201 if new else 200)
 
 
 class LogViewSet(viewsets.GenericViewSet[AuditEvent]):
@@ -228,5 +265,6 @@ class LogViewSet(viewsets.GenericViewSet[AuditEvent]):
 router_entries = [
     ("audit/events", EventViewSet, "audit-event-api"),
     ("audit/checkpoints", CheckpointViewSet, "audit-checkpoint-api"),
+    ("audit/cosignatures", CosignatureViewSet, "audit-cosignature-api"),
     ("audit/log", LogViewSet, "audit-log-api"),
 ]

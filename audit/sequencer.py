@@ -5,7 +5,6 @@ every later one gets a higher id, so nothing that commits late can be missed or 
 """
 
 import logging
-import os
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
+from audit.durable import write_durably
 from audit.merkle import Frontier, Node, leaf_hash
 from audit.note import Signer, checkpoint_text
 from audit.refusal import RefusesToSign
@@ -95,13 +95,7 @@ class SignedMemory:
 
     def write(self, note: str) -> None:
         """Keep a note, whole or not at all."""
-        fresh = self.path.with_suffix(self.path.suffix + ".new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(note)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
+        write_durably(self.path, note)
 
 
 class Sequencer:

@@ -105,4 +105,4 @@ def test_the_log_shows_names_for_the_pseudonyms_of_people() -> None:
 
 def test_every_permission_has_words_and_every_role_has_permissions() -> None:
     assert set(PERMISSIONS) == set(Role.values)
-    assert set().union(*PERMISSIONS.values()) | {"ingest"} == set(WORDS)
+    assert set().union(*PERMISSIONS.values()) | {"ingest", "witness"} == set(WORDS)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.actions import create_user, issue_token
 from accounts.models import Role, User
-from accounts.permissions import permissions_of
+from accounts.permissions import MACHINE_SCOPES, permissions_of
 from audit.actions import service_actor
 
 SETUP = service_actor("test")
@@ -43,7 +43,7 @@ def person(name: str, *roles: str) -> User:
 def anybody() -> Program:
     """A program of one who holds every role, with every scope that a role carries, and may send data in."""
     owner = person("everybody", *Role.values)
-    return Program(owner, *permissions_of(Role.values), "ingest")
+    return Program(owner, *permissions_of(Role.values), *MACHINE_SCOPES)
 
 
 def problem_of(answer: Any, status: int, kind: str = "") -> dict[str, Any]:

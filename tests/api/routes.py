@@ -98,6 +98,7 @@ MAY: dict[str, str] = dict.fromkeys((f"GET {path}" for path in READABLE), EVERYB
     "POST approvals/{pk}/decide/": "CP",
     "POST policies/": "A",
     # Sending data in is no role's, but that of a program: an administrator gives it a token with that scope.
+    "POST audit/cosignatures/": "",
     "POST ingest/predictions/": "",
     "POST ingest/labels/": "",
     "POST ingest/metrics/": "",

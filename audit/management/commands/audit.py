@@ -1,4 +1,4 @@
-"""``manage.py audit sequence | verify | export | key``."""
+"""``manage.py audit sequence | verify | export | key | witness``."""
 
 import signal
 import threading
@@ -36,14 +36,21 @@ class Command(BaseCommand):
         key = verbs.add_parser("key", help="make the signing key, if there is none, and print the public one")
         key.add_argument("--file", default="", help="path; default LASTGOOD_LOG_KEY_FILE")
 
+        witness = verbs.add_parser("witness", help="cosign the log's checkpoints as long as they are consistent")
+        witness.add_argument("--name", required=True, help="the witness's name, such as witness.example/lastgood")
+        witness.add_argument("--key", required=True, type=Path, help="the witness's own key; made where it is missing")
+        witness.add_argument("--state", required=True, type=Path, help="what was cosigned last; never copy or share it")
+        witness.add_argument("--log-url", required=True, help="where Lastgood answers, such as https://lastgood.example")
+        witness.add_argument("--log-key", required=True, help="the log's public key, got by another way")
+        witness.add_argument("--every", type=float, default=10.0, help="seconds between two looks")
+        witness.add_argument("--once", action="store_true", help="look once and end")
+
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, options["verb"])(options)
 
     def sequence(self, options: dict[str, Any]) -> None:
         path = self._key_path("")
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop = self._until_stopped()
         try:
             sequencer = Sequencer(read_key_file(path), SignedMemory(path.with_name(f"{path.name}.last")))
             sequencer.run(stop)
@@ -81,6 +88,41 @@ class Command(BaseCommand):
         except KeyFileError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(signer.vkey)
+
+    def witness(self, options: dict[str, Any]) -> None:
+        # Here, because the sequencer, which holds the log's key, shall not load an HTTP client.
+        from audit.witness import Equivocation, NotCosigned, StateInUse, Witness, WitnessState, client_of
+
+        if not settings.LASTGOOD_WITNESS_TOKEN:
+            raise CommandError("Set LASTGOOD_WITNESS_TOKEN, or _FILE, to a token with the scope witness.")
+        state = WitnessState(options["state"])
+        try:
+            path = options["key"]
+            signer = read_key_file(path) if path.exists() else create_key_file(path, options["name"])
+            if signer.name != options["name"]:
+                raise CommandError(f"{path} is the key of {signer.name}. Give --name {signer.name}, or another --key.")
+            self.stdout.write(f"LASTGOOD_WITNESSES={signer.vkey}")
+            state.open()
+            with client_of(options["log_url"], settings.LASTGOOD_WITNESS_TOKEN) as client:
+                witness = Witness(signer, state, options["log_key"], client)
+                if options["once"]:
+                    self.stdout.write(f"Cosigned {witness.look().size} leaves.")
+                else:
+                    witness.run(self._until_stopped(), options["every"])
+        except (KeyFileError, StateInUse, NotCosigned, ValueError) as error:
+            raise CommandError(str(error)) from error
+        except Equivocation as alarm:
+            raise CommandError(str(alarm), returncode=alarm.exit_status) from alarm
+        finally:
+            state.close()
+
+    @staticmethod
+    def _until_stopped() -> threading.Event:
+        """Set by SIGTERM and SIGINT."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        return stop
 
     @staticmethod
     def _key_path(given: str) -> Path:
