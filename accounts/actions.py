@@ -6,13 +6,15 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.authority.actions import FRESH_PROOF, end_role, grant_role
+from accounts.authority.actions import FRESH_PROOF, end_delegation, end_grant, end_role, give_role, grant_role
+from accounts.authority.models import Delegation, RoleGrant
 from accounts.errors import AccountError
 from accounts.models import ApiToken, User
 from accounts.permissions import MACHINE_SCOPES, SCOPES, WORDS, may
@@ -25,9 +27,12 @@ __all__ = [
     "AccountError",
     "actor_for",
     "create_user",
+    "deactivate_user",
     "end_role",
+    "end_sessions_of",
     "grant_role",
     "issue_token",
+    "reactivate_user",
     "record_denial",
     "revoke_token",
     "token_digest",
@@ -60,9 +65,19 @@ def record_denial(*, actor: Actor, permission: str, path: str) -> None:
 
 @transaction.atomic
 def create_user(
-    *, username: str, email: str, full_name: str, password: str, roles: Iterable[str], actor: Actor
+    *,
+    username: str,
+    email: str,
+    full_name: str,
+    password: str,
+    roles: Iterable[str],
+    actor: Actor,
+    by: User | None = None,
 ) -> User:
-    """A person who can sign in. Raises ValidationError for a weak password, AccountError for a name that is taken."""
+    """A person who can sign in. Where an administrator asks (`by`), roles that approve are proposed only.
+
+    Raises ValidationError for a weak password, AccountError for a name that is taken.
+    """
     validate_password(password)
     if User.objects.filter(username__iexact=username).exists():
         raise AccountError(f"The user name {username} is taken. Choose another.")
@@ -70,8 +85,49 @@ def create_user(
     user = User.objects.create_user(username, email, password, first_name=first, last_name=last)
     record(action="user.create", target=Target("user", user.pseudonym), actor=actor)
     for role in roles:
-        grant_role(user=user, role=role, granted_by=None, actor=actor)
+        if by is None:
+            grant_role(user=user, role=role, granted_by=None, actor=actor)
+        else:
+            give_role(user=user, role=role, scope=None, by=by, actor=actor)
     return user
+
+
+@transaction.atomic
+def deactivate_user(*, user: User, by: User, actor: Actor) -> None:
+    """Nobody signs in as this person any more; sessions, tokens, roles and loans end at once.
+
+    Raises AccountError for oneself, for the last administrator, and for one who was deactivated before.
+    """
+    if user.pk == by.pk:
+        raise AccountError("You can't deactivate yourself. Ask another administrator.")
+    if not User.objects.filter(pk=user.pk, is_active=True).update(is_active=False):
+        raise AccountError(f"{user} was deactivated before.")
+    for grant in RoleGrant.objects.filter(user=user, until=None):
+        end_grant(grant=grant, actor=actor)
+    for loan in Delegation.objects.filter(borrower=user, ended_at=None, ends__gt=Now()):
+        end_delegation(delegation=loan, actor=actor)
+    for token in ApiToken.objects.filter(owner=user, revoked_at=None):
+        revoke_token(token=token, actor=actor)
+    end_sessions_of(user=user, actor=actor)
+    record(action="user.deactivate", target=Target("user", user.pseudonym), actor=actor)
+
+
+@transaction.atomic
+def reactivate_user(*, user: User, actor: Actor) -> None:
+    """Let the person sign in again; the roles of before do not come back. Raises AccountError for an active one."""
+    if not User.objects.filter(pk=user.pk, is_active=False).update(is_active=True):
+        raise AccountError(f"{user} can sign in already.")
+    record(action="user.reactivate", target=Target("user", user.pseudonym), actor=actor)
+
+
+@transaction.atomic
+def end_sessions_of(*, user: User, actor: Actor) -> int:
+    """Sign all of a person's browsers out, and say how many there were."""
+    sessions = list(UserSession.objects.filter(user=user))
+    for session in sessions:
+        session.end()
+        record(action="session.end", target=Target("user", user.pseudonym), actor=actor)
+    return len(sessions)
 
 
 @transaction.atomic

@@ -6,22 +6,19 @@ from typing import Any
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_serializer
 from rest_framework import mixins, serializers, status, viewsets
-from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.actions import (
     AccountError,
     actor_for,
-    create_user,
-    end_role,
-    grant_role,
     issue_token,
     revoke_token,
 )
 from accounts.approvals import api as approvals
 from accounts.authentication import HasScope, TokenAuthentication
-from accounts.models import ApiToken, Role, RoleGrant, User
+from accounts.authority import api as authority
+from accounts.models import ApiToken, User
 from accounts.permissions import SCOPES, permissions_of, user_roles
 from accounts.problems import Problem
 from accounts.step_up import proof_of
@@ -57,81 +54,6 @@ class MeViewSet(viewsets.ViewSet):
     @extend_schema(operation_id="me", responses=MeSerializer)
     def list(self, request: Request) -> Response:
         return Response(MeSerializer(request.user).data)
-
-
-class UserSerializer(serializers.ModelSerializer):
-    name = serializers.CharField(source="__str__", read_only=True)
-    roles = serializers.SerializerMethodField()
-
-    class Meta:
-        model = User
-        fields = ["username", "name", "pseudonym", "is_active", "roles"]
-
-    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
-    def get_roles(self, user: User) -> list[str]:
-        return sorted(grant.role for grant in user.live_grants)
-
-
-class NewUserSerializer(serializers.Serializer):
-    username = serializers.RegexField(r"^[\w.@+-]+$", max_length=150)
-    email = serializers.EmailField(max_length=254)
-    full_name = serializers.CharField(max_length=200)
-    password = serializers.CharField(max_length=500, write_only=True, trim_whitespace=False)
-    roles = serializers.ListField(child=serializers.ChoiceField(choices=Role.choices), default=list)
-
-
-class GivenRoleSerializer(serializers.Serializer):
-    role = serializers.ChoiceField(choices=Role.choices)
-
-
-class UserViewSet(viewsets.ReadOnlyModelViewSet):
-    """People and their roles, for administrators."""
-
-    serializer_class = UserSerializer
-    permission_classes = [HasScope]
-    required_scope = "admin"
-    lookup_field = "username"
-    lookup_value_regex = r"[\w.@+-]+"
-
-    def get_queryset(self) -> Any:
-        from django.db.models import Prefetch
-
-        live = Prefetch("role_grants", queryset=RoleGrant.objects.filter(until=None), to_attr="live_grants")
-        return User.objects.prefetch_related(live).order_by("username")
-
-    @extend_schema(request=NewUserSerializer, responses={201: UserSerializer})
-    def create(self, request: Request) -> Response:
-        """A person who can sign in. Passwords are checked as on the sign-in pages."""
-        asked = NewUserSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        try:
-            made = create_user(**asked.validated_data, actor=actor_for(request=request))
-        except AccountError as error:
-            raise Problem(409, "already-there", str(error)) from error
-        return self._shown(made.username, status.HTTP_201_CREATED)
-
-    @extend_schema(request=GivenRoleSerializer, responses=UserSerializer)
-    @action(detail=True, methods=["post"])
-    def roles(self, request: Request, username: str) -> Response:
-        """Give a role; giving one that is held changes nothing."""
-        person = self.get_object()
-        asked = GivenRoleSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        grant_role(user=person, **asked.validated_data, granted_by=request.user, actor=actor_for(request=request))
-        return self._shown(username)
-
-    @extend_schema(request=None, responses=UserSerializer)
-    @action(detail=True, methods=["delete"], url_path="roles/(?P<role>[a-z]+)")
-    def end_role(self, request: Request, username: str, role: str) -> Response:
-        """Take a role away from now on."""
-        try:
-            end_role(user=self.get_object(), role=role, actor=actor_for(request=request))
-        except AccountError as error:
-            raise Problem(409, "not-held", str(error)) from error
-        return self._shown(username)
-
-    def _shown(self, username: str, code: int = status.HTTP_200_OK) -> Response:
-        return Response(UserSerializer(self.get_queryset().get(username=username)).data, status=code)
 
 
 class TokenSerializer(serializers.ModelSerializer):
@@ -199,7 +121,7 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
 
 router_entries = [
     ("me", MeViewSet, "me"),
-    ("users", UserViewSet, "user"),
     ("tokens", TokenViewSet, "token"),
     *approvals.router_entries,
+    *authority.router_entries,
 ]

@@ -8,16 +8,16 @@ from django.http import HttpRequest
 from accounts.holdings import Holding, holdings
 from accounts.models import Role, User
 
-RESPOND = frozenset({"view", "incident.respond", "plan.propose"})
+RESPOND = frozenset({"view", "incident.respond", "plan.propose", "role.lend"})
 COMMAND = RESPOND | {"incident.command", "plan.start", "plan.stop", "status.publish", "approve"}
 
 PERMISSIONS: dict[str, frozenset[str]] = {
     Role.VIEWER: frozenset({"view"}),
     Role.RESPONDER: RESPOND,
     Role.COMMANDER: COMMAND,
-    Role.APPROVER: frozenset({"view", "approve", "plan.stop"}),
+    Role.APPROVER: frozenset({"view", "approve", "plan.stop", "role.lend"}),
     Role.AUDITOR: frozenset({"view", "audit.view", "audit.export"}),
-    Role.ADMINISTRATOR: frozenset({"view", "registry.write", "status.publish", "admin", "plan.propose"}),
+    Role.ADMINISTRATOR: frozenset({"view", "registry.write", "status.publish", "admin", "plan.propose", "role.lend"}),
 }
 
 # Roles on which approvals rest: those that fill a seat, and administrators, who confirm grants and set policies.
@@ -37,6 +37,7 @@ WORDS: dict[str, str] = {
     "plan.start": "start a plan",
     "plan.stop": "stop a run",
     "approve": "approve",
+    "role.lend": "lend a role of your own",
     "status.publish": "publish on a status page",
     "audit.view": "read the log",
     "audit.export": "export the log",

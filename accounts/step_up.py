@@ -3,10 +3,13 @@
 import datetime
 
 from allauth.account.authentication import get_authentication_records
+from allauth.core.exceptions import ReauthenticationRequired
 from allauth.mfa.utils import is_mfa_enabled
 from django.http import HttpRequest
+from django.utils import timezone
 from rest_framework.request import Request
 
+from accounts.actions import FRESH_PROOF
 from accounts.models import ApiToken
 
 
@@ -21,6 +24,15 @@ def last_authentication(request: HttpRequest) -> tuple[str, datetime.datetime] |
         return None
     newest = max(records, key=lambda entry: entry["at"])
     return str(newest["method"]), datetime.datetime.fromtimestamp(newest["at"], datetime.UTC)
+
+
+def require_fresh_proof(request: HttpRequest) -> datetime.datetime:
+    """When the person last proved who they are, within the last five minutes. Otherwise allauth keeps what was posted,
+    asks for the proof, and then hands the post in again."""
+    _, proved_at = last_authentication(request) or ("", None)
+    if proved_at is None or timezone.now() - proved_at > FRESH_PROOF:
+        raise ReauthenticationRequired
+    return proved_at
 
 
 def proof_of(request: Request) -> tuple[str, datetime.datetime | None]:

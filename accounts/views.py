@@ -2,7 +2,8 @@
 
 import datetime
 
-from allauth.core.exceptions import ReauthenticationRequired
+from allauth.usersessions.internal.flows.sessions import end_sessions
+from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -11,11 +12,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.actions import FRESH_PROOF, AccountError, actor_for, issue_token, revoke_token
+from accounts.actions import AccountError, actor_for, issue_token, revoke_token
 from accounts.forms import TokenForm
 from accounts.models import ApiToken
 from accounts.permissions import require
-from accounts.step_up import last_authentication
+from accounts.step_up import require_fresh_proof
 
 
 @login_required
@@ -26,9 +27,7 @@ def token_list(request: HttpRequest) -> HttpResponse:
     form = TokenForm(request.POST or None, owner=request.user)
     secret = ""
     if request.method == "POST" and form.is_valid():
-        _, proved_at = last_authentication(request) or ("", None)
-        if proved_at is None or timezone.now() - proved_at > FRESH_PROOF:
-            raise ReauthenticationRequired
+        proved_at = require_fresh_proof(request)
         try:
             _, secret = issue_token(
                 owner=request.user,
@@ -55,3 +54,13 @@ def token_revoke(request: HttpRequest, pk: str) -> HttpResponse:
     except AccountError as error:
         messages.error(request, str(error))
     return redirect("token-list")
+
+
+@login_required
+@require_POST
+def session_end(request: HttpRequest, pk: int) -> HttpResponse:
+    """Sign one of the reader's own browsers out: from its next request on it is nobody's."""
+    session = get_object_or_404(UserSession, pk=pk, user=request.user)
+    end_sessions(request, [session])
+    messages.success(request, "That session has ended.")
+    return redirect("usersessions_list")

@@ -90,6 +90,18 @@ def propose_role(
         return proposal
 
 
+def give_role(
+    *, user: User, role: str, scope: dict[str, Any] | None, by: User, actor: Actor, reason: str = ""
+) -> RoleGrant | RoleProposal:
+    """What an administrator can do alone: a grant that counts at once, or for a role that approves, its proposal.
+
+    Raises AuthorityRefused as `grant_role` and `propose_role` do.
+    """
+    if role in APPROVING_ROLES:
+        return propose_role(user=user, role=role, proposer=by, actor=actor, scope=scope, reason=reason)
+    return grant_role(user=user, role=role, granted_by=by, actor=actor, scope=scope)
+
+
 def confirm_role(
     *, proposal_id: Any, by: User, auth_method: str, auth_time: datetime.datetime | None, actor: Actor
 ) -> RoleGrant:

@@ -18,17 +18,31 @@ class Role(models.TextChoices):
     ADMINISTRATOR = "administrator", "Administrator"
 
 
-class RoleGrant(models.Model):
+class Scoped(models.Model):
+    """What is limited by a scope: {"teams": [...], "models": [slugs...]}, each list sorted; {} is everywhere."""
+
+    scope = models.JSONField(default=dict, db_default={}, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def scope_words(self) -> str:
+        """Such as "models letters, loans; team ml"."""
+        kinds = [(kind, self.scope.get(kind, [])) for kind in ("models", "teams")]
+        words = [f"{kind if len(names) > 1 else kind[:-1]} {', '.join(names)}" for kind, names in kinds if names]
+        return "; ".join(words) or "everywhere"
+
+
+class RoleGrant(Scoped):
     """That a user holds a role; it counts from `counts_from` on. Ended, never deleted.
 
-    `scope` is {"teams": [...], "models": [slugs...]}, each list sorted; {} is everywhere. `granted_by` proposed it and
-    `confirmed_by` agreed; both are empty where a program on the machine itself granted it.
+    `granted_by` proposed it and `confirmed_by` agreed; both are empty where a program on the machine itself granted it.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="role_grants")
     role = models.CharField(max_length=20, choices=Role)
-    scope = models.JSONField(default=dict, db_default={}, blank=True)
     granted_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
     confirmed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
@@ -55,13 +69,12 @@ class ProposalState(models.TextChoices):
     REFUSED = "refused", "Refused"
 
 
-class RoleProposal(models.Model):
+class RoleProposal(Scoped):
     """A grant that one administrator asks for and another confirms; its id becomes the grant's."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="role_proposals")
     role = models.CharField(max_length=20, choices=Role)
-    scope = models.JSONField(default=dict, blank=True)
     proposer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     state = models.CharField(max_length=10, choices=ProposalState, default=ProposalState.OPEN)
     proposed_at = models.DateTimeField(db_default=Now())
@@ -85,7 +98,7 @@ class RoleProposal(models.Model):
         return f"{self.user_id} {self.role} {self.state}"
 
 
-class Delegation(models.Model):
+class Delegation(Scoped):
     """That `lender` lets `borrower` hold a role of theirs from `starts` to `ends`, while the grant itself stands."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -93,7 +106,6 @@ class Delegation(models.Model):
     lender = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="lent")
     borrower = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="borrowed")
     role = models.CharField(max_length=20, choices=Role)
-    scope = models.JSONField(default=dict, blank=True)
     starts = models.DateTimeField()
     ends = models.DateTimeField()
     created_at = models.DateTimeField(db_default=Now())

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('role', models.CharField(choices=[('viewer', 'Viewer'), ('responder', 'Responder'), ('commander', 'Incident commander'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('administrator', 'Administrator')], max_length=20)),
-                ('scope', models.JSONField(blank=True, default=dict)),
+                ('scope', models.JSONField(blank=True, db_default={}, default=dict)),
                 ('starts', models.DateTimeField()),
                 ('ends', models.DateTimeField()),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('role', models.CharField(choices=[('viewer', 'Viewer'), ('responder', 'Responder'), ('commander', 'Incident commander'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('administrator', 'Administrator')], max_length=20)),
-                ('scope', models.JSONField(blank=True, default=dict)),
+                ('scope', models.JSONField(blank=True, db_default={}, default=dict)),
                 ('state', models.CharField(choices=[('open', 'Waits for a second administrator'), ('confirmed', 'Confirmed'), ('refused', 'Refused')], default='open', max_length=10)),
                 ('proposed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('expires_at', models.DateTimeField()),

@@ -29,7 +29,7 @@ READABLE = [
     "status-pages/{slug}/summary/", "reviews/", "reviews/{ref}/", "reviews/{ref}/markdown/",
     "reviews/{ref}/html/", "plans/", "plans/{pk}/",
     "runs/", "runs/{pk}/", "candidates/", "candidates/{pk}/", "me/", "tokens/", "tokens/{pk}/", "approvals/",
-    "approvals/{pk}/", "policies/", "policies/{pk}/",
+    "approvals/{pk}/", "policies/", "policies/{pk}/", "delegations/", "delegations/{pk}/",
 ]  # fmt: skip
 MAY: dict[str, str] = dict.fromkeys((f"GET {path}" for path in READABLE), EVERYBODY) | {
     "GET users/": "A",
@@ -90,6 +90,14 @@ MAY: dict[str, str] = dict.fromkeys((f"GET {path}" for path in READABLE), EVERYB
     "POST runs/{pk}/resume/": "C",
     "POST runs/{pk}/sign-off/": "C",
     "POST runs/{pk}/stop/": "CP",
+    "GET role-proposals/": "A",
+    "GET role-proposals/{pk}/": "A",
+    "POST role-proposals/{pk}/confirm/": "A",
+    "POST role-proposals/{pk}/refuse/": "A",
+    "POST delegations/": "RCPA",
+    "DELETE delegations/{pk}/": "RCPA",
+    "POST users/{username}/deactivate/": "A",
+    "POST users/{username}/reactivate/": "A",
     "POST users/": "A",
     "POST users/{username}/roles/": "A",
     "DELETE users/{username}/roles/{role}/": "A",
