@@ -6,13 +6,22 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.utils import is_mfa_enabled
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from accounts.actions import actor_for
+from accounts.throttles import remember_device, sign_in_key
 from audit.actions import ANONYMOUS, Target, record
 
 
 class AccountAdapter(DefaultAccountAdapter):
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        return sign_in_key(request, credentials.get("email") or credentials.get("username") or "")
+
+    def post_login(self, request: HttpRequest, user: Any, **details: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **details)
+        remember_device(request, response, user)
+        return response
+
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 

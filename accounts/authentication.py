@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from accounts.actions import actor_for, record_denial, token_digest
 from accounts.models import ApiToken, User
 from accounts.permissions import MACHINE_SCOPES, may, refusal
+from accounts.throttles import count_failure
 
 TOKEN_SHAPE = re.compile(r"lg_[0-9a-f]{8}_[A-Za-z0-9_-]{20,100}")
 LAST_USED_STEP = timedelta(minutes=1)
@@ -28,8 +29,13 @@ class TokenAuthentication(authentication.BaseAuthentication):
         if not parts or parts[0].lower() != self.keyword.lower():
             return None
         if len(parts) != 2 or not TOKEN_SHAPE.fullmatch(parts[1]):
+            count_failure(request)
             raise exceptions.AuthenticationFailed("This is not one of our tokens. It starts with lg_.")
-        return _owner_of(parts[1])
+        try:
+            return _owner_of(parts[1])
+        except exceptions.AuthenticationFailed:
+            count_failure(request)
+            raise
 
     def authenticate_header(self, request: Request) -> str:
         return self.keyword
