@@ -259,6 +259,9 @@ SPECTACULAR_SETTINGS = {
 # --- uploads -------------------------------------------------------------------------------------------------------
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer("DATA_UPLOAD_MAX_BYTES", 32 * 2**20, 2**16)
 
+LASTGOOD_BLOB_MAX_BYTES = env.integer("LASTGOOD_BLOB_MAX_BYTES", 64 * 2**30, 2**20, 2**50)
+LASTGOOD_BLOB_SPARE_BYTES = env.integer("LASTGOOD_BLOB_SPARE_BYTES", 2**30, 0, 2**50)
+
 # --- static files, languages, clocks -------------------------------------------------------------------------------
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]

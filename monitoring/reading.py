@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from audit import strictjson
+from monitoring.arrow import is_compressed
 
 ARROW = "application/vnd.apache.arrow.stream"
 MAX_TABLE_BYTES = 512 * 2**20
@@ -85,6 +87,8 @@ def read_predictions(content_type: str, body: bytes) -> pa.Table:
 def _arrow_table(body: bytes) -> pa.Table:
     batches, size = [], 0
     try:
+        if is_compressed(body):
+            raise Unreadable("The Arrow stream is compressed; send it as it is, and let the connection compress it.")
         with pa.ipc.open_stream(io.BytesIO(body)) as reader:
             for batch in reader:
                 size += batch.nbytes
@@ -95,7 +99,7 @@ def _arrow_table(body: bytes) -> pa.Table:
                 batch.validate(full=True)
                 batches.append(batch)
             return pa.Table.from_batches(batches, schema=reader.schema)
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, struct.error) as error:
         raise Unreadable(f"The body is not an Arrow stream: {_first_line(error)}") from error
 
 

@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
+from accounts.parsers import declared_length
 from accounts.problems import Problem
 from audit.canonical import CanonicalError, canonical_bytes
 from registry import actions, store
@@ -24,12 +25,16 @@ from registry.queries import covers
 from registry.serving.allow import AddressRefused
 
 CHUNK_BYTES = 2**20
+MAX_EXTRA_BYTES = 512 * 2**20
+"""A profile, golden test or holdout set is read whole."""
 
 
 def doing(change: Callable[..., Any], **arguments: Any) -> Any:
     """Do a change of the registry; what it refuses becomes a problem: 409 for what is there already, else 422."""
     try:
         return change(**arguments)
+    except store.TooLarge:
+        raise
     except actions.AlreadyThere as error:
         raise Problem(status.HTTP_409_CONFLICT, "already-there", str(error)) from error
     except AddressRefused as error:
@@ -199,6 +204,8 @@ class VersionViewSet(RegistryViewSet):
 
 def _stored(*, sha256: str, what: str) -> bytes:
     try:
+        if store.path(sha256).is_file() and store.path(sha256).stat().st_size > MAX_EXTRA_BYTES:
+            raise actions.RegistryError(f"The {what} {sha256[:12]} is larger than {MAX_EXTRA_BYTES} bytes.")
         with store.open_verified(sha256) as file:
             return file.read()
     except store.ArtifactMissing:
@@ -393,7 +400,11 @@ class BlobView(APIView):
     def put(self, request: Request, sha256: str) -> Response:
         if doing(store.holds, sha256=sha256):
             return Response(status=status.HTTP_200_OK)
-        doing(store.put_stream, pieces=_pieces(request), sha256=sha256)
+        try:
+            store.check_size(declared_length(request))
+            doing(store.put_stream, pieces=_pieces(request), sha256=sha256)
+        except store.TooLarge as error:
+            raise Problem(status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, "too-large", str(error)) from error
         return Response(status=status.HTTP_201_CREATED)
 
     @extend_schema(responses={200: None})

@@ -1,6 +1,7 @@
 """What is inside of the files that are handed in: weights are looked at by content, never by their name alone."""
 
 import io
+import pickletools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 ZIP_START = b"PK\x03\x04"
+LOOK_BYTES = 2**16
+MAX_JSON_BYTES = 16 * 2**20
+TEXT_PICKLE_STARTS = frozenset(bytes([code]) for code in b"(ciINFLSVUTX]}lda.0GJKM")
+CALLING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
 COMPONENT_FORMATS = {"preprocessing": "lastgood-preprocessing/1", "config": "lastgood-architecture/1"}
 PROFILE_FORMAT = "lastgood-profile/1"
 
@@ -23,13 +28,24 @@ class ContentRefused(ValueError):
 
 
 def media_type_of(source: Path | bytes) -> str:
-    """What the first bytes show. A pickle is found under any name, a torch.save archive (a zip) counts as one."""
-    start = source[:64] if isinstance(source, bytes) else _start(source)
-    if start.startswith((*PICKLE_STARTS, ZIP_START)):
+    """What the bytes show. A pickle is found under any name, a torch.save archive (a zip) counts as one; of the old
+    text pickles, those that could run code when they are loaded."""
+    start = source[:LOOK_BYTES] if isinstance(source, bytes) else _start(source)
+    if start.startswith((*PICKLE_STARTS, ZIP_START)) or _is_text_pickle(start):
         return PICKLE
     if start[8:9] == b"{" and start[3:8] == b"\x00" * 5:
         return SAFETENSORS
     return JSON if start.lstrip()[:1] in (b"{", b"[") else BINARY
+
+
+def _is_text_pickle(start: bytes) -> bool:
+    """Protocols 0 and 1 have no mark of their own: they are a program of known codes, and one of these calls."""
+    if start[:1] not in TEXT_PICKLE_STARTS:
+        return False
+    try:
+        return any(opcode.name in CALLING for opcode, _, _ in pickletools.genops(start))
+    except (ValueError, IndexError, KeyError):
+        return False
 
 
 def check_for_bundled(manifest: Manifest, sources: dict[str, Path | bytes]) -> None:
@@ -38,7 +54,12 @@ def check_for_bundled(manifest: Manifest, sources: dict[str, Path | bytes]) -> N
     `sources` maps SHA-256 to the file or its bytes. Raises ContentRefused.
     """
     for file in manifest.files:
-        if media_type_of(sources[file.sha256]) == PICKLE:
+        kind = media_type_of(sources[file.sha256])
+        if kind not in (PICKLE, SAFETENSORS, JSON):
+            raise ContentRefused(f"{file.path} is neither safetensors nor JSON; the bundled host reads nothing else.")
+        if kind == JSON and file.size > MAX_JSON_BYTES:
+            raise ContentRefused(f"{file.path} is longer than {MAX_JSON_BYTES} bytes, too long for a declaration.")
+        if kind == PICKLE:
             raise ContentRefused(f"{file.path} is a pickle or a torch.save archive, which can run code on loading. "
                                  "Write the tensors with safetensors.torch.save_file.")  # fmt: skip
     for component in ("weights", *COMPONENT_FORMATS):
@@ -88,7 +109,7 @@ def read_json(source: Path | bytes, name: str) -> dict[str, object]:
 
 def _start(source: Path) -> bytes:
     with source.open("rb") as file:
-        return file.read(64)
+        return file.read(LOOK_BYTES)
 
 
 def _check_safetensors(file: ManifestFile, source: Path | bytes) -> None:

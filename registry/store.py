@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import IO
 from django.conf import settings
 
 CHUNK_BYTES = 2**20
+CHECK_BYTES = 64 * 2**20
+"""After so many bytes of a stream the room on the disk is looked at again."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -21,6 +24,10 @@ class ArtifactMissing(FileNotFoundError):
 
 class ArtifactDamaged(ValueError):
     """A stored file's bytes are no longer the ones that its name promises."""
+
+
+class TooLarge(ValueError):
+    """A file has more bytes than the store takes, or than its disk has room for."""
 
 
 class DigestMismatch(ValueError):
@@ -53,9 +60,31 @@ def put_file(source: Path) -> str:
 def put_stream(pieces: Iterable[bytes], sha256: str) -> int:
     """Store what is being sent under the SHA-256 that was promised, and return its size in bytes.
 
-    Raises DigestMismatch, and stores nothing, when it is something else.
+    Raises DigestMismatch when it is something else, and TooLarge, as soon as that shows; nothing is stored then.
     """
-    return path(_put(iter(pieces), path(sha256).name)).stat().st_size
+    return path(_put(_limited(pieces), path(sha256).name)).stat().st_size
+
+
+def check_size(size: int) -> None:
+    """Raises TooLarge for a file of so many bytes: beyond LASTGOOD_BLOB_MAX_BYTES, or where the disk would be left with
+    less than LASTGOOD_BLOB_SPARE_BYTES."""
+    if size > settings.LASTGOOD_BLOB_MAX_BYTES:
+        raise TooLarge(f"A file has at most {settings.LASTGOOD_BLOB_MAX_BYTES} bytes (LASTGOOD_BLOB_MAX_BYTES).")
+    root().mkdir(parents=True, exist_ok=True)
+    if size + settings.LASTGOOD_BLOB_SPARE_BYTES > shutil.disk_usage(root()).free:
+        raise TooLarge("The artifact store's disk has no room for a file of that size. Make room, then send it again.")
+
+
+def _limited(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    size = checked = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > checked:
+            checked = size + CHECK_BYTES
+            check_size(size)
+        elif size > settings.LASTGOOD_BLOB_MAX_BYTES:
+            check_size(size)
+        yield piece
 
 
 @contextmanager
