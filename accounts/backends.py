@@ -10,7 +10,11 @@ from django.http import HttpRequest
 from accounts.models import User
 from accounts.permissions import may
 
-DJANGO_PERMISSIONS = {"audit.view_auditevent": "audit.view", "audit.export": "audit.export"}
+DJANGO_PERMISSIONS = {
+    "audit.view_auditevent": "audit.view",
+    "audit.export": "audit.export",
+    "audit.place_hold": "admin",
+}
 
 
 class PasswordBackend(AuthenticationBackend):

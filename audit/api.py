@@ -12,6 +12,8 @@ from rest_framework.response import Response
 
 from audit import queries, search
 from audit.actions import CosignatureRefused, record_cosignature
+from audit.api_holds import HoldViewSet
+from audit.erasure import NothingSealed, reveal
 from audit.export import NothingToExport
 from audit.models import AuditCheckpoint, AuditCosignature, AuditEvent
 from audit.views import actor_of, bundle_response
@@ -29,7 +31,7 @@ class EventSerializer(serializers.ModelSerializer[AuditEvent]):
     leaf_index = serializers.SerializerMethodField()
     record = serializers.SerializerMethodField()
     canon = serializers.SerializerMethodField()
-    reason = serializers.SerializerMethodField()
+    has_text = serializers.SerializerMethodField(help_text="Whether a sealed text stands beside it, not erased.")
 
     class Meta:
         model = AuditEvent
@@ -46,7 +48,7 @@ class EventSerializer(serializers.ModelSerializer[AuditEvent]):
             "incident",
             "incident_seq",
             "leaf_index",
-            "reason",
+            "has_text",
             "record",
             "canon",
         ]
@@ -61,8 +63,17 @@ class EventSerializer(serializers.ModelSerializer[AuditEvent]):
     def get_canon(self, event: AuditEvent) -> str:
         return bytes(event.canon).decode()
 
-    def get_reason(self, event: AuditEvent) -> str:
-        return queries.reason_of(event)
+    def get_has_text(self, event: AuditEvent) -> bool:
+        private = getattr(event, "private", None)
+        return private is not None and private.subject.wrapped is not None
+
+
+class RevealSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=2000, help_text="Why it is read; goes on record.")
+
+
+class RevealedSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField()
 
 
 class FilterSerializer(serializers.Serializer[Any]):
@@ -162,6 +173,19 @@ class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     @extend_schema(parameters=[FilterSerializer])
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
+
+    @extend_schema(request=RevealSerializer, responses=RevealedSerializer)
+    @action(detail=True, methods=["post"])
+    def reveal(self, request: Request, **kwargs: Any) -> Response:
+        """The sealed text of the event. The reading is recorded, with its reason; 404 where nobody wrote one or it was
+        erased."""
+        asked = RevealSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            text = reveal(event=self.get_object(), actor=actor_of(request), **asked.validated_data)
+        except NothingSealed as error:
+            raise exceptions.NotFound(str(error)) from error
+        return Response({"text": text})
 
     @extend_schema(responses=InclusionSerializer)
     @action(detail=True, methods=["get"])
@@ -263,6 +287,7 @@ class LogViewSet(viewsets.GenericViewSet[AuditEvent]):
 
 
 router_entries = [
+    ("audit/holds", HoldViewSet, "audit-hold-api"),
     ("audit/events", EventViewSet, "audit-event-api"),
     ("audit/checkpoints", CheckpointViewSet, "audit-checkpoint-api"),
     ("audit/cosignatures", CosignatureViewSet, "audit-cosignature-api"),

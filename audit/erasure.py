@@ -1,6 +1,6 @@
 """What is done with the sealed texts: one is revealed, a person is erased, the seal key is changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from audit.actions import Actor, Target, record
+from audit.clock import database_now
 from audit.holds import Held, hold_on_event, hold_on_subject
 from audit.models import AuditEvent, AuditPrivate, AuditSubjectKey
 from audit.private import text_of
@@ -16,8 +17,19 @@ from audit.queries import record_of
 from audit.sealing import KeyRing, add_key, key_ring
 
 MOST_WRAPPED_AT_ONCE = 1000
-Eraser = Callable[[str], dict[str, int]]
-"""Takes a pseudonym, empties the free text that this person wrote into an app's own rows, in the caller's transaction,
+ERASED = "[erased]"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text of the person who is erased, and the event that it stands beside."""
+
+    event: AuditEvent
+    text: str
+
+
+Eraser = Callable[[str, Sequence[Written]], dict[str, int]]
+"""Takes a pseudonym and what this person wrote, puts ERASED for it in an app's own rows, in the caller's transaction,
 and returns how many rows of which table it changed."""
 
 _erasers: list[Eraser] = []
@@ -89,7 +101,7 @@ def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
 
 @transaction.atomic
 def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
-    """Destroy the key of a person's texts, empty what that person wrote elsewhere, and record it. No leaf changes.
+    """Destroy the key of a person's texts, take what they wrote out of other rows, and record it. No leaf changes.
 
     Raises ValueError without a reason, Held while a legal hold keeps the person's texts, AlreadyErased.
     """
@@ -98,14 +110,15 @@ def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
     hold = hold_on_subject(subject)
     if hold:
         raise Held(hold)
+    written = _written_by(subject)
     AuditSubjectKey.objects.bulk_create(
-        [AuditSubjectKey(subject=subject, wrapped=None, erased_at=Now())], ignore_conflicts=True
+        [AuditSubjectKey(subject=subject, wrapped=None, erased_at=database_now())], ignore_conflicts=True
     )
     destroyed = AuditSubjectKey.objects.filter(pk=subject, erased_at=None).update(wrapped=None, erased_at=Now())
-    texts = AuditPrivate.objects.filter(subject=subject).count()
-    rows = {table: count for eraser in _erasers for table, count in eraser(subject).items() if count}
     if not destroyed and _was_erased(subject):
         raise AlreadyErased(f"{subject} was erased before. Nothing was changed.")
+    texts = len(written)
+    rows = {table: count for eraser in _erasers for table, count in eraser(subject, written).items() if count}
     record(
         action="subject.erase",
         target=Target("subject", subject),
@@ -114,6 +127,12 @@ def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
         reason=reason.strip(),
     )
     return Erased(texts, rows)
+
+
+def _written_by(subject: str) -> list[Written]:
+    """Every text under the subject's key that still opens, oldest first."""
+    rows = AuditPrivate.objects.filter(subject=subject).select_related("subject", "event").order_by("pk")
+    return [Written(row.event, text) for row in rows.iterator(chunk_size=1000) if (text := row.text)]
 
 
 def _was_erased(subject: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from audit.models import Outcome
+from audit.models import HoldKind, Outcome
 from audit.names import display
 from audit.queries import listed
 from audit.search import Filters
@@ -57,3 +57,32 @@ class ExportForm(forms.Form):
         if cleaned.get("incident") and (cleaned.get("since") or cleaned.get("until")):
             raise forms.ValidationError("Choose an incident or a span of time, not both.")
         return cleaned
+
+
+class RevealForm(forms.Form):
+    """Why a sealed text is read."""
+
+    reason = forms.CharField(
+        label="Why do you read it?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="On record."
+    )
+
+
+class HoldForm(forms.Form):
+    """On what a legal hold is placed, until when (UTC), and why."""
+
+    kind = forms.ChoiceField(label="On a", choices=HoldKind.choices)
+    ref = forms.CharField(
+        label="Which?",
+        max_length=100,
+        help_text="A person by pseudonym (u-…), an incident, or a model by its short name.",
+    )
+    until = forms.DateTimeField(
+        label="Until (UTC)", required=False, widget=MOMENT, help_text="Empty: until it is lifted."
+    )
+    reason = forms.CharField(label="Why?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+
+class LiftForm(forms.Form):
+    """Why a legal hold ends."""
+
+    reason = forms.CharField(label="Why?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))

@@ -167,9 +167,7 @@ class AuditPrivate(models.Model):
     destroying that key, erases both and leaves every proof intact."""
 
     event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, primary_key=True, related_name="private")
-    subject = models.ForeignKey(
-        AuditSubjectKey, on_delete=models.PROTECT, related_name="texts", db_column="subject"
-    )
+    subject = models.ForeignKey(AuditSubjectKey, on_delete=models.PROTECT, related_name="texts", db_column="subject")
     sealed = models.BinaryField()
 
     class Meta:
@@ -181,9 +179,8 @@ class AuditPrivate(models.Model):
 
     def opened(self) -> tuple[bytes, str] | None:
         """Key of the commitment (32 bytes) and text; None once the subject's key has been destroyed."""
-        return open_text(
-            event_id=self.event_id, subject=self.subject_id, wrapped=self.subject.wrapped, sealed=self.sealed
-        )
+        wrapped = None if self.subject.wrapped is None else bytes(self.subject.wrapped)
+        return open_text(event_id=self.event_id, subject=self.subject_id, wrapped=wrapped, sealed=bytes(self.sealed))
 
     @property
     def text(self) -> str:

@@ -7,6 +7,9 @@ from audit import views
 urlpatterns = [
     path("audit/", views.log, name="audit-log"),
     path("audit/events/<uuid:event_uuid>/", views.event, name="audit-event"),
+    path("audit/events/<uuid:event_uuid>/reveal/", views.reveal_text, name="audit-reveal"),
+    path("audit/holds/", views.holds, name="audit-holds"),
+    path("audit/holds/<uuid:pk>/lift/", views.lift_hold, name="audit-hold-lift"),
     path("audit/checkpoint/", views.checkpoint, name="audit-checkpoint"),
     path("audit/checkpoints/<int:size>/", views.checkpoint, name="audit-checkpoint-at"),
     path("audit/export/", views.export, name="audit-export"),

@@ -251,6 +251,7 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "accounts.models.Role",
         "CheckAnswerEnum": "incidents.rollback.models.CheckAnswer",
         "PlanKindEnum": "incidents.rollback.models.PlanKind",
+        "HoldKindEnum": "audit.models.HoldKind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

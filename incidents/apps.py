@@ -7,7 +7,12 @@ class IncidentsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from audit.erasure import register_eraser
+        from audit.holds import register_incidents
+        from incidents.erasure import erase, incidents_of
         from incidents.markers import incident_markers
         from monitoring import markers
 
         markers.register(incident_markers)
+        register_eraser(erase)
+        register_incidents(incidents_of)

@@ -5,3 +5,9 @@ class RegistryConfig(AppConfig):
     name = "registry"
     label = "registry"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from audit.erasure import register_eraser
+        from registry.erasure import erase
+
+        register_eraser(erase)

@@ -11,8 +11,13 @@ from django.views.decorators.cache import never_cache
 
 from audit.actions import Actor, record_refused_reading
 
-READ, EXPORT = "audit.view_auditevent", "audit.export"
-WORDS = {READ: "read the log", EXPORT: "export the log"}
+READ, EXPORT, HOLD = "audit.view_auditevent", "audit.export", "audit.place_hold"
+AUDITOR = "Ask an auditor, or an administrator for the role auditor."
+WORDS = {
+    READ: ("read the log", AUDITOR),
+    EXPORT: ("export the log", AUDITOR),
+    HOLD: ("place or lift a legal hold", "Ask an administrator."),
+}
 
 View = Callable[..., HttpResponseBase]
 
@@ -26,23 +31,23 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor("user", pseudonym, {"method": "session"})
 
 
-def require(request: HttpRequest, permission: str) -> None:
-    """Pass, or record the denial and raise PermissionDenied, saying whom to ask."""
-    if request.user.has_perm(permission):
+def require(request: HttpRequest, *permissions: str) -> None:
+    """Pass with any of the permissions, or record the denial of the first and raise PermissionDenied, saying whom to
+    ask."""
+    if any(request.user.has_perm(one) for one in permissions):
         return
-    record_refused_reading(actor=actor_of(request), permission=permission, path=request.path)
-    raise PermissionDenied(
-        f"You may not {WORDS[permission]}. Ask an auditor, or an administrator for the role auditor."
-    )
+    record_refused_reading(actor=actor_of(request), permission=permissions[0], path=request.path)
+    what, whom = WORDS[permissions[0]]
+    raise PermissionDenied(f"You may not {what}. {whom}")
 
 
-def auditors(permission: str) -> Callable[[View], View]:
-    """A page for signed-in people with that permission, never kept by a browser."""
+def auditors(*permissions: str) -> Callable[[View], View]:
+    """A page for signed-in people with one of the permissions, never kept by a browser."""
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            require(request, permission)
+            require(request, *permissions)
             return view(request, *args, **kwargs)
 
         return never_cache(login_required(guarded))

@@ -111,8 +111,6 @@ def event(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
         "event": found,
         "record": record,
         "record_text": json.dumps(record, indent=2, ensure_ascii=False),
-        "reason": queries.reason_of(found),
-        "erased": "reason_commit" in record and not queries.reason_of(found),
         "name": names[found.actor],
         "what": what,
         "sentence": f"{names[found.actor]}: {what}, {found.target_kind.replace('_', ' ')} {found.target_id}",

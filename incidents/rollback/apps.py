@@ -7,6 +7,9 @@ class RollbackConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from audit.erasure import register_eraser
         from incidents.rollback import subjects
+        from incidents.rollback.erasure import erase
 
         subjects.register_all()
+        register_eraser(erase)

@@ -35,7 +35,7 @@ def test_events_are_listed_with_their_exact_records(grown_log: Sequencer) -> Non
     stored = AuditEvent.objects.get(event_uuid=newest["id"])
     assert newest["canon"].encode() == bytes(stored.canon)
     assert newest["record"]["data"] == {"number": 6}
-    assert (newest["incident_seq"], newest["leaf_index"], newest["reason"]) == (7, 6, "why")
+    assert (newest["incident_seq"], newest["leaf_index"], newest["has_text"]) == (7, 6, True)
 
 
 def test_an_inclusion_proof_holds(grown_log: Sequencer) -> None:
