@@ -127,21 +127,24 @@ def record(
     return event
 
 
-def record_export(
-    *,
-    sha256: str,
-    events: int,
-    actor: Actor,
-    incident: str = "",
-    since: datetime.datetime | None = None,
-    until: datetime.datetime | None = None,
-) -> AuditEvent:
-    """That a bundle with this SHA-256 (hex) left the house, and what it held."""
+def record_export(*, manifest: str, events: int, size: int, scope: dict[str, str], actor: Actor) -> AuditEvent:
+    """That a bundle left the house: the SHA-256 (hex) of its manifest, its number of events, the size of the tree that
+    they were taken from, and what it is of. The record is the bundle's receipt once it is in the tree."""
     return record(
         action="audit.export",
         target=Target("audit_log", log_origin()),
         actor=actor,
-        data={"sha256": sha256, "events": events, "incident": incident, "since": since, "until": until},
+        data={"manifest": manifest, "events": events, "size": size, "scope": scope},
+    )
+
+
+def record_view_export(*, view: str, sha256: str, rows: int, asked: dict[str, str], actor: Actor) -> AuditEvent:
+    """That a table of an auditors' page left the house: which, the file's SHA-256 (hex), its rows, what was asked."""
+    return record(
+        action="audit.view.export",
+        target=Target("audit_view", view),
+        actor=actor,
+        data={"sha256": sha256, "rows": rows, "asked": asked},
     )
 
 

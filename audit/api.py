@@ -12,9 +12,13 @@ from rest_framework.response import Response
 
 from audit import queries, search
 from audit.actions import CosignatureRefused, record_cosignature
+<<<<<<< audit/api.py
+from audit.export import NothingToExport, ScopeError
+=======
 from audit.api_holds import HoldViewSet
 from audit.erasure import NothingSealed, reveal
 from audit.export import NothingToExport
+>>>>>>> /tmp/s.N
 from audit.models import AuditCheckpoint, AuditCosignature, AuditEvent
 from audit.views import actor_of, bundle_response
 
@@ -145,11 +149,16 @@ class ConsistencySerializer(serializers.Serializer[Any]):
 
 
 class ExportSerializer(serializers.Serializer[Any]):
-    """One incident, or a span, or nothing for the whole log."""
+    """One incident, one model (its slug), one person (the pseudonym), or a span; nothing for the whole log."""
 
     incident = serializers.CharField(required=False, allow_blank=True, max_length=60)
+    model = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    person = serializers.CharField(required=False, allow_blank=True, max_length=100)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
+    extends = serializers.IntegerField(
+        required=False, min_value=0, max_value=2**53 - 1, help_text="Size of an older checkpoint to show extended."
+    )
 
 
 class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[AuditEvent]):
@@ -278,12 +287,12 @@ class LogViewSet(viewsets.GenericViewSet[AuditEvent]):
         """A zip that verifies offline. The export is itself on record."""
         asked = ExportSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        if asked.validated_data.get("incident") and len(asked.validated_data) > 1:
-            raise exceptions.ValidationError("Choose an incident or a span of time, not both.")
         try:
             return bundle_response(actor_of(request), dict(asked.validated_data))
         except NothingToExport as error:
             raise exceptions.NotFound(str(error)) from error
+        except ScopeError as error:
+            raise exceptions.ValidationError(str(error)) from error
 
 
 router_entries = [

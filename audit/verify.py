@@ -2,11 +2,12 @@
 
     python3 verify.py bundle.zip --key 'lastgood.local/log+1a2b3c4d+AbCd…'
 
-Needs Python 3.9 or later and the package ``cryptography``; no database, no network, no other file. Get the key by
-another way than the bundle: a bundle that brings its own key proves nothing.
+Needs Python 3.9 or later and the package ``cryptography``; no database, no network, no other file. Get the keys, the
+log's and its witnesses', by another way than the bundle: a bundle that brings its own key proves nothing.
 
-Exit status: 0 the record is whole; 1 it was tampered with (the first bad leaf is named); 2 it is incomplete;
-3 all that could be checked is right, but no key was given ("unanchored"); 64 the key cannot be read.
+Exit status: 0 the record is whole; 1 it was tampered with (the first bad leaf is named); 2 it is incomplete; 3 all that
+could be checked is right, but no key was given ("unanchored"), or the witnesses that were demanded have not signed it
+("unwitnessed"); 64 the command was not given as it should be.
 """
 
 from __future__ import annotations
@@ -19,35 +20,54 @@ import hashlib
 import hmac
 import json
 import re
+import struct
 import sys
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
-WHOLE, TAMPERED, INCOMPLETE, UNANCHORED = 0, 1, 2, 3
+WHOLE, TAMPERED, INCOMPLETE, UNANCHORED, USAGE = 0, 1, 2, 3, 64
 
 ED25519 = 1
-FORMAT = "lastgood-audit-bundle/1"
+FORMAT = "lastgood-audit-bundle/2"
 MEMBERS = {
     "README.txt",
     "verify.py",
     "manifest.json",
+    "receipt.json",
     "checkpoint",
     "checkpoints.jsonl",
     "events.jsonl",
+    "events.csv",
     "proofs.jsonl",
     "reasons.jsonl",
 }
-MAX_SMALL = 1 << 20
+NEEDED = {"manifest.json", "checkpoint", "events.jsonl"}
+UNLISTED = {"manifest.json", "receipt.json"}
+"""The manifest states the SHA-256 of each member but itself and the receipt, and the receipt that of the manifest."""
+MAX_SMALL = 4 << 20
 MAX_LINE = 1 << 20
 MAX_TOTAL = 8 << 30
+MAX_NODES = 50_000_000
 EVENT_LINE = re.compile(
     rb'\{"leaf_index":(0|[1-9][0-9]{0,15}),"leaf_hash":"([0-9a-f]{64})","record":(\{.*\})\}', re.DOTALL
 )
-RELEVANT = ("approval.", "rollback.")
+ROW_LEAF = re.compile(rb'"([0-9]{1,16})",')
+RELEVANT = (
+    "approval.",
+    "rollback.run.",
+    "rollback.step.",
+    "act.",
+    "role.",
+    "delegation.",
+    "audit.reason.erase",
+    "subject.erase",
+)
+"""How the actions begin that the checks of meaning read."""
 
 
 class BadBundle(Exception):
@@ -156,8 +176,15 @@ def parse_vkey(vkey: str) -> tuple[str, bytes, bytes]:
     return name, bytes.fromhex(identity), data[1:]
 
 
+class WrongSignature(ValueError):
+    """There is a signature by that key's name and id, and it is not the key's."""
+
+
 def open_note(note: str, vkey: str) -> str:
-    """The text of a signed note, when it carries a valid signature by that key. Raises ValueError otherwise."""
+    """The text of a signed note, when it carries a valid signature by that key.
+
+    Raises ValueError where it carries none, and WrongSignature where it carries a forged one.
+    """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -180,7 +207,7 @@ def open_note(note: str, vkey: str) -> str:
         try:
             Ed25519PublicKey.from_public_bytes(public).verify(blob[4:], text.encode())
         except InvalidSignature as error:
-            raise ValueError(f"The signature by {name} ({identity.hex()}) is wrong.") from error
+            raise WrongSignature(f"The signature by {name} ({identity.hex()}) is wrong.") from error
         return text
     raise ValueError(f"There is no signature by {name} ({identity.hex()}).")
 
@@ -203,11 +230,25 @@ def parse_checkpoint(note: str) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root)
 
 
-# Meaning: nothing was executed that had not been approved
+def split(width: int) -> int:
+    """The largest power of two smaller than width (width > 1): where RFC 6962 parts a tree."""
+    return 1 << ((width - 1).bit_length() - 1)
 
 
-@dataclass(frozen=True)
-class Act:
+def peaks(size: int) -> list[tuple[int, int]]:
+    """The complete subtrees (first leaf, leaf after the last) of which a tree of ``size`` leaves is made, in order."""
+    result, low = [], 0
+    for height in range(size.bit_length() - 1, -1, -1):
+        if size >> height & 1:
+            result.append((low, low + (1 << height)))
+            low += 1 << height
+    return result
+
+
+# Records
+
+
+class Act(NamedTuple):
     """The part of a record that its meaning depends on."""
 
     leaf: int
@@ -218,6 +259,7 @@ class Act:
     outcome: str
     kind: str
     actor: str
+    target: str
     data: dict[str, Any]
 
     def before(self, other: Act) -> bool:
@@ -226,8 +268,12 @@ class Act:
             return self.number < other.number
         return self.at < other.at or (self.at == other.at and self.leaf < other.leaf)
 
+    @property
+    def by_a_person(self) -> bool:
+        return self.kind in ("user", "token")
 
-def act_of(leaf: int, record: dict[str, Any]) -> Act:
+
+def act_of(leaf: int, record: Mapping[str, Any]) -> Act:
     actor = record["actor"]
     return Act(
         leaf=leaf,
@@ -238,223 +284,30 @@ def act_of(leaf: int, record: dict[str, Any]) -> Act:
         outcome=record["outcome"],
         kind=actor["kind"],
         actor=actor["id"],
+        target=record["target"]["id"],
         data=record["data"],
     )
 
 
-class Lacking(Exception):
-    """A record that is needed for a judgement is not there."""
+def names_person(canon: bytes, pseudonym: str) -> bool:
+    """Whether a record is of a person: the pseudonym stands in it, as one whole string."""
+    return b'"' + pseudonym.encode() + b'"' in canon
 
 
-class Meaning:
-    """Whether each run of a rollback, release, drill or convergence had the approvals its policy demanded."""
-
-    def __init__(self, acts: Iterable[Act]) -> None:
-        self.by: dict[str, list[Act]] = defaultdict(list)
-        for act in acts:
-            if act.outcome in ("success", "intent") or act.action.startswith("rollback.step."):
-                self.by[act.action].append(act)
-        self.starts = {str(act.data.get("run")): act for act in self.by["rollback.run.start"]}
-
-    def problems(self) -> Iterator[tuple[int, str, bool]]:
-        """(leaf, sentence, whether a record is lacking rather than wrong), in the order of the leaves."""
-        found = []
-        steps = [*self.by["rollback.step.intent"], *self.by["rollback.step.outcome"]]
-        for act in [*self.by["rollback.run.start"], *steps]:
-            try:
-                sentence = self._start(act) if act.action == "rollback.run.start" else self._step(act)
-            except Lacking as lack:
-                found.append((act.leaf, str(lack), True))
-            else:
-                if sentence:
-                    found.append((act.leaf, sentence, False))
-        yield from sorted(found)
-
-    def _of_request(self, action: str, request: str) -> list[Act]:
-        return [act for act in self.by[action] if act.data.get("request") == request]
-
-    def _step(self, step: Act) -> str:
-        run = str(step.data.get("run"))
-        start = self.starts.get(run)
-        if start is None:
-            raise Lacking(f"a step of run {run}, whose start is not in the record")
-        if not start.before(step):
-            return f"a step of run {run} before the run was started"
-        if step.data.get("plan_hash") != start.data.get("plan_hash"):
-            return f"a step of run {run} carries out another plan than the one that was started"
-        if step.data.get("host") not in start.data.get("hosts", []):
-            return f"a step of run {run} on host {step.data.get('host')}, which the run does not name"
-        if step.data.get("version") not in (start.data.get("to"), start.data.get("from")):
-            return f"a step of run {run} with version {step.data.get('version')}, which the run does not name"
-        return ""
-
-    def _start(self, start: Act) -> str:
-        run, request = start.data.get("run"), str(start.data.get("request"))
-        opened = [act for act in self._of_request("approval.open", request) if act.before(start)]
-        if not opened:
-            raise Lacking(f"run {run} was started, and its approval request {request} is not in the record before it")
-        if start.data.get("kind") == "converge":
-            return self._converge(start, request)
-        if len([other for other in self.starts.values() if self._same_use(other, request)]) > 1:
-            return f"run {run} used approval request {request}, which was used for another run as well"
-        consumed = [
-            act
-            for act in self._of_request("approval.consume", request)
-            if act.before(start) and act.data.get("subject_hash") == start.data.get("plan_hash")
-        ]
-        if not consumed:
-            return f"run {run} was started without consuming the approvals of request {request}"
-        return self._bound(start, opened[0]) or self._approved(start, opened[0], consumed[0])
-
-    @staticmethod
-    def _same_use(start: Act, request: str) -> bool:
-        return start.data.get("request") == request and start.data.get("kind") != "converge"
-
-    def _converge(self, start: Act, request: str) -> str:
-        """A convergence goes on with what an earlier, approved run left: same endpoint, same target, or the version
-        that the run went back to."""
-        for earlier in self.starts.values():
-            if self._same_use(earlier, request) and earlier.before(start):
-                left = (earlier.data.get("endpoint"), earlier.data.get(self._left_with(earlier, start)))
-                if left != (start.data.get("endpoint"), start.data.get("to")):
-                    return f"run {start.data.get('run')} converges to something else than request {request} approved"
-                return ""
-        raise Lacking(f"run {start.data.get('run')} converges under request {request}, whose run is not in the record")
-
-    def _left_with(self, run: Act, later: Act) -> str:
-        """Which of a run's versions its hosts were left with: `from` when it had gone back before `later`."""
-        gone_back = self.by["rollback.run.compensated"]
-        return "from" if any(a.data.get("run") == run.data.get("run") and a.before(later) for a in gone_back) else "to"
-
-    @staticmethod
-    def _bound(start: Act, opened: Act) -> str:
-        """The approvals were asked for this plan, under this policy, and were still good."""
-        run, plan_hash = start.data.get("run"), start.data.get("plan_hash")
-        if not plan_hash or opened.data.get("subject_hash") != plan_hash:
-            return f"run {run} carries out plan {plan_hash}, the request was about {opened.data.get('subject_hash')}"
-        if opened.data.get("policy_hash") != policy_hash(opened.data.get("policy")):
-            return f"run {run}: its request states another policy than the one whose hash it states"
-        if start.data.get("policy_hash") != opened.data.get("policy_hash"):
-            return f"run {run} was started under another policy than its request was opened under"
-        if _instant(start.at) > _instant(opened.data["expires_at"]):
-            return f"run {run} was started after its approvals had expired at {opened.data['expires_at']}"
-        return ""
-
-    def _approved(self, start: Act, opened: Act, consumed: Act) -> str:
-        run, policy = start.data.get("run"), opened.data.get("policy", {})
-        approvals, denied = self._standing(start, opened)
-        seats = {seat["by"]: seat["role"] for seat in consumed.data.get("seats", [])}
-        approvals = {by: act for by, act in approvals.items() if by in seats}
-        if denied:
-            return f"run {run} was started although {denied} had denied it"
-        required = policy.get("required")
-        if not isinstance(required, int):
-            return f"the request of run {run} states no number of approvals"
-        if len(approvals) < required:
-            return f"run {run} was started with {len(approvals)} valid approvals; its policy demands {required}"
-        for factor in policy.get("factors", []):
-            filled = sum(
-                1
-                for by, act in approvals.items()
-                if seats.get(by) == factor["role"] and factor["role"] in act.data.get("roles", [])
-            )
-            if filled < factor["count"]:
-                return f"run {run} was started with {filled} of {factor['count']} approvals as {factor['role']}"
-        return ""
-
-    def _standing(self, start: Act, opened: Act) -> tuple[dict[str, Act], str]:
-        """The approval of each person that held when the run started, and who had denied it, if anybody."""
-        approvals: dict[str, Act] = {}
-        denied = ""
-        decisions = [act for act in self._of_request("approval.decide", opened.data["request"]) if act.before(start)]
-        for act in sorted(decisions, key=lambda one: (one.number, one.at, one.leaf)):
-            if act.data.get("decision") == "deny":
-                denied = act.actor
-            elif act.data.get("decision") == "revoke":
-                approvals.pop(act.actor, None)
-            elif self._counts(act, opened):
-                approvals[act.actor] = act
-        return approvals, denied
-
-    @staticmethod
-    def _counts(act: Act, opened: Act) -> bool:
-        """A person's approval of this very hash, not the proposer's, in time, after a recent sign-in."""
-        policy = opened.data.get("policy", {})
-        limit, auth_time = policy.get("step_up_seconds"), act.data.get("auth_time")
-        if limit is not None and (
-            not auth_time or (_instant(act.at) - _instant(auth_time)).total_seconds() > int(limit) + 1
-        ):
-            return False
-        return (
-            act.data.get("decision") == "approve"
-            and act.data.get("subject_hash") == opened.data.get("subject_hash")
-            and act.actor != opened.data.get("proposer")
-            and act.kind in ("user", "token")
-            and _instant(act.at) <= _instant(opened.data["expires_at"])
-        )
-
-
-def policy_hash(policy: Any) -> str:
-    """SHA-256 over ``approval-policy/1``, a zero byte and the policy's canonical JSON."""
-    canon = json.dumps(policy, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(b"approval-policy/1\0" + canon.encode()).hexdigest()
-
-
-def _instant(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python before 3.11 does not read the Z
-
-
-# Bundle
-
-
-@dataclass
-class Verdict:
-    """What was found. ``bad`` holds (leaf, sentence): leaf -1 where no single leaf can be named."""
-
-    bad: list[tuple[int, str]] = field(default_factory=list)
-    lacking: list[str] = field(default_factory=list)
-    facts: list[str] = field(default_factory=list)
-    anchored: bool = False
-
-    def status(self) -> int:
-        if self.bad:
-            return TAMPERED
-        if self.lacking:
-            return INCOMPLETE
-        return WHOLE if self.anchored else UNANCHORED
-
-
-class Bundle:
-    """The zip, read with limits: known names only, one of each, bounded sizes and lines."""
-
-    def __init__(self, path: str) -> None:
-        try:
-            self.zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise BadBundle(f"{path} cannot be read as a bundle: {error}") from error
-        infos = self.zip.infolist()
-        self.names = {info.filename for info in infos}
-        if len(self.names) != len(infos) or not self.names <= MEMBERS:
-            strangers = ", ".join(sorted(self.names - MEMBERS)) or "one of them twice"
-            raise BadBundle(f"The bundle holds files that do not belong there: {strangers}.")
-        if sum(info.file_size for info in infos) > MAX_TOTAL:
-            raise BadBundle(f"The bundle unpacks to more than {MAX_TOTAL} bytes.")
-
-    def text(self, name: str) -> str:
-        with self.zip.open(name) as file:
-            data = file.read(MAX_SMALL + 1)
-        if len(data) > MAX_SMALL:
-            raise BadBundle(f"{name} is longer than {MAX_SMALL} bytes.")
-        return data.decode()
-
-    def lines(self, name: str) -> Iterator[bytes]:
-        if name not in self.names:
-            return
-        with self.zip.open(name) as file:
-            while line := file.readline(MAX_LINE + 1):
-                if len(line) > MAX_LINE:
-                    raise BadBundle(f"A line of {name} is longer than {MAX_LINE} bytes.")
-                yield line.rstrip(b"\n")
+def names_model(record: Mapping[str, Any], slug: str, endpoints: Iterable[str]) -> bool:
+    """Whether a record is of a model: its target is the model, one of its versions or aliases, or an endpoint of it, or
+    its data name the model or such an endpoint."""
+    target, data = record["target"], record["data"]
+    kind, identity = target["kind"], target["id"]
+    if kind == "model":
+        return bool(identity == slug)
+    if kind in ("version", "alias"):
+        return bool(identity.startswith(f"{slug}/"))
+    return (
+        data.get("model") == slug
+        or data.get("endpoint") in endpoints
+        or (kind, identity) in [("endpoint", endpoint) for endpoint in endpoints]
+    )
 
 
 def strict_json(data: bytes) -> Any:
@@ -472,37 +325,696 @@ def strict_json(data: bytes) -> Any:
     return json.loads(data, object_pairs_hook=once, parse_float=refuse, parse_constant=refuse)
 
 
+def canonical(value: Any) -> str:
+    """RFC 8785 of what records hold (no floats, no keys beyond the basic plane)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+# The table for spreadsheets
+
+COLUMNS = (
+    "leaf_index",
+    "occurred_at",
+    "action",
+    "outcome",
+    "actor_kind",
+    "actor",
+    "target_kind",
+    "target_id",
+    "target_version",
+    "incident",
+    "incident_seq",
+    "reason",
+    "data",
+    "event_id",
+)
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+SHORT = {"\t": "\\t", "\r": "\\r", "\n": "\\n"}
+
+
+def csv_cell(value: object) -> str:
+    """One quoted cell that no spreadsheet takes for a formula: what begins like one gets an apostrophe before it, and
+    characters that cannot be seen, or turn the direction of writing, are written out (\\n, \\u202e)."""
+    text = UNSEEN.sub(lambda found: SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", str(value))
+    if text.lstrip(" '\"").startswith(FORMULA):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"'
+
+
+def csv_line(values: Iterable[object]) -> bytes:
+    """One row of CSV (RFC 4180), which never holds a line break but at its end."""
+    return ",".join(csv_cell(value) for value in values).encode() + b"\r\n"
+
+
+def csv_row(leaf: int, record: Mapping[str, Any], reason: str) -> bytes:
+    """The row of one event, in the order of COLUMNS; without a reason where it has none, or it was erased."""
+    actor, target = record["actor"], record["target"]
+    return csv_line(
+        (
+            leaf,
+            record["occurred_at"],
+            record["action"],
+            record["outcome"],
+            actor["kind"],
+            actor["id"],
+            target["kind"],
+            target["id"],
+            target["version"],
+            record.get("incident", ""),
+            record.get("incident_seq", ""),
+            reason,
+            canonical(record["data"]),
+            record["event_id"],
+        )
+    )
+
+
+# Meaning: who held which role
+
+APPROVING = ("commander", "approver", "administrator")
+DAY = 86_400
+RACE = 5
+"""Seconds within which two transactions may have run at once, so that neither saw the other's change."""
+REST_SLACK = 60
+"""Seconds between the reading of the clock from which a role's rest is counted, and its being on record."""
+
+
+class Lacking(Exception):
+    """A record that is needed for a judgement is not there."""
+
+
+def _instant(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python before 3.11 does not read the Z
+
+
+def _seconds(earlier: str, later: str) -> float:
+    return (_instant(later) - _instant(earlier)).total_seconds()
+
+
+def _utc(text: str) -> str:
+    """A moment as records write it, so that it compares as text."""
+    return _instant(text).astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # noqa: UP017 (3.9)
+
+
+def covers(scope: Mapping[str, Any], model: str, team: str) -> bool:
+    """Whether a role with that scope holds for the model or its team; an empty scope holds everywhere."""
+    if not scope:
+        return True
+    return bool(model and model in scope.get("models", [])) or bool(team and team in scope.get("teams", []))
+
+
+def within(inner: Mapping[str, Any], outer: Mapping[str, Any]) -> bool:
+    """Whether everything in the one scope is in the other."""
+    if not outer:
+        return True
+    return bool(inner) and all(set(names) <= set(outer.get(kind, [])) for kind, names in inner.items())
+
+
+class Grant(NamedTuple):
+    """That a person was given a role, by a `role.grant` or by a `role.confirm`."""
+
+    id: str
+    role: str
+    user: str
+    scope: dict[str, Any]
+    counts_from: str
+    act: Act
+
+    @property
+    def set_up(self) -> bool:
+        """By a program on the machine itself, as the first administrators must be."""
+        return self.act.action == "role.grant" and self.act.kind == "service"
+
+
+class Authority:
+    """Who held which role when, judged by the records of grants and loans alone."""
+
+    def __init__(self, by: Mapping[str, list[Act]]) -> None:
+        self.proposals = {str(act.data.get("grant")): act for act in by.get("role.propose", [])}
+        self.refused = {str(act.data.get("grant")): act for act in by.get("role.refuse", [])}
+        self.ends = by.get("role.end", [])
+        self.grants: dict[str, list[Grant]] = defaultdict(list)
+        for act in [*by.get("role.grant", []), *by.get("role.confirm", [])]:
+            user = str(act.data.get("user") or act.target)
+            counts = _utc(act.data.get("counts_from") or act.at)
+            scope = act.data.get("scope") or {}
+            self.grants[user].append(Grant(str(act.data.get("grant", "")), act.data["role"], user, scope, counts, act))
+        self.loans: dict[str, list[Act]] = defaultdict(list)
+        for act in by.get("delegation.create", []):
+            self.loans[str(act.data.get("to"))].append(act)
+        self.loan_ends = {str(act.data.get("delegation")): act for act in by.get("delegation.end", [])}
+        self.faults: dict[int, str] = {}
+        self.set_up = self.seats = self.short_rests = 0
+
+    def why_not(
+        self, person: str, roles: Iterable[str], act: Act, model: str = "", team: str = "", ref: str = ""
+    ) -> str:
+        """Empty when the person held one of the roles for that model when ``act`` happened (by the grant or loan
+        ``ref``, where one is named); else why not. Raises Lacking where the record says nothing of it."""
+        wanted = set(roles)
+        faults = [
+            self._grant_at(grant, act, model, team)
+            for grant in self.grants.get(person, [])
+            if grant.role in wanted and ref in ("", grant.id)
+        ]
+        faults += [
+            self._loan_at(loan, act, model, team)
+            for loan in self.loans.get(person, [])
+            if loan.data.get("role") in wanted and ref in ("", str(loan.data.get("delegation")))
+        ]
+        if not faults:
+            raise Lacking(
+                f"the record does not say that {person} was made {' or '.join(sorted(wanted))} {ref}".rstrip()
+            )
+        return "" if "" in faults else faults[0]
+
+    def seat(self, person: str, roles: Iterable[str], act: Act, model: str, team: str, ref: str) -> str:
+        """As ``why_not``, for one who fills a seat, which is counted."""
+        fault = self.why_not(person, roles, act, model, team, ref)
+        self.seats += 1
+        grants = [grant for grant in self.grants.get(person, []) if ref in ("", grant.id)]
+        self.set_up += any(grant.set_up and grant.role in roles for grant in grants)
+        return fault
+
+    def lender(self, person: str, ref: str) -> str:
+        """Who lent the person the role, where ``ref`` is a loan."""
+        loans = [loan for loan in self.loans.get(person, []) if str(loan.data.get("delegation")) == ref]
+        return str(loans[0].data.get("from")) if loans else ""
+
+    def _grant_at(self, grant: Grant, act: Act, model: str, team: str) -> str:
+        who = f"{grant.user} as {grant.role}"
+        if not covers(grant.scope, model, team):
+            return f"{who} holds for other teams or models only"
+        if not grant.act.before(act) or act.at < grant.counts_from:
+            return f"{who} counts from {grant.counts_from} only"
+        ended = [end for end in self.ends if self._ends(end, grant) and end.at < act.at]
+        if any(_seconds(end.at, act.at) > RACE for end in ended):
+            return f"{who} was ended at {ended[0].at}"
+        return self._given(grant)
+
+    @staticmethod
+    def _ends(end: Act, grant: Grant) -> bool:
+        if "grant" in end.data:
+            return bool(end.data["grant"] == grant.id)
+        same = (end.data.get("role"), end.data.get("user") or end.target) == (grant.role, grant.user)
+        return same and grant.act.before(end)
+
+    def _given(self, grant: Grant) -> str:
+        """How the grant came to be; judged once, whatever it is needed for."""
+        if grant.set_up or grant.role not in APPROVING:
+            return ""
+        who = f"{grant.user} as {grant.role}"
+        if grant.act.action == "role.grant":
+            return f"{who} was made so by one person alone (leaf {grant.act.leaf})"
+        leaf = grant.act.leaf
+        if leaf not in self.faults:
+            self.faults[leaf] = f"{who} rests on itself"
+            try:
+                self.faults[leaf] = self._confirmed(grant, who)
+            except Lacking:
+                del self.faults[leaf]
+                raise
+        return self.faults[leaf]
+
+    def _confirmed(self, grant: Grant, who: str) -> str:
+        """Proposed by one administrator and confirmed by another, neither of them the grantee, and rested."""
+        confirm, proposal = grant.act, self.proposals.get(grant.id)
+        if proposal is None or not proposal.before(confirm):
+            raise Lacking(f"{who} was confirmed, and the proposal {grant.id} is not in the record before it")
+        proposer, by = proposal.actor, confirm.actor
+        stated = [proposal.data.get(name) for name in ("user", "role", "proposer")]
+        if stated != [grant.user, grant.role, proposer] or (proposal.data.get("scope") or {}) != grant.scope:
+            return f"{who} is not what was proposed (leaf {proposal.leaf})"
+        if [confirm.data.get("by"), confirm.data.get("proposer")] != [by, proposer]:
+            return f"{who} was confirmed in the name of somebody else (leaf {confirm.leaf})"
+        if len({proposer, by, grant.user}) < 3 or not (proposal.by_a_person and confirm.by_a_person):
+            return f"{who} was not proposed and confirmed by two other people (leaf {confirm.leaf})"
+        refusal = self.refused.get(grant.id)
+        if refusal and refusal.before(confirm):
+            return f"{who} had been refused (leaf {refusal.leaf})"
+        rest = int(confirm.data["rest_seconds"])
+        if _seconds(confirm.at, grant.counts_from) < rest - REST_SLACK:
+            return f"{who} counted before it had rested for {rest} s"
+        self.short_rests += rest < DAY
+        for person in (proposer, by):
+            fault = self.why_not(person, ["administrator"], confirm)
+            if fault:
+                return f"{who} was given by {person}, who was no administrator: {fault}"
+        return ""
+
+    def _loan_at(self, loan: Act, act: Act, model: str, team: str) -> str:
+        """Lent by its holder, who holds it still by a grant of their own, within the time and what they hold."""
+        data = loan.data
+        lender, role = str(data.get("from")), str(data.get("role"))
+        who = f"{data.get('to')} as {role}, lent by {lender},"
+        scope = data.get("scope") or {}
+        if loan.actor != lender or not loan.by_a_person or lender == data.get("to"):
+            return f"{who} was not lent by its holder (leaf {loan.leaf})"
+        if not covers(scope, model, team):
+            return f"{who} holds for other teams or models only"
+        if not loan.before(act) or not _utc(data["starts"]) <= act.at or _seconds(data["ends"], act.at) > RACE:
+            return f"{who} counts from {data['starts']} to {data['ends']} only"
+        end = self.loan_ends.get(str(data.get("delegation")))
+        if end and _seconds(end.at, act.at) > RACE:
+            return f"{who} was ended at {end.at}"
+        faults = [
+            self._grant_at(grant, act, model, team)
+            or ("" if within(scope, grant.scope) else f"{who} is more than held")
+            for grant in self.grants.get(lender, [])
+            if grant.role == role and data.get("grant", grant.id) == grant.id
+        ]
+        if not faults:
+            raise Lacking(f"the record does not say that {lender}, who lent it, was made {role}")
+        return "" if "" in faults else faults[0]
+
+
+# Meaning: nothing was executed that had not been approved
+
+MOST_GLASS_SECONDS = 15 * 60
+STEP_UP_SECONDS = 300
+
+
+class Execution(NamedTuple):
+    """Something that needed approvals and was done: a run, or another act."""
+
+    act: Act
+    name: str
+    subject: str
+    request: str
+
+    @property
+    def broke_glass(self) -> bool:
+        return bool(self.act.data.get("break_glass"))
+
+
+class Meaning:
+    """Whether each run and each act under approval had the approvals that its policy demanded.
+
+    ``newest``: until when the record reaches, for what is owed by a time. ``complete``: whether what is not in the
+    record did not happen (the whole log, or a part with its receipt).
+    """
+
+    def __init__(self, acts: Iterable[Act], newest: str = "", complete: bool = True) -> None:
+        self.by: dict[str, list[Act]] = defaultdict(list)
+        self.about: dict[tuple[str, str], list[Act]] = defaultdict(list)
+        last = ""
+        for act in acts:
+            last = max(last, act.at)
+            if act.outcome in ("success", "intent") or act.action.startswith("rollback.step."):
+                self.by[act.action].append(act)
+                self.about[act.action, str(act.data.get("request"))].append(act)
+        self.newest, self.complete = newest or last, complete
+        self.authority = Authority(self.by)
+        self.starts = {str(act.data.get("run")): act for act in self.by["rollback.run.start"]}
+        self.executions = [*self._runs(), *self._acts()]
+        self.uses: dict[str, int] = defaultdict(int)
+        for execution in self.executions:
+            self.uses[execution.request] += 1
+        self.facts: list[str] = []
+
+    def _runs(self) -> Iterator[Execution]:
+        for act in self.by["rollback.run.start"]:
+            if act.data.get("kind") != "converge":
+                name, subject = f"run {act.data.get('run')}", str(act.data.get("plan_hash") or "")
+                yield Execution(act, name, subject, str(act.data.get("request")))
+
+    def _acts(self) -> Iterator[Execution]:
+        for act in self.by["act.perform"]:
+            name = f"act {act.data.get('kind')} (leaf {act.leaf})"
+            yield Execution(act, name, str(act.data.get("act_hash") or ""), str(act.data.get("request")))
+
+    def problems(self) -> Iterator[tuple[int, str, bool]]:
+        """(leaf, sentence, whether a record is lacking rather than wrong), in the order of the leaves."""
+        started, by = self.by["rollback.run.start"], self.by
+        steps = [*by["rollback.step.intent"], *by["rollback.step.outcome"]]
+        checks: list[tuple[int, Callable[[], str]]] = [
+            *((one.act.leaf, partial(self._execution, one)) for one in self.executions),
+            *((act.leaf, partial(self._converge, act)) for act in started if act.data.get("kind") == "converge"),
+            *((act.leaf, partial(self._step, act)) for act in steps),
+            *((act.leaf, partial(self._review, act)) for act in by["approval.break_glass"]),
+            *((act.leaf, partial(self._act_hash, act)) for act in by["act.propose"]),
+        ]
+        for leaf, check in sorted(checks, key=lambda one: one[0]):
+            try:
+                sentence = check()
+            except Lacking as lack:
+                yield leaf, str(lack), True
+            else:
+                if sentence:
+                    yield leaf, sentence, False
+
+    def summary(self) -> list[str]:
+        """What was found to be so, once ``problems`` found nothing."""
+        told = list(self.facts)
+        broken = sum(one.broke_glass for one in self.executions)
+        for what, action in (("Runs", "rollback.run.start"), ("Acts", "act.perform")):
+            if self.by[action]:
+                told.append(
+                    f"{what}: {len(self.by[action])}, each with the approvals its policy demanded, of that very plan."
+                )
+        if broken:
+            told.append(f"Of these {broken} by break-glass, without approvals.")
+        if self.authority.seats:
+            told.append(
+                f"Seats: {self.authority.seats}, each filled by a person who held the role; {self.authority.set_up} "
+                "rest on roles that a program on the machine itself had set up, the others on two administrators."
+            )
+        if self.authority.short_rests:
+            told.append(f"Roles that were to rest for less than 24 hours: {self.authority.short_rests}.")
+        return told
+
+    def _step(self, step: Act) -> str:
+        run = str(step.data.get("run"))
+        start = self.starts.get(run)
+        if start is None:
+            raise Lacking(f"a step of run {run}, whose start is not in the record")
+        if not start.before(step):
+            return f"a step of run {run} before the run was started"
+        if step.data.get("plan_hash") != start.data.get("plan_hash"):
+            return f"a step of run {run} carries out another plan than the one that was started"
+        if step.data.get("host") not in start.data.get("hosts", []):
+            return f"a step of run {run} on host {step.data.get('host')}, which the run does not name"
+        if step.data.get("version") not in (start.data.get("to"), start.data.get("from")):
+            return f"a step of run {run} with version {step.data.get('version')}, which the run does not name"
+        return ""
+
+    def _execution(self, one: Execution) -> str:
+        opened = [act for act in self.about["approval.open", one.request] if act.before(one.act)]
+        if not opened and not one.broke_glass:
+            raise Lacking(
+                f"{one.name} was started, and its approval request {one.request} is not in the record before it"
+            )
+        if self.uses[one.request] > 1:
+            return f"{one.name} used approval request {one.request}, which was used for another run as well"
+        if one.broke_glass:
+            return self._broken_glass(one, opened[0] if opened else None)
+        consumed = [
+            act
+            for act in self.about["approval.consume", one.request]
+            if act.before(one.act) and act.data.get("subject_hash") == one.subject
+        ]
+        if not consumed:
+            return f"{one.name} was started without consuming the approvals of request {one.request}"
+        return self._bound(one, opened[0]) or self._approved(one, opened[0], consumed[0])
+
+    def _converge(self, start: Act) -> str:
+        """A convergence goes on with what an earlier, approved run left: same endpoint, same target, or the version
+        that the run went back to."""
+        run, request = start.data.get("run"), str(start.data.get("request"))
+        for earlier in self.about["rollback.run.start", request]:
+            if earlier.data.get("kind") != "converge" and earlier.before(start):
+                left = (earlier.data.get("endpoint"), earlier.data.get(self._left_with(earlier, start)))
+                if left != (start.data.get("endpoint"), start.data.get("to")):
+                    return f"run {run} converges to something else than request {request} approved"
+                return ""
+        raise Lacking(f"run {run} converges under request {request}, whose run is not in the record")
+
+    def _left_with(self, run: Act, later: Act) -> str:
+        """Which of a run's versions its hosts were left with: `from` when it had gone back before `later`."""
+        gone_back = self.by["rollback.run.compensated"]
+        return "from" if any(a.data.get("run") == run.data.get("run") and a.before(later) for a in gone_back) else "to"
+
+    @staticmethod
+    def _bound(one: Execution, opened: Act) -> str:
+        """The approvals were asked for this very hash, under this policy, and were still good."""
+        if not one.subject or opened.data.get("subject_hash") != one.subject:
+            return f"{one.name} carries out plan {one.subject}, the request was about {opened.data.get('subject_hash')}"
+        if opened.data.get("policy_hash") != policy_hash(opened.data.get("policy")):
+            return f"{one.name}: its request states another policy than the one whose hash it states"
+        if one.act.data.get("policy_hash") != opened.data.get("policy_hash"):
+            return f"{one.name} was started under another policy than its request was opened under"
+        if not one.broke_glass and _instant(one.act.at) > _instant(opened.data["expires_at"]):
+            return f"{one.name} was started after its approvals had expired at {opened.data['expires_at']}"
+        return ""
+
+    def _approved(self, one: Execution, opened: Act, consumed: Act) -> str:
+        policy = opened.data.get("policy", {})
+        approvals, denied = self._standing(one.act, opened)
+        seats = {seat["by"]: seat["role"] for seat in consumed.data.get("seats", [])}
+        approvals = {by: act for by, act in approvals.items() if by in seats}
+        if denied:
+            return f"{one.name} was started although {denied} had denied it"
+        required = policy.get("required")
+        if not isinstance(required, int):
+            return f"the request of {one.name} states no number of approvals"
+        if len(approvals) < required:
+            return f"{one.name} was started with {len(approvals)} valid approvals; its policy demands {required}"
+        for factor in policy.get("factors", []):
+            filled = sum(
+                1
+                for by, act in approvals.items()
+                if seats.get(by) == factor["role"] and factor["role"] in act.data.get("roles", [])
+            )
+            if filled < factor["count"]:
+                return f"{one.name} was started with {filled} of {factor['count']} approvals as {factor['role']}"
+        return self._seated(one, opened, approvals, seats)
+
+    def _seated(self, one: Execution, opened: Act, approvals: Mapping[str, Act], seats: Mapping[str, str]) -> str:
+        """Each held the role for that model, when deciding and at the start; of lender and borrower only one did."""
+        model, team = str(opened.data.get("model", "")), str(opened.data.get("team", ""))
+        for by, act in sorted(approvals.items()):
+            roles = [seats[by]] if seats[by] else [role for role in act.data.get("roles", []) if role in APPROVING]
+            ref = str(act.data.get("grant", ""))
+            lender = self.authority.lender(by, ref)
+            fault = self.authority.seat(by, roles, act, model, team, ref)
+            fault = fault or self.authority.why_not(by, roles, one.act, model, team)
+            if lender in approvals:
+                fault = f"{lender}, who had lent the role, approved as well"
+            if fault:
+                return f"{one.name} was started with an approval by {by} that does not count: {fault}"
+        return ""
+
+    def _standing(self, start: Act, opened: Act) -> tuple[dict[str, Act], str]:
+        """The approval of each person that held when the run started, and who had denied it, if anybody."""
+        approvals: dict[str, Act] = {}
+        denied = ""
+        decisions = [act for act in self.about["approval.decide", opened.data["request"]] if act.before(start)]
+        for act in sorted(decisions, key=lambda one: (one.number, one.at, one.leaf)):
+            if act.data.get("decision") == "deny":
+                denied = act.actor
+            elif act.data.get("decision") == "revoke":
+                approvals.pop(act.actor, None)
+            elif self._counts(act, opened):
+                approvals[act.actor] = act
+        return approvals, denied
+
+    @staticmethod
+    def _counts(act: Act, opened: Act) -> bool:
+        """A person's approval of this very hash, not the proposer's, in time, after a recent sign-in."""
+        limit = opened.data.get("policy", {}).get("step_up_seconds")
+        if limit is not None and not stepped_up(act, int(limit)):
+            return False
+        return (
+            act.data.get("decision") == "approve"
+            and act.data.get("subject_hash") == opened.data.get("subject_hash")
+            and act.actor != opened.data.get("proposer")
+            and act.by_a_person
+            and _instant(act.at) <= _instant(opened.data["expires_at"])
+        )
+
+    def _broken_glass(self, one: Execution, opened: Act | None) -> str:
+        """Instead of approvals: one person with the role, signed in just before, for this very hash, in time."""
+        broken = [act for act in self.about["approval.break_glass", one.request] if act.before(one.act)]
+        if not broken:
+            raise Lacking(f"{one.name} was started by break-glass, which is not in the record before it")
+        glass = broken[-1]
+        data = glass.data
+        if not one.subject or data.get("subject_hash") != one.subject:
+            return f"{one.name} carries out plan {one.subject}, glass was broken for {data.get('subject_hash')}"
+        if _instant(one.act.at) > _instant(data["expires_at"]):
+            return f"{one.name} was started after its break-glass had ended at {data['expires_at']}"
+        if _seconds(glass.at, data["expires_at"]) > MOST_GLASS_SECONDS + RACE:
+            return f"{one.name}: its break-glass was for longer than {MOST_GLASS_SECONDS} s"
+        if not glass.by_a_person or data.get("by") != glass.actor:
+            return f"{one.name}: its glass was not broken by a person who answers for it"
+        policy = data.get("policy")
+        limit = policy.get("step_up_seconds", STEP_UP_SECONDS) if isinstance(policy, dict) else STEP_UP_SECONDS
+        if not stepped_up(glass, int(limit)):
+            return f"{one.name}: {glass.actor} broke glass without a sign-in of the last {limit} s"
+        if isinstance(policy, dict) and policy_hash(policy) != data.get("policy_hash"):
+            return f"{one.name}: its break-glass states another policy than the one whose hash it states"
+        about = opened.data if opened else data
+        model, team = str(about.get("model", "")), str(about.get("team", ""))
+        fault = self.authority.why_not(glass.actor, [str(data.get("role"))], glass, model, team)
+        if fault:
+            return f"{one.name}: {glass.actor} had no right to break glass: {fault}"
+        return self._bound(one, opened) if opened else ""
+
+    def _review(self, glass: Act) -> str:
+        """Reviewed by somebody who took no part, or still within the time for it."""
+        request, due = str(glass.data.get("request")), glass.data["review_due"]
+        what = f"the break-glass of {glass.actor} for request {request}"
+        took_part = {glass.actor} | {
+            str(person)
+            for action in ("approval.open", "approval.decide", "rollback.run.start")
+            for act in self.about[action, request]
+            for person in (act.actor, act.data.get("proposer"))
+        }
+        for review in self.about["approval.break_glass.review", request]:
+            outside = review.actor not in took_part | set(review.data.get("participants", []))
+            if glass.before(review) and outside and review.by_a_person and review.data.get("by") == review.actor:
+                late = "" if review.at <= _utc(due) else f", after the time for it had ended at {due}"
+                verdict = "justified" if review.data.get("verdict") == "justified" else "not justified"
+                self.facts.append(f"Leaf {glass.leaf}: {what} was found {verdict} by {review.actor}{late}.")
+                return ""
+        if self.newest <= _utc(due):
+            self.facts.append(f"Leaf {glass.leaf}: {what} is not reviewed yet; the review is owed until {due}.")
+            return ""
+        if not self.complete:
+            raise Lacking(f"{what}, whose review is not in the record; it was due at {due}")
+        return f"{what} was not reviewed by anybody who took no part; that was due at {due}"
+
+    @staticmethod
+    def _act_hash(proposed: Act) -> str:
+        """The hash that is approved is that of the act that is proposed."""
+        act, stated = proposed.data.get("act"), proposed.data.get("act_hash")
+        if isinstance(act, dict) and hashlib.sha256(f"lastgood-act/1\0{canonical(act)}".encode()).hexdigest() != stated:
+            return "the act that was proposed is not the one whose hash was put to the approvers"
+        return ""
+
+
+def stepped_up(act: Act, seconds: int) -> bool:
+    """Whether the person had proved who they are within so many seconds before."""
+    auth_time = str(act.data.get("auth_time") or "")
+    return bool(auth_time) and _seconds(auth_time, act.at) <= seconds + 1
+
+
+def policy_hash(policy: Any) -> str:
+    """SHA-256 over ``approval-policy/1``, a zero byte and the policy's canonical JSON."""
+    return hashlib.sha256(b"approval-policy/1\0" + canonical(policy).encode()).hexdigest()
+
+
+# Bundle
+
+
+@dataclass
+class Verdict:
+    """What was found. ``bad`` holds (leaf, sentence): leaf -1 where no single leaf can be named. ``witnesses``: how
+    many of those that were asked for have signed; ``quorum``: how many must."""
+
+    bad: list[tuple[int, str]] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+    anchored: bool = False
+    witnesses: int = 0
+    quorum: int = 0
+
+    @property
+    def witnessed(self) -> bool:
+        return self.witnesses >= self.quorum
+
+    def status(self) -> int:
+        if self.bad:
+            return TAMPERED
+        if self.lacking:
+            return INCOMPLETE
+        return WHOLE if self.anchored and self.witnessed else UNANCHORED
+
+
+class Bundle:
+    """The zip, read with limits: known names only, one of each, bounded sizes and lines."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self.zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise BadBundle(f"{path} cannot be read as a bundle: {error}") from error
+        infos = self.zip.infolist()
+        self.names = {info.filename for info in infos}
+        if len(self.names) != len(infos) or not self.names <= MEMBERS:
+            strangers = ", ".join(sorted(self.names - MEMBERS)) or "one of them twice"
+            raise BadBundle(f"The bundle holds files that do not belong there: {strangers}.")
+        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
+            raise BadBundle("The bundle is packed in a way that Lastgood does not use.")
+        if sum(info.file_size for info in infos) > MAX_TOTAL:
+            raise BadBundle(f"The bundle unpacks to more than {MAX_TOTAL} bytes.")
+
+    def small(self, name: str) -> bytes:
+        with self.zip.open(name) as file:
+            data = file.read(MAX_SMALL + 1)
+        if len(data) > MAX_SMALL:
+            raise BadBundle(f"{name} is longer than {MAX_SMALL} bytes.")
+        return data
+
+    def text(self, name: str) -> str:
+        return self.small(name).decode()
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        if name not in self.names:
+            return
+        with self.zip.open(name) as file:
+            while line := file.readline(MAX_LINE + 1):
+                if len(line) > MAX_LINE:
+                    raise BadBundle(f"A line of {name} is longer than {MAX_LINE} bytes.")
+                yield line.rstrip(b"\n")
+
+    def sha256(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self.zip.open(name) as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+        return digest.hexdigest()
+
+
+class Missing(NamedTuple):
+    """A reason that a record commits to and the bundle lacks: rightly so, where its erasure is on record."""
+
+    event: str
+    actor: str
+    canon: bytes
+
+
 class Check:
     """One pass over a bundle."""
 
-    def __init__(self, bundle: Bundle, key: str, since: str = "") -> None:
-        self.bundle, self.key, self.since = bundle, key, since
-        self.verdict = Verdict()
+    def __init__(
+        self, bundle: Bundle, key: str, since: str = "", witnesses: Sequence[str] = (), quorum: int = 0
+    ) -> None:
+        self.bundle, self.key, self.since, self.witnesses = bundle, key, since, witnesses
+        self.verdict = Verdict(quorum=quorum or len(witnesses))
         self.manifest: dict[str, Any] = {}
         self.checkpoint = Checkpoint("", 0, b"")
+        self.context: set[int] = set()
         self.numbers: dict[str, set[int]] = defaultdict(set)
         self.acts: list[Act] = []
-        self.commitments: dict[int, str] = {}
+        self.missing: dict[int, Missing] = {}
+        self.texts = 0
         self.marks: dict[int, tuple[bytes, str]] = {}
+        self.newest = ""
+        self.received = False
+
+    @property
+    def kind(self) -> str:
+        return str(self.manifest["scope"]["kind"])
 
     def run(self) -> Verdict:
-        missing = {"manifest.json", "checkpoint", "events.jsonl"} - self.bundle.names
-        if missing:
-            self.verdict.lacking.append("The bundle lacks " + ", ".join(sorted(missing)) + ".")
+        absent = NEEDED - self.bundle.names
+        if absent:
+            self.verdict.lacking.append("The bundle lacks " + ", ".join(sorted(absent)) + ".")
             return self.verdict
-        self.manifest = strict_json(self.bundle.text("manifest.json").encode())
+        manifest = self.bundle.small("manifest.json")
+        self.manifest = strict_json(manifest)
         if self.manifest.get("format") != FORMAT:
             raise BadBundle(f"The bundle's format is {self.manifest.get('format')!r}, not {FORMAT}.")
+        self.context = set(self.manifest["context"])
         note = self.bundle.text("checkpoint")
         self.checkpoint = self._signed(note, "checkpoint")
+        stated = (self.manifest["origin"], self.manifest["size"], self.manifest["root"])
+        if stated != (self.checkpoint.origin, self.checkpoint.size, base64.b64encode(self.checkpoint.root).decode()):
+            self._bad(-1, "The manifest states another tree than the checkpoint.")
+        self._witnessed([note, *self._receipt(hashlib.sha256(manifest).hexdigest())])
         self._collect_marks()
-        if self.manifest["scope"]["kind"] == "whole":
+        if self.kind == "whole":
             self._whole()
         else:
             self._part()
         self._numbers()
         self._reasons()
         self._meaning()
+        self._files()
         return self.verdict
 
     def _bad(self, leaf: int, sentence: str) -> None:
@@ -518,6 +1030,54 @@ class Check:
         self.verdict.anchored = bool(self.key)
         return parse_checkpoint(text)
 
+    def _receipt(self, manifest: str) -> Iterator[str]:
+        """The log's own entry of this export, in a later signed tree: what shows that the bundle is as it was given
+        out, with everything that belongs to its scope. Yields the later checkpoint's note when all is right."""
+        if "receipt.json" not in self.bundle.names:
+            if self.kind != "whole" or self.manifest["receipt"]:
+                self.verdict.lacking.append(
+                    "The bundle has no receipt, the log's own entry of this export; so nothing shows that all is in it."
+                )
+            return
+        entry = strict_json(self.bundle.small("receipt.json"))
+        canon, note = base64.b64decode(entry["record"], validate=True), str(entry["note"])
+        later = self._signed(note, "checkpoint of the receipt")
+        index, size = entry["leaf_index"], self.checkpoint.size
+        hashes, bridge = ([bytes.fromhex(one) for one in entry[name]] for name in ("hashes", "consistency"))
+        if later.origin != self.checkpoint.origin or not check_inclusion(
+            leaf_hash(canon), index, later.size, hashes, later.root
+        ):
+            self._bad(-1, f"The receipt, leaf {index}, is not in the tree that was signed over it.")
+            return
+        if index < size or not check_consistency(size, later.size, self.checkpoint.root, later.root, bridge):
+            self._bad(-1, "The tree of the receipt does not extend the tree of the bundle.")
+            return
+        record = strict_json(canon)
+        data = record["data"]
+        if record["action"] != "audit.export" or (data.get("manifest"), data.get("size")) != (manifest, size):
+            self._bad(-1, "The receipt is of another bundle: something was changed since this one was given out.")
+            return
+        self.newest, self.received = record["occurred_at"], True
+        self.verdict.facts.append(f"Exported by {record['actor']['id']} at {self.newest}, on record as leaf {index}.")
+        yield note
+
+    def _witnessed(self, notes: Iterable[str]) -> None:
+        """How many of the witnesses that were asked for have signed one of the trees, the bundle's or a later one."""
+        for note in notes:
+            signed = 0
+            for vkey in self.witnesses:
+                try:
+                    open_note(note, vkey)
+                except WrongSignature as error:
+                    self._bad(-1, f"A witness's signature is forged: {error}")
+                except ValueError:
+                    continue
+                else:
+                    signed += 1
+            self.verdict.witnesses = max(self.verdict.witnesses, signed)
+        if self.witnesses and self.verdict.witnessed:
+            self.verdict.facts.append(f"{self.verdict.witnesses} of {len(self.witnesses)} witnesses have signed it.")
+
     def _collect_marks(self) -> None:
         """Earlier signed checkpoints: the tree must pass through each; a bad leaf lies before the first it misses."""
         for line in self.bundle.lines("checkpoints.jsonl"):
@@ -526,10 +1086,15 @@ class Check:
         if self.since:
             mark = self._signed(self.since, "old checkpoint given by --since")
             self.marks[mark.size] = (mark.root, "the old checkpoint given by --since")
+        if any(size > self.checkpoint.size for size in self.marks):
+            self._bad(-1, "The log is shorter than an earlier checkpoint says: history was taken back.")
 
-    def _events(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """(leaf index, leaf hash of the record's bytes, the record's bytes); looks into each record on the way."""
+    # Events, and what stands beside them in the same order
+
+    def _events(self) -> Iterator[tuple[int, bytes]]:
+        """(leaf index, leaf hash of the record's bytes); looks into each record on the way."""
         last = -1
+        reasons, rows = _Beside(self._reason_lines()), _Beside(self._csv_lines())
         for line in self.bundle.lines("events.jsonl"):
             match = EVENT_LINE.fullmatch(line)
             if match is None:
@@ -542,31 +1107,83 @@ class Check:
             computed = leaf_hash(canon)
             if computed.hex() != stated:
                 self._bad(index, f"Leaf {index}: the record's bytes do not hash to its leaf.")
-            self._look(index, canon)
-            yield index, computed, canon
+            self._look(index, canon, reasons, rows)
+            yield index, computed
+        for beside, what in ((reasons, "reasons.jsonl"), (rows, "events.csv")):
+            beside.at(MAX_TOTAL)
+            if beside.skipped:
+                self.verdict.lacking.append(f"{what} tells of leaves that are missing, such as {beside.skipped[0]}.")
 
-    def _look(self, index: int, canon: bytes) -> None:
+    def _look(self, index: int, canon: bytes, reasons: _Beside, rows: _Beside) -> None:
         try:
             record = strict_json(canon)
             if record["log_origin"] != self.checkpoint.origin:
                 self._bad(index, f"Leaf {index} belongs to the log {record['log_origin']}.")
-            if record.get("incident"):
-                number = record["incident_seq"]
-                if number in self.numbers[record["incident"]]:
-                    self._bad(index, f"Leaf {index} has number {number} of {record['incident']} a second time.")
-                self.numbers[record["incident"]].add(number)
-            if "reason_commit" in record:
-                self.commitments[index] = record["reason_commit"]
+            if index not in self.context:
+                self._belongs(index, record, canon)
             if record["action"].startswith(RELEVANT):
                 self.acts.append(act_of(index, record))
+            self.newest = max(self.newest, record["occurred_at"])
+            text = self._reason(index, record, canon, reasons.at(index))
+            row = rows.at(index)
+            if row is None:
+                if "events.csv" in self.bundle.names:
+                    self.verdict.lacking.append(f"Leaf {index} has no row in events.csv.")
+            elif row != csv_row(index, record, text):
+                self._bad(index, f"Leaf {index}: its row of events.csv does not say what the record says.")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._bad(index, f"Leaf {index} is not a record of the log: {error!r}")
+
+    def _belongs(self, index: int, record: Mapping[str, Any], canon: bytes) -> None:
+        """An event of the scope itself: its number within its incident, and that it is not smuggled in."""
+        incident, scope = record.get("incident", ""), self.manifest["scope"]
+        if incident:
+            number = record["incident_seq"]
+            if number in self.numbers[incident]:
+                self._bad(index, f"Leaf {index} has number {number} of {incident} a second time.")
+            self.numbers[incident].add(number)
+        strange = (self.kind == "incident" and incident != scope["incident"]) or (
+            self.kind == "person" and not names_person(canon, scope["person"])
+        )
+        if strange:
+            self._bad(index, f"Leaf {index} does not belong to {self.kind} {scope[self.kind]}.")
+
+    def _reason_lines(self) -> Iterator[tuple[int, Any]]:
+        for line in self.bundle.lines("reasons.jsonl"):
+            entry = strict_json(line)
+            yield entry["leaf_index"], entry
+
+    def _csv_lines(self) -> Iterator[tuple[int, Any]]:
+        rows = self.bundle.lines("events.csv")
+        if next(rows, csv_line(COLUMNS)[:-1]) != csv_line(COLUMNS)[:-1]:
+            self._bad(-1, "The first line of events.csv does not name its columns.")
+        for row in rows:
+            match = ROW_LEAF.match(row)
+            if match is None:
+                self._bad(-1, "A line of events.csv is not an event.")
+                return
+            yield int(match[1]), row + b"\n"
+
+    def _reason(self, index: int, record: Mapping[str, Any], canon: bytes, entry: Any) -> str:
+        """The text of the event's reason, when it is there and is the one that the record commits to."""
+        if entry is None:
+            if "reason_commit" in record:
+                self.missing[index] = Missing(record["event_id"], record["actor"]["id"], canon)
+            return ""
+        self.texts += 1
+        text = str(entry["text"])
+        digest = hmac.new(bytes.fromhex(entry["key"]), text.encode(), hashlib.sha256).hexdigest()
+        if record.get("reason_commit") != f"hmac-sha256:{digest}":
+            self._bad(index, f"Leaf {index}: its reason is not the text that the record was made with.")
+        return text
+
+    # The tree
 
     def _whole(self) -> None:
         """Every leaf is there, and together they are the signed root."""
         tree, gap = Root(), False
         missed = ""
-        for index, computed, _ in self._events():
+        for index, computed in self._events():
             if index != tree.size and not gap:
                 gap = True
                 self.verdict.lacking.append(f"Leaf {tree.size} is missing.")
@@ -585,115 +1202,242 @@ class Check:
             self._bad(self._mark_before(tree.size), "The leaves are not those that the checkpoint was signed over.")
         else:
             self.verdict.facts.append(f"All {tree.size} leaves hash into the signed root {tree.value().hex()}.")
-        if any(size > self.checkpoint.size for size in self.marks):
-            self._bad(-1, "The log is shorter than an earlier checkpoint says: history was taken back.")
 
     def _mark_before(self, size: int) -> int:
         """The first leaf that may be the bad one: the one after the last signed size below ``size``."""
         return max((mark for mark in self.marks if mark < size), default=0)
 
     def _part(self) -> None:
-        """Each leaf has its inclusion proof."""
-        proofs = {}
-        for line in self.bundle.lines("proofs.jsonl"):
-            entry = strict_json(line)
-            proofs[entry["leaf_index"]] = [bytes.fromhex(item) for item in entry["hashes"]]
+        """Each leaf hangs in the signed tree, by the part of the tree that the bundle brings."""
+        trusted, broken = self._trusted()
         count, first, last = 0, -1, -1
-        for index, computed, _ in self._events():
-            count, first, previous, last = count + 1, index if first < 0 else first, last, index
-            if index not in proofs:
-                self.verdict.lacking.append(f"Leaf {index} has no inclusion proof.")
-            elif not check_inclusion(computed, index, self.checkpoint.size, proofs[index], self.checkpoint.root):
+        for index, computed in self._events():
+            count += 1
+            node = trusted.get((index, index + 1))
+            if node is None:
+                self._untrusted(index, broken)
+            elif node != computed:
                 self._bad(index, f"Leaf {index} is not in the signed tree.")
-            if self.manifest["scope"]["kind"] == "span" and previous >= 0 and index != previous + 1:
+            if index in self.context:
+                continue
+            first, previous, last = index if first < 0 else first, last, index
+            if self.kind == "span" and previous >= 0 and index != previous + 1:
                 self.verdict.lacking.append(f"Leaf {previous + 1} is missing.")
         if count != self.manifest["events"]:
             self.verdict.lacking.append(f"{count} events are there; the bundle says {self.manifest['events']}.")
-        self.verdict.facts.append(f"{count} leaves ({first} to {last}) were checked against the signed tree.")
+        also = f", {len(self.context)} of them only to judge by" if self.context else ""
+        self.verdict.facts.append(f"{count} leaves ({first} to {last}{also}) were checked against the signed tree.")
+        self._extends(trusted)
+
+    def _trusted(self) -> tuple[dict[tuple[int, int], bytes], dict[tuple[int, int], bool]]:
+        """The nodes that hash up into the signed root, and the places (first leaf, leaf after the last) whose two
+        children, as the bundle gives them, do not hash to what stands there (False: not told yet)."""
+        nodes: dict[tuple[int, int], bytes] = {}
+        for line in self.bundle.lines("proofs.jsonl"):
+            low, high, text = strict_json(line)
+            nodes[low, high] = bytes.fromhex(text)
+            if len(nodes) > MAX_NODES:
+                raise BadBundle(f"proofs.jsonl holds more than {MAX_NODES} nodes.")
+        size = self.checkpoint.size
+        trusted: dict[tuple[int, int], bytes] = {}
+        broken: dict[tuple[int, int], bool] = {}
+        ahead = [(0, size, self.checkpoint.root)] if size else []
+        while ahead:
+            low, high, value = ahead.pop()
+            trusted[low, high] = value
+            if high - low == 1:
+                continue
+            middle = low + split(high - low)
+            left, right = nodes.get((low, middle)), nodes.get((middle, high))
+            if left is None or right is None:
+                continue
+            if node_hash(left, right) != value:
+                broken[low, high] = False
+                continue
+            ahead += [(low, middle, left), (middle, high, right)]
+        return trusted, broken
+
+    def _untrusted(self, index: int, broken: dict[tuple[int, int], bool]) -> None:
+        """No path leads from the leaf to the root: the part of the tree is broken (told once a place), or lacking."""
+        place = next(((low, high) for low, high in broken if low <= index < high), None)
+        if place is None:
+            self.verdict.lacking.append(f"Leaf {index} has no inclusion proof.")
+        elif not broken[place]:
+            broken[place] = True
+            low, high = place
+            self._bad(index, f"Leaf {index} is not in the signed tree: wrong hashes over leaves {low} to {high - 1}.")
+
+    def _extends(self, trusted: Mapping[tuple[int, int], bytes]) -> None:
+        """The tree passes through each earlier checkpoint, as far as the bundle's part of the tree can show it."""
+        for size, (root, name) in self.marks.items():
+            if not 0 < size <= self.checkpoint.size:
+                continue
+            parts = [trusted.get(place) for place in peaks(size)]
+            value = parts[-1]
+            for left in reversed(parts[:-1]):
+                value = None if left is None or value is None else node_hash(left, value)
+            if value is None:
+                self.verdict.lacking.append(
+                    f"The bundle does not show that its tree extends {name} ({size} leaves). Have it exported anew "
+                    "with that size, or have the whole log exported."
+                )
+            elif value != root:
+                self._bad(-1, f"The tree does not extend {name} ({size} leaves): a leaf before {size} was changed.")
+
+    # What the records say together
 
     def _numbers(self) -> None:
-        """Each incident's events carry 1, 2, 3 ... without a gap (a span may begin and end anywhere)."""
-        span = self.manifest["scope"]["kind"] == "span"
+        """Each incident's events carry 1, 2, 3 ... without a gap (a span, or a person's part, may begin anywhere)."""
+        loose = self.kind in ("span", "person")
         for incident, numbers in sorted(self.numbers.items()):
-            lowest = min(numbers) if span else 1
+            lowest = min(numbers) if loose else 1
             gaps = sorted(set(range(lowest, max(numbers) + 1)) - numbers)
-            if gaps and span:
-                self.verdict.facts.append(f"{incident}: number {gaps[0]} lies outside the span.")
+            if gaps and loose:
+                self.verdict.facts.append(f"{incident}: number {gaps[0]} lies outside the {self.kind}.")
             elif gaps:
                 self.verdict.lacking.append(f"{incident}: event number {gaps[0]} is missing.")
             else:
                 self.verdict.facts.append(f"{incident}: events {lowest} to {max(numbers)}, none missing.")
 
     def _reasons(self) -> None:
-        texts = 0
-        for line in self.bundle.lines("reasons.jsonl"):
-            entry = json.loads(line)
-            index, texts = entry["leaf_index"], texts + 1
-            digest = hmac.new(bytes.fromhex(entry["key"]), entry["text"].encode(), hashlib.sha256).hexdigest()
-            if self.commitments.get(index) != f"hmac-sha256:{digest}":
-                self._bad(index, f"Leaf {index}: its reason is not the text that the record was made with.")
-        if self.commitments:
-            erased = len(self.commitments) - texts
-            self.verdict.facts.append(f"{texts} reasons match their records; {max(erased, 0)} were erased.")
+        """A reason that is not there was erased, or its writer was; else it was held back."""
+        events = {act.target for act in self.acts if act.action == "audit.reason.erase"}
+        people = {act.target for act in self.acts if act.action == "subject.erase"}
+        for index, missing in sorted(self.missing.items()):
+            erased = missing.event in events or missing.actor in people
+            if not erased and not any(names_person(missing.canon, person) for person in people):
+                self.verdict.lacking.append(f"Leaf {index}: its reason is missing, and no erasure of it is on record.")
+        if self.texts or self.missing:
+            self.verdict.facts.append(f"{self.texts} reasons match their records; {len(self.missing)} were erased.")
 
     def _meaning(self) -> None:
-        meaning = Meaning(self.acts)
-        whole = self.manifest["scope"]["kind"] == "whole"
+        complete = self.kind == "whole" or self.received
+        meaning = Meaning(self.acts, self.newest, complete)
         gaps = bool(self.verdict.lacking)
+        found = False
         for leaf, sentence, lacking in meaning.problems():
-            if gaps or (lacking and not whole):
+            found = True
+            if gaps or (lacking and self.kind != "whole"):
                 self.verdict.lacking.append(f"Leaf {leaf}: {sentence}.")
             else:
                 self._bad(leaf, f"Leaf {leaf}: {sentence}.")
-        runs = len(meaning.starts)
-        if runs and not self.verdict.bad:
-            self.verdict.facts.append(f"Runs: {runs}, each with the approvals its policy demanded, of that very plan.")
+        if not found and not self.verdict.bad:
+            self.verdict.facts += meaning.summary()
+
+    def _files(self) -> None:
+        """Each member is the file that the manifest states. Where something lacks, that is why it is not."""
+        stated = self.manifest["members"]
+        for name in sorted(self.bundle.names - UNLISTED - set(stated)):
+            self._bad(-1, f"{name} is in the bundle, and its manifest does not know of it.")
+        for name, digest in sorted(stated.items()):
+            if name not in self.bundle.names:
+                self.verdict.lacking.append(f"{name} is missing from the bundle.")
+            elif self.bundle.sha256(name) != digest:
+                if self.verdict.lacking:
+                    self.verdict.lacking.append(f"{name} is not the file that was given out.")
+                else:
+                    self._bad(-1, f"{name} is not the file that was given out.")
 
 
-def verify_bundle(path: str, key: str = "", since: str = "") -> Verdict:
-    """Check a bundle; ``since`` is the text of an older checkpoint of the same log that it must extend."""
-    verdict = Verdict()
+class _Beside:
+    """Lines that stand beside the events, in the order of their leaves; ``skipped``: leaves that no event was there
+    for."""
+
+    def __init__(self, lines: Iterator[tuple[int, Any]]) -> None:
+        self.lines, self.skipped = lines, list[int]()
+        self.waiting = next(lines, None)
+
+    def at(self, index: int) -> Any:
+        """What stands beside the event, or None."""
+        while self.waiting and self.waiting[0] < index:
+            self.skipped.append(self.waiting[0])
+            self.waiting = next(self.lines, None)
+        if self.waiting is None or self.waiting[0] != index:
+            return None
+        found, self.waiting = self.waiting[1], next(self.lines, None)
+        return found
+
+
+def verify_bundle(path: str, key: str = "", since: str = "", witnesses: Sequence[str] = (), quorum: int = 0) -> Verdict:
+    """Check a bundle; ``since`` is the text of an older checkpoint of the same log that it must extend, ``witnesses``
+    the keys of those of whom ``quorum`` (all of them, where it is 0) must have signed it."""
+    verdict = Verdict(quorum=quorum or len(witnesses))
     try:
-        return Check(Bundle(path), key, since).run()
-    except (BadBundle, zipfile.BadZipFile, zlib.error, UnicodeDecodeError, EOFError) as error:
+        return Check(Bundle(path), key, since, witnesses, quorum).run()
+    except (BadBundle, zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError) as error:
         verdict.bad.append((-1, str(error)))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         verdict.bad.append((-1, f"The bundle is malformed: {error!r}"))
     return verdict
 
 
+# Command line
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong command is no verdict: its exit status is none of theirs."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
 def main(argv: Sequence[str] | None = None, write: Callable[[str], Any] = sys.stdout.write) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Checks an exported bundle of a Lastgood audit log, offline.")
+    parser = _Parser(description="Checks an exported bundle of a Lastgood audit log, offline.")
     parser.add_argument("bundle")
     parser.add_argument("--key", default="", help="the log's public key, <name>+<id>+<base64>, got by another way")
     parser.add_argument("--since", default="", help="file with an older checkpoint that this log must extend")
+    parser.add_argument(
+        "--witness", action="append", default=[], help="a witness's public key, got by another way; may be repeated"
+    )
+    parser.add_argument("--quorum", type=int, default=0, help="how many of the witnesses must have signed (all)")
     options = parser.parse_args(argv)
-    if options.key:
-        try:
-            parse_vkey(options.key)
-        except ValueError as error:
-            parser.exit(64, f"--key: {error}\n")
+    _check_keys(parser, options)
     since = ""
-    if options.since:
-        with open(options.since, encoding="utf-8") as file:
-            since = file.read()
-    verdict = verify_bundle(options.bundle, options.key, since)
+    try:
+        if options.since:
+            with open(options.since, encoding="utf-8") as file:
+                since = file.read()
+        with open(options.bundle, "rb"):
+            pass
+    except (OSError, UnicodeDecodeError) as error:
+        parser.error(f"A file cannot be read: {error}")
+    verdict = verify_bundle(options.bundle, options.key, since, options.witness, options.quorum)
     for fact in verdict.facts:
         write(f"{fact}\n")
     for _, sentence in sorted(verdict.bad):
         write(f"TAMPERED  {sentence}\n")
     for sentence in verdict.lacking:
         write(f"MISSING   {sentence}\n")
-    write(
-        {
-            WHOLE: "Whole: every check passed.\n",
-            TAMPERED: "Tampered with.\n",
-            INCOMPLETE: "Incomplete.\n",
-            UNANCHORED: "Unanchored: nothing is wrong in itself, but without --key nobody knows who signed it.\n",
-        }[verdict.status()]
-    )
+    write(f"{_conclusion(verdict)}\n")
     return verdict.status()
+
+
+def _check_keys(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Keys that can be read, each once, and a number of witnesses that can be reached; else the program ends."""
+    seen = set()
+    for what, vkey in [("--key", options.key)] * bool(options.key) + [("--witness", key) for key in options.witness]:
+        try:
+            public = parse_vkey(vkey)[2]
+        except ValueError as error:
+            parser.error(f"{what}: {error}")
+        if public in seen:
+            parser.error(f"{what}: The same key is given twice; each signer counts once.")
+        seen.add(public)
+    if not 0 <= options.quorum <= len(options.witness):
+        parser.error(f"--quorum: {options.quorum} of {len(options.witness)} witnesses cannot have signed.")
+
+
+def _conclusion(verdict: Verdict) -> str:
+    status = verdict.status()
+    if status == UNANCHORED and verdict.anchored:
+        return f"Unwitnessed: {verdict.witnesses} of the {verdict.quorum} witnesses that were demanded have signed it."
+    return {
+        WHOLE: "Whole: every check passed.",
+        TAMPERED: "Tampered with.",
+        INCOMPLETE: "Incomplete.",
+        UNANCHORED: "Unanchored: nothing is wrong in itself, but without --key nobody knows who signed it.",
+    }[status]
 
 
 if __name__ == "__main__":

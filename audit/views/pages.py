@@ -12,8 +12,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from audit import queries, search
-from audit.actions import Actor, record_export
-from audit.export import NothingToExport, write_bundle
+from audit.actions import Actor
+from audit.export import NothingToExport, ScopeError, export_bundle
 from audit.forms import ExportForm, FilterForm
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.names import display
@@ -149,19 +149,18 @@ def export(request: HttpRequest) -> HttpResponseBase:
         return redirect("audit-log")
     try:
         return bundle_response(actor_of(request), form.cleaned_data)
-    except NothingToExport as error:
+    except (NothingToExport, ScopeError) as error:
         messages.error(request, str(error))
         return redirect("audit-log")
 
 
 def bundle_response(actor: Actor, scope: dict[str, Any]) -> FileResponse:
-    """The zip as a download, recorded. Raises NothingToExport."""
+    """The zip as a download, recorded; ``scope`` as ``export_bundle`` takes it. Raises NothingToExport, ScopeError."""
     file = tempfile.NamedTemporaryFile(prefix="lastgood-audit-", suffix=".zip")  # noqa: SIM115  the answer closes it
     try:
-        info = write_bundle(Path(file.name), **scope)
-        record_export(sha256=info.sha256, events=info.events, actor=actor, **scope)
+        info = export_bundle(Path(file.name), actor=actor, **scope)
     except BaseException:
         file.close()
         raise
-    part = "".join(letter if letter.isalnum() else "-" for letter in scope.get("incident") or "log")
+    part = "".join(letter if letter.isalnum() else "-" for letter in info.name)
     return FileResponse(file, as_attachment=True, filename=f"lastgood-audit-{part}-{info.size}.zip")

@@ -1,17 +1,26 @@
 """What the tests of the log share: events, a sequencer stepped by hand, bundles taken apart and put together."""
 
+import hashlib
+import io
 import json
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from audit.actions import Actor, Target, record
+from django.db import connections
+
+from audit.actions import Actor, Target, record, record_export, service_actor
+from audit.export import SIGNING, BundleInfo, Scope, add_receipt, write_bundle
 from audit.models import AuditEvent
 from audit.note import create_key_file, read_key_file
-from audit.sequencer import Sequencer, SignedMemory
+from audit.sequencer import LOCK, Sequencer, SignedMemory
+from audit.verify import ROW_LEAF, UNLISTED, main
 
 ORIGIN = "lastgood.local/log"
 ALICE, BOB, CAROL = (Actor("user", f"u-{name}", {"method": "password"}) for name in ("alice", "bob", "carol"))
@@ -49,6 +58,42 @@ def sequence_all(sequencer: Sequencer) -> int:
     return sequencer.frontier.size
 
 
+def exported(sequencer: Sequencer, path: Path, *, extends: int = 0, **scope: Any) -> BundleInfo:
+    """A bundle with its receipt, by a sequencer that is stepped by hand."""
+    info = write_bundle(path, extends=extends, receipt=True, **scope)
+    facts = Scope(**scope).facts()
+    actor = service_actor("manage")
+    event = record_export(manifest=info.manifest, events=info.events, size=info.size, scope=facts, actor=actor)
+    sequence_all(sequencer)
+    return add_receipt(info, event)
+
+
+@contextmanager
+def at_work(directory: Path) -> Iterator[None]:
+    """A sequencer that runs beside the test, with the key in the directory."""
+    connections["sequencer"].close()
+    stop = threading.Event()
+    sequencer = Sequencer(read_key_file(directory / "log.key"), SignedMemory(directory / "log.key.last"))
+    thread = threading.Thread(target=sequencer.run, args=(stop, 0.02))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not _at_work():
+            assert thread.is_alive()
+            assert time.monotonic() < deadline, "the sequencer did not take over"
+            time.sleep(0.01)
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _at_work() -> bool:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(SIGNING, [LOCK])
+        return bool(cursor.fetchone()[0])
+
+
 def unzip(path: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as bundle:
         return {name: bundle.read(name) for name in bundle.namelist()}
@@ -70,8 +115,46 @@ def edit_record(members: dict[str, bytes], leaf: int, old: bytes, new: bytes) ->
     return members | {"events.jsonl": b"".join(lines)}
 
 
+def restated(members: dict[str, bytes], **change: Any) -> dict[str, bytes]:
+    """The members with a manifest that knows of what was done to them."""
+    digests = {name: hashlib.sha256(members[name]).hexdigest() for name in members if name not in UNLISTED}
+    manifest = json.loads(members["manifest.json"]) | {"members": digests} | change
+    return members | {"manifest.json": json.dumps(manifest).encode()}
+
+
+def without(members: dict[str, bytes], leave_out: Callable[[dict[str, Any]], bool]) -> dict[str, bytes]:
+    """The members without some events, everything else adjusted to it."""
+    lines = [json.loads(line) for line in members["events.jsonl"].splitlines()]
+    gone = {line["leaf_index"] for line in lines if leave_out(line["record"])}
+    assert gone
+
+    def kept(name: str, leaf_of: Callable[[bytes], int]) -> bytes:
+        return b"".join(line for line in members[name].splitlines(keepends=True) if leaf_of(line) not in gone)
+
+    def row(line: bytes) -> int:
+        match = ROW_LEAF.match(line)
+        return int(match[1]) if match else -1
+
+    def entry(line: bytes) -> int:
+        return int(json.loads(line)["leaf_index"])
+
+    fewer = {"events.jsonl": kept("events.jsonl", entry), "reasons.jsonl": kept("reasons.jsonl", entry)}
+    return restated(members | fewer | {"events.csv": kept("events.csv", row)}, events=len(lines) - len(gone))
+
+
 def check(bundle: Path, *options: str) -> tuple[int, str]:
-    """Run the bundle's own verifier, alone in an empty directory, by a plain Python; its exit status and words."""
+    """The verifier's exit status and words, by its command line in this process."""
+    said = io.StringIO()
+    with redirect_stderr(said):
+        try:
+            status = main([str(bundle), *options], said.write)
+        except SystemExit as end:
+            status = int(str(end.code))
+    return status, said.getvalue()
+
+
+def check_alone(bundle: Path, *options: str) -> tuple[int, str]:
+    """The same by the bundle's own verifier, alone in an empty directory, by a plain Python."""
     alone = bundle.parent / f"alone-{bundle.stem}"
     alone.mkdir(exist_ok=True)
     (alone / "verify.py").write_bytes(unzip(bundle)["verify.py"])

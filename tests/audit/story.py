@@ -23,7 +23,20 @@ def now(minutes: float = 0) -> datetime.datetime:
 
 
 def put(action: str, data: dict[str, Any], actor: Actor = WORKER, incident: str = "INC-1", **more: Any) -> None:
-    record(action=action, target=Target("run", RUN), actor=actor, data=data, incident=incident, **more)
+    about = Target("approval_request", data["request"]) if action.startswith("approval.") else Target("run", RUN)
+    record(action=action, target=about, actor=actor, data=data, incident=incident, **more)
+
+
+def held(user: str, role: str, actor: Actor = WORKER, **change: Any) -> None:
+    """A role given by a program at set-up, counting since yesterday."""
+    data = {"grant": f"grant-{user}-{role}", "user": user, "role": role, "scope": {}, "counts_from": now(-1440)}
+    record(action="role.grant", target=Target("user", user), actor=actor, data=data | change)
+
+
+def people() -> None:
+    """Bob commands and Carol approves."""
+    held("u-bob", "commander")
+    held("u-carol", "approver")
 
 
 def opened(**change: Any) -> None:

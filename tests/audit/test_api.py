@@ -8,7 +8,7 @@ from accounts.models import Role, User
 from audit.models import AuditEvent
 from audit.sequencer import Sequencer
 from audit.verify import check_consistency, check_inclusion, open_note, verify_bundle
-from tests.audit.log import event, sequence_all, sequencer_in
+from tests.audit.log import at_work, event, sequence_all, sequencer_in
 from tests.audit.test_pages import signed_in
 from tests.conftest import CommittedDatabase
 
@@ -70,7 +70,8 @@ def test_the_state_of_the_log_is_told(grown_log: Sequencer) -> None:
 
 
 def test_an_export_verifies(grown_log: Sequencer, tmp_path: Path) -> None:
-    answer = signed_in().post(f"{API}/log/export/", {"incident": "INC-1"}, content_type="application/json")
+    with at_work(tmp_path):
+        answer = signed_in().post(f"{API}/log/export/", {"incident": "INC-1"}, content_type="application/json")
     assert answer.status_code == 200
     path = tmp_path / "bundle.zip"
     path.write_bytes(b"".join(answer.streaming_content))  # type: ignore[arg-type]

@@ -15,7 +15,22 @@ from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf
 from audit.note import checkpoint_text, create_key_file
 from audit.sequencer import Sequencer
 from tests.audit import story
-from tests.audit.log import ALICE, BOB, ORIGIN, check, edit_record, event, rezip, sequence_all, sequencer_in, unzip
+from tests.audit.log import (
+    ALICE,
+    BOB,
+    ORIGIN,
+    check,
+    check_alone,
+    edit_record,
+    event,
+    exported,
+    restated,
+    rezip,
+    sequence_all,
+    sequencer_in,
+    unzip,
+    without,
+)
 from tests.conftest import CommittedDatabase
 
 
@@ -29,6 +44,13 @@ class Log:
         return self.sequencer.signer.vkey
 
     def bundle(self, name: str = "bundle", **scope: object) -> Path:
+        """With its receipt, which is a leaf more."""
+        path = self.directory / f"{name}.zip"
+        exported(self.sequencer, path, **scope)  # type: ignore[arg-type]
+        return path
+
+    def bare(self, name: str = "bare", **scope: object) -> Path:
+        """Without a receipt."""
         path = self.directory / f"{name}.zip"
         write_bundle(path, **scope)  # type: ignore[arg-type]
         return path
@@ -36,11 +58,12 @@ class Log:
 
 @pytest.fixture
 def log(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[Log]:
-    """Eleven events: four of no incident, seven of INC-1 and their meaning; signed in two checkpoints."""
+    """Thirteen events: four of no incident, two roles, seven of INC-1 and their meaning; signed in two checkpoints."""
     sequencer = sequencer_in(tmp_path)
     for number in range(4):
         event("model.register", data={"number": number}, reason=f"reason {number}")
     sequence_all(sequencer)
+    story.people()
     story.whole()
     sequence_all(sequencer)
     yield Log(sequencer, tmp_path)
@@ -48,10 +71,14 @@ def log(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[Log]:
 
 
 def test_a_whole_log_verifies_alone_with_the_key_from_outside(log: Log) -> None:
-    status, words = check(log.bundle(), "--key", log.key)
+    root = log.sequencer.frontier.root().hex()
+    status, words = check_alone(log.bundle(), "--key", log.key)
     assert (status, words.splitlines()[-1]) == (0, "Whole: every check passed.")
-    assert f"All 11 leaves hash into the signed root {log.sequencer.frontier.root().hex()}." in words
+    assert f"All 13 leaves hash into the signed root {root}." in words
+    assert "Exported by svc:manage at " in words
+    assert "on record as leaf 13." in words
     assert "INC-1: events 1 to 7, none missing." in words
+    assert "Seats: 2, each filled by a person who held the role; 2 rest on roles that a program" in words
     assert "4 reasons match their records; 0 were erased." in words
     assert "Runs: 1, each with the approvals its policy demanded" in words
 
@@ -63,7 +90,7 @@ def test_without_a_key_from_outside_the_bundle_is_unanchored(log: Log) -> None:
 
 
 def test_the_same_log_gives_the_same_bytes_and_the_readme_lists_the_layout(log: Log) -> None:
-    first, second = log.bundle("one"), log.bundle("two")
+    first, second = log.bare("one"), log.bare("two")
     assert hashlib.sha256(first.read_bytes()).digest() == hashlib.sha256(second.read_bytes()).digest()
     members = unzip(first)
     assert {*members} == {
@@ -71,6 +98,7 @@ def test_the_same_log_gives_the_same_bytes_and_the_readme_lists_the_layout(log: 
         "verify.py",
         "checkpoint",
         "checkpoints.jsonl",
+        "events.csv",
         "events.jsonl",
         "manifest.json",
         "reasons.jsonl",
@@ -79,7 +107,7 @@ def test_the_same_log_gives_the_same_bytes_and_the_readme_lists_the_layout(log: 
 
 
 def test_each_line_of_events_is_json_that_holds_the_records_exact_bytes(log: Log) -> None:
-    lines = unzip(log.bundle())["events.jsonl"].splitlines()
+    lines = unzip(log.bare())["events.jsonl"].splitlines()
     canons = AuditLeaf.objects.order_by("leaf_index").values_list("event__canon", flat=True)
     for line, canon in zip(lines, canons, strict=True):
         assert bytes(canon) in line
@@ -89,17 +117,22 @@ def test_each_line_of_events_is_json_that_holds_the_records_exact_bytes(log: Log
 @pytest.mark.parametrize("scope", [{"incident": "INC-1"}, {"since": story.now(-60), "until": story.now(60)}])
 def test_a_part_verifies_by_inclusion_proofs(log: Log, scope: dict[str, object]) -> None:
     path = log.bundle(**scope)
-    assert check(path, "--key", log.key)[0] == 0
+    status, words = check_alone(path, "--key", log.key)
+    assert status == 0, words
     assert "proofs.jsonl" in unzip(path)
 
 
-def test_an_incidents_bundle_holds_its_events_only(log: Log) -> None:
+def test_an_incidents_bundle_holds_its_events_and_the_roles_that_they_rest_on(log: Log) -> None:
     event(incident="INC-2", reason="secret of another incident")
+    story.held("u-mallory", "approver")
     sequence_all(log.sequencer)
     members = unzip(log.bundle(incident="INC-1"))
-    assert len(members["events.jsonl"].splitlines()) == 7
+    manifest = json.loads(members["manifest.json"])
+    indices = [json.loads(line)["leaf_index"] for line in members["events.jsonl"].splitlines()]
+    assert (indices, manifest["context"]) == ([*range(4, 13)], [4, 5])
     assert b"INC-2" not in members["events.jsonl"]
-    assert b"secret" not in members["reasons.jsonl"]
+    assert b"mallory" not in members["events.jsonl"]
+    assert b"secret" not in members["reasons.jsonl"] + members["events.csv"]
 
 
 def test_an_erased_reason_leaves_the_bundle_whole(log: Log) -> None:
@@ -123,7 +156,6 @@ def test_a_changed_record_is_named_by_leaf(log: Log) -> None:
     members = edit_record(unzip(log.bundle()), 2, b'"number":2', b'"number":9')
     status, words = check(rezip(log.directory / "bad.zip", members), "--key", log.key)
     assert status == 1
-    assert words.splitlines()[0].startswith("TAMPERED  A leaf before") or "Leaf 2: the record's bytes" in words
     assert "Leaf 2: the record's bytes do not hash to its leaf." in words
 
 
@@ -146,19 +178,18 @@ def test_a_careful_change_is_found_between_two_checkpoints(log: Log) -> None:
 
 
 def test_a_careful_change_in_a_part_is_named_by_leaf(log: Log) -> None:
-    members = _rewritten(unzip(log.bundle(incident="INC-1")), 6, b"u-carol", b"u-mallo")
+    members = _rewritten(unzip(log.bundle(incident="INC-1")), 8, b"u-carol", b"u-mallo")
     status, words = check(rezip(log.directory / "bad.zip", members), "--key", log.key)
     assert status == 1
-    assert "Leaf 6 is not in the signed tree." in words
+    assert "Leaf 8 is not in the signed tree." in words
 
 
 def test_a_tree_signed_by_another_key_is_tampered_with(log: Log) -> None:
     forger = create_key_file(log.directory / "forger.key", ORIGIN)
-    members = unzip(log.bundle())
-    note = forger.sign(checkpoint_text(ORIGIN, 11, log.sequencer.frontier.root()))
-    manifest = json.loads(members["manifest.json"]) | {"log_key": forger.vkey}
-    members |= {"checkpoint": note.encode(), "manifest.json": json.dumps(manifest).encode(), "checkpoints.jsonl": b""}
-    path = rezip(log.directory / "bad.zip", members)
+    note = forger.sign(checkpoint_text(ORIGIN, 13, log.sequencer.frontier.root()))
+    members = unzip(log.bare())
+    members |= {"checkpoint": note.encode(), "checkpoints.jsonl": b""}
+    path = rezip(log.directory / "bad.zip", restated(members, log_key=forger.vkey))
     assert check(path, "--key", log.key)[0] == 1
     assert check(path)[0] == 3, "it is whole in itself; only the key from outside tells"
 
@@ -217,12 +248,11 @@ def test_a_key_that_was_not_copied_whole_is_no_verdict(log: Log) -> None:
 # Incomplete: 2
 
 
-@pytest.mark.parametrize(("leaf", "words"), [(3, "Leaf 3 is missing."), (10, "Leaves 10 to 10 are missing.")])
+@pytest.mark.parametrize(("leaf", "words"), [(3, "Leaf 3 is missing."), (12, "Leaves 12 to 12 are missing.")])
 def test_a_missing_event_makes_the_whole_log_incomplete(log: Log, leaf: int, words: str) -> None:
     members = unzip(log.bundle())
     lines = members["events.jsonl"].splitlines(keepends=True)
     members["events.jsonl"] = b"".join(line for line in lines if json.loads(line)["leaf_index"] != leaf)
-    members["reasons.jsonl"] = b""
     status, said = check(rezip(log.directory / "bad.zip", members), "--key", log.key)
     assert status == 2
     assert words in said
@@ -231,23 +261,44 @@ def test_a_missing_event_makes_the_whole_log_incomplete(log: Log, leaf: int, wor
 def test_a_missing_event_of_an_incident_shows_by_its_number(log: Log) -> None:
     members = unzip(log.bundle(incident="INC-1"))
     lines = members["events.jsonl"].splitlines(keepends=True)
-    members["events.jsonl"] = b"".join(line for line in lines if json.loads(line)["record"]["incident_seq"] != 7)
-    assert check(rezip(log.directory / "tail.zip", members), "--key", log.key)[0] == 2
-    members["events.jsonl"] = b"".join(line for line in lines if json.loads(line)["record"]["incident_seq"] != 3)
-    manifest = json.loads(members["manifest.json"]) | {"events": 6}
-    members["manifest.json"] = json.dumps(manifest).encode()
-    status, words = check(rezip(log.directory / "bad.zip", members), "--key", log.key)
+    fewer = b"".join(line for line in lines if json.loads(line)["record"].get("incident_seq") != 3)
+    path = rezip(log.directory / "bad.zip", members | {"events.jsonl": fewer})
+    status, words = check(path, "--key", log.key)
     assert status == 2
     assert "INC-1: event number 3 is missing." in words
+    assert "events.csv tells of leaves that are missing, such as 8." in words
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_who_leaves_an_event_out_and_adjusts_everything_is_found_by_the_receipt(log: Log, number: int) -> None:
+    """Also the last event of the incident, which no number misses."""
+    members = without(unzip(log.bundle(incident="INC-1")), lambda record: record.get("incident_seq") == number)
+    status, words = check(rezip(log.directory / "bad.zip", members), "--key", log.key)
+    assert status == 1
+    assert "The receipt is of another bundle" in words
+    members.pop("receipt.json")
+    status, words = check(rezip(log.directory / "worse.zip", members), "--key", log.key)
+    assert status == 2
+    assert "The bundle has no receipt" in words
 
 
 def test_a_missing_proof_or_file_makes_it_incomplete(log: Log) -> None:
     members = unzip(log.bundle(incident="INC-1"))
-    fewer = b"".join(members["proofs.jsonl"].splitlines(keepends=True)[1:])
+    fewer = b"".join(line for line in members["proofs.jsonl"].splitlines(keepends=True) if b"[4,5," not in line)
     status, words = check(rezip(log.directory / "a.zip", members | {"proofs.jsonl": fewer}), "--key", log.key)
     assert (status, "Leaf 4 has no inclusion proof." in words) == (2, True)
-    members.pop("checkpoint")
-    assert check(rezip(log.directory / "b.zip", members), "--key", log.key)[0] == 2
+    for name in ("checkpoint", "events.csv", "README.txt", "receipt.json", "reasons.jsonl"):
+        fewer_files = {key: value for key, value in members.items() if key != name}
+        assert check(rezip(log.directory / "b.zip", fewer_files), "--key", log.key)[0] == 2, name
+
+
+def test_a_reason_that_is_held_back_is_missing_and_one_that_was_erased_is_not(log: Log) -> None:
+    members = unzip(log.bare())
+    fewer = b"".join(members["reasons.jsonl"].splitlines(keepends=True)[1:])
+    rows = members["events.csv"].replace(b"reason 0", b"")
+    held_back = restated(members | {"reasons.jsonl": fewer, "events.csv": rows})
+    status, words = check(rezip(log.directory / "bad.zip", held_back), "--key", log.key)
+    assert (status, "Leaf 0: its reason is missing, and no erasure of it is on record." in words) == (2, True)
 
 
 def test_a_bundle_is_written_as_zip64_safe_members_only(log: Log) -> None:

@@ -11,7 +11,7 @@ from audit.models import AuditEvent
 from audit.note import read_key_file
 from audit.queries import separated
 from audit.verify import verify_bundle
-from tests.audit.log import event, sequence_all, sequencer_in
+from tests.audit.log import at_work, event, sequence_all, sequencer_in
 from tests.conftest import CommittedDatabase
 
 
@@ -42,10 +42,30 @@ def vkey(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[str]:
 
 def test_an_export_is_written_verified_and_on_record(vkey: str, tmp_path: Path) -> None:
     path = tmp_path / "out.zip"
-    call_command("audit", "export", str(path), incident="INC-1")
-    assert verify_bundle(str(path), vkey).status() == 0
+    with at_work(tmp_path):
+        call_command("audit", "export", str(path), incident="INC-1")
+    verdict = verify_bundle(str(path), vkey)
+    assert (verdict.status(), verdict.bad, verdict.lacking) == (0, [], [])
     exported = AuditEvent.objects.latest("id")
     assert (exported.action, exported.actor) == ("audit.export", "svc:manage")
+
+
+@pytest.mark.parametrize(
+    "scope", [{"incident": "INC-1", "model": "m"}, {"person": "u-a", "since": "2026-01-01T00:00Z"}]
+)
+def test_an_export_is_of_one_thing(vkey: str, tmp_path: Path, scope: dict[str, str]) -> None:
+    with pytest.raises(CommandError, match="one of them"):
+        call_command("audit", "export", str(tmp_path / "out.zip"), **scope)
+    assert AuditEvent.objects.count() == 3
+
+
+def test_an_export_that_nobody_signs_is_handed_out_and_says_so(
+    vkey: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connections["sequencer"].close()
+    call_command("audit", "export", str(tmp_path / "out.zip"), incident="INC-1")
+    assert "did not sign a receipt in time" in capsys.readouterr().out
+    assert verify_bundle(str(tmp_path / "out.zip"), vkey).status() == 2
 
 
 def test_a_failed_export_leaves_no_file_and_no_record(vkey: str, tmp_path: Path) -> None:
@@ -65,7 +85,8 @@ def test_a_moment_without_a_time_zone_is_refused(vkey: str, tmp_path: Path, mome
 def test_a_span_is_exported_by_moments(vkey: str, tmp_path: Path) -> None:
     path = tmp_path / "out.zip"
     second = AuditEvent.objects.order_by("id")[1]
-    call_command("audit", "export", str(path), since=second.occurred_at.isoformat())
+    with at_work(tmp_path):
+        call_command("audit", "export", str(path), since=second.occurred_at.isoformat())
     assert verify_bundle(str(path), vkey).status() == 0
     with zipfile.ZipFile(path) as bundle:
         assert len(bundle.read("events.jsonl").splitlines()) == 2

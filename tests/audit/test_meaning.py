@@ -16,11 +16,18 @@ from tests.audit.story import (
     decided,
     now,
     opened,
+    people,
     put,
     started,
     stepped,
     whole,
 )
+
+
+@pytest.fixture(autouse=True)
+def roles(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("db")
+    people()
 
 
 def verdict() -> list[tuple[str, bool]]:

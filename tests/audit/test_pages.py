@@ -10,7 +10,7 @@ from accounts.models import Role, RoleGrant, User
 from audit.models import AuditEvent
 from audit.sequencer import Sequencer
 from audit.verify import verify_bundle
-from tests.audit.log import event, sequence_all, sequencer_in
+from tests.audit.log import at_work, event, sequence_all, sequencer_in
 from tests.conftest import CommittedDatabase
 
 
@@ -94,7 +94,8 @@ def test_the_checkpoint_page_shows_the_note_and_how_to_check(signed_log: Sequenc
 
 def test_an_export_verifies_and_is_on_record(signed_log: Sequencer, tmp_path: Path) -> None:
     client = signed_in()
-    answer = client.post("/audit/export/", {"incident": "INC-1"})
+    with at_work(tmp_path):
+        answer = client.post("/audit/export/", {"incident": "INC-1"})
     assert answer["Content-Disposition"] == 'attachment; filename="lastgood-audit-INC-1-3.zip"'
     path = tmp_path / "bundle.zip"
     path.write_bytes(io.BytesIO(b"".join(answer.streaming_content)).getvalue())  # type: ignore[arg-type]

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
-from audit.export import write_bundle
 from demo.scenario import ScenarioFailed, run_verifier
 from tests.audit import story
-from tests.audit.log import edit_record, rezip, sequence_all, sequencer_in, unzip
+from tests.audit.log import edit_record, exported, rezip, sequence_all, sequencer_in, unzip
 from tests.conftest import CommittedDatabase
 
 pytestmark = pytest.mark.slow
@@ -20,10 +19,11 @@ pytestmark = pytest.mark.slow
 def bundle(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """An exported rollback, and the log's key as the auditor knows it."""
     sequencer = sequencer_in(tmp_path)
+    story.people()
     story.whole()
     sequence_all(sequencer)
     path = tmp_path / "bundle.zip"
-    write_bundle(path)
+    exported(sequencer, path)
     yield path, sequencer.signer.vkey
     connections["sequencer"].close()
 

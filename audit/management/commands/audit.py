@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.dateparse import parse_datetime
 
-from audit.actions import log_origin, record_export, service_actor
-from audit.export import NothingToExport, write_bundle
+from audit.actions import log_origin, service_actor
+from audit.export import NothingToExport, ScopeError, export_bundle
 from audit.integrity import verify_log
 from audit.note import KeyFileError, create_key_file, read_key_file
 from audit.refusal import RefusesToSign
@@ -31,8 +31,12 @@ class Command(BaseCommand):
         export = verbs.add_parser("export", help="write a bundle that verifies offline")
         export.add_argument("path", type=Path)
         export.add_argument("--incident", default="", help="only this incident")
+        export.add_argument("--model", default="", help="only this model (its short name), with all of its incidents")
+        export.add_argument("--person", default="", help="only what this person did or is named in (the pseudonym)")
         export.add_argument("--since", default="", help="only from this moment on (ISO 8601 with time zone)")
         export.add_argument("--until", default="", help="only before this moment")
+        words = "size of an older checkpoint that a part shall show to be extended (the whole log shows it for each)"
+        export.add_argument("--extends", type=int, default=0, help=words)
         key = verbs.add_parser("key", help="make the signing key, if there is none, and print the public one")
         key.add_argument("--file", default="", help="path; default LASTGOOD_LOG_KEY_FILE")
 
@@ -40,7 +44,9 @@ class Command(BaseCommand):
         witness.add_argument("--name", required=True, help="the witness's name, such as witness.example/lastgood")
         witness.add_argument("--key", required=True, type=Path, help="the witness's own key; made where it is missing")
         witness.add_argument("--state", required=True, type=Path, help="what was cosigned last; never copy or share it")
-        witness.add_argument("--log-url", required=True, help="where Lastgood answers, such as https://lastgood.example")
+        witness.add_argument(
+            "--log-url", required=True, help="where Lastgood answers, such as https://lastgood.example"
+        )
         witness.add_argument("--log-key", required=True, help="the log's public key, got by another way")
         witness.add_argument("--every", type=float, default=10.0, help="seconds between two looks")
         witness.add_argument("--once", action="store_true", help="look once and end")
@@ -71,15 +77,19 @@ class Command(BaseCommand):
         )
 
     def export(self, options: dict[str, Any]) -> None:
-        span = {name: self._moment(name, options[name]) for name in ("since", "until")}
+        scope: dict[str, Any] = {name: options[name] for name in ("incident", "model", "person", "extends")}
+        scope |= {name: self._moment(name, options[name]) for name in ("since", "until")}
         try:
-            info = write_bundle(options["path"], incident=options["incident"], **span)
-        except NothingToExport as error:
+            info = export_bundle(options["path"], actor=service_actor("manage"), **scope)
+        except (NothingToExport, ScopeError) as error:
             options["path"].unlink(missing_ok=True)
             raise CommandError(str(error)) from error
-        actor = service_actor("manage")
-        record_export(sha256=info.sha256, events=info.events, actor=actor, incident=options["incident"], **span)
         self.stdout.write(f"{info.path}: {info.events} events, tree of {info.size}, root {info.root}.")
+        if info.receipt is None:
+            self.stdout.write(
+                "The log did not sign a receipt in time, so the bundle counts as incomplete. Start the sequencer, then "
+                "export again."
+            )
 
     def key(self, options: dict[str, Any]) -> None:
         path = self._key_path(options["file"])
