@@ -12,13 +12,9 @@ from rest_framework.response import Response
 
 from audit import queries, search
 from audit.actions import CosignatureRefused, record_cosignature
-<<<<<<< audit/api.py
-from audit.export import NothingToExport, ScopeError
-=======
 from audit.api_holds import HoldViewSet
 from audit.erasure import NothingSealed, reveal
-from audit.export import NothingToExport
->>>>>>> /tmp/s.N
+from audit.export import NothingToExport, ScopeError
 from audit.models import AuditCheckpoint, AuditCosignature, AuditEvent
 from audit.views import actor_of, bundle_response
 
