@@ -8,12 +8,12 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from audit.checks import unarmed
 from audit.merkle import Frontier, leaf_hash
 from audit.verify import open_note, parse_checkpoint
 
 MAX_PROBLEMS = 100
 STALE_SECONDS = 30
-PROTECTED = ("audit_event", "audit_leaf", "audit_checkpoint", "audit_log_key")
 
 LEAVES = """
     SELECT l.leaf_index, l.leaf_hash, e.id, e.xid, e.canon, e.event_uuid, e.occurred_at, e.action, e.outcome,
@@ -26,11 +26,7 @@ UNSEQUENCED = """
     FROM audit_event AS e LEFT JOIN audit_leaf AS l ON l.event_id = e.id
     WHERE l.event_id IS NULL AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid, e.id LIMIT 100
 """
-TRIGGERS = """
-    SELECT c.relname, count(*) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
-    WHERE t.tgname IN (c.relname || '_no_change', c.relname || '_no_truncate') AND t.tgenabled = 'A'
-    GROUP BY c.relname
-"""
+NODES = "SELECT n.level, n.position, n.hash FROM audit_node AS n"
 
 
 @dataclass
@@ -63,7 +59,7 @@ def verify_log(vkey: str = "", alias: str = "default") -> Report:
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         marks = _checkpoints(cursor, vkey, report)
-        _tree(alias, marks, report)
+        _nodes(cursor, _tree(alias, marks, report), report)
         _unsequenced(cursor, report)
         _triggers(cursor, report)
     return report
@@ -94,7 +90,7 @@ def _signed(note: str, key: str) -> bool:
     return True
 
 
-def _tree(alias: str, marks: dict[int, bytes], report: Report) -> None:
+def _tree(alias: str, marks: dict[int, bytes], report: Report) -> Frontier:
     frontier, missed = Frontier(), False
     numbers: dict[str, list[int]] = defaultdict(list)
     before = (0, 0)
@@ -102,7 +98,7 @@ def _tree(alias: str, marks: dict[int, bytes], report: Report) -> None:
         index, stored = row["leaf_index"], bytes(row["leaf_hash"])
         if index != frontier.size:
             report.add(f"Leaf {frontier.size} is missing.", frontier.size)
-            return
+            return frontier
         frontier.append(stored)
         if row["id"] is None:
             report.add(f"Leaf {index} has lost its event.", index)
@@ -127,6 +123,7 @@ def _tree(alias: str, marks: dict[int, bytes], report: Report) -> None:
         if sorted(taken) != list(range(1, len(taken) + 1)):
             missing = next(number for number in range(1, len(taken) + 2) if number not in taken)
             report.add(f"{incident}: event number {missing} is missing.")
+    return frontier
 
 
 def _stream(alias: str) -> Iterator[dict[str, Any]]:
@@ -181,10 +178,16 @@ def _unsequenced(cursor: Any, report: Report) -> None:
 
 
 def _triggers(cursor: Any, report: Report) -> None:
-    cursor.execute(TRIGGERS)
-    armed = dict(cursor.fetchall())
-    for table in PROTECTED:
-        if armed.get(table) != 2:
-            report.add(f"The triggers that keep {table} append-only are not all enabled.")
+    for table in unarmed(cursor):
+        report.add(f"The triggers that keep {table} append-only are not all enabled.")
 
 
+def _nodes(cursor: Any, frontier: Frontier, report: Report) -> None:
+    """Interior nodes, of which proofs are made, must be the tree's."""
+    cursor.execute(NODES)
+    stored = {(level, position): bytes(value) for level, position, value in cursor.fetchall()}
+    for node in frontier.completed:
+        if stored.pop((node.level, node.position), node.hash) != node.hash:
+            report.add(f"Node {node.position} of level {node.level} does not belong to the tree.")
+    for level, position in stored:
+        report.add(f"Node {position} of level {level} stands for leaves that are not there.")

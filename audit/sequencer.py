@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
+from audit.checks import tell_at_start
 from audit.durable import write_durably
 from audit.merkle import Frontier, Node, leaf_hash
 from audit.note import Signer, checkpoint_text
@@ -122,6 +123,7 @@ class Sequencer:
                     stop.wait(max(interval, 1.0))
                     continue
                 wait = interval
+                tell_at_start(self.alias, "sequencer")
                 while not stop.is_set():
                     self.look_back()
                     if self.step() < BATCH:

@@ -7,3 +7,9 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 application = get_wsgi_application()
+
+from django.conf import settings  # noqa: E402
+
+from audit.checks import tell_at_start  # noqa: E402
+
+tell_at_start(key_file=settings.LASTGOOD_LOG_KEY_FILE or str(settings.LASTGOOD_VAR / "secrets" / "log-key"))

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from config.embedded.account import database_user, give
 from config.embedded.programs import Program, write_private
+from config.logins import database_statements, role_statement
 
 SHARED = Path("/var/lib/lastgood")
 SUPERUSER = "lastgood_super"
@@ -124,12 +125,7 @@ class Cluster:
         with self.connect("postgres") as connection:
             existing = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
             for login in LOGINS:
-                verb = sql.SQL("ALTER" if login in existing else "CREATE")
-                connection.execute(
-                    sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}").format(
-                        verb, sql.Identifier(login), sql.Literal(self.password(login))
-                    )
-                )
+                connection.execute(role_statement(login, self.password(login), exists=login in existing))
 
     def make_database(self, name: str = DATABASE) -> None:
         """Make a database that the owner owns and nobody else may create tables in, where there is none of the name."""
@@ -138,10 +134,8 @@ class Cluster:
                 return
             create = sql.SQL("CREATE DATABASE {} OWNER lastgood_owner").format(sql.Identifier(name))
             connection.execute(create)
-            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
-            connection.execute(
-                sql.SQL("GRANT CONNECT ON DATABASE {} TO lastgood_app, lastgood_sequencer").format(sql.Identifier(name))
-            )
+            for statement in database_statements(name, *LOGINS[1:]):
+                connection.execute(statement)
 
     def _initialise(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
