@@ -93,12 +93,13 @@ def create_user(
 
 
 @transaction.atomic
-def deactivate_user(*, user: User, by: User, actor: Actor) -> None:
+def deactivate_user(*, user: User, by: User | None, actor: Actor) -> None:
     """Nobody signs in as this person any more; sessions, tokens, roles and loans end at once.
 
-    Raises AccountError for oneself, for the last administrator, and for one who was deactivated before.
+    `by` is None for a program on the machine itself. Raises AccountError for oneself, for the last administrator, and
+    for one who was deactivated before.
     """
-    if user.pk == by.pk:
+    if by is not None and user.pk == by.pk:
         raise AccountError("You can't deactivate yourself. Ask another administrator.")
     if not User.objects.filter(pk=user.pk, is_active=True).update(is_active=False):
         raise AccountError(f"{user} was deactivated before.")
@@ -114,7 +115,10 @@ def deactivate_user(*, user: User, by: User, actor: Actor) -> None:
 
 @transaction.atomic
 def reactivate_user(*, user: User, actor: Actor) -> None:
-    """Let the person sign in again; the roles of before do not come back. Raises AccountError for an active one."""
+    """Let the person sign in again; the roles of before do not come back. Raises AccountError for an active one, and
+    for one who was erased."""
+    if user.username == user.pseudonym:
+        raise AccountError("This person was erased. Make a new account instead.")
     if not User.objects.filter(pk=user.pk, is_active=False).update(is_active=True):
         raise AccountError(f"{user} can sign in already.")
     record(action="user.reactivate", target=Target("user", user.pseudonym), actor=actor)

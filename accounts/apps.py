@@ -9,9 +9,12 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         import accounts.schema  # noqa: F401 (registers itself)
         from accounts import credentials
+        from accounts.erasure.actions import erase_account
         from accounts.queries import find_people, names_of
         from audit import names
+        from audit.erasure import register_eraser
 
         names.register(names_of)
         names.register_finder(find_people)
         credentials.connect()
+        register_eraser(erase_account)

@@ -22,6 +22,7 @@ from accounts.authority.actions import (
 )
 from accounts.authority.models import Delegation, Role, RoleGrant, RoleProposal
 from accounts.authority.queries import loans, open_proposals, people
+from accounts.erasure.actions import erase_person
 from accounts.holdings import MOST_NAMES
 from accounts.models import User
 from accounts.permissions import require
@@ -104,6 +105,16 @@ class GivenRoleSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
 
 
+class ErasureSerializer(serializers.Serializer):
+    reason = serializers.CharField(max_length=2000, help_text="Why; goes on record.")
+
+
+class ErasedSerializer(serializers.Serializer):
+    pseudonym = serializers.CharField()
+    texts = serializers.IntegerField(help_text="Sealed texts that can't be opened any more.")
+    rows = serializers.DictField(child=serializers.IntegerField(), help_text="Changed rows by table.")
+
+
 class UserViewSet(viewsets.ReadOnlyModelViewSet):
     """People and their roles, for administrators."""
 
@@ -170,6 +181,19 @@ class UserViewSet(viewsets.ReadOnlyModelViewSet):
         except AccountError as error:
             raise Problem(409, "refused", str(error)) from error
         return self._shown(username)
+
+    @extend_schema(request=ErasureSerializer, responses=ErasedSerializer)
+    @action(detail=True, methods=["post"])
+    def erase(self, request: Request, username: str) -> Response:
+        """Erase the person for good: the account becomes its pseudonym. While a legal hold keeps it: 409."""
+        asked = ErasureSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        person, actor = self.get_object(), actor_for(request=request)
+        try:
+            erased = erase_person(user=person, by=request.user, actor=actor, **asked.validated_data)
+        except AccountError as error:
+            raise Problem(409, "refused", str(error)) from error
+        return Response({"pseudonym": person.pseudonym, "texts": erased.texts, "rows": erased.rows})
 
     @extend_schema(request=None, responses=UserSerializer)
     @action(detail=True, methods=["post"])

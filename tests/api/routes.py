@@ -34,6 +34,7 @@ READABLE = [
 MAY: dict[str, str] = dict.fromkeys((f"GET {path}" for path in READABLE), EVERYBODY) | {
     "GET users/": "A",
     "GET users/{username}/": "A",
+    "POST users/{username}/erase/": "A",
     "GET audit/events/": "U",
     "GET audit/events/{id}/": "U",
     "GET audit/events/{id}/inclusion/": "U",
