@@ -7,6 +7,7 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        import accounts.approvals.policies
         import accounts.schema  # noqa: F401 (registers itself)
         from accounts import credentials
         from accounts.erasure.actions import erase_account

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from accounts.approvals import due as approvals
 from accounts.approvals.queries import waiting
 from accounts.models import User
 from audit.due import Due
@@ -17,6 +18,7 @@ def roles_that_change(now: datetime) -> list[str]:
 
 
 SOURCES = [
+    *approvals.SOURCES,
     Due(task="accounts.expire_request", queue="intake", ids=expired),
     Due(task="accounts.roles_changed", queue="intake", ids=roles_that_change),
 ]

@@ -73,9 +73,9 @@ def loans_that_count() -> QuerySet[Delegation]:
 
 def people_for(role: str, *, model: str = "", team: str = "") -> list[User]:
     """The active people whose `role` ("" for any that may approve) holds for the model or its team, by name."""
-    from accounts.permissions import roles_that
+    from accounts.approvals.policy import FILL_ANY
 
-    held = holdings(roles=[role] if role else roles_that("approve"))
+    held = holdings(roles=[role] if role else sorted(FILL_ANY))
     ids = {holding.user_id for holding in held if holding.covers(model=model, team=team)}
     return list(User.objects.filter(pk__in=ids).order_by("first_name", "username"))
 

@@ -9,7 +9,7 @@ from accounts.holdings import Holding, holdings
 from accounts.models import Role, User
 
 RESPOND = frozenset({"view", "incident.respond", "plan.propose", "role.lend"})
-COMMAND = RESPOND | {"incident.command", "plan.start", "plan.stop", "status.publish", "approve"}
+COMMAND = RESPOND | {"incident.command", "plan.start", "plan.stop", "status.publish", "approve", "break_glass"}
 
 PERMISSIONS: dict[str, frozenset[str]] = {
     Role.VIEWER: frozenset({"view"}),
@@ -17,7 +17,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     Role.COMMANDER: COMMAND,
     Role.APPROVER: frozenset({"view", "approve", "plan.stop", "role.lend"}),
     Role.AUDITOR: frozenset({"view", "audit.view", "audit.export"}),
-    Role.ADMINISTRATOR: frozenset({"view", "registry.write", "status.publish", "admin", "plan.propose", "role.lend"}),
+    Role.ADMINISTRATOR: frozenset(
+        {"view", "registry.write", "status.publish", "admin", "plan.propose", "role.lend", "approve"}
+    ),
 }
 
 # Roles on which approvals rest: those that fill a seat, and administrators, who confirm grants and set policies.
@@ -38,6 +40,7 @@ WORDS: dict[str, str] = {
     "plan.stop": "stop a run",
     "approve": "approve",
     "role.lend": "lend a role of your own",
+    "break_glass": "break the glass",
     "status.publish": "publish on a status page",
     "audit.view": "read the log",
     "audit.export": "export the log",

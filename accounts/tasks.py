@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from accounts.approvals import actions
+from accounts.approvals import actions, acts
 from accounts.authority.actions import roles_changed
 from accounts.models import User
 from audit.actions import service_actor
@@ -14,3 +14,8 @@ def expire_request(request_id: str) -> None:
 @shared_task(name="accounts.roles_changed")
 def bring_roles_up_to_date(user_id: str) -> None:
     roles_changed(user=User.objects.get(pk=user_id))
+
+
+@shared_task(name="accounts.act_decided")
+def act_decided(request_id: str) -> None:
+    acts.decided(request_id)

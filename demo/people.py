@@ -4,7 +4,7 @@ from typing import Any
 
 from demo.browser import Page, PageError, Person
 
-SAYS = {"own": "You proposed this plan", "approved": "You approved it"}
+SAYS = {"own": "You proposed this, so", "approved": "You approved it"}
 
 
 def acknowledge_and_triage(person: Person, ref: str) -> None:

@@ -16,10 +16,13 @@ from rest_framework.views import APIView
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
+from accounts.approvals.acts import ActRefused
+from accounts.approvals.api import WaitingActSerializer, waiting_answer
+from accounts.approvals.models import Act
 from accounts.parsers import declared_length
 from accounts.problems import Problem
 from audit.canonical import CanonicalError, canonical_bytes
-from registry import actions, store
+from registry import actions, acts, store
 from registry.models import Deployment, Endpoint, Host, LineageKind, Model, Placement, Version
 from registry.queries import covers
 from registry.serving.allow import AddressRefused
@@ -35,6 +38,8 @@ def doing(change: Callable[..., Any], **arguments: Any) -> Any:
         return change(**arguments)
     except store.TooLarge:
         raise
+    except ActRefused as error:
+        raise Problem(status.HTTP_409_CONFLICT, error.code.replace("_", "-"), error.sentence) from error
     except actions.AlreadyThere as error:
         raise Problem(status.HTTP_409_CONFLICT, "already-there", str(error)) from error
     except AddressRefused as error:
@@ -108,15 +113,17 @@ class ModelViewSet(RegistryViewSet):
         wish = self.ask(ModelSerializer)
         return self.shown(doing(actions.register_model, **wish, actor=actor_for(request=request)), 201)
 
-    @extend_schema(request=AliasMoveSerializer, responses=ModelSerializer)
+    @extend_schema(request=AliasMoveSerializer, responses={200: ModelSerializer, 202: WaitingActSerializer})
     @action(detail=True, methods=["post"])
     def aliases(self, request: Request, slug: str) -> Response:
         wish, model = self.ask(AliasMoveSerializer), self.get_object()
         version = Version.objects.filter(model=model, number=wish.pop("version")).first()
         if version is None:
             raise Problem(422, "no-such-version", f"{slug} has no version of that number.")
-        doing(actions.move_alias, model=model, version=version, **wish, actor=actor_for(request=request))
-        return self.shown(model)
+        done = doing(
+            acts.move_alias, model=model, version=version, **wish, user=request.user, actor=actor_for(request=request)
+        )
+        return waiting_answer(done) if isinstance(done, Act) else self.shown(model)
 
 
 class FileSerializer(serializers.Serializer):
@@ -189,17 +196,18 @@ class VersionViewSet(RegistryViewSet):
         doing(actions.quarantine, version=version, **self.ask(StatedReasonSerializer), actor=actor_for(request=request))
         return self.shown(version)
 
-    @extend_schema(request=StatedReasonSerializer, responses=VersionSerializer)
+    @extend_schema(request=StatedReasonSerializer, responses={200: VersionSerializer, 202: WaitingActSerializer})
     @action(detail=True, methods=["post"], url_path="lift-quarantine")
     def lift_quarantine(self, request: Request, pk: str) -> Response:
         version = self.get_object()
-        doing(
-            actions.lift_quarantine,
+        done = doing(
+            acts.lift_quarantine,
             version=version,
             **self.ask(StatedReasonSerializer),
+            user=request.user,
             actor=actor_for(request=request),
         )
-        return self.shown(version)
+        return waiting_answer(done) if isinstance(done, Act) else self.shown(version)
 
 
 def _stored(*, sha256: str, what: str) -> bytes:
@@ -286,9 +294,11 @@ class HostViewSet(RegistryViewSet):
     lookup_field = "name"
     filterset_fields = ["engine"]
 
+    @extend_schema(request=HostSerializer, responses={201: HostSerializer, 202: WaitingActSerializer})
     def create(self, request: Request) -> Response:
         wish = self.ask(HostSerializer)
-        return self.shown(doing(actions.register_host, **wish, actor=actor_for(request=request)), 201)
+        done = doing(acts.register_host, **wish, user=request.user, actor=actor_for(request=request))
+        return waiting_answer(done) if isinstance(done, Act) else self.shown(done, 201)
 
     def _change(self, change: Callable[..., None], serializer: type[serializers.Serializer]) -> Response:
         host = self.get_object()

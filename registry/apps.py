@@ -11,3 +11,6 @@ class RegistryConfig(AppConfig):
         from registry.erasure import erase
 
         register_eraser(erase)
+        from registry import acts
+
+        acts.register_all()

@@ -1,6 +1,7 @@
 """The verbs of approval: open, decide, consume, withdraw, expire."""
 
 import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -8,15 +9,29 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest, Decision, RequestState
+from accounts.approvals import subjects
+from accounts.approvals.evidence import was_shown
+from accounts.approvals.models import (
+    ACT_KINDS,
+    ApprovalDecision,
+    ApprovalPolicy,
+    ApprovalRequest,
+    Decision,
+    RequestState,
+)
 from accounts.approvals.policy import policy_facts, policy_hash
-from accounts.approvals.queries import eligible_roles, roles_now, standing
+from accounts.approvals.queries import holdings_on, is_excluded, recent_editors, standing
+from accounts.holdings import Holding
 from accounts.models import User
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
 
 LIVE = [RequestState.OPEN, RequestState.APPROVED]
+EXCLUDED = {
+    "editor": "You changed this policy within the last 24 hours, so you can't approve under it. Others must.",
+    "author": "You wrote the plan that this one replaces, so you can't approve it. Others must.",
+}
 
 
 class Refused(Exception):
@@ -39,9 +54,20 @@ def open_request(
     incident_ref: str,
     proposer: User,
     actor: Actor,
+    model: str = "",
+    team: str = "",
+    author: User | None = None,
 ) -> ApprovalRequest:
-    """Put a hash to the approvers. It expires after the policy's `expires_seconds`, by the database's clock."""
-    expires_at = database_now() + datetime.timedelta(seconds=policy.expires_seconds)
+    """Put a hash to the approvers. It expires after the policy's `expires_seconds`, by the database's clock.
+
+    `model` (a slug) and `team` say whose roles count. `author` wrote what this replaces and may not approve it, no more
+    than the proposer, and whoever changed the policy within the last 24 hours.
+    """
+    now = database_now()
+    expires_at = now + datetime.timedelta(seconds=policy.expires_seconds)
+    excluded = {user.pseudonym: "editor" for user in recent_editors(policy, now)}
+    if author is not None and author != proposer:
+        excluded[author.pseudonym] = "author"
     request = ApprovalRequest.objects.create(
         policy=policy,
         policy_hash=policy_hash(policy),
@@ -50,7 +76,10 @@ def open_request(
         subject_hash=subject_hash,
         title=title,
         incident_ref=incident_ref,
+        model=model,
+        team=team,
         proposer=proposer,
+        excluded=excluded,
         expires_at=expires_at,
     )
     record(
@@ -65,8 +94,12 @@ def open_request(
             "policy": policy_facts(policy),
             "policy_hash": request.policy_hash,
             "proposer": proposer.pseudonym,
+            "excluded": excluded,
+            "model": model,
+            "team": team,
             "expires_at": expires_at.isoformat(),
-        },
+        }
+        | ({"act_kind": subject_kind} if subject_kind in ACT_KINDS else {}),
     )
     return request
 
@@ -81,17 +114,23 @@ def decide(
     auth_method: str,
     auth_time: datetime.datetime | None,
     actor: Actor,
+    evidence: str = "",
 ) -> ApprovalDecision:
-    """Approve, deny or revoke, bound to the hash that the person saw.
+    """Approve, deny or revoke, bound to the hash that the person saw and to the evidence that was shown with it.
 
-    Raises Refused with code own_proposal, hash_mismatch, not_a_role, step_up_needed, reason_needed, already_decided,
-    expired, not_open or nothing_to_revoke. A refusal is on record and changes nothing else.
+    `evidence` is the digest of a snapshot of this request; an approval needs one.
+    Raises Refused with code own_proposal, excluded, hash_mismatch, evidence_unknown, subject_moved, not_a_role, lent,
+    step_up_needed, reason_needed, already_decided, expired, not_open or nothing_to_revoke. A refusal is on record and
+    changes nothing else.
     """
+    said = Said(user, decision, subject_hash, evidence, reason, auth_method, auth_time, actor)
     try:
         with transaction.atomic():
-            return _decide(request_id, user, decision, subject_hash, reason, auth_method, auth_time, actor)
+            return _decide(request_id, said)
     except Refused as refused:
         request = ApprovalRequest.objects.get(pk=request_id)
+        if refused.code == "subject_moved":
+            _notify(request)
         record(
             action="approval.decide",
             target=Target("approval_request", str(request.id)),
@@ -108,56 +147,65 @@ def decide(
         raise
 
 
-def _decide(
-    request_id: Any,
-    user: User,
-    decision: str,
-    subject_hash: str,
-    reason: str,
-    auth_method: str,
-    auth_time: datetime.datetime | None,
-    actor: Actor,
-) -> ApprovalDecision:
+@dataclass(frozen=True)
+class Said:
+    """What somebody said about a request, before it is checked."""
+
+    user: User
+    decision: str
+    subject_hash: str
+    evidence: str
+    reason: str
+    auth_method: str
+    auth_time: datetime.datetime | None
+    actor: Actor
+
+
+def _decide(request_id: Any, said: Said) -> ApprovalDecision:
     request = (
         ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy", "proposer").get(pk=request_id)
     )
-    roles = eligible_roles(request, roles_now([user])[user.pk])
-    proved_at = _check(request, user, decision, subject_hash, reason, roles, auth_time)
+    held = holdings_on(request, [said.user])
+    proved_at = _check(request, said, held)
     seated_before = {seat.decision.id for seat in standing(request).filled if seat.decision}
     row = ApprovalDecision.objects.create(
         request=request,
-        by=user,
-        decision=decision,
-        subject_hash=subject_hash,
-        reason=reason,
-        auth_method=auth_method,
+        by=said.user,
+        decision=said.decision,
+        subject_hash=said.subject_hash,
+        evidence=said.evidence,
+        reason=said.reason,
+        auth_method=said.auth_method,
         auth_time=proved_at,
     )
     now = standing(request)
-    if decision == Decision.APPROVE:
+    if said.decision == Decision.APPROVE:
         mine = next((seat for seat in now.filled if seat.decision and seat.decision.id == row.id), None)
         if mine is None or len(now.filled) <= len(seated_before):
             raise Refused("not_a_role", _no_seat(now.open))
-        ApprovalDecision.objects.filter(pk=row.pk).update(role=mine.role)
         row.role = mine.role
+        row.grant = str(next(entry.ref for entry in held if mine.role in ("", entry.role)))
+        ApprovalDecision.objects.filter(pk=row.pk).update(role=row.role, grant=row.grant)
     record(
         action="approval.decide",
         target=Target("approval_request", str(request.id)),
-        actor=actor,
+        actor=said.actor,
         incident=request.incident_ref,
-        reason=reason,
+        reason=said.reason,
         data={
             "request": str(request.id),
             "decision_id": str(row.id),
-            "subject_hash": subject_hash,
-            "decision": decision,
+            "subject_hash": said.subject_hash,
+            "decision": said.decision,
             "role": row.role,
-            "roles": sorted(roles),
-            "auth_method": auth_method,
+            "roles": sorted({entry.role for entry in held}),
+            "grant": row.grant,
+            "evidence": said.evidence,
+            "auth_method": said.auth_method,
             "auth_time": proved_at.isoformat(),
         },
     )
-    _settle(request, decision, complete=now.complete)
+    _settle(request, said.decision, complete=now.complete)
     return row
 
 
@@ -168,43 +216,62 @@ def _no_seat(open_roles: list[str]) -> str:
     return f"The seats that you could fill are taken. Still needed: {wanted}."
 
 
-def _check(
-    request: ApprovalRequest,
-    user: User,
-    decision: str,
-    subject_hash: str,
-    reason: str,
-    roles: frozenset[str],
-    auth_time: datetime.datetime | None,
-) -> datetime.datetime:
-    if decision not in Decision.values:
-        raise Refused("not_open", f"There is no decision {decision[:20]!r}. Choose approve, deny or revoke.")
-    if not roles:
+def _check(request: ApprovalRequest, said: Said, held: list[Holding]) -> datetime.datetime:
+    """The moment of the proof of identity. Raises Refused."""
+    approves = said.decision == Decision.APPROVE
+    if said.decision not in Decision.values:
+        raise Refused("not_open", f"There is no decision {said.decision[:20]!r}. Choose approve, deny or revoke.")
+    if not held:
         raise Refused("not_a_role", "You hold no role that decides here. Ask an incident commander or an approver.")
-    if decision == Decision.APPROVE and user.pk == request.proposer_id:
-        raise Refused("own_proposal", "You proposed this plan, so you can't approve it. Others must.")
-    if subject_hash != request.subject_hash:
+    if approves and said.user.pk == request.proposer_id:
+        raise Refused("own_proposal", "You proposed this, so you can't approve it. Others must.")
+    if approves and is_excluded(request, said.user):
+        raise Refused("excluded", EXCLUDED[request.excluded[said.user.pseudonym]])
+    if said.subject_hash != request.subject_hash:
         raise Refused("hash_mismatch", "The plan changed since you opened this page. Read it again, then decide.")
-    live = LIVE if decision == Decision.APPROVE else [*LIVE, RequestState.CONSUMED]
+    _check_open(request, approves=approves)
+    latest = request.decisions.filter(by=said.user).order_by("-decided_at", "-id").first()
+    has_approved = latest is not None and latest.decision == Decision.APPROVE
+    if approves and has_approved:
+        raise Refused("already_decided", "You have approved this already.")
+    if said.decision == Decision.REVOKE and not has_approved:
+        raise Refused("nothing_to_revoke", "You have no approval here to take back.")
+    if said.decision == Decision.DENY and not said.reason.strip():
+        raise Refused("reason_needed", "Say in a sentence why you deny it; the others need to know.")
+    if (approves or said.evidence) and not was_shown(request, said.evidence):
+        raise Refused("evidence_unknown", "Nobody was shown the evidence that your answer names. Read the page again.")
+    if not approves:
+        return said.auth_time or timezone.now()
+    _check_loans(request, held)
+    if moved := subjects.moved(request):
+        raise Refused("subject_moved", f"What it is about has changed: {'; '.join(moved)}. It must be proposed again.")
+    fresh = datetime.timedelta(seconds=request.policy.step_up_seconds)
+    if said.auth_time is None or timezone.now() - said.auth_time > fresh:
+        raise Refused("step_up_needed", "Confirm your password first: approving needs a sign-in of the last minutes.")
+    return said.auth_time
+
+
+def _check_open(request: ApprovalRequest, *, approves: bool) -> None:
+    live = LIVE if approves else [*LIVE, RequestState.CONSUMED]
     if request.state not in live:
         raise Refused(
             "not_open", f"This request is closed: {request.get_state_display().lower()}. Nothing was changed."
         )
     if request.state != RequestState.CONSUMED and request.expires_at <= database_now():
-        raise Refused("expired", "This request has expired. Ask for the plan to be proposed again.")
-    latest = request.decisions.filter(by=user).order_by("-decided_at", "-id").first()
-    if decision == Decision.APPROVE and latest and latest.decision == Decision.APPROVE:
-        raise Refused("already_decided", "You have approved this plan already.")
-    if decision == Decision.REVOKE and (latest is None or latest.decision != Decision.APPROVE):
-        raise Refused("nothing_to_revoke", "You have no approval here to take back.")
-    if decision == Decision.DENY and not reason.strip():
-        raise Refused("reason_needed", "Say in a sentence why you deny it; the others need to know.")
-    fresh = datetime.timedelta(seconds=request.policy.step_up_seconds)
-    if decision != Decision.APPROVE:
-        return auth_time or timezone.now()
-    if auth_time is None or timezone.now() - auth_time > fresh:
-        raise Refused("step_up_needed", "Confirm your password first: approving needs a sign-in of the last minutes.")
-    return auth_time
+        raise Refused("expired", "This request has expired. Ask for it to be proposed again.")
+
+
+def _check_loans(request: ApprovalRequest, held: list[Holding]) -> None:
+    """A lent role approves once: by its owner or by who borrowed it."""
+    latest = {entry.by_id: entry for entry in request.decisions.order_by("decided_at", "id")}
+    approving = {by for by, entry in latest.items() if entry.decision == Decision.APPROVE}
+    if not approving:
+        return
+    borrowed = all(entry.lender_id in approving for entry in held)
+    user_id = held[0].user_id
+    lent = any(entry.lender_id == user_id for entry in holdings_on(request, approving))
+    if borrowed or lent:
+        raise Refused("lent", "The same role has approved already, through the person to whom or by whom it was lent.")
 
 
 def _settle(request: ApprovalRequest, decision: str, *, complete: bool) -> None:
@@ -225,7 +292,10 @@ def _settle(request: ApprovalRequest, decision: str, *, complete: bool) -> None:
 
 
 def _notify(request: ApprovalRequest) -> None:
-    send_on_commit("rollback.request_decided", [str(request.id)], queue="rollback")
+    if request.subject_kind in ACT_KINDS:
+        send_on_commit("accounts.act_decided", [str(request.id)], queue="intake")
+    else:
+        send_on_commit("rollback.request_decided", [str(request.id)], queue="rollback")
 
 
 def consume(*, request_id: Any, subject_hash: str, actor: Actor) -> list[ApprovalDecision]:

@@ -10,10 +10,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.actions import actor_for
+from accounts.approvals import evidence
 from accounts.approvals.actions import Refused, decide
-from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest, Decision
-from accounts.approvals.policies import PolicyError, replace_policy
+from accounts.approvals.acts import ActRefused
+from accounts.approvals.models import (
+    Act,
+    ApprovalDecision,
+    ApprovalEvidence,
+    ApprovalPolicy,
+    ApprovalRequest,
+    Decision,
+)
+from accounts.approvals.policies import PolicyError, change_policy
 from accounts.approvals.queries import standing
+from accounts.approvals.subjects import subject_of
 from accounts.authentication import HasScope
 from accounts.models import Role
 from accounts.problems import Problem
@@ -25,7 +35,10 @@ class DecisionSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = ApprovalDecision
-        fields = ["id", "by", "decision", "role", "reason", "subject_hash", "auth_method", "auth_time", "decided_at"]
+        fields = [
+            "id", "by", "decision", "role", "grant", "reason", "subject_hash", "evidence", "auth_method", "auth_time",
+            "decided_at",
+        ]  # fmt: skip
 
 
 class SeatSerializer(serializers.Serializer):
@@ -42,8 +55,8 @@ class ApprovalSerializer(serializers.ModelSerializer):
     class Meta:
         model = ApprovalRequest
         fields = [
-            "id", "title", "subject_kind", "subject_ref", "subject_hash", "incident_ref", "policy", "policy_hash",
-            "proposer", "state", "opened_at", "expires_at", "consumed_at", "seats", "decisions",
+            "id", "title", "subject_kind", "subject_ref", "subject_hash", "incident_ref", "model", "team", "policy",
+            "policy_hash", "proposer", "state", "opened_at", "expires_at", "consumed_at", "seats", "decisions",
         ]  # fmt: skip
 
     @extend_schema_field(SeatSerializer(many=True))
@@ -51,13 +64,49 @@ class ApprovalSerializer(serializers.ModelSerializer):
         return SeatSerializer(standing(request).seats, many=True).data
 
 
+class ShownSerializer(serializers.Serializer):
+    """What an approver reads now, and the digest of exactly that, which an approval names."""
+
+    digest = serializers.CharField()
+    moved = serializers.ListField(child=serializers.CharField(), help_text="What has changed since it was proposed.")
+    body = serializers.DictField()
+
+
+class WaitingActSerializer(serializers.Serializer):
+    """An act that a policy puts under approval, and waits for it."""
+
+    act = serializers.UUIDField(source="id")
+    kind = serializers.CharField()
+    title = serializers.CharField()
+    act_hash = serializers.CharField()
+    request = serializers.UUIDField(source="request_id")
+
+
+def waiting_answer(act: Act) -> Response:
+    """202: it was not done, it waits for its approvals."""
+    return Response(WaitingActSerializer(act).data, status=status.HTTP_202_ACCEPTED)
+
+
 class DecideSerializer(serializers.Serializer):
     decision = serializers.ChoiceField(choices=Decision.choices)
     subject_hash = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="The hash of the plan that you read.")
+    evidence = serializers.RegexField(
+        r"^[0-9a-f]{64}$",
+        required=False,
+        default="",
+        help_text="The digest from GET /approvals/{id}/evidence/ as you read it; an approval needs it.",
+    )
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
 
 
-REFUSAL_STATUS = {"own_proposal": 403, "not_a_role": 403, "step_up_needed": 403, "reason_needed": 400}
+REFUSAL_STATUS = {
+    "own_proposal": 403,
+    "excluded": 403,
+    "lent": 403,
+    "not_a_role": 403,
+    "step_up_needed": 403,
+    "reason_needed": 400,
+}
 
 
 class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
@@ -73,6 +122,25 @@ class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
         .order_by("-opened_at")
     )
     filterset_fields = ["state", "subject_kind", "incident_ref"]
+
+    @extend_schema(responses=ShownSerializer)
+    @action(detail=True, methods=["get"])
+    def evidence(self, request: Request, pk: str) -> Response:
+        """What an approver reads now. It is kept under the digest, which an approval then names."""
+        entry = self.get_object()
+        subject = subject_of(entry)
+        digest, body = evidence.show(entry, subject)
+        return Response({"digest": digest, "moved": subject.moved, "body": body})
+
+    @extend_schema(responses=ShownSerializer)
+    @action(detail=True, methods=["get"], url_path="evidence/(?P<digest>[0-9a-f]{64})")
+    def shown(self, request: Request, pk: str, digest: str) -> Response:
+        """What an approver was shown, as it was."""
+        try:
+            body = evidence.shown(self.get_object(), digest)
+        except ApprovalEvidence.DoesNotExist as error:
+            raise Http404 from error
+        return Response({"digest": digest, "moved": [], "body": body})
 
     @extend_schema(request=DecideSerializer, responses=ApprovalSerializer)
     @action(detail=True, methods=["post"])
@@ -104,13 +172,15 @@ class FactorSerializer(serializers.Serializer):
 
 class PolicySerializer(serializers.ModelSerializer):
     factors = FactorSerializer(many=True)
+    stop_roles = serializers.ListField(child=serializers.ChoiceField(choices=Role.choices), required=False)
     reason = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=2000)
 
     class Meta:
         model = ApprovalPolicy
         fields = [
             "id", "name", "version", "active", "subject_kind", "risk_tier", "environment", "required", "factors",
-            "step_up_seconds", "expires_seconds", "sign_off_required", "automatic_allowed", "created_at", "reason",
+            "step_up_seconds", "expires_seconds", "sign_off_required", "automatic_allowed", "stop_roles", "created_at",
+            "reason",
         ]  # fmt: skip
         read_only_fields = ["name", "version", "active", "created_at"]
         # The place of a policy is not unique: posting to it again replaces the policy there.
@@ -118,7 +188,8 @@ class PolicySerializer(serializers.ModelSerializer):
 
 
 class PolicyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
-    """Who must agree to what. Posting puts a new version in force; the one before stays to be read, inactive."""
+    """Who must agree to what. Posting puts a new version in force, or asks for the approvals that this needs; the one
+    before stays to be read, inactive."""
 
     serializer_class = PolicySerializer
     permission_classes = [HasScope]
@@ -126,14 +197,18 @@ class PolicyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     queryset = ApprovalPolicy.objects.order_by("name", "-version")
     filterset_fields = ["active", "subject_kind", "risk_tier", "environment"]
 
-    @extend_schema(request=PolicySerializer, responses={201: PolicySerializer})
+    @extend_schema(request=PolicySerializer, responses={201: PolicySerializer, 202: WaitingActSerializer})
     def create(self, request: Request) -> Response:
         asked = PolicySerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         try:
-            policy = replace_policy(actor=actor_for(request=request), **asked.validated_data)
+            policy = change_policy(user=request.user, actor=actor_for(request=request), **asked.validated_data)
         except PolicyError as error:
             raise Problem(422, "policy-refused", str(error)) from error
+        except ActRefused as error:
+            raise Problem(409, error.code.replace("_", "-"), error.sentence) from error
+        if isinstance(policy, Act):
+            return waiting_answer(policy)
         policy.refresh_from_db(fields=["created_at"])
         return Response(PolicySerializer(policy).data, status=status.HTTP_201_CREATED)
 

@@ -1,4 +1,4 @@
-"""Approval policies, requests and decisions: N distinct people on the hash of one exact thing."""
+"""Approval policies, requests and decisions: N distinct people on the hash of one exact thing; acts and evidence."""
 
 import uuid
 
@@ -12,6 +12,22 @@ class SubjectKind(models.TextChoices):
     RELEASE = "release", "Release"
     DRILL = "drill", "Drill"
     CONVERGE = "converge", "Converge"
+    PROMOTION = "promotion", "Promotion to champion"
+    UNQUARANTINE = "unquarantine", "Lifting of a quarantine"
+    POLICY_CHANGE = "policy_change", "Change of an approval policy"
+    HOST_REGISTRATION = "host_registration", "Registration of a host"
+    BREAK_GLASS = "break_glass", "Break-glass"
+
+
+ACT_KINDS = (
+    SubjectKind.PROMOTION,
+    SubjectKind.UNQUARANTINE,
+    SubjectKind.POLICY_CHANGE,
+    SubjectKind.HOST_REGISTRATION,
+)
+"""Kinds that are acts: done in one transaction by whoever uses the approval, where a plan is carried out by a run."""
+ANYWHERE = "any"
+"""Stands in a policy's `risk_tier` or `environment` for all of them."""
 
 
 class RequestState(models.TextChoices):
@@ -29,8 +45,13 @@ class Decision(models.TextChoices):
     REVOKE = "revoke", "Revoke own approval"
 
 
+class Verdict(models.TextChoices):
+    JUSTIFIED = "justified", "It was justified"
+    NOT_JUSTIFIED = "not_justified", "It was not justified"
+
+
 class ApprovalPolicy(models.Model):
-    """Who must agree before an act of `subject_kind` on a model of `risk_tier` in `environment`.
+    """Who must agree before an act of `subject_kind` on a model of `risk_tier` in `environment` ("any": all of them).
 
     `factors` is a list of {"role": <role>, "count": n}; all must be filled (AND) and one person fills one factor.
     A policy is never edited: a change is a new row with the next `version`, and the old one stops being active.
@@ -47,6 +68,10 @@ class ApprovalPolicy(models.Model):
     expires_seconds = models.PositiveIntegerField(default=1800)
     sign_off_required = models.BooleanField(default=False)
     automatic_allowed = models.BooleanField(default=False)
+    stop_roles = models.JSONField(default=list, help_text="Who may stop a run; empty: every role with that right.")
+    edited_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=models.functions.Now())
 
@@ -76,7 +101,12 @@ class ApprovalRequest(models.Model):
     subject_hash = models.CharField(max_length=64)
     title = models.CharField(max_length=300)
     incident_ref = models.CharField(max_length=40, blank=True)
+    model = models.CharField(max_length=50, blank=True, help_text="The model's slug, where it is about one.")
+    team = models.CharField(max_length=100, blank=True, help_text="The model's owner team.")
     proposer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    excluded = models.JSONField(
+        default=dict, help_text="Pseudonyms of others who may not approve, each with why: author, editor."
+    )
     state = models.CharField(max_length=12, choices=RequestState, default=RequestState.OPEN)
     opened_at = models.DateTimeField(db_default=models.functions.Now())
     expires_at = models.DateTimeField()
@@ -107,6 +137,8 @@ class ApprovalDecision(models.Model):
     decision = models.CharField(max_length=10, choices=Decision)
     subject_hash = models.CharField(max_length=64)
     role = models.CharField(max_length=20, blank=True, help_text="The factor that this approval fills.")
+    evidence = models.CharField(max_length=64, blank=True, help_text="Digest of the evidence that was shown.")
+    grant = models.CharField(max_length=36, blank=True, help_text="The grant or delegation that gave the role.")
     reason = models.TextField(blank=True)
     auth_method = models.CharField(max_length=20)
     auth_time = models.DateTimeField()
@@ -118,3 +150,76 @@ class ApprovalDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.by_id} {self.decision} {self.subject_hash[:12]}"
+
+
+class ApprovalEvidence(models.Model):
+    """What an approver was shown, as canonical JSON under its SHA-256. Written once, never changed."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, related_name="evidence")
+    body = models.BinaryField()
+    shown_at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        app_label = "accounts"
+
+    def __str__(self) -> str:
+        return self.digest[:12]
+
+
+class Act(models.Model):
+    """One exact act other than a plan, waiting for its approvals or performed. `document` is what they are given for.
+
+    `sealed` holds what the act needs and nobody may read; the document names its SHA-256.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=20, choices=SubjectKind)
+    document = models.BinaryField()
+    act_hash = models.CharField(max_length=64, unique=True)
+    sealed = models.BinaryField(default=b"")
+    title = models.CharField(max_length=300)
+    reason = models.TextField(blank=True)
+    proposer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    request = models.OneToOneField(ApprovalRequest, on_delete=models.PROTECT, related_name="act")
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+    performed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        app_label = "accounts"
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class BreakGlass(models.Model):
+    """That one person started one plan without its approvals, for which a review is owed."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    request = models.OneToOneField(ApprovalRequest, on_delete=models.PROTECT, related_name="break_glass")
+    policy = models.ForeignKey(ApprovalPolicy, on_delete=models.PROTECT, related_name="+")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    role = models.CharField(max_length=20)
+    reason = models.TextField()
+    broken_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    review_due = models.DateTimeField()
+    review_limit = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+    overdue_at = models.DateTimeField(null=True, blank=True, help_text="When it was put on record that it is overdue.")
+    locked_at = models.DateTimeField(null=True, blank=True, help_text="When it locked the glass for everybody.")
+    verdict = models.CharField(max_length=14, blank=True, choices=Verdict)
+    review_reason = models.TextField(blank=True)
+    reviewed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    reviewed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        app_label = "accounts"
+        indexes = [
+            models.Index(fields=["broken_at"], condition=Q(reviewed_at=None), name="accounts_review_owed"),
+        ]
+
+    def __str__(self) -> str:
+        return f"break-glass of {self.request_id}"

@@ -1,21 +1,28 @@
-"""Changing who must agree: a policy is never edited, a newer one takes its place."""
+"""Changing who must agree: a policy is never edited, a newer one takes its place. That is itself an act under approval.
+
+A new installation asks for a second administrator. While there has never been one, nobody could give that approval, so
+the change is made at once, and the record says why.
+"""
 
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
+from django.db.models.functions import Now
 
-from accounts.approvals.models import ApprovalPolicy, SubjectKind
+from accounts.approvals import acts
+from accounts.approvals.models import ANYWHERE, Act, ApprovalPolicy, SubjectKind
 from accounts.approvals.policy import policy_facts, policy_hash
-from accounts.models import Role
+from accounts.models import Role, RoleGrant, User
 from accounts.permissions import PERMISSIONS
 from audit.actions import Actor, Target, record
 
-RISK_TIERS = ("low", "medium", "high")
-ENVIRONMENTS = ("production", "staging")
+RISK_TIERS = ("low", "medium", "high", ANYWHERE)
+ENVIRONMENTS = ("production", "staging", ANYWHERE)
 MOST_APPROVALS = 10
 STEP_UP_SECONDS = (30, 3600)
 EXPIRES_SECONDS = (60, 4 * 3600)
+GLASS_SECONDS = 900
 
 
 class PolicyError(ValueError):
@@ -35,15 +42,20 @@ def replace_policy(
     expires_seconds: int = 1800,
     sign_off_required: bool = False,
     automatic_allowed: bool = False,
+    stop_roles: list[str] | None = None,
+    edited_by: User | None = None,
+    alone: bool = False,
     reason: str = "",
 ) -> ApprovalPolicy:
     """Put a new version of the policy for one kind of act into force; the one before stops being active.
 
     Requests that are open keep the policy that they were opened under. `factors` is a list of
     {"role": role, "count": n}; `required` is the number of distinct people, at least the sum of the counts.
-    Raises PolicyError with a sentence.
+    `stop_roles` may stop what runs under it (empty: whoever has that right); `edited_by` may not approve under it for
+    24 hours; `alone`: there was no second administrator to ask. Raises PolicyError with a sentence.
     """
     _check(subject_kind, risk_tier, environment, required, factors, step_up_seconds, expires_seconds)
+    _check_stop(stop_roles or [])
     scope = {"subject_kind": subject_kind, "risk_tier": risk_tier, "environment": environment}
     name = f"{subject_kind}-{risk_tier}-{environment}"
     # All versions of one name are locked, so that two replacements at once get two numbers.
@@ -60,6 +72,8 @@ def replace_policy(
         expires_seconds=expires_seconds,
         sign_off_required=sign_off_required,
         automatic_allowed=automatic_allowed,
+        stop_roles=sorted(stop_roles or []),
+        edited_by=edited_by,
         **scope,
     )
     data: dict[str, Any] = {
@@ -68,6 +82,10 @@ def replace_policy(
         "sign_off_required": sign_off_required,
         "automatic_allowed": automatic_allowed,
     }
+    if edited_by is not None:
+        data["edited_by"] = edited_by.pseudonym
+    if alone:
+        data["alone"] = True
     if replaced is not None:
         data["replaced"] = {"version": replaced.version, "policy_hash": policy_hash(replaced)}
     target = Target("approval_policy", name, str(policy.version))
@@ -87,6 +105,8 @@ def _check(
     for word, known in ((subject_kind, SubjectKind.values), (risk_tier, RISK_TIERS), (environment, ENVIRONMENTS)):
         if word not in known:
             raise PolicyError(f"{word!r} is none of {', '.join(known)}.")
+    if subject_kind == SubjectKind.BREAK_GLASS and (required != 1 or expires_seconds > GLASS_SECONDS):
+        raise PolicyError("One person breaks the glass, for one plan and at most 15 minutes: ask for 1 person, 900 s.")
     if not 1 <= required <= MOST_APPROVALS:
         raise PolicyError(f"A policy needs between 1 and {MOST_APPROVALS} people.")
     approving = [str(role) for role in Role.values if "approve" in PERMISSIONS[role]]
@@ -106,3 +126,123 @@ def _check(
     ):
         if not low <= seconds <= high:
             raise PolicyError(f"The {word} must be between {low} and {high} seconds.")
+
+
+def _check_stop(roles: list[str]) -> None:
+    able = [str(role) for role in Role.values if "plan.stop" in PERMISSIONS[role]]
+    for role in roles:
+        if role not in able:
+            raise PolicyError(f"The role {role} can't stop a run. The roles that can: {', '.join(able)}.")
+
+
+def change_policy(*, user: User, actor: Actor, reason: str = "", **wish: Any) -> ApprovalPolicy | Act:
+    """Replace a policy as `replace_policy` does, or put the change to the approvers that the policy of kind
+    policy_change names, and return the act that waits for them. Raises PolicyError, acts.ActRefused."""
+    body = _settled(**wish)
+    alone = not _had_two_administrators()
+    if not alone:
+        before = _in_force(body)
+        number = body["required"]
+        asked = acts.ask(
+            kind=SubjectKind.POLICY_CHANGE,
+            body={"policy": body, "replaces": policy_hash(before) if before else ""},
+            title=f"Ask for {number} {'person' if number == 1 else 'people'} in {_name(body)}",
+            reason=reason,
+            user=user,
+            actor=actor,
+            risk_tier=body["risk_tier"],
+            environment=body["environment"],
+        )
+        if asked is not None:
+            return asked
+    return replace_policy(**body, edited_by=user, alone=alone, actor=actor, reason=reason)
+
+
+def _settled(
+    *,
+    subject_kind: str,
+    risk_tier: str,
+    environment: str,
+    required: int,
+    factors: list[dict[str, Any]],
+    step_up_seconds: int = 300,
+    expires_seconds: int = 1800,
+    sign_off_required: bool = False,
+    automatic_allowed: bool = False,
+    stop_roles: list[str] | None = None,
+) -> dict[str, Any]:
+    """The wish with every default in it, checked."""
+    _check(subject_kind, risk_tier, environment, required, factors, step_up_seconds, expires_seconds)
+    _check_stop(stop_roles or [])
+    return {
+        "subject_kind": subject_kind,
+        "risk_tier": risk_tier,
+        "environment": environment,
+        "required": required,
+        "factors": [{"role": str(factor["role"]), "count": int(factor["count"])} for factor in factors],
+        "step_up_seconds": step_up_seconds,
+        "expires_seconds": expires_seconds,
+        "sign_off_required": sign_off_required,
+        "automatic_allowed": automatic_allowed,
+        "stop_roles": sorted(stop_roles or []),
+    }
+
+
+def _had_two_administrators() -> bool:
+    """Whether two people have ever been administrators: from then on the second is asked, so that ending a role is no
+    way around being asked."""
+    grants = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, counts_from__lte=Now())
+    return grants.values("user").distinct().count() >= 2
+
+
+def _in_force(body: dict[str, Any]) -> ApprovalPolicy | None:
+    scope = {name: body[name] for name in ("subject_kind", "risk_tier", "environment")}
+    return ApprovalPolicy.objects.filter(**scope, active=True).first()
+
+
+def _name(body: dict[str, Any]) -> str:
+    return f"{body['subject_kind']}-{body['risk_tier']}-{body['environment']}"
+
+
+def _perform(act: Act, body: dict[str, Any], actor: Actor) -> None:
+    wish, before = body["policy"], _in_force(body["policy"])
+    if (policy_hash(before) if before else "") != body["replaces"]:
+        raise acts.ActRefused("moved", f"The policy {_name(wish)} was changed since. Propose the change again.")
+    try:
+        replace_policy(**wish, edited_by=act.proposer, actor=actor, reason=act.reason)
+    except PolicyError as error:
+        raise acts.ActRefused("refused", str(error)) from error
+
+
+def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
+    """The policy in force now against the one that is asked for, term by term."""
+    wish, before = body["policy"], _in_force(body["policy"])
+    terms = ("required", "factors", "step_up_seconds", "expires_seconds", "sign_off_required", "stop_roles")
+    return [
+        {
+            "group": _name(wish),
+            "label": term.replace("_", " "),
+            "before": "" if before is None else _words(getattr(before, term)),
+            "after": _words(wish[term]),
+        }
+        for term in terms
+    ]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        parts = [f"{part['count']} {part['role']}" if isinstance(part, dict) else str(part) for part in value]
+        return ", ".join(parts) or "any"
+    return str(value)
+
+
+acts.register(
+    acts.ActKind(
+        kind=SubjectKind.POLICY_CHANGE,
+        perform=_perform,
+        rows=_rows,
+        consequence=lambda body: f"From then on {_name(body['policy'])} counts as shown, for requests opened after it.",
+    )
+)

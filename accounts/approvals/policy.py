@@ -8,11 +8,13 @@ from accounts.approvals.models import ApprovalPolicy
 from audit.canonical import canonical_bytes
 
 ANY = ""
+FILL_ANY = frozenset({"commander", "approver"})
+"""The roles that fill a seat which names none; others fill only a seat that names them."""
 
 
 def policy_facts(policy: ApprovalPolicy) -> dict[str, object]:
     """The policy as it goes into the log and into its hash."""
-    return {
+    facts: dict[str, object] = {
         "name": policy.name,
         "version": policy.version,
         "subject_kind": policy.subject_kind,
@@ -23,6 +25,9 @@ def policy_facts(policy: ApprovalPolicy) -> dict[str, object]:
         "step_up_seconds": policy.step_up_seconds,
         "expires_seconds": policy.expires_seconds,
     }
+    if policy.stop_roles:
+        facts["stop_roles"] = sorted(policy.stop_roles)
+    return facts
 
 
 def policy_hash(policy: ApprovalPolicy) -> str:

@@ -1,14 +1,25 @@
 """Where an approval request stands."""
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
-from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest, Decision, RequestState
-from accounts.approvals.policy import seat, seats_of
-from accounts.models import RoleGrant, User
-from accounts.permissions import PERMISSIONS
+from accounts.approvals.models import (
+    ANYWHERE,
+    ApprovalDecision,
+    ApprovalPolicy,
+    ApprovalRequest,
+    Decision,
+    RequestState,
+)
+from accounts.approvals.policy import FILL_ANY, seat, seats_of
+from accounts.holdings import Holding, holdings
+from accounts.models import User
+from accounts.permissions import roles_for
+
+EDITOR_REST = datetime.timedelta(hours=24)
 
 
 class NoPolicy(LookupError):
@@ -48,33 +59,58 @@ class Standing:
 
 
 def policy_for(*, subject_kind: str, risk_tier: str, environment: str) -> ApprovalPolicy:
-    """The one active policy for the act. Raises NoPolicy."""
-    try:
-        return ApprovalPolicy.objects.get(
-            subject_kind=subject_kind, risk_tier=risk_tier, environment=environment, active=True
-        )
-    except ApprovalPolicy.DoesNotExist:
+    """The active policy for the act: the one for exactly this tier and environment, else the most exact that covers
+    them with "any". Raises NoPolicy."""
+    covering = ApprovalPolicy.objects.filter(
+        subject_kind=subject_kind,
+        risk_tier__in=[risk_tier, ANYWHERE],
+        environment__in=[environment, ANYWHERE],
+        active=True,
+    )
+    inexact = {policy: (policy.risk_tier == ANYWHERE, policy.environment == ANYWHERE) for policy in covering}
+    found = min(inexact, key=lambda policy: inexact[policy], default=None)
+    if found is None:
         raise NoPolicy(
             f"No approval policy covers a {subject_kind} of a {risk_tier}-risk model in {environment}. "
             "Ask an administrator to add one."
-        ) from None
+        )
+    return found
 
 
-def roles_now(users: list[User]) -> dict[int, frozenset[str]]:
-    """The roles that each user holds now, by primary key; none for one who was deactivated."""
-    held: dict[int, set[str]] = {user.pk: set() for user in users}
-    for user_id, role in RoleGrant.objects.filter(user__in=users, until=None, user__is_active=True).values_list(
-        "user_id", "role"
-    ):
-        held[user_id].add(role)
-    return {pk: frozenset(roles) for pk, roles in held.items()}
+def holdings_on(request: ApprovalRequest, users: Iterable[User | int]) -> list[Holding]:
+    """By what the users could fill seats of this request now: roles that hold for its model, own ones before loans."""
+    held = [row for row in holdings(users) if row.covers(model=request.model, team=request.team)]
+    return sorted(
+        (row for row in held if eligible_roles(request, frozenset([row.role]))),
+        key=lambda row: (row.lender_id is not None, row.role),
+    )
+
+
+def roles_on(request: ApprovalRequest, user: User) -> frozenset[str]:
+    """Those of the user's roles that can fill a seat of this request now."""
+    return eligible_roles(request, roles_for(user, model=request.model, team=request.team))
 
 
 def eligible_roles(request: ApprovalRequest, roles: frozenset[str]) -> frozenset[str]:
     """Those of a person's roles that can fill a seat of this request; any role that may approve fills an open seat."""
-    wanted = {str(factor["role"]) for factor in request.policy.factors}
-    approving = {str(role) for role, permissions in PERMISSIONS.items() if "approve" in permissions}
-    return frozenset(role for role in roles if role in wanted or role in approving)
+    named = {str(factor["role"]) for factor in request.policy.factors}
+    return frozenset(role for role in roles if role in named or role in FILL_ANY)
+
+
+def is_excluded(request: ApprovalRequest, user: User) -> bool:
+    """Whether the person proposed it, wrote what it replaces, or changed its policy shortly before."""
+    return user.pk == request.proposer_id or user.pseudonym in request.excluded
+
+
+def recent_editors(policy: ApprovalPolicy, before: datetime.datetime) -> list[User]:
+    """Who put a version of the policy into force within the 24 hours before the moment."""
+    versions = ApprovalPolicy.objects.filter(name=policy.name, created_at__gt=before - EDITOR_REST)
+    return [row.edited_by for row in versions.select_related("edited_by") if row.edited_by is not None]
+
+
+def may_stop(policy: ApprovalPolicy | None, roles: Iterable[str]) -> bool:
+    """Whether one of the roles may stop what runs under the policy; where it names none, every role may."""
+    return policy is None or not policy.stop_roles or not set(policy.stop_roles).isdisjoint(roles)
 
 
 def standing(request: ApprovalRequest) -> Standing:
@@ -85,13 +121,15 @@ def standing(request: ApprovalRequest) -> Standing:
         latest[decision.by_id] = decision
         if decision.decision == Decision.DENY and denied is None:
             denied = decision
-    approving = [entry for entry in latest.values() if entry.decision == Decision.APPROVE]
-    people = {
-        str(by): roles
-        for by, held in _roles_since(approving).items()
-        if (roles := eligible_roles(request, held)) and by != request.proposer_id
-    }
-    by_person = {str(entry.by_id): entry for entry in approving}
+    approving = {by: entry for by, entry in latest.items() if entry.decision == Decision.APPROVE}
+    held: dict[str, set[str]] = {}
+    for row in holdings_on(request, approving) if approving else []:
+        # A role that came after the decision was not there when it went into the log, so it fills no seat.
+        entry = approving[row.user_id]
+        if row.since <= entry.decided_at and not is_excluded(request, entry.by):
+            held.setdefault(str(row.user_id), set()).add(row.role)
+    people = {str(by): frozenset(held[str(by)]) for by in approving if str(by) in held}
+    by_person = {str(by): entry for by, entry in approving.items()}
     seating = seat(seats_of(request.policy.required, request.policy.factors), people)
     seats = [
         Seat(role, by_person[person].by if person else None, by_person[person] if person else None)
@@ -100,29 +138,16 @@ def standing(request: ApprovalRequest) -> Standing:
     return Standing(seats, denied, request.expires_at)
 
 
-def _roles_since(decisions: list[ApprovalDecision]) -> dict[int, frozenset[str]]:
-    """The roles that each decision's author has held without a break since it was made: a role that came later was not
-    there when the decision went into the log, so it can't fill a seat."""
-    made = {decision.by_id: decision.decided_at for decision in decisions}
-    held: dict[int, set[str]] = {by: set() for by in made}
-    grants = RoleGrant.objects.filter(user__in=made, until=None, user__is_active=True)
-    for user_id, role, since in grants.values_list("user_id", "role", "since"):
-        if since <= made[user_id]:
-            held[user_id].add(role)
-    return {by: frozenset(roles) for by, roles in held.items()}
-
-
 def who_may(request: ApprovalRequest, role: str) -> list[User]:
-    """People who could fill a seat of `role` ("" for any approver): not the proposer, not one who approves now."""
-    roles = [role] if role else [r for r, permissions in PERMISSIONS.items() if "approve" in permissions]
+    """People who could fill a seat of `role` ("" for any approver) now, for this model, by a role of their own or a
+    loan: not the proposer or another who is excluded, not one who approves already."""
     latest = {decision.by_id: decision.decision for decision in request.decisions.order_by("decided_at", "id")}
-    decided = [by for by, decision in latest.items() if decision == Decision.APPROVE]
+    decided = {by for by, decision in latest.items() if decision == Decision.APPROVE}
+    held = holdings(roles=[role] if role else sorted(FILL_ANY))
+    able = {row.user_id for row in held if row.covers(model=request.model, team=request.team)}
     return list(
-        User.objects.filter(is_active=True)
-        .filter(Q(role_grants__role__in=roles) & Q(role_grants__until=None))
-        .exclude(pk=request.proposer_id)
-        .exclude(pk__in=decided)
-        .distinct()
+        User.objects.filter(pk__in=able - decided - {request.proposer_id})
+        .exclude(pseudonym__in=request.excluded)
         .order_by("first_name", "username")
     )
 

@@ -1,7 +1,7 @@
 """What an approval is about, told by the floor that owns it.
 
 A floor above registers a provider for its kind of subject, so that the approval page can show the plan without this
-floor importing it.
+floor importing it. What a provider tells becomes the evidence that an approver is shown, so it is JSON throughout.
 """
 
 from collections.abc import Callable
@@ -10,31 +10,66 @@ from typing import Any
 
 from accounts.approvals.models import ApprovalRequest
 
+Section = dict[str, Any]
+"""One block of the page: {"title", "kind", ...} where kind is
+
+diff    rows: what changes, as `parts/plan_diff.html` takes it
+terms   rows: [{"label", "value"}]
+checks  rows: questions with their answers, as `parts/check_row.html` takes them
+list    rows: sentences
+table   head: names of columns, rows: lists of as many texts
+claims  rows: [{"claim", "number", "limit", "window", "source", "values"}], as `parts/evidence_card.html` takes them
+
+and `note`, optionally: a sentence below.
+"""
+
 
 @dataclass(frozen=True)
 class Subject:
-    """`sentence` names object and consequence; `template_name` is included in the page with `context`. `going` while
-    what was approved is being carried out, so that an objection still stops something."""
+    """`sentence` names object and consequence; `sections` are what an approver reads. `going` while what was approved
+    is being carried out, so that an objection still stops something. `moved` says in a sentence each what no longer is
+    as it was put to the approvers: then it can't be approved any more. `participants` are the pseudonyms of the people
+    who had a hand in it."""
 
     title: str
     sentence: str
-    template_name: str
-    context: dict[str, Any] = field(default_factory=dict)
+    sections: list[Section] = field(default_factory=list)
     url: str = ""
     going: bool = False
+    moved: list[str] = field(default_factory=list)
+    participants: frozenset[str] = frozenset()
 
 
 Provider = Callable[[ApprovalRequest], Subject]
 _providers: dict[str, Provider] = {}
+_moved: dict[str, Callable[[ApprovalRequest], list[str]]] = {}
+_more: list[Callable[[ApprovalRequest], list[Section]]] = []
 
 
-def register(kind: str, provider: Provider) -> None:
+def register(kind: str, provider: Provider, *, moved: Callable[[ApprovalRequest], list[str]] | None = None) -> None:
+    """`moved` tells cheaply what `Subject.moved` holds; it is asked within the transaction of each decision."""
     _providers[kind] = provider
+    if moved is not None:
+        _moved[kind] = moved
+
+
+def register_sections(more: Callable[[ApprovalRequest], list[Section]]) -> None:
+    """Let a higher floor show more beside every subject, such as what is known of the incident."""
+    _more.append(more)
 
 
 def subject_of(request: ApprovalRequest) -> Subject:
     """The subject as its owner tells it; where no floor has registered the kind, title and hash alone."""
     provider = _providers.get(request.subject_kind)
-    if provider is None:
-        return Subject(request.title, request.title, "accounts/subject_plain.html")
-    return provider(request)
+    return Subject(request.title, request.title) if provider is None else provider(request)
+
+
+def sections_of(request: ApprovalRequest, subject: Subject) -> list[Section]:
+    """Everything that an approver reads, in the order of the page."""
+    return [*subject.sections, *(section for more in _more for section in more(request))]
+
+
+def moved(request: ApprovalRequest) -> list[str]:
+    """What of the subject is no longer as it was put to the approvers, a sentence each."""
+    tell = _moved.get(request.subject_kind)
+    return [] if tell is None else tell(request)

@@ -3,21 +3,24 @@
 from allauth.core.exceptions import ReauthenticationRequired
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.actions import actor_for
-from accounts.approvals.actions import Refused, decide
+from accounts.approvals import evidence
+from accounts.approvals.actions import EXCLUDED, Refused, decide
 from accounts.approvals.forms import DecisionForm, DenialForm
-from accounts.approvals.models import ApprovalRequest, Decision, RequestState
-from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
-from accounts.approvals.subjects import subject_of
+from accounts.approvals.models import ApprovalEvidence, ApprovalRequest, Decision, RequestState
+from accounts.approvals.queries import Standing, is_excluded, roles_on, standing, waiting, who_may
+from accounts.approvals.subjects import Subject, subject_of
 from accounts.models import Role, User
-from accounts.permissions import require, user_roles
+from accounts.permissions import require
 from accounts.step_up import last_authentication
+
+CHANGED = ("hash_mismatch", "evidence_unknown", "subject_moved")
 
 
 def get_request_for(request: HttpRequest, pk: str) -> ApprovalRequest:
@@ -45,14 +48,14 @@ def approval_list(request: HttpRequest) -> HttpResponse:
 
 def _list_sentence(mine: int, live: int) -> str:
     if mine:
-        return f"{mine} {'plan waits' if mine == 1 else 'plans wait'} for your approval."
+        return f"{mine} {'request waits' if mine == 1 else 'requests wait'} for your approval."
     if live:
-        return f"Nothing waits for you; {live} {'plan waits' if live == 1 else 'plans wait'} for others."
-    return "No plan waits for an approval."
+        return f"Nothing waits for you; {live} {'request waits' if live == 1 else 'requests wait'} for others."
+    return "Nothing waits for an approval."
 
 
 def _can_fill(entry: ApprovalRequest, user: User) -> bool:
-    if entry.proposer_id == user.pk or not eligible_roles(entry, user_roles(user)):
+    if is_excluded(entry, user) or not roles_on(entry, user):
         return False
     return not any(seat.by and seat.by.pk == user.pk for seat in standing(entry).seats)
 
@@ -68,18 +71,19 @@ def approval_detail(request: HttpRequest, pk: str) -> HttpResponse:
 
 def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str, object]:
     now, subject = standing(entry), subject_of(entry)
+    digest, shown = evidence.show(entry, subject)
     latest = entry.decisions.filter(by=request.user).order_by("-decided_at").first()
     is_live = entry.state in ("open", "approved") and entry.expires_at > timezone.now()
     has_approved = latest is not None and latest.decision == Decision.APPROVE
-    holds_role = bool(eligible_roles(entry, user_roles(request.user)))
-    may_approve = is_live and holds_role and not has_approved and entry.proposer_id != request.user.pk
-    may_approve = may_approve and not now.complete
+    holds_role = bool(roles_on(entry, request.user))
+    may_approve = is_live and holds_role and not has_approved and not is_excluded(entry, request.user)
+    may_approve = may_approve and not now.complete and not subject.moved
     return {
-        **subject.context,
         "entry": entry,
         "subject": subject,
-        "sentence": _sentence(entry, now, subject.title),
-        "tone": entry.state,
+        "shown": shown,
+        "sentence": _sentence(entry, now, subject),
+        "tone": "warn" if subject.moved else entry.state,
         "trail": _trail(entry),
         "card": _card(entry, now),
         "is_live": is_live,
@@ -87,18 +91,44 @@ def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str,
         "has_approved": has_approved,
         "may_approve": may_approve,
         "objectable": subject.going and holds_role and entry.state == RequestState.CONSUMED,
-        "why": "" if may_approve else _why_not(entry, request.user, now, is_live=is_live, has_approved=has_approved),
+        "why": "" if may_approve else _why_not(entry, request.user, now, subject, is_live, has_approved),
         "deny_form": DenialForm(auto_id="deny_%s"),
         **{
-            f"{decision}_fields": {"decision": decision, "subject_hash": entry.subject_hash}
+            f"{decision}_fields": {"decision": decision, "subject_hash": entry.subject_hash, "evidence": digest}
             for decision in ("approve", "revoke", "deny")
         },
         "decisions": entry.decisions.select_related("by"),
     }
 
 
-def _sentence(entry: ApprovalRequest, now: Standing, title: str) -> str:
+@login_required
+@require_GET
+def approval_evidence(request: HttpRequest, pk: str, digest: str) -> HttpResponse:
+    """What an approver was shown, as it was."""
+    entry = get_request_for(request, pk)
+    try:
+        shown = evidence.shown(entry, digest)
+    except ApprovalEvidence.DoesNotExist:
+        raise Http404("Nobody was shown evidence of that digest here.") from None
+    row = ApprovalEvidence.objects.get(digest=digest)
+    makers = [str(decision.by) for decision in entry.decisions.filter(evidence=digest).select_related("by")]
+    told = f"{' and '.join(dict.fromkeys(makers))} decided on it." if makers else "Nobody decided on it."
+    context = {
+        "entry": entry,
+        "shown": shown,
+        "shown_at": row.shown_at,
+        "digest": digest,
+        "sentence": f"This is what was shown for “{shown['title']}”. {told}",
+        "trail": [*_trail(entry), (reverse("approval-detail", args=[entry.pk]), entry.title)],
+    }
+    return render(request, "accounts/approval_evidence.html", context)
+
+
+def _sentence(entry: ApprovalRequest, now: Standing, subject: Subject) -> str:
+    title = subject.title
     if entry.state in ("open", "approved"):
+        if subject.moved:
+            return f"{title}: it is no longer what was put to its approvers, so it can't be approved."
         missing = len(now.open)
         if missing:
             return f"{title}: {missing} more {'approval is' if missing == 1 else 'approvals are'} needed."
@@ -135,17 +165,23 @@ def _card(entry: ApprovalRequest, now: Standing) -> dict[str, object]:
     }
 
 
-def _why_not(entry: ApprovalRequest, user: User, now: Standing, *, is_live: bool, has_approved: bool) -> str:
+def _why_not(
+    entry: ApprovalRequest, user: User, now: Standing, subject: Subject, is_live: bool, has_approved: bool
+) -> str:
     """Why this reader has nothing to approve, and who has."""
     if not is_live:
         return "This request is closed."
+    if subject.moved:
+        return "It has to be proposed again."
     if has_approved:
         return "You have approved it."
     if now.complete:
         return "It has all the approvals that it needs."
     others = " or ".join(dict.fromkeys(str(person) for role in now.open for person in who_may(entry, role)))
     if entry.proposer_id == user.pk:
-        return f"You proposed this plan, so you can't approve it. {others or 'Nobody yet'} can."
+        return f"You proposed this, so you can't approve it. {others or 'Nobody yet'} can."
+    if is_excluded(entry, user):
+        return f"{EXCLUDED[entry.excluded[user.pseudonym]]} {others or 'Nobody yet'} can."
     return f"You hold no role that approves this. {others or 'Nobody yet'} can."
 
 
@@ -169,6 +205,8 @@ def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
             # allauth keeps the post, asks for the proof, and then hands the post in again.
             raise ReauthenticationRequired from refused
         messages.error(request, refused.sentence)
+        if refused.code in CHANGED:
+            return render(request, "accounts/approval_detail.html", _approval_context(request, entry), status=409)
         return redirect("approval-detail", pk=entry.pk)
     said = {"approve": "You approved it.", "deny": "You denied it.", "revoke": "You took your approval back."}
     messages.success(request, said[row.decision])

@@ -30,6 +30,7 @@ from incidents.rollback.run import (
     begin_compensation,
     check_allowed,
     check_objections,
+    check_progress,
     halt,
     record_run,
 )
@@ -96,9 +97,10 @@ def _advance_once(run_id: Any, lease: Lease) -> float | None:
 def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     """Check once more before a wave touches a host: the hash, the approvals, freezes, the progress expected."""
     try:
-        read(run.plan)
+        document = read(run.plan)
         check_allowed(run.plan, run.endpoint)
         check_objections(run.plan)
+        check_progress(run, document)
     except PlanRefused as error:
         return _halt(run, lease, error.code, error.sentence)
     with transaction.atomic():

@@ -4,12 +4,13 @@ from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
 
-from accounts.approvals.actions import expire, reopen
+from accounts.approvals.actions import LIVE, expire, reopen
 from accounts.approvals.models import ApprovalRequest, RequestState
 from accounts.approvals.queries import objections
 from audit.actions import service_actor
 from audit.clock import database_now
 from incidents.rollback.models import Plan, PlanState, Run, RunState
+from incidents.rollback.moved import moved
 from incidents.rollback.plan import void
 from incidents.rollback.run import StartRefused, halt, start
 from incidents.rollback.state import LostRace
@@ -18,12 +19,17 @@ WORKER = service_actor("rollback")
 
 
 def request_decided(request_id: Any) -> None:
-    """Start the plan whose last seat was filled; void the one that was denied; halt the run that is objected to."""
+    """Start the plan whose last seat was filled; void the one that was denied, or whose fleet is no longer the one that
+    it names; halt the run that is objected to."""
     request = ApprovalRequest.objects.get(pk=request_id)
-    plan = Plan.objects.filter(request=request).exclude(kind="converge").first()
+    plans = Plan.objects.filter(request=request).exclude(kind="converge")
+    plan = plans.select_related("endpoint", "to_version").first()
     if plan is None:
         return
-    if request.state == RequestState.APPROVED and plan.state == PlanState.AWAITING and plan.start_on_approval:
+    if plan.state == PlanState.AWAITING and request.state in LIVE and (differences := moved(plan)):
+        reason = f"The fleet changed since the plan was made: {'; '.join(differences)}."
+        void(plan_id=plan.id, reason=reason, moved=differences, actor=WORKER)
+    elif request.state == RequestState.APPROVED and plan.state == PlanState.AWAITING and plan.start_on_approval:
         _start(plan)
     elif request.state in (RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN):
         void(plan_id=plan.id, reason=f"Its approval request was {request.get_state_display().lower()}.", actor=WORKER)

@@ -59,6 +59,10 @@ class PlanDocument:
         return list(self.body["serving"])
 
     @property
+    def to_digest(self) -> str:
+        return str(self.body["to"]["digest"])
+
+    @property
     def tolerated_absences(self) -> int:
         return int(self.body["tolerated_absences"])
 

@@ -4,10 +4,12 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Q
 
+from accounts.approvals.actions import LIVE
 from accounts.approvals.models import RequestState
 from audit.due import Due
 from incidents.rollback.lease import MOVING
 from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Watch, WatchState
+from incidents.rollback.moved import moved
 
 AT_ONCE = 200
 MESSAGE_LOST = timedelta(seconds=2)
@@ -39,6 +41,13 @@ def approved(now: datetime) -> list[object]:
     return list(due.values_list("request_id", flat=True)[:AT_ONCE])
 
 
+def moved_plans(now: datetime) -> list[object]:
+    """Requests for plans that no longer fit the fleet: what was approved of them counts no more."""
+    waiting = Plan.objects.filter(state=PlanState.AWAITING, request__state__in=LIVE)
+    waiting = waiting.select_related("endpoint", "to_version").order_by("created_at")[:AT_ONCE]
+    return [plan.request_id for plan in waiting if moved(plan)]
+
+
 def expired(now: datetime) -> list[object]:
     """Plans whose time to be started has run out."""
     waiting = [PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING]
@@ -60,6 +69,7 @@ SOURCES = [
     Due(task="rollback.advance", queue="rollback", ids=runs),
     Due(task="rollback.preflight", queue="rollback", ids=preflights),
     Due(task="rollback.request_decided", queue="rollback", ids=approved),
+    Due(task="rollback.request_decided", queue="rollback", ids=moved_plans),
     Due(task="rollback.expire", queue="rollback", ids=expired),
     Due(task="rollback.watch", queue="rollback", ids=watches),
     Due(task="rollback.close_undo", queue="rollback", ids=undo_windows),

@@ -44,6 +44,15 @@ class Plan(models.Model):
     )
     state = models.CharField(max_length=20, choices=PlanState, default=PlanState.DRAFT)
     void_reason = models.CharField(max_length=500, blank=True)
+    moved = models.JSONField(default=list, help_text="Sentences: what had moved when it was voided for it.")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Who wrote the plan that this one replaces.",
+    )
     request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     start_on_approval = models.BooleanField(default=True, help_text="Starts by itself once the last seat is filled.")
     preflight_due_at = models.DateTimeField(null=True, blank=True, help_text="Empty when no preflight is owed.")

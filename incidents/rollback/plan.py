@@ -143,6 +143,7 @@ def propose(
             to_version=to_version,
             incident_ref=incident_ref,
             proposer=user,
+            author=(replaces.author or replaces.proposer) if replaces is not None else None,
             reason=reason,
             document=composed.document,
             plan_hash=composed.hash,
@@ -198,13 +199,16 @@ def read(plan: Plan) -> PlanDocument:
 
 
 @transaction.atomic
-def void(*, plan_id: Any, reason: str, actor: Actor) -> bool:
-    """Give the plan up and withdraw its approval request. False when it was started or voided before."""
+def void(*, plan_id: Any, reason: str, actor: Actor, moved: Sequence[str] = ()) -> bool:
+    """Give the plan up and withdraw its approval request. False when it was started or voided before.
+
+    `moved` says what of the fleet is no longer as the plan names it, where that is why.
+    """
     plan = Plan.objects.select_related("endpoint", "from_version", "to_version").get(pk=plan_id)
     if plan.state in (PlanState.STARTED, PlanState.VOID):
         return False
     try:
-        move(plan, PlanState.VOID, void_reason=reason[:500], preflight_due_at=None)
+        move(plan, PlanState.VOID, void_reason=reason[:500], moved=list(moved), preflight_due_at=None)
     except LostRace:
         return False
     if plan.request_id:

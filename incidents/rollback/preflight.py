@@ -337,7 +337,7 @@ def submit(*, plan_id: Any, actor: Actor) -> Plan:
     with transaction.atomic():
         plan = (
             Plan.objects.select_for_update(of=("self",))
-            .select_related("endpoint__model", "from_version", "to_version", "proposer")
+            .select_related("endpoint__model", "from_version", "to_version", "proposer", "author")
             .get(pk=plan_id)
         )
         if plan.state != PlanState.DRAFT:
@@ -361,6 +361,9 @@ def submit(*, plan_id: Any, actor: Actor) -> Plan:
             title=title(plan),
             incident_ref=plan.incident_ref,
             proposer=plan.proposer,
+            author=plan.author,
+            model=plan.endpoint.model.slug,
+            team=plan.endpoint.model.team,
             actor=actor,
         )
         move(plan, PlanState.AWAITING, request=request)

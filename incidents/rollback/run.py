@@ -2,16 +2,18 @@
 
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from accounts.actions import record_denial
 from accounts.approvals.actions import Refused as ApprovalRefused
 from accounts.approvals.actions import consume
 from accounts.approvals.policy import policy_facts
-from accounts.approvals.queries import objections
-from accounts.models import ApprovalDecision, User
-from accounts.permissions import require
+from accounts.approvals.queries import may_stop, objections
+from accounts.models import ApprovalDecision, Role, User
+from accounts.permissions import require, user_roles
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
@@ -27,9 +29,10 @@ from incidents.rollback.models import (
     Wave,
     WaveState,
 )
+from incidents.rollback.moved import fleet_moved, not_as_left
 from incidents.rollback.plan import PlanRefused, announce, facts, read
 from incidents.rollback.state import LostRace, move
-from registry.models import Deployment, Endpoint, Health, Host, Placement
+from registry.models import Endpoint, Host
 
 WORKER = service_actor("rollback")
 COMPENSATION_FAILED = "compensation_failed"
@@ -158,25 +161,20 @@ def check_objections(plan: Plan) -> None:
 
 def check_fleet(endpoint: Endpoint, document: PlanDocument) -> None:
     """The fleet that was approved must be the fleet that is there, as last observed."""
-    placements = list(Placement.objects.filter(endpoint=endpoint, host__drained_at=None).select_related("host"))
-    now = {p.host.name: (p.host.engine, p.host.address) for p in placements}
-    approved = {host["name"]: (host["engine"], host["address"]) for host in document.body["hosts"]}
-    if now != approved:
-        moved = sorted({name for name, _ in set(now.items()) ^ set(approved.items())})
+    if differences := fleet_moved(endpoint, document):
         raise StartRefused(
-            "fleet_changed", f"The fleet changed since the plan was made: {', '.join(moved)}. Propose the plan again."
+            "fleet_changed", f"The fleet changed since the plan was made: {'; '.join(differences)}. Propose it again."
         )
-    since = dict(Deployment.objects.filter(endpoint=endpoint, until=None).values_list("host_id", "since"))
-    for placement in placements:
-        # An observation from before the last switch says nothing of what is served now.
-        seen_at = placement.observed_at
-        known = seen_at is not None and seen_at >= since.get(placement.host_id, seen_at)
-        if known and placement.health != Health.UNREACHABLE and placement.observed_digest not in document.tolerated:
-            raise StartRefused(
-                "fleet_changed",
-                f"{placement.host.name} serves {placement.observed_digest[:12] or 'nothing'}, which the plan does not "
-                "know. Propose the plan again.",
-            )
+
+
+def check_progress(run: Run, document: PlanDocument) -> None:
+    """Before each wave: hosts must serve what the progress made so far leads one to expect."""
+    done = set(run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True))
+    if differences := not_as_left(run.endpoint, document, done):
+        raise StartRefused(
+            "fleet_changed",
+            f"The fleet is not as the run left it: {'; '.join(differences)}. Stop the run, or turn it back.",
+        )
 
 
 def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
@@ -186,6 +184,11 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """
     require(user, "plan.stop")
     run = _run(run_id, reason)
+    policy = run.plan.request.policy if run.plan.request else None
+    if not may_stop(policy, user_roles(user)):
+        record_denial(actor=actor, permission="plan.stop", path=f"run {run.id}")
+        who = " or ".join(str(Role(role).label).lower() for role in policy.stop_roles) if policy else ""
+        raise PermissionDenied(f"Its policy lets only the role {who} stop this run. Ask somebody who holds it.")
     with transaction.atomic():
         _person_moves(run, RunState.STOPPED, [*ACTIVE_RUN_STATES], ended_at=Now(), state_reason=reason[:500])
         return _told(run, "rollback.run.stop", actor, reason)
@@ -264,7 +267,9 @@ def begin_compensation(*, run: Run, actor: Actor, reason: str) -> None:
 def _run(run_id: Any, reason: str) -> Run:
     if not reason.strip():
         raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
-    return Run.objects.select_related("plan__from_version", "plan__to_version", "endpoint").get(pk=run_id)
+    return Run.objects.select_related(
+        "plan__from_version", "plan__to_version", "plan__request__policy", "endpoint"
+    ).get(pk=run_id)
 
 
 def _person_moves(run: Run, to: RunState, only_from: list[RunState], **fields: Any) -> None:

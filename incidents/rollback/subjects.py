@@ -1,34 +1,40 @@
 """What an approver sees of a plan: registered with the approvals, which stand on a lower floor and know no plans."""
 
+from typing import Any
+
 from django.urls import reverse
 
 from accounts.approvals.models import ApprovalRequest
-from accounts.approvals.subjects import Subject, register
+from accounts.approvals.subjects import Section, Subject, register
+from audit.canonical import instant
+from audit.models import AuditEvent
 from incidents.rollback.document import PlanDocument
-from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, Run
-from incidents.rollback.queries import candidate_of, check_rows, plan_rows, plan_terms, plans
+from incidents.rollback.models import ACTIVE_RUN_STATES, Candidate, Plan, PlanKind, Run
+from incidents.rollback.moved import moved
+from incidents.rollback.queries import candidates, check_rows, plan_rows, plan_terms, plans
+from registry.models import Placement
 
 KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)
 
 
 def plan_subject(request: ApprovalRequest) -> Subject:
-    """The plan of the request: what changes, host by host, on what evidence, what its preflight found."""
+    """The plan of the request: what changes, host by host, on what evidence, what its preflight found, and the hosts as
+    they were last observed."""
     plan = plans().get(pk=request.subject_ref)
-    checks = check_rows(plan.preflights.select_related("host"))
+    run = Run.objects.filter(plan=plan).first()
     return Subject(
         title=request.title,
         sentence=consequence(plan),
-        template_name="rollback/parts/plan.html",
-        context={
-            "plan": plan,
-            "plan_rows": plan_rows(plan),
-            "plan_terms": plan_terms(plan),
-            "preflight_rows": checks,
-            "candidate": candidate_of(plan),
-        },
+        sections=_sections(plan),
         url=reverse("plan-detail", args=[plan.pk]),
-        going=Run.objects.filter(plan=plan, state__in=ACTIVE_RUN_STATES).exists(),
+        going=run is not None and run.state in ACTIVE_RUN_STATES,
+        moved=moved(plan),
+        participants=_participants(plan, run),
     )
+
+
+def plan_moved(request: ApprovalRequest) -> list[str]:
+    return moved(Plan.objects.select_related("endpoint", "to_version").get(pk=request.subject_ref))
 
 
 def consequence(plan: Plan) -> str:
@@ -42,6 +48,86 @@ def consequence(plan: Plan) -> str:
     return f"If it is approved, {plan.endpoint.slug} will answer with version {plan.to_version.number}{before}, {how}."
 
 
+def _sections(plan: Plan) -> list[Section]:
+    terms = plan_terms(plan)
+    if plan.reason:
+        terms = [{"label": "Why", "value": plan.reason}, *terms]
+    sections: list[Section] = [
+        {"title": "What changes", "kind": "diff", "rows": plan_rows(plan)},
+        {"title": "On which terms", "kind": "terms", "rows": terms},
+    ]
+    ranked = list(candidates(plan.incident_ref)) if plan.incident_ref else []
+    chosen = next((row for row in ranked if row.to_version_id == plan.to_version_id), None)
+    if chosen is not None:
+        sections.append({"title": f"Why version {chosen.to_version.number}", "kind": "list", "rows": chosen.reasons})
+    if ranked:
+        sections.append(_replays(ranked))
+    checks = check_rows(plan.preflights.select_related("host"))
+    sections.append({"title": "Preflight", "kind": "checks", "rows": checks, "id": "preflight-checks"})
+    sections.append(_hosts(plan))
+    return sections
+
+
+def _replays(ranked: list[Candidate]) -> Section:
+    """Each version that it could go to, and how it did on the incident's own traffic and on its holdout set."""
+    return {
+        "title": "What each version answers on the same traffic",
+        "kind": "table",
+        "head": [
+            "Version",
+            "May be gone to",
+            "Labelled rows",
+            "Right, with 95 % interval",
+            "Served then",
+            "On its holdout",
+        ],
+        "rows": [
+            [
+                f"version {row.to_version.number}",
+                "yes" if row.eligible else "no",
+                str(row.replay.get("labelled", "none")),
+                *(_share(row.replay.get(part)) for part in ("candidate", "live", "holdout")),
+            ]
+            for row in ranked
+        ],
+    }
+
+
+def _share(found: dict[str, Any] | None) -> str:
+    if not found:
+        return "not known"
+    return f"{found['accuracy']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+
+
+def _hosts(plan: Plan) -> Section:
+    """The hosts as they were last observed, which is not what the hash binds: that is what they may serve."""
+    rows = Placement.objects.filter(endpoint=plan.endpoint).select_related("host").order_by("host__name")
+    return {
+        "title": "Hosts as observed",
+        "kind": "table",
+        "head": ["Host", "Serves", "Digest", "Health", "Observed at"],
+        "rows": [
+            [
+                row.host.name,
+                f"version {row.observed_version}" if row.observed_version else "nothing known",
+                row.observed_digest[:12],
+                f"{row.get_health_display()}{', drained' if row.host.drained_at else ''}",
+                instant(row.observed_at) if row.observed_at else "never",
+            ]
+            for row in rows
+        ],
+    }
+
+
+def _participants(plan: Plan, run: Run | None) -> frozenset[str]:
+    """The people who had a hand in the plan or its run, as the log knows them."""
+    targets = [str(plan.pk)] + ([str(run.pk)] if run is not None else [])
+    acted = AuditEvent.objects.filter(
+        target_kind__in=["plan", "run"], target_id__in=targets, actor_kind__in=["user", "token"]
+    )
+    return frozenset(acted.values_list("actor", flat=True))
+
+
 def register_all() -> None:
     for kind in KINDS:
-        register(str(kind), plan_subject)
+        register(str(kind), plan_subject, moved=plan_moved)

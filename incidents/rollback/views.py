@@ -89,9 +89,7 @@ def plan_propose(request: HttpRequest) -> HttpResponse:
         except (PlanRefused, NoPolicy) as error:
             messages.error(request, str(error))
         else:
-            messages.success(
-                request, "The plan is written down and its preflight runs; then its approvers are asked."
-            )
+            messages.success(request, "The plan is written down and its preflight runs; then its approvers are asked.")
             return redirect(_back(request) or plan_url(plan))
     return render(request, "rollback/plan_propose.html", {"form": form}, status=400 if form.errors else 200)
 

@@ -11,7 +11,9 @@ from registry.actions.known import (
 )
 from registry.actions.served import (
     bring_back,
+    check_host,
     drain,
+    enter_host,
     freeze,
     hold,
     lift,
@@ -27,7 +29,9 @@ __all__ = [
     "AlreadyThere",
     "RegistryError",
     "bring_back",
+    "check_host",
     "drain",
+    "enter_host",
     "freeze",
     "hold",
     "lift",

@@ -49,19 +49,35 @@ def register_host(
     Raises registry.serving.allow.AddressRefused for an address outside of the allowed networks, AlreadyThere, and
     RegistryError for an engine without a driver.
     """
+    check_host(name=name, engine=engine, address=address)
+    return enter_host(
+        name=name, engine=engine, address=address, control_token=control_token, labels=labels, actor=actor
+    )
+
+
+def check_host(*, name: str, engine: str, address: str) -> None:
+    """Whether the host could be registered; its address may be looked up for it. Raises as `register_host` does."""
     check_address(address, settings.LASTGOOD_HOST_NETWORKS)
     try:
         driver_for(engine)
     except LookupError as error:
         raise RegistryError(str(error.args[0])) from None
-    with transaction.atomic():
-        if Host.objects.filter(name=name).exists():
-            raise AlreadyThere(f"There is a host {name} already. Choose another name.")
-        host = Host(name=name, engine=engine, address=address.rstrip("/"), labels=labels or {})
-        save_checked(host)
-        _seal_token(host, control_token)
-        facts = {"engine": engine, "address": host.address, "labels": {k: str(v) for k, v in host.labels.items()}}
-        record(action="host.register", target=Target("host", name), actor=actor, data=facts)
+    if Host.objects.filter(name=name).exists():
+        raise AlreadyThere(f"There is a host {name} already. Choose another name.")
+
+
+@transaction.atomic
+def enter_host(
+    *, name: str, engine: str, address: str, control_token: str, labels: dict[str, str] | None = None, actor: Actor
+) -> Host:
+    """Enter a host that was checked. Raises AlreadyThere, RegistryError."""
+    if Host.objects.filter(name=name).exists():
+        raise AlreadyThere(f"There is a host {name} already. Choose another name.")
+    host = Host(name=name, engine=engine, address=address.rstrip("/"), labels=labels or {})
+    save_checked(host)
+    _seal_token(host, control_token)
+    facts = {"engine": engine, "address": host.address, "labels": {k: str(v) for k, v in host.labels.items()}}
+    record(action="host.register", target=Target("host", name), actor=actor, data=facts)
     return host
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts.actions import actor_for, create_user, issue_token
 from accounts.approvals.actions import decide, open_request
+from accounts.approvals.evidence import show
 from accounts.approvals.models import ApprovalDecision, ApprovalRequest
 from accounts.approvals.queries import policy_for
 from accounts.models import User
@@ -51,6 +52,7 @@ def say(user: User, request: ApprovalRequest, decision: str = "approve", **chang
         "user": user,
         "decision": decision,
         "subject_hash": request.subject_hash,
+        "evidence": show(request)[0],
         "reason": "",
         "auth_method": "password",
         "auth_time": timezone.now(),

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.approvals.evidence import show
 from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest
 from accounts.models import ApiToken, User
 from tests.accounts.people import PASSWORD, a_request, bearer, person, recorded
@@ -25,7 +26,7 @@ def entry() -> ApprovalRequest:
 
 
 def decide(client: Client, entry: ApprovalRequest, headers: dict[str, str], **changes: Any) -> Any:
-    body = {"decision": "approve", "subject_hash": entry.subject_hash} | changes
+    body = {"decision": "approve", "subject_hash": entry.subject_hash, "evidence": show(entry)[0]} | changes
     path = f"/api/v1/approvals/{entry.pk}/decide/"
     return client.post(path, body, content_type="application/json", headers=headers)
 

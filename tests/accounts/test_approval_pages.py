@@ -7,18 +7,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.approvals import subjects
+from accounts.approvals.evidence import show
 from accounts.approvals.models import ApprovalDecision, ApprovalRequest
 from accounts.models import ApiToken, User
 from tests.accounts.people import PASSWORD, a_request, person, recorded, say
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _no_floor_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is approved is told in plain words here, as for a kind that no floor above has registered."""
-    monkeypatch.setattr(subjects, "_providers", {})
 
 
 @pytest.fixture
@@ -44,7 +38,7 @@ def browser(user: User, proof_age: float = 0) -> Client:
 
 
 def send(client: Client, request: ApprovalRequest, decision: str = "approve", **changes: str) -> Any:
-    data = {"decision": decision, "subject_hash": request.subject_hash} | changes
+    data = {"decision": decision, "subject_hash": request.subject_hash, "evidence": show(request)[0]} | changes
     return client.post(f"/approvals/{request.pk}/", data, follow=True)
 
 
@@ -93,7 +87,7 @@ def test_the_proposer_sees_why_not_and_who_can(request_: ApprovalRequest, rita: 
     person("amir", "approver")
     client = browser(rita)
     text = text_of(client.get(f"/approvals/{request_.pk}/"))
-    assert "You proposed this plan, so you can't approve it. Carla or Amir can." in text
+    assert "You proposed this, so you can't approve it. Carla or Amir can." in text
     assert "Approve…" not in text
     answer = send(client, request_)
     assert not ApprovalDecision.objects.exists()
@@ -148,9 +142,9 @@ def test_a_denial_is_shown_with_its_reason_and_closes_the_page(request_: Approva
 
 def test_the_list_shows_first_what_waits_for_the_reader(request_: ApprovalRequest, rita: User) -> None:
     amir = person("amir", "approver")
-    assert "1 plan waits for your approval." in text_of(browser(amir).get("/approvals/"))
+    assert "1 request waits for your approval." in text_of(browser(amir).get("/approvals/"))
     say(amir, request_)
-    assert "Nothing waits for you; 1 plan waits for others." in text_of(browser(amir).get("/approvals/"))
+    assert "Nothing waits for you; 1 request waits for others." in text_of(browser(amir).get("/approvals/"))
     assert "Nothing waits for you" in text_of(browser(rita).get("/approvals/"))
 
 

@@ -43,8 +43,14 @@ def test_a_taken_name_makes_nobody_new(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_new_installation_has_a_policy_for_every_act() -> None:
-    policies = ApprovalPolicy.objects.filter(active=True)
+    policies = ApprovalPolicy.objects.filter(active=True).exclude(risk_tier="any")
     assert policies.count() == 4 * 3 * 2
+    acts = ApprovalPolicy.objects.filter(active=True, risk_tier="any")
+    assert {row.name: (row.required, [factor["role"] for factor in row.factors]) for row in acts} == {
+        "policy_change-any-any": (1, ["administrator"]),
+        "unquarantine-any-production": (2, ["commander", "approver"]),
+        "break_glass-any-any": (1, ["commander"]),
+    }
     strict = policies.get(subject_kind="rollback", risk_tier="high", environment="production")
     assert (strict.required, strict.factors, strict.step_up_seconds, strict.expires_seconds) == (
         2,

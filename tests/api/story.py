@@ -162,10 +162,12 @@ class Story:
         return self.vera.get(f"plans/{plan}/")
 
     def decide(self, who: Caller, plan: dict[str, Any], decision: str = "approve", **changes: Any) -> Any:
-        return who.post(f"approvals/{plan['request']}/decide/", **self.decision(plan, decision), **changes)
+        return who.post(f"approvals/{plan['request']}/decide/", **self.decision(plan, decision, who), **changes)
 
-    def decision(self, plan: dict[str, Any], decision: str = "approve") -> dict[str, Any]:
-        return {"decision": decision, "subject_hash": plan["plan_hash"], "reason": "I have read it."}
+    def decision(self, plan: dict[str, Any], decision: str = "approve", who: Caller | None = None) -> dict[str, Any]:
+        shown = (who or self.vera).get(f"approvals/{plan['request']}/evidence/")
+        words = {"evidence": shown["digest"], "reason": "I have read it."}
+        return {"decision": decision, "subject_hash": plan["plan_hash"], **words}
 
     def verified(self, plan: dict[str, Any]) -> dict[str, Any]:
         """The plan's run, when every host has switched and it is verified. With so little traffic as a test's, some

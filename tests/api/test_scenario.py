@@ -124,7 +124,7 @@ def responders_take_it(story: Story, ref: str) -> None:
 def those_who_may_not_approve_are_refused(story: Story, plan: dict[str, Any]) -> None:
     path, decision = f"approvals/{plan['request']}/decide/", story.decision(plan)
     own = story.carla.refused(403, "own-proposal", path, **decision)
-    assert own["detail"] == "You proposed this plan, so you can't approve it. Others must."
+    assert own["detail"] == "You proposed this, so you can't approve it. Others must."
     story.vera.refused(403, "permission-denied", path, **decision)
     story.cleo.refused(409, "hash-mismatch", path, **decision | {"subject_hash": "0" * 64})
     old = issue("amir", "view", "approve")

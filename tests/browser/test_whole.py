@@ -86,7 +86,7 @@ def test_enter_approves_nothing_and_the_proposer_is_told_who_may(product: Produc
 
     rosa = people.window("rosa")
     rosa.goto(f"/approvals/{plan.request_id}/")
-    expect(rosa.locator(".page-head-action")).to_contain_text("You proposed this plan, so you can't approve it.")
+    expect(rosa.locator(".page-head-action")).to_contain_text("You proposed this, so you can't approve it.")
     expect(rosa.locator("#approve")).to_have_count(0)
     assert approvals_of(plan) == []
     assert not Run.objects.filter(plan=plan).exists()

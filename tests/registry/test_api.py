@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.actions import create_user, issue_token
+from audit.actions import service_actor
 from registry import store
 from registry.models import Alias, Deployment, Endpoint, Host, Model, Placement, Version
 from tests.host.artifacts import digest_of, make_model
@@ -39,7 +40,7 @@ class Program:
     def __init__(self, role: str, *scopes: str) -> None:
         owner = create_user(
             username=role, email=f"{role}@example.org", full_name=role, password="correct horse battery",
-            roles=[role], actor=ALICE,
+            roles=[role], actor=service_actor("test"),
         )  # fmt: skip
         _, self.secret = issue_token(owner=owner, name="ci", scopes=scopes, expires_at=None, actor=ALICE)
         self.client = Client(headers={"Authorization": f"Bearer {self.secret}"})

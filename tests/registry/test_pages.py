@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.actions import create_user
 from accounts.models import User
+from audit.actions import service_actor
 from registry import actions
 from registry.models import Deployment, Endpoint, Health, Placement, Version
 from tests.registry.world import (
@@ -32,7 +33,7 @@ def person(*roles: str, name: str = "mara") -> User:
         full_name="Mara Lindqvist",
         password="correct horse battery",
         roles=roles,
-        actor=ALICE,
+        actor=service_actor("test"),
     )
 
 
@@ -143,7 +144,7 @@ def test_a_changed_role_changes_the_etag(viewer: Client, endpoint: Endpoint) -> 
     from accounts.actions import grant_role
 
     etag = viewer.get("/endpoints/toy-production/placements/").headers["ETag"]
-    grant_role(user=User.objects.get(username="mara"), role="commander", granted_by=None, actor=ALICE)
+    grant_role(user=User.objects.get(username="mara"), role="commander", granted_by=None, actor=service_actor("test"))
 
     answer = viewer.get("/endpoints/toy-production/placements/", headers={"If-None-Match": etag})
 

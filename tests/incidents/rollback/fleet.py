@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.actions import actor_for, create_user
 from accounts.approvals.actions import decide
+from accounts.approvals.evidence import show
 from accounts.models import User
 from audit.actions import service_actor
 from audit.models import AuditEvent
@@ -154,11 +155,13 @@ class Fleet:
             self.decide(proposed, person, "approve")
 
     def decide(self, proposed: Plan, person: User, decision: str, reason: str = "Read it.") -> None:
+        assert proposed.request is not None
         decide(
             request_id=proposed.request_id,
             user=person,
             decision=decision,
             subject_hash=proposed.plan_hash,
+            evidence=show(proposed.request)[0],
             reason=reason,
             auth_method="password",
             auth_time=timezone.now(),

@@ -71,7 +71,9 @@ def test_what_changed_since_the_approval_stops_the_start(fleet: Fleet, case: str
     elif case == "fleet_changed":
         Host.objects.filter(name="h2").update(address="http://127.0.0.1:9")
     elif case == "other_digest":
-        Placement.objects.filter(host__name="h2").update(observed_digest="0" * 64, observed_at=timezone.now())
+        Placement.objects.filter(host__name="h2").update(
+            observed_digest="0" * 64, health="wrong_version", observed_at=timezone.now()
+        )
     elif case == "expired":
         Plan.objects.filter(pk=plan.pk).update(expires_at=timezone.now())
     else:

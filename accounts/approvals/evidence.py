@@ -1,0 +1,54 @@
+"""What an approver was shown: kept as bytes under their digest, and shown again as it was."""
+
+import hashlib
+import json
+from typing import Any
+
+from accounts.approvals.models import ApprovalEvidence, ApprovalRequest
+from accounts.approvals.policy import policy_facts
+from accounts.approvals.subjects import Subject, sections_of, subject_of
+from audit.canonical import canonical_bytes
+
+FORMAT = "lastgood-evidence/1"
+
+
+def snapshot(request: ApprovalRequest, subject: Subject | None = None) -> dict[str, Any]:
+    """What the page of the request says about its subject at this moment, as JSON."""
+    told = subject or subject_of(request)
+    return {
+        "format": FORMAT,
+        "request": str(request.id),
+        "subject_kind": request.subject_kind,
+        "subject_hash": request.subject_hash,
+        "title": told.title,
+        "sentence": told.sentence,
+        "policy": policy_facts(request.policy),
+        "proposer": request.proposer.pseudonym,
+        "sections": sections_of(request, told),
+    }
+
+
+def show(request: ApprovalRequest, subject: Subject | None = None) -> tuple[str, dict[str, Any]]:
+    """Keep the snapshot, and return its SHA-256 in hex with the body as the kept bytes hold it."""
+    body = canonical_bytes(snapshot(request, subject))
+    digest = hashlib.sha256(body).hexdigest()
+    ApprovalEvidence.objects.bulk_create(
+        [ApprovalEvidence(digest=digest, request=request, body=body)], ignore_conflicts=True
+    )
+    return digest, json.loads(body)
+
+
+def shown(request: ApprovalRequest, digest: str) -> dict[str, Any]:
+    """The body under the digest, if it is of this request and still hashes to it.
+
+    Raises ApprovalEvidence.DoesNotExist.
+    """
+    body = bytes(ApprovalEvidence.objects.get(digest=digest, request=request).body)
+    if hashlib.sha256(body).hexdigest() != digest:
+        raise ApprovalEvidence.DoesNotExist(f"The evidence {digest[:12]} was altered behind its digest.")
+    content: dict[str, Any] = json.loads(body)
+    return content
+
+
+def was_shown(request: ApprovalRequest, digest: str) -> bool:
+    return ApprovalEvidence.objects.filter(digest=digest, request=request).exists()
