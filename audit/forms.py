@@ -45,6 +45,40 @@ class FilterForm(forms.Form):
         return Filters(**self.cleaned_data)
 
 
+class SpanForm(forms.Form):
+    """A span of time in UTC; either end may be open."""
+
+    since = forms.DateTimeField(label="From (UTC)", required=False, widget=MOMENT)
+    until = forms.DateTimeField(label="Before (UTC)", required=False, widget=MOMENT)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and until and since >= until:
+            raise forms.ValidationError("The span ends before it begins.")
+        return cleaned
+
+
+class MomentForm(forms.Form):
+    """One moment in UTC; empty is now."""
+
+    at = forms.DateTimeField(label="At (UTC)", required=False, widget=MOMENT)
+
+
+class LiveForm(SpanForm):
+    """An endpoint, and a span."""
+
+    endpoint = forms.ChoiceField(label="Endpoint", required=False)
+
+    field_order = ("endpoint", "since", "until")
+
+    def __init__(self, *args: Any, endpoints: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["endpoint"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(slug, slug) for slug in endpoints]
+
+
 class ExportForm(forms.Form):
     """One incident, or a span, or nothing for the whole log."""
 

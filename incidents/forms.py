@@ -3,9 +3,20 @@
 from django import forms
 
 from accounts.models import Role, User
-from incidents.models import ActionItem, ComponentState, Impact, IncidentRole, IncidentState, PostStatus, Urgency
+from incidents.models import (
+    ActionItem,
+    ComponentState,
+    DutyState,
+    Impact,
+    IncidentRole,
+    IncidentState,
+    PostStatus,
+    Urgency,
+)
 
 SEVERITIES = [(1, "1, worst"), (2, "2"), (3, "3"), (4, "4, least")]
+
+MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
 
 
 def text_area(rows: int = 3) -> forms.Textarea:
@@ -71,6 +82,19 @@ class ResolveForm(EditForm):
 class MoveForm(EditForm):
     to = forms.ChoiceField(choices=IncidentState, label="Move to")
     reason = forms.CharField(widget=text_area(2), max_length=1000)
+
+
+class DutyForm(EditForm):
+    """What is said of one duty to report. Moments are UTC."""
+
+    state = forms.ChoiceField(choices=DutyState, widget=forms.RadioSelect, label="It")
+    aware_at = forms.DateTimeField(widget=MOMENT, required=False, label="The organisation became aware at (UTC)")
+    notified_at = forms.DateTimeField(
+        widget=MOMENT, required=False, label="The report was sent at (UTC)", help_text="Empty means now."
+    )
+    reason = forms.CharField(
+        widget=text_area(2), max_length=1000, label="Why, or to whom and how", help_text="It goes on record."
+    )
 
 
 class PostForm(forms.Form):

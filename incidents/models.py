@@ -261,3 +261,37 @@ class ActionItem(models.Model):
 
     def __str__(self) -> str:
         return self.text[:60]
+
+
+class DutyState(models.TextChoices):
+    APPLIES = "applies", "Applies"
+    DISMISSED = "dismissed", "Does not apply"
+    NOTIFIED = "notified", "Report sent"
+
+
+class IncidentDuty(models.Model):
+    """What a person said of one deadline of one incident. `clock` and `edition` name it in `audit/duties`."""
+
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="duties")
+    clock = models.SlugField(max_length=60)
+    edition = models.CharField(max_length=7)
+    state = models.CharField(max_length=10, choices=DutyState)
+    aware_at = models.DateTimeField(help_text="When the organisation became aware, by its own account.")
+    applied_at = models.DateTimeField(null=True, blank=True, help_text="When somebody said that it applies.")
+    notified_at = models.DateTimeField(null=True, blank=True)
+    version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["incident", "clock"], name="incidents_duty_once"),
+            models.CheckConstraint(condition=Q(state__in=DutyState.values), name="incidents_duty_state_known"),
+            models.CheckConstraint(
+                condition=Q(state="notified", notified_at__isnull=False)
+                | (~Q(state="notified") & Q(notified_at__isnull=True)),
+                name="incidents_duty_notified_when_sent",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.clock} of {self.incident_id}"

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from incidents.views import pages, reviews, status, verbs
+from incidents.views import duties, pages, reviews, status, verbs
 
 urlpatterns = [
     path("", pages.home, name="home"),
@@ -8,6 +8,10 @@ urlpatterns = [
     path("incidents/<slug:ref>/", pages.incident_detail, name="incident-detail"),
     path("incidents/<slug:ref>/live/", pages.incident_live, name="incident-live"),
     path("incidents/<slug:ref>/timeline/", pages.incident_timeline, name="incident-timeline"),
+    path("incidents/<slug:ref>/duties/", duties.incident_duties, name="incident-duties"),
+    path("incidents/<slug:ref>/duties/<slug:clock>/", duties.mark, name="incident-duty-mark"),
+    path("audit/clocks/", duties.clocks, name="audit-clocks"),
+    path("audit/clocks.csv", duties.clocks_csv, name="audit-clocks-csv"),
     path("incidents/<slug:ref>/<slug:verb>/", verbs.incident_act, name="incident-act"),
     path("status/", status.index, name="status-index"),
     path("status/<slug:slug>/", status.page, name="status-page"),

@@ -161,6 +161,12 @@ def text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+@register.filter
+def of(names: dict[str, str], key: str) -> str:
+    """What somebody is called; the key itself where nobody said."""
+    return names.get(key, key)
+
+
 def _get(step: Any, key: str) -> Any:
     return step.get(key) if isinstance(step, dict) else getattr(step, key, None)
 

@@ -18,6 +18,8 @@ from audit.forms import ExportForm, FilterForm
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.names import display
 from audit.queries import LogStatus
+from audit.readings.behind import Authority, Neighbours, around, authority_of, last_before
+from audit.readings.shape import REPLACING, facts_of, shown
 from audit.search import Place, Slice
 from audit.templatetags.parts import action_words, in_words
 from audit.views.access import EXPORT, READ, actor_of, auditors
@@ -54,7 +56,8 @@ def log(request: HttpRequest) -> HttpResponse:
     valid = form.is_valid() if form.is_bound else True
     page = _found(request, form) if valid else Slice([], None, None)
     names = display(event.actor for event in page.events)
-    sentence, tone = state_in_words(queries.status())
+    status = queries.status()
+    sentence, tone = state_in_words(status)
     export = ExportForm(
         initial={name: form.cleaned_data.get(name) for name in ExportForm.base_fields}
         if valid and form.is_bound
@@ -66,6 +69,8 @@ def log(request: HttpRequest) -> HttpResponse:
         "rows": [{"event": event, "name": names[event.actor], "leaf": _leaf_index(event)} for event in page.events],
         "sentence": sentence,
         "tone": tone,
+        "status": status,
+        "first": page.newer is None,
         "export": export,
         "export_scope": _scope_words(form) if valid and form.is_bound else "the whole log",
         "may_export": request.user.has_perm(EXPORT),
@@ -100,23 +105,57 @@ def _scope_words(form: FilterForm) -> str:
 @require_safe
 @auditors(READ)
 def event(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
-    """One event: the record as it was hashed, and its proof."""
-    found = search.events().filter(event_uuid=event_uuid).first()
-    if found is None:
-        raise Http404("There is no such event in the log.")
+    """One event: what was done by whom on whose authority, before and after, its proof, and what happened around it."""
+    found = _event_for(event_uuid)
     record = queries.record_of(found)
-    names = display([found.actor])
+    authority, neighbours = authority_of(found), around(found)
+    replaced = last_before(found) if found.action in REPLACING else None
+    names = display(_people(found, authority, neighbours))
     what = action_words(found.action)
     context = {
         "event": found,
         "record": record,
         "record_text": json.dumps(record, indent=2, ensure_ascii=False),
         "name": names[found.actor],
+        "names": names,
         "what": what,
         "sentence": f"{names[found.actor]}: {what}, {found.target_kind.replace('_', ' ')} {found.target_id}",
+        "facts": facts_of(found.action, record["data"], replaced.data if replaced else None),
+        "proved": shown(record["actor"]["auth"], names),
+        "replaced": replaced,
+        "authority": authority,
+        "neighbours": neighbours,
         "proof": queries.inclusion(found.pk),
     }
     return render(request, "audit/event.html", context)
+
+
+def _event_for(event_uuid: uuid.UUID) -> AuditEvent:
+    found = search.events().filter(event_uuid=event_uuid).first()
+    if found is None:
+        raise Http404("There is no such event in the log.")
+    return found
+
+
+def _people(found: AuditEvent, authority: Authority, neighbours: list[Neighbours]) -> set[str]:
+    """Everybody whom the page names."""
+    change = authority.change
+    return {
+        found.actor,
+        *(one.actor for one in authority.decisions),
+        *(person for held in authority.roles for person in (held.by, held.proposer) if person),
+        *((change.proposer, *(one.by for one in change.approvers)) if change else ()),
+        *(one.actor for group in neighbours for one in group.events),
+    }
+
+
+@require_safe
+@auditors(READ)
+def event_record(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
+    """The record byte for byte as it was hashed, for who checks it by hand."""
+    found = _event_for(event_uuid)
+    headers = {"Content-Disposition": f'attachment; filename="{event_uuid}.json"'}
+    return HttpResponse(bytes(found.canon), content_type="application/json", headers=headers)
 
 
 @require_safe

@@ -1,0 +1,1 @@
+"""What the log says about one question of an auditor's, worked out from its events alone."""

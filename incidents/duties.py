@@ -1,0 +1,185 @@
+"""Duties to report an incident, with their clocks: what a person says of each, and when each report is due."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F
+
+from audit.actions import Actor, Target, record
+from audit.canonical import instant
+from audit.clock import database_now
+from audit.duties import NEWEST, Clock, Duty, load
+from incidents.errors import Conflict, IncidentError
+from incidents.models import OPEN_STATES, DutyState, Incident, IncidentDuty
+
+SOON = datetime.timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class Ticking:
+    """One deadline of one incident. `due` is None while nothing has started it, or it does not apply."""
+
+    incident: Incident
+    duty: Duty
+    clock: Clock
+    mark: IncidentDuty | None
+    aware_at: datetime.datetime
+    due: datetime.datetime | None
+    waits_for: str = ""
+
+    def state_at(self, moment: datetime.datetime) -> str:
+        """undecided, does not apply, sent, sent late, waits, overdue, soon or running."""
+        if self.mark is None:
+            return "undecided"
+        if self.mark.state == DutyState.DISMISSED:
+            return "does not apply"
+        sent = self.mark.notified_at
+        if sent is not None:
+            return "sent late" if self.due is not None and sent > self.due else "sent"
+        if self.due is None:
+            return "waits"
+        return "overdue" if self.due <= moment else "soon" if self.due - moment <= SOON else "running"
+
+
+def clocks_of(incident: Incident) -> list[Ticking]:
+    """Every deadline that could apply to the incident, in the order of the duties; one query."""
+    return _ticking(incident, list(incident.duties.all()))
+
+
+def clocks_of_open() -> list[Ticking]:
+    """The same for all incidents that are open, and for those whose report is still owed; two queries."""
+    owed = IncidentDuty.objects.filter(state=DutyState.APPLIES).values("incident")
+    shown = Incident.objects.filter(state__in=OPEN_STATES) | Incident.objects.filter(pk__in=owed)
+    incidents = shown.select_related("endpoint").prefetch_related("duties").order_by("-number")
+    return [one for incident in incidents for one in _ticking(incident, list(incident.duties.all()))]
+
+
+def _ticking(incident: Incident, marks: Sequence[IncidentDuty]) -> list[Ticking]:
+    by_clock = {mark.clock: mark for mark in marks}
+    found = []
+    for duty, clock in load().clocks:
+        mark = by_clock.get(clock.id)
+        aware = mark.aware_at if mark else incident.detected_at
+        begun = _begun(clock, mark, by_clock, aware)
+        applies = mark is not None and mark.state != DutyState.DISMISSED
+        due = clock.due(begun, aware) if applies and begun else None
+        waits = "" if begun else load().clock(clock.starts)[1].label if clock.starts in _ids() else ""
+        found.append(Ticking(incident, duty, clock, mark, aware, due, waits))
+    return found
+
+
+def _ids() -> set[str]:
+    return {clock.id for _, clock in load().clocks}
+
+
+def _begun(
+    clock: Clock, mark: IncidentDuty | None, marks: dict[str, IncidentDuty], aware: datetime.datetime
+) -> datetime.datetime | None:
+    """The moment from which the clock runs; None while the report before it was not sent."""
+    if clock.starts == "awareness":
+        return aware
+    if clock.starts == "classification":
+        return mark.applied_at if mark else None
+    before = marks.get(clock.starts)
+    return before.notified_at if before else None
+
+
+def mark_duty(
+    *,
+    incident: Incident,
+    clock: str,
+    state: str,
+    reason: str,
+    actor: Actor,
+    aware_at: datetime.datetime | None = None,
+    notified_at: datetime.datetime | None = None,
+    seen_version: int = 0,
+) -> IncidentDuty:
+    """Say of a deadline that it applies, does not, or that its report was sent. `seen_version` is the mark's version as
+    it was read, 0 where there was none.
+
+    `aware_at` is when the organisation became aware (else as it was said before, or when the incident was detected);
+    `notified_at` when the report was sent (now, where nothing is given). Raises IncidentError, and Conflict when
+    somebody else has marked it meanwhile.
+    """
+    try:
+        load().clock(clock)
+    except KeyError:
+        raise IncidentError(f"There is no duty {clock}. Choose one of the list.") from None
+    if state not in DutyState.values:
+        raise IncidentError(f"A duty is one of {', '.join(DutyState.values)}.")
+    if not reason.strip():
+        raise IncidentError("Say in a sentence why, or to whom and how the report went; it goes on record.")
+    now = database_now()
+    if (aware_at is not None and aware_at > now) or (notified_at is not None and notified_at > now):
+        raise IncidentError("That moment lies ahead. Give one that has passed, in UTC.")
+    with transaction.atomic():
+        return _mark(incident, clock, state, reason, actor, aware_at, notified_at or now, seen_version, now)
+
+
+def _mark(
+    incident: Incident,
+    clock: str,
+    state: str,
+    reason: str,
+    actor: Actor,
+    aware_at: datetime.datetime | None,
+    sent_at: datetime.datetime,
+    seen_version: int,
+    now: datetime.datetime,
+) -> IncidentDuty:
+    Incident.objects.select_for_update(of=("self",)).get(pk=incident.pk)
+    before = IncidentDuty.objects.filter(incident=incident, clock=clock).first()
+    if seen_version != (before.version if before else 0):
+        raise Conflict(before.version if before else 0)
+    aware = aware_at or (before.aware_at if before else incident.detected_at)
+    applied = (before.applied_at if before else None) or now
+    fields = {
+        "state": state,
+        "edition": NEWEST,
+        "aware_at": aware,
+        "applied_at": None if state == DutyState.DISMISSED else applied,
+        "notified_at": sent_at if state == DutyState.NOTIFIED else None,
+    }
+    if before is None:
+        mark = IncidentDuty.objects.create(incident=incident, clock=clock, **fields)
+    else:
+        changed = IncidentDuty.objects.filter(pk=before.pk, version=before.version)
+        if changed.update(version=F("version") + 1, **fields) != 1:
+            raise Conflict(before.version)
+        mark = IncidentDuty.objects.get(pk=before.pk)
+    verbs = {DutyState.APPLIES: "apply", DutyState.DISMISSED: "dismiss", DutyState.NOTIFIED: "notify"}
+    data = {
+        "clock": clock,
+        "edition": NEWEST,
+        "aware_at": instant(aware),
+        "state_before": before.state if before else "",
+    }
+    if mark.notified_at is not None:
+        data["notified_at"] = instant(mark.notified_at)
+    record(
+        action=f"duty.{verbs[DutyState(state)]}",
+        target=Target("duty", f"{incident.ref}/{clock}"),
+        actor=actor,
+        incident=incident.ref,
+        data=data | {"state": state},
+        reason=reason,
+    )
+    return mark
+
+
+def worst(found: Iterable[Ticking], moment: datetime.datetime) -> tuple[str, str]:
+    """How things stand with all of them, as a sentence and its tone."""
+    states = [one.state_at(moment) for one in found]
+    overdue, soon, running = states.count("overdue"), states.count("soon"), states.count("running")
+    if overdue:
+        return f"{overdue} report{' is' if overdue == 1 else 's are'} overdue.", "bad"
+    if soon:
+        return f"{soon} report{' is' if soon == 1 else 's are'} due within 12 hours.", "warn"
+    if running:
+        return f"{running} report{' is' if running == 1 else 's are'} owed, none within 12 hours.", "busy"
+    if states and all(state == "undecided" for state in states):
+        return "Nobody has said yet which duties to report apply.", "warn"
+    return "No report is owed.", "ok"
