@@ -202,7 +202,7 @@ def open_note(note: str, vkey: str) -> str:
             blob = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             continue
-        if blob[:4] != identity:
+        if blob[:4] != identity or base64.b64encode(blob).decode() != encoded:
             continue
         try:
             Ed25519PublicKey.from_public_bytes(public).verify(blob[4:], text.encode())
@@ -1039,11 +1039,17 @@ class Check:
                     "The bundle has no receipt, the log's own entry of this export; so nothing shows that all is in it."
                 )
             return
-        entry = strict_json(self.bundle.small("receipt.json"))
+        data = self.bundle.small("receipt.json")
+        entry = strict_json(data)
         canon, note = base64.b64decode(entry["record"], validate=True), str(entry["note"])
         later = self._signed(note, "checkpoint of the receipt")
         index, size = entry["leaf_index"], self.checkpoint.size
         hashes, bridge = ([bytes.fromhex(one) for one in entry[name]] for name in ("hashes", "consistency"))
+        plain = {"leaf_index": index, "record": base64.b64encode(canon).decode(), "note": note}
+        plain |= {"hashes": [one.hex() for one in hashes], "consistency": [one.hex() for one in bridge]}
+        if canonical(plain).encode() + b"\n" != data:
+            self._bad(-1, "The receipt is not written as Lastgood writes it.")
+            return
         if later.origin != self.checkpoint.origin or not check_inclusion(
             leaf_hash(canon), index, later.size, hashes, later.root
         ):
@@ -1053,8 +1059,8 @@ class Check:
             self._bad(-1, "The tree of the receipt does not extend the tree of the bundle.")
             return
         record = strict_json(canon)
-        data = record["data"]
-        if record["action"] != "audit.export" or (data.get("manifest"), data.get("size")) != (manifest, size):
+        stated = (record["data"].get("manifest"), record["data"].get("size"))
+        if record["action"] != "audit.export" or stated != (manifest, size):
             self._bad(-1, "The receipt is of another bundle: something was changed since this one was given out.")
             return
         self.newest, self.received = record["occurred_at"], True

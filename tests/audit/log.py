@@ -15,10 +15,11 @@ from typing import Any
 
 from django.db import connections
 
-from audit.actions import Actor, Target, record, record_export, service_actor
+from audit.actions import Actor, Target, record, record_cosignature, record_export, service_actor
 from audit.export import SIGNING, BundleInfo, Scope, add_receipt, write_bundle
-from audit.models import AuditEvent
-from audit.note import create_key_file, read_key_file
+from audit.models import AuditCheckpoint, AuditEvent
+from audit.note import Signer, create_key_file, read_key_file
+from audit.queries import note_of
 from audit.sequencer import LOCK, Sequencer, SignedMemory
 from audit.verify import ROW_LEAF, UNLISTED, main
 
@@ -58,13 +59,25 @@ def sequence_all(sequencer: Sequencer) -> int:
     return sequencer.frontier.size
 
 
-def exported(sequencer: Sequencer, path: Path, *, extends: int = 0, **scope: Any) -> BundleInfo:
-    """A bundle with its receipt, by a sequencer that is stepped by hand."""
+def cosigned(witness: Signer) -> str:
+    """The last checkpoint's note, with the signature of a witness that is configured."""
+    last = AuditCheckpoint.objects.latest("size")
+    text = last.note.rpartition("\n\n")[0] + "\n"
+    record_cosignature(size=last.size, note_line=witness.sign(text)[len(text) + 1 :])
+    return note_of(last)
+
+
+def exported(
+    sequencer: Sequencer, path: Path, *, extends: int = 0, witness: Signer | None = None, **scope: Any
+) -> BundleInfo:
+    """A bundle with its receipt, by a sequencer that is stepped by hand, and signed by the witness."""
     info = write_bundle(path, extends=extends, receipt=True, **scope)
     facts = Scope(**scope).facts()
     actor = service_actor("manage")
     event = record_export(manifest=info.manifest, events=info.events, size=info.size, scope=facts, actor=actor)
     sequence_all(sequencer)
+    if witness:
+        cosigned(witness)
     return add_receipt(info, event)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from audit.actions import Actor, Target, record, service_actor
 from audit.verify import policy_hash
-from tests.audit.log import BOB, CAROL
+from tests.audit.log import ALICE, BOB, CAROL
 
 PLAN, REQUEST, RUN = "a" * 64, "request-1", "run-1"
 POLICY = {
@@ -96,3 +96,21 @@ def whole() -> None:
     started()
     stepped("intent")
     stepped()
+
+
+def two_models() -> None:
+    """Two models, each with an endpoint and an incident; the run of INC-1 is income's. Mallory has a role of no use."""
+    for slug in ("income", "mortgage"):
+        record(action="model.register", target=Target("model", slug), actor=ALICE, data={"name": slug})
+        endpoint = {"model": slug, "environment": "production"}
+        place = Target("endpoint", "employment-production" if slug == "income" else "mortgage-production")
+        record(action="endpoint.register", target=place, actor=ALICE, data=endpoint)
+        data = {"model": slug, "number": 1}
+        record(action="version.register", target=Target("version", f"{slug}/1"), actor=ALICE, data=data, reason="new")
+    people()
+    held("u-mallory", "approver")
+    put("incident.open", {"endpoint": "mortgage-production"}, ALICE, incident="INC-2", reason="mortgages are slow")
+    put("incident.open", {"claims": ["=1+1", "-2", "\u202eabc"]}, BOB, reason="=HYPERLINK(1)")
+    whole()
+    put("incident.resolve", {"state": "resolved"}, BOB, reason="it is\nback")
+    put("incident.resolve", {"state": "resolved"}, ALICE, incident="INC-2")
