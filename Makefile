@@ -42,7 +42,7 @@ lint: venv-test
 	$(PY) manage.py check --fail-level WARNING
 
 bench: venv
-	@for file in $(or $(ONLY),$(filter-out __init__ report,$(basename $(notdir $(wildcard bench/*.py))))); do \
+	@for file in $(or $(ONLY),$(filter-out __init__ million report,$(basename $(notdir $(wildcard bench/*.py))))); do \
 		$(PY) -m bench.$$file || exit 1; done
 
 clean:
