@@ -1,17 +1,18 @@
 # Lastgood. `make demo` plays the whole story; `make up` starts the product with an empty database.
-# `make test` runs linters and tests; `make test-faults` lets models go wrong and kills processes for real.
+# `make test` runs linters and tests; `make test-faults` lets models go wrong and kills processes for real;
+# `make test-engines` installs Triton, MLServer and TorchServe beside and tests their drivers on them.
 #
 # PYTHON=python3.11   which Python makes .venv
 # TORCH="..."         what pip shall install as torch, such as a CPU build; without it a torch in .venv is kept
 # ONCE=1 FAULT=scale  for demo: play it without waiting for anybody; which fault (recode, scale, slow)
 # ONLY=name           for bench: one of the files in bench/
-# ARGS="-k name"      for test and test-faults: further arguments of pytest
+# ARGS="-k name"      for the three tests: further arguments of pytest
 
 PYTHON ?= python3
 PY := .venv/bin/python
 export TORCH ONCE FAULT
 
-.PHONY: help demo up test test-faults lint bench venv venv-test clean
+.PHONY: help demo up test test-faults test-engines lint bench venv venv-test clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -33,6 +34,9 @@ test: lint
 
 test-faults: venv-test
 	$(PY) -m pytest -n 2 --dist loadfile -m faults $(ARGS)
+
+test-engines: venv-test
+	$(PY) -m pytest -m engines $(ARGS)
 
 lint: venv-test
 	$(PY) -m ruff check .

@@ -72,17 +72,19 @@ def register_host(
     address: str,
     control_token: str,
     labels: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
     user: User,
     actor: Actor,
 ) -> Host | Act:
     """Raises as actions.register_host does, and acts.ActRefused. A token that waits is sealed; nobody is shown it."""
-    actions.check_host(name=name, engine=engine, address=address)
+    actions.check_host(name=name, engine=engine, address=address, options=options)
     identity = uuid.uuid4()
     asked = acts.ask(
         kind=SubjectKind.HOST_REGISTRATION,
         body={
             "host": {"name": name, "engine": engine, "address": address.rstrip("/")},
             "labels": {key: str(value) for key, value in (labels or {}).items()},
+            "options": dict(options or {}),
         },
         title=f"Register the host {name} at {address.rstrip('/')}",
         reason="",
@@ -94,7 +96,13 @@ def register_host(
     if asked is not None:
         return asked
     return actions.enter_host(
-        name=name, engine=engine, address=address, control_token=control_token, labels=labels, actor=actor
+        name=name,
+        engine=engine,
+        address=address,
+        control_token=control_token,
+        labels=labels,
+        options=options,
+        actor=actor,
     )
 
 
@@ -145,7 +153,7 @@ def _perform_promotion(act: Act, body: dict[str, Any], actor: Actor) -> None:
 
 def _prepare_host(body: dict[str, Any]) -> None:
     try:
-        actions.check_host(**body["host"])
+        actions.check_host(**body["host"], options=body["options"])
     except (AddressRefused, actions.RegistryError) as error:
         raise acts.ActRefused("refused", str(error)) from error
 
@@ -153,7 +161,9 @@ def _prepare_host(body: dict[str, Any]) -> None:
 def _perform_host(act: Act, body: dict[str, Any], actor: Actor) -> None:
     try:
         token = sealing.unseal(bytes(act.sealed), _place(act.id))
-        actions.enter_host(**body["host"], labels=body["labels"], control_token=token, actor=actor)
+        actions.enter_host(
+            **body["host"], labels=body["labels"], options=body["options"], control_token=token, actor=actor
+        )
     except (sealing.SealBroken, actions.RegistryError) as error:
         raise acts.ActRefused("refused", str(error)) from error
 
@@ -174,7 +184,7 @@ def _promotion_rows(body: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _host_rows(body: dict[str, Any]) -> list[dict[str, str]]:
-    named = {**body["host"], **{f"label {key}": value for key, value in body["labels"].items()}}
+    named = body["host"] | {f"label {key}": value for key, value in body["labels"].items()} | body["options"]
     return [_row(body["host"]["name"], label, "", value) for label, value in named.items()]
 
 

@@ -269,13 +269,15 @@ class EndpointViewSet(RegistryViewSet):
 
 
 class HostSerializer(serializers.ModelSerializer):
+    engine = serializers.CharField(max_length=20, default="bundled")
     control_token = serializers.CharField(write_only=True, allow_blank=True, max_length=500)
+    options = serializers.DictField(child=serializers.CharField(max_length=500), required=False)
 
     class Meta:
         model = Host
         fields = [
-            "name", "engine", "address", "control_token", "labels", "drained_at", "held_until", "held_reason",
-            "created_at",
+            "name", "engine", "address", "control_token", "labels", "options", "drained_at", "held_until",
+            "held_reason", "created_at",
         ]  # fmt: skip
         read_only_fields = ["drained_at", "held_until", "held_reason", "created_at"]
         extra_kwargs = {"name": {"validators": []}}

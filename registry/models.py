@@ -168,6 +168,7 @@ class Host(models.Model):
     address = models.URLField()
     control_token_sealed = models.BinaryField(default=b"")
     labels = models.JSONField(default=dict)
+    options = models.JSONField(default=dict, help_text="What the engine's driver needs beside the address.")
     drained_at = models.DateTimeField(null=True, blank=True)
     held_until = models.DateTimeField(null=True, blank=True, help_text="Reconciliation is held by a person until then.")
     held_reason = models.CharField(max_length=300, blank=True)

@@ -24,7 +24,7 @@ def address_of(host: Host) -> HostAddress:
     check_address(host.address, settings.LASTGOOD_HOST_NETWORKS)
     sealed = bytes(host.control_token_sealed)
     token = sealing.unseal(sealed, token_place(host)) if sealed else ""
-    return HostAddress(host.address, token, tuple(settings.LASTGOOD_HOST_NETWORKS))
+    return HostAddress(host.address, token, tuple(settings.LASTGOOD_HOST_NETWORKS), host.options)
 
 
 def driver_of(host: Host) -> ServingDriver:

@@ -216,24 +216,15 @@ def _ask_state(
     plan: Plan, document: PlanDocument, remote: Remote, observation: Observation, seen: ModelObservation
 ) -> list[Found]:
     host, can = remote.host, remote.driver.capabilities
-    lacking = [
-        name
-        for name, has in (
-            ("warm switch", can.warm_switch),
-            ("inference by version", can.versioned_inference),
-            ("digest read-back", can.digest_read_back),
-            ("fencing", can.fencing),
-        )
-        if not has
-    ]
+    lacking = can.lacking()
     serving = fleet.serving_digest(seen)
     return [
         Found(
             "capabilities",
             f"Can {host.name} do what the plan needs?",
             INCONCLUSIVE if lacking else PASS,
-            f"its engine lacks {', '.join(lacking)}" if lacking else f"engine {host.engine}: everything",
-            "warm switch, inference by version, digest read-back, fencing",
+            f"{host.engine}: {' '.join(lacking)}"[:300] if lacking else f"engine {host.engine}: everything",
+            "warm switch and undo, inference by version, digest read-back, fencing",
             host,
         ),
         Found(

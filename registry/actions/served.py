@@ -1,6 +1,8 @@
 """What serves: endpoints, hosts, what shall be live where, and what was."""
 
 import datetime
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +21,7 @@ from registry.serving import driver_for
 from registry.serving.allow import check_address
 from registry.serving_access import token_place
 
+FOLDERS = frozenset({"repository", "seen_as"})
 MAX_FREEZE = datetime.timedelta(days=30)
 
 
@@ -42,41 +45,88 @@ def register_host(
     address: str,
     control_token: str,
     labels: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
     actor: Actor,
 ) -> Host:
-    """A machine that may serve. The token is sealed, and shown to nobody again.
+    """A machine that may serve. The token is sealed, and shown to nobody again. `options` are those of its engine.
 
     Raises registry.serving.allow.AddressRefused for an address outside of the allowed networks, AlreadyThere, and
-    RegistryError for an engine without a driver.
+    RegistryError for an engine without a driver, or options that it does not have.
     """
-    check_host(name=name, engine=engine, address=address)
+    check_host(name=name, engine=engine, address=address, options=options)
     return enter_host(
-        name=name, engine=engine, address=address, control_token=control_token, labels=labels, actor=actor
+        name=name,
+        engine=engine,
+        address=address,
+        control_token=control_token,
+        labels=labels,
+        options=options,
+        actor=actor,
     )
 
 
-def check_host(*, name: str, engine: str, address: str) -> None:
+def check_host(*, name: str, engine: str, address: str, options: dict[str, str] | None = None) -> None:
     """Whether the host could be registered; its address may be looked up for it. Raises as `register_host` does."""
     check_address(address, settings.LASTGOOD_HOST_NETWORKS)
     try:
-        driver_for(engine)
+        driver = driver_for(engine)
     except LookupError as error:
         raise RegistryError(str(error.args[0])) from None
+    _check_options(engine, driver.options, options or {})
     if Host.objects.filter(name=name).exists():
         raise AlreadyThere(f"There is a host {name} already. Choose another name.")
+
+
+def _check_options(engine: str, known: Mapping[str, str], given: dict[str, str]) -> None:
+    strangers = sorted(given.keys() - known.keys())
+    if strangers:
+        has = ", ".join(sorted(known)) or "none"
+        raise RegistryError(f"The engine {engine} has no option {strangers[0]}. Its options: {has}.")
+    for name, value in given.items():
+        if name in FOLDERS:
+            _check_folder(name, value)
+        else:
+            check_address(value, settings.LASTGOOD_HOST_NETWORKS)
+    if "repository" in known and "repository" not in given:
+        raise RegistryError(f"A host of the engine {engine} needs the option repository: {known['repository']}.")
+
+
+def _check_folder(name: str, value: str) -> None:
+    """A worker writes below it, so it must lie where whoever runs Lastgood has said that hosts' files are."""
+    folder = Path(value)
+    if not folder.is_absolute() or ".." in folder.parts:
+        raise RegistryError(f"The option {name} must be a path from the root, without '..'.")
+    roots = [Path(root).resolve() for root in settings.LASTGOOD_REPOSITORIES]
+    if name == "repository" and not any(folder.resolve().is_relative_to(root) for root in roots):
+        raise RegistryError(
+            f"{value} lies in none of the folders where engines' model repositories may be. "
+            "Whoever runs Lastgood names them in LASTGOOD_REPOSITORIES."
+        )
 
 
 @transaction.atomic
 def enter_host(
-    *, name: str, engine: str, address: str, control_token: str, labels: dict[str, str] | None = None, actor: Actor
+    *,
+    name: str,
+    engine: str,
+    address: str,
+    control_token: str,
+    labels: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
+    actor: Actor,
 ) -> Host:
     """Enter a host that was checked. Raises AlreadyThere, RegistryError."""
     if Host.objects.filter(name=name).exists():
         raise AlreadyThere(f"There is a host {name} already. Choose another name.")
-    host = Host(name=name, engine=engine, address=address.rstrip("/"), labels=labels or {})
+    host = Host(name=name, engine=engine, address=address.rstrip("/"), labels=labels or {}, options=options or {})
     save_checked(host)
     _seal_token(host, control_token)
-    facts = {"engine": engine, "address": host.address, "labels": {k: str(v) for k, v in host.labels.items()}}
+    facts = {
+        "engine": engine,
+        "address": host.address,
+        "labels": {k: str(v) for k, v in host.labels.items()},
+        "options": dict(host.options),
+    }
     record(action="host.register", target=Target("host", name), actor=actor, data=facts)
     return host
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from registry.serving.base import ServingDriver
 from registry.serving.bundled import BundledDriver
+from registry.serving.mlserver import MLServerDriver
+from registry.serving.torchserve import TorchServeDriver
+from registry.serving.triton import TritonDriver
 
-DRIVERS: dict[str, ServingDriver] = {"bundled": BundledDriver()}
+DRIVERS: dict[str, ServingDriver] = {
+    "bundled": BundledDriver(),
+    "mlserver": MLServerDriver(),
+    "torchserve": TorchServeDriver(),
+    "triton": TritonDriver(),
+}
 
 
 def driver_for(engine: str) -> ServingDriver:

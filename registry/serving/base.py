@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +15,19 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 class HostAddress:
     """Where a host listens: a base URL without a path, and the bearer token of its control side.
 
-    `networks` are those in which each address of its name must lie when a connection is made.
+    `networks` are those in which each address of its name must lie when a connection is made. `options` is what the
+    engine's driver needs beside: its `options` says what.
     """
 
     url: str
     token: str
     networks: tuple[str, ...] = LOOPBACK
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def beside(self, option: str) -> HostAddress:
+        """The same host at the address that an option names, or at this one where the option is not given."""
+        url = self.options.get(option)
+        return replace(self, url=url) if url else self
 
     def __repr__(self) -> str:
         return f"HostAddress({self.url!r})"
@@ -31,7 +38,8 @@ class VersionState:
     """A version as its host shows it. `state` is staged, loading, ready, draining or failed.
 
     `digest` is what was staged, `loaded_digest` what reads back from memory (None when not loaded, or when the engine
-    can't read back). `requests` and `failures` count live requests since the host's boot, probes excluded.
+    can't read back). `requests` and `failures` count live requests since the host's boot as the engine counts them;
+    probes are left out where the engine can tell them apart.
     """
 
     version: str
@@ -80,12 +88,26 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do. A plan says what follows where one is lacking."""
+    """What an engine can do. `lacking` says what follows where it can't."""
 
     warm_switch: bool
     versioned_inference: bool
     digest_read_back: bool
     fencing: bool
+    warm_undo: bool
+
+    def lacking(self) -> list[str]:
+        """For each thing that the engine can't do, a sentence on what is done instead."""
+        return [sentence for name, sentence in INSTEAD.items() if not getattr(self, name)]
+
+
+INSTEAD = {
+    "warm_switch": "The engine loads the version again at the switch, which takes as long as a load.",
+    "versioned_inference": "It can't ask a version that does not serve: the golden test comes after the switch.",
+    "digest_read_back": "What is in its memory can't be read back: files on its disk and golden tests stand for it.",
+    "fencing": "It knows no fences: a call without an answer is waited out before anything else is called.",
+    "warm_undo": "It drops the old version at the switch: undoing loads it again.",
+}
 
 
 class ServingError(Exception):
@@ -122,6 +144,11 @@ class ServingDriver(Protocol):
 
     @property
     def capabilities(self) -> Capabilities: ...
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Name -> what it is, of what a host of this engine is registered with beside its address."""
+        ...
 
     def observe(self, address: HostAddress) -> Observation:
         """Read what the host holds and serves. Changes nothing."""

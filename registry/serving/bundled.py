@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +17,7 @@ from registry.serving.base import (
     VersionState,
 )
 from registry.serving.http import MissingBlobs, call
+from registry.serving.open_inference import datatype_of, dump, samples
 
 OBSERVE_SECONDS = 5.0
 INFER_SECONDS = 10.0
@@ -53,18 +52,13 @@ def _model(value: Mapping[str, Any]) -> ModelObservation:
     )
 
 
-def _datatype(name: str, values: Sequence[Any]) -> str:
-    kinds = {type(value) for value in values}
-    for datatype, allowed in (("INT64", {int}), ("FP64", {int, float}), ("BYTES", {str})):
-        if kinds and kinds <= allowed:
-            return datatype
-    raise ValueError(f"The values of {name} must be whole numbers, numbers or texts, and at least one.")
-
-
 class BundledDriver:
     """`ServingDriver` for the bundled host."""
 
-    capabilities = Capabilities(warm_switch=True, versioned_inference=True, digest_read_back=True, fencing=True)
+    capabilities = Capabilities(
+        warm_switch=True, versioned_inference=True, digest_read_back=True, fencing=True, warm_undo=True
+    )
+    options: Mapping[str, str] = {}
 
     def observe(self, address: HostAddress) -> Observation:
         observed_at = datetime.now(UTC)
@@ -116,11 +110,11 @@ class BundledDriver:
     ) -> Prediction:
         path = f"/v2/models/{model}/infer" if version is None else f"/v2/models/{model}/versions/{version}/infer"
         columns = [
-            {"name": name, "shape": [len(values)], "datatype": _datatype(name, values), "data": list(values)}
+            {"name": name, "shape": [len(values)], "datatype": datatype_of(name, values), "data": list(values)}
             for name, values in inputs.items()
         ]
         request = {"id": request_id, "inputs": columns, "parameters": {"log": False}}
-        answer = call(address, "POST", path, seconds=INFER_SECONDS, content=_dump(request))
+        answer = call(address, "POST", path, seconds=INFER_SECONDS, content=dump(request))
         value = answer.json()
         try:
             return Prediction(
@@ -133,27 +127,11 @@ class BundledDriver:
             raise ServingError(f"The host's prediction can't be understood: {error!r}.") from error
 
     def switch(self, address: HostAddress, model: str, version: str, digest: str, fence: int) -> None:
-        body = _dump({"version": version, "digest": digest, "fence": fence})
+        body = dump({"version": version, "digest": digest, "fence": fence})
         call(address, "POST", f"/lastgood/v1/models/{model}/default", seconds=SWITCH_SECONDS, content=body)
 
     def unload(self, address: HostAddress, model: str, version: str) -> None:
         call(address, "POST", f"/lastgood/v1/models/{model}/versions/{version}/unload", seconds=UNLOAD_SECONDS)
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
-        text = call(address, "GET", "/metrics", seconds=OBSERVE_SECONDS).data.decode(errors="replace")
-        samples = {}
-        for line in text.splitlines():
-            name, _, value = line.rpartition(" ")
-            if not name or line.startswith("#"):
-                continue
-            try:
-                number = float(value)
-            except ValueError:
-                raise ServingError(f"The host's metrics can't be understood: {line[:100]!r}.") from None
-            if not math.isnan(number):
-                samples[name] = number
-        return samples
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        return samples(call(address, "GET", "/metrics", seconds=OBSERVE_SECONDS).data)

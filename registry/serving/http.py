@@ -55,6 +55,7 @@ def call(
     seconds: float,
     content: bytes | Path | None = None,
     params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     accept: tuple[int, ...] = (),
 ) -> HttpAnswer:
     """Call a host; `seconds` bounds each read and the whole answer. `accept` lists statuses beside 2xx to return.
@@ -67,7 +68,7 @@ def call(
     while True:
         attempts -= 1
         try:
-            return _call_once(address, method, path, seconds, content, params, accept)
+            return _call_once(address, method, path, seconds, content, params, headers or {}, accept)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
             raise HostUnreachable(f"No connection to {address.url}: {error}") from error
         except AddressRefused as error:
@@ -86,11 +87,14 @@ def _call_once(
     seconds: float,
     content: bytes | Path | None,
     params: Mapping[str, str] | None,
+    more_headers: Mapping[str, str],
     accept: tuple[int, ...],
 ) -> HttpAnswer:
     started = time.monotonic()
     timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
-    headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
+    headers = dict(more_headers)
+    if address.token:
+        headers["Authorization"] = f"Bearer {address.token}"
     file: IO[bytes] | None = None
     if isinstance(content, Path):
         headers["Content-Length"] = str(content.stat().st_size)
