@@ -16,6 +16,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     Role.RESPONDER: RESPOND,
     Role.COMMANDER: COMMAND,
     Role.APPROVER: frozenset({"view", "approve", "plan.stop", "role.lend"}),
+    Role.ANALYST: frozenset({"view", "predictions.read"}),
     Role.AUDITOR: frozenset({"view", "audit.view", "audit.export"}),
     Role.ADMINISTRATOR: frozenset(
         {"view", "registry.write", "status.publish", "admin", "plan.propose", "role.lend", "approve"}
@@ -42,6 +43,7 @@ WORDS: dict[str, str] = {
     "role.lend": "lend a role of your own",
     "break_glass": "break the glass",
     "status.publish": "publish on a status page",
+    "predictions.read": "read rows of predictions",
     "audit.view": "read the log",
     "audit.export": "export the log",
     "registry.write": "change the registry",

@@ -10,9 +10,11 @@ class IncidentsConfig(AppConfig):
         from audit.erasure import register_eraser
         from audit.holds import register_incidents
         from incidents.erasure import erase, incidents_of
+        from incidents.keeping import evidence_spans
         from incidents.markers import incident_markers
-        from monitoring import markers
+        from monitoring import markers, retention
 
         markers.register(incident_markers)
         register_eraser(erase)
         register_incidents(incidents_of)
+        retention.register_keeper(evidence_spans)

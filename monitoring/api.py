@@ -9,6 +9,7 @@ from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
@@ -17,6 +18,8 @@ from monitoring.actions import Refused, change_rule, unwatch_endpoint, watch_end
 from monitoring.ingest import AlertmanagerView, LabelsView, MetricsView, PredictionsView
 from monitoring.models import Alert, Delivery, Finding, MetricPoint, Monitor, Rule, Window
 from monitoring.questions import limits_in_words
+from monitoring.rows import MOST_ROWS, ReadingRefused, read_rows
+from monitoring.store import StoreDamaged
 from registry.models import Endpoint
 
 
@@ -290,6 +293,41 @@ class PointViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
     filterset_class = PointFilter
 
 
+class RowsRequestSerializer(serializers.Serializer):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.all())
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField(help_text="Not included; at most 31 days after `since`.")
+    version = serializers.CharField(required=False, allow_blank=True, max_length=40)
+    host = serializers.CharField(required=False, allow_blank=True, max_length=50)
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=MOST_ROWS, default=100)
+    reason = serializers.CharField(max_length=2000, help_text="Why rows about people are read; goes on record.")
+
+
+class RowsSerializer(serializers.Serializer):
+    found = serializers.IntegerField(help_text="Predictions in the span; the oldest of them are in `rows`.")
+    columns = serializers.ListField(child=serializers.CharField())
+    rows = serializers.ListField(child=serializers.DictField())
+
+
+class PredictionRowsView(APIView):
+    """Single predictions with their inputs: each is about a person. The reading is recorded, with its reason."""
+
+    permission_classes = [HasScope]
+    required_scope = "predictions.read"
+
+    @extend_schema(operation_id="predictions_read", request=RowsRequestSerializer, responses=RowsSerializer)
+    def post(self, request: Request) -> Response:
+        asked = RowsRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            found = read_rows(**asked.validated_data, actor=actor_for(request=request))
+        except ReadingRefused as refused:
+            raise serializers.ValidationError(str(refused)) from refused
+        except StoreDamaged as damaged:
+            raise Problem(409, "store-damaged", str(damaged)) from damaged
+        return Response({"found": found.found, "columns": found.columns, "rows": found.rows})
+
+
 router_entries = [
     ("monitors", MonitorViewSet, "monitor"),
     ("deliveries", DeliveryViewSet, "delivery"),
@@ -301,6 +339,7 @@ router_entries = [
 ]
 
 api_urlpatterns = [
+    path("predictions/read/", PredictionRowsView.as_view(), name="predictions-read"),
     path("ingest/predictions/", PredictionsView.as_view(), name="ingest-predictions"),
     path("ingest/labels/", LabelsView.as_view(), name="ingest-labels"),
     path("ingest/metrics/", MetricsView.as_view(), name="ingest-metrics"),

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.db.models import DurationField, ExpressionWrapper, F, Value
 
 from audit.due import Due
+from monitoring import retention
 from monitoring.models import Delivery, DeliveryState, Monitor, Window, WindowState
 
 RETRY = timedelta(seconds=10)
@@ -42,4 +43,6 @@ SOURCES = [
     Due(task="monitoring.open_windows", queue="intake", ids=monitors),
     Due(task="monitoring.judge", queue="compute", ids=windows),
     Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),
+    Due(task="monitoring.prune", queue="intake", ids=retention.due_endpoints),
+    Due(task="monitoring.empty_delivery", queue="intake", ids=retention.due_deliveries),
 ]

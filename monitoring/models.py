@@ -36,7 +36,14 @@ class Delivery(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["source", "sender", "key"], name="monitoring_delivery_once")]
-        indexes = [models.Index(fields=["received_at"], condition=Q(state="stored"), name="monitoring_delivery_due")]
+        indexes = [
+            models.Index(fields=["received_at"], condition=Q(state="stored"), name="monitoring_delivery_due"),
+            models.Index(
+                fields=["received_at"],
+                condition=Q(state="unparseable", body__isnull=False),
+                name="monitoring_delivery_kept",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.source} {self.id}"

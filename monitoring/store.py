@@ -61,3 +61,16 @@ def read(relative: str, sha256: str, columns: Sequence[str] | None = None) -> pa
     file = pq.ParquetFile(io.BytesIO(content))
     wanted = None if columns is None else [name for name in file.schema_arrow.names if name in set(columns)]
     return file.read(columns=wanted)
+
+
+def remove(relative: str) -> None:
+    """Delete a stored file, and the directories that it leaves empty. One that is gone already is no error."""
+    target = root() / relative
+    target.unlink(missing_ok=True)
+    for directory in target.parents:
+        if directory == root() or not directory.is_relative_to(root()):
+            return
+        try:
+            directory.rmdir()
+        except OSError:  # something else lies in it, or it is gone
+            return

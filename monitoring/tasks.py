@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from monitoring import detect, intake
+from monitoring import detect, intake, retention
 
 
 @shared_task(name="monitoring.process")
@@ -23,3 +23,13 @@ def judge(window_id: int) -> None:
 @shared_task(name="monitoring.judge_labels")
 def judge_labels(window_id: int) -> None:
     detect.judge_labels(window_id)
+
+
+@shared_task(name="monitoring.prune")
+def prune(endpoint_id: int) -> None:
+    retention.prune(endpoint_id)
+
+
+@shared_task(name="monitoring.empty_delivery")
+def empty_delivery(delivery_id: str) -> None:
+    retention.empty_delivery(delivery_id)

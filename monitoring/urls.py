@@ -1,11 +1,12 @@
 from django.urls import path
 
-from monitoring import views
+from monitoring import rows_views, views
 
 urlpatterns = [
     path("monitoring/endpoints/<slug:slug>/charts/", views.endpoint_charts, name="monitoring-charts"),
     path("monitoring/endpoints/<slug:slug>/figures/<slug:name>.json", views.figure, name="monitoring-figure"),
     path("monitoring/endpoints/<slug:slug>/windows/", views.window_list, name="window-list"),
     path("monitoring/windows/<int:pk>/", views.window_detail, name="window-detail"),
+    path("monitoring/endpoints/<slug:slug>/predictions/", rows_views.prediction_rows, name="prediction-rows"),
     path("monitoring/deliveries/", views.delivery_list, name="delivery-list"),
 ]

@@ -14,6 +14,7 @@ class Role(models.TextChoices):
     RESPONDER = "responder", "Responder"
     COMMANDER = "commander", "Incident commander"
     APPROVER = "approver", "Approver"
+    ANALYST = "analyst", "Analyst"
     AUDITOR = "auditor", "Auditor"
     ADMINISTRATOR = "administrator", "Administrator"
 

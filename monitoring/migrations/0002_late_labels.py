@@ -4,20 +4,27 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('monitoring', '0001_initial'),
-        ('registry', '0001_initial'),
+        ("monitoring", "0001_initial"),
+        ("registry", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='window',
-            name='labels_due_at',
-            field=models.DateTimeField(blank=True, help_text='When its accuracy is judged, if later than the rest; empty once it has been.', null=True),
+            model_name="window",
+            name="labels_due_at",
+            field=models.DateTimeField(
+                blank=True,
+                help_text="When its accuracy is judged, if later than the rest; empty once it has been.",
+                null=True,
+            ),
         ),
         migrations.AddIndex(
-            model_name='window',
-            index=models.Index(condition=models.Q(('labels_due_at__isnull', False), ('state', 'judged')), fields=['labels_due_at'], name='monitoring_window_labels_due'),
+            model_name="window",
+            index=models.Index(
+                condition=models.Q(("labels_due_at__isnull", False), ("state", "judged")),
+                fields=["labels_due_at"],
+                name="monitoring_window_labels_due",
+            ),
         ),
     ]

@@ -15,10 +15,11 @@ LETTERS = {
     "R": Role.RESPONDER,
     "C": Role.COMMANDER,
     "P": Role.APPROVER,
+    "N": Role.ANALYST,
     "U": Role.AUDITOR,
     "A": Role.ADMINISTRATOR,
 }
-EVERYBODY = "VRCPUA"
+EVERYBODY = "VRCPNUA"
 READABLE = [
     "models/", "models/{slug}/", "versions/", "versions/{pk}/", "endpoints/", "endpoints/{slug}/", "hosts/",
     "hosts/{name}/", "placements/", "placements/{pk}/", "deployments/", "deployments/{pk}/", "monitors/",
@@ -67,6 +68,7 @@ MAY: dict[str, str] = dict.fromkeys((f"GET {path}" for path in READABLE), EVERYB
     "POST hosts/{name}/token/": "A",
     "POST placements/": "A",
     "POST monitors/": "A",
+    "POST predictions/read/": "N",
     "POST monitors/{endpoint}/stop/": "A",
     "PATCH rules/{pk}/": "A",
     "POST incidents/{ref}/acknowledge/": "RC",

@@ -1,0 +1,129 @@
+"""Pruning: predictions and what can't be read go when their time has passed, unless a hold or an open incident keeps
+them."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, Max, Min, OuterRef, QuerySet, Sum
+
+from audit import holds
+from audit.actions import Target, record, service_actor
+from audit.canonical import instant
+from audit.clock import database_now
+from monitoring import store
+from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch
+from registry.models import Endpoint
+
+AT_ONCE = 200
+Span = tuple[datetime, datetime]
+Keeper = Callable[[Endpoint], Iterable[Span]]
+"""Takes an endpoint and returns the spans whose predictions must stay, whatever their age."""
+
+_keepers: list[Keeper] = []
+
+
+def register_keeper(keeper: Keeper) -> None:
+    """Have `keeper` asked before anything is pruned; for ``AppConfig.ready`` of the floors above."""
+    if keeper not in _keepers:
+        _keepers.append(keeper)
+
+
+def cutoff(now: datetime) -> datetime | None:
+    """What is older goes: LASTGOOD_PREDICTIONS_DAYS before now. None where everything is kept (0)."""
+    days = settings.LASTGOOD_PREDICTIONS_DAYS
+    return now - timedelta(days=days) if days else None
+
+
+def prunable(endpoint: Endpoint, now: datetime) -> QuerySet[PredictionBatch]:
+    """The endpoint's batches whose time has passed and that nothing keeps."""
+    before = cutoff(now)
+    if before is None or holds.on_model(endpoint.model.slug):
+        return PredictionBatch.objects.none()
+    # A batch begins before it ends: the index is by its beginning.
+    found = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=before, last_at__lt=before)
+    for start, end in (span for keeper in _keepers for span in keeper(endpoint)):
+        found = found.exclude(first_at__lte=end, last_at__gte=start)
+    return found.order_by("last_at", "pk")
+
+
+def due_endpoints(now: datetime) -> list[int]:
+    """Ids of the endpoints that have something to prune."""
+    before = cutoff(now)
+    if before is None:
+        return []
+    old = PredictionBatch.objects.filter(endpoint=OuterRef("pk"), first_at__lt=before)
+    endpoints = Endpoint.objects.filter(Exists(old)).select_related("model")
+    return [endpoint.pk for endpoint in endpoints if prunable(endpoint, now).exists()]
+
+
+def prune(endpoint_id: int) -> int:
+    """Delete some of an endpoint's old predictions: files, index rows, and the labels of those predictions; on record.
+
+    Returns how many batches went. The file goes first: killed in between, the next turn finds the row and goes on.
+    """
+    endpoint = Endpoint.objects.select_related("model").get(pk=endpoint_id)
+    now = database_now()
+    with transaction.atomic():
+        batches = list(prunable(endpoint, now).select_for_update(of=("self",), skip_locked=True)[:AT_ONCE])
+        if not batches:
+            return 0
+        chosen = PredictionBatch.objects.filter(pk__in=[batch.pk for batch in batches])
+        facts = chosen.aggregate(rows=Sum("rows"), first=Min("first_at"), last=Max("last_at"))
+        labels = sum(_remove(batch) for batch in batches)
+        chosen.delete()
+        record(
+            action="predictions.prune",
+            target=Target("endpoint", endpoint.slug),
+            actor=service_actor("retention"),
+            data={
+                "batches": len(batches),
+                "rows": facts["rows"],
+                "labels": labels,
+                "first": instant(facts["first"]),
+                "last": instant(facts["last"]),
+                "days": settings.LASTGOOD_PREDICTIONS_DAYS,
+            },
+        )
+    return len(batches)
+
+
+def _remove(batch: PredictionBatch) -> int:
+    """Delete the file and the labels that were joined to its rows; the number of labels."""
+    try:
+        ids = store.read(batch.path, batch.sha256, ["id"]).column("id").to_pylist()
+    except store.StoreDamaged:
+        ids = []
+    labels = Label.objects.filter(endpoint=batch.endpoint_id, prediction_id__in=ids).delete()[0] if ids else 0
+    store.remove(batch.path)
+    return labels
+
+
+def due_deliveries(now: datetime) -> list[object]:
+    """Deliveries that could not be read, whose bodies have been kept for their time."""
+    before = cutoff(now)
+    if before is None:
+        return []
+    return list(_old_bodies(before).values_list("pk", flat=True)[:AT_ONCE])
+
+
+def _old_bodies(before: datetime) -> QuerySet[Delivery]:
+    kept = Delivery.objects.filter(state=DeliveryState.UNPARSEABLE, body__isnull=False, received_at__lt=before)
+    models = [hold.ref for hold in holds.active().filter(kind="model")]
+    return kept.exclude(endpoint__model__slug__in=models)
+
+
+def empty_delivery(delivery_id: object) -> bool:
+    """Delete the body of an old delivery that could not be read; on record. False where it is gone or kept."""
+    before = cutoff(database_now())
+    with transaction.atomic():
+        if before is None or not _old_bodies(before).filter(pk=delivery_id).update(body=None):
+            return False
+        record(
+            action="delivery.empty",
+            target=Target("delivery", str(delivery_id)),
+            actor=service_actor("retention"),
+            data={"days": settings.LASTGOOD_PREDICTIONS_DAYS},
+        )
+    return True

@@ -1,0 +1,62 @@
+"""The page on which an analyst reads single predictions: a deliberate act with a reason, on record."""
+
+from datetime import timedelta
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from accounts.actions import actor_for
+from accounts.permissions import require
+from monitoring.rows import MOST_ROWS, ReadingRefused, Rows, read_rows
+from monitoring.store import StoreDamaged
+from registry.models import Endpoint
+
+MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+
+
+class RowsForm(forms.Form):
+    since = forms.DateTimeField(label="From (UTC)", widget=MOMENT)
+    until = forms.DateTimeField(label="Before (UTC)", widget=MOMENT)
+    version = forms.CharField(label="Version", max_length=40, required=False)
+    host = forms.CharField(label="Host", max_length=50, required=False)
+    limit = forms.IntegerField(label="At most", min_value=1, max_value=MOST_ROWS, initial=50)
+    reason = forms.CharField(label="Why?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def prediction_rows(request: HttpRequest, slug: str) -> HttpResponse:
+    """Asks for span and reason; answers a post with the rows, once."""
+    require(request, "predictions.read")
+    endpoint = get_object_or_404(Endpoint.objects.select_related("model"), slug=slug)
+    now = timezone.now().replace(microsecond=0)
+    form = RowsForm(request.POST or None, initial={"since": now - timedelta(hours=1), "until": now})
+    found: Rows | None = None
+    if request.method == "POST" and form.is_valid():
+        try:
+            found = read_rows(endpoint=endpoint, actor=actor_for(request=request), **form.cleaned_data)
+        except (ReadingRefused, StoreDamaged) as error:
+            form.add_error(None, str(error))
+    context = {
+        "endpoint": endpoint,
+        "form": form,
+        "found": found,
+        "rows": [[row.get(name) for name in found.columns] for row in found.rows] if found else [],
+        "sentence": _sentence(endpoint, found),
+    }
+    return render(request, "monitoring/prediction_rows.html", context)
+
+
+def _sentence(endpoint: Endpoint, found: Rows | None) -> str:
+    if found is None:
+        return f"Each prediction of {endpoint.name} is about a {endpoint.model.subject_noun}: reading them is recorded."
+    shown = len(found.rows)
+    if not shown:
+        return "No prediction lies in that span. That you looked is on record."
+    return f"{shown} of {found.found} predictions, the oldest first. That you read them is on record."

@@ -1,0 +1,110 @@
+"""Retention: what is pruned, and what a hold or an incident keeps."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from audit.actions import service_actor
+from audit.holds import lift, place
+from audit.models import AuditEvent
+from audit.queries import record_of
+from incidents.models import Incident, IncidentState
+from monitoring import retention, store
+from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch
+from registry.models import Endpoint
+from tests.monitoring import world
+
+pytestmark = pytest.mark.django_db
+OLD = datetime(2025, 1, 1, tzinfo=UTC)
+SETUP = service_actor("test")
+
+
+@pytest.fixture
+def endpoint(settings: Any, tmp_path: Path) -> Endpoint:
+    """One with a batch of January 2025 and one of today, each with its labels."""
+    settings.LASTGOOD_VAR = tmp_path
+    settings.LASTGOOD_PREDICTIONS_DAYS = 400
+    endpoint = world.make_endpoint()
+    (host,) = world.make_hosts("h1")
+    for start in (OLD, timezone.now() - timedelta(hours=1)):
+        world.log(endpoint, host, world.answers(world.part(2016, 0, 50), start=start))
+    return endpoint
+
+
+def files() -> int:
+    return sum(1 for path in store.root().rglob("*.parquet") if path.is_file())
+
+
+def due() -> list[int]:
+    return retention.due_endpoints(timezone.now())
+
+
+def test_old_predictions_go_with_their_labels_and_young_ones_stay(endpoint: Endpoint) -> None:
+    assert (PredictionBatch.objects.count(), Label.objects.count(), files()) == (2, 100, 2)
+    assert due() == [endpoint.pk]
+    assert retention.prune(endpoint.pk) == 1
+    left = PredictionBatch.objects.get()
+    assert left.first_at > OLD + timedelta(days=1)
+    assert (Label.objects.count(), files()) == (50, 1)
+    told = record_of(AuditEvent.objects.get(action="predictions.prune"))
+    assert told["target"] == {"kind": "endpoint", "id": endpoint.slug, "version": ""}
+    assert (told["data"]["batches"], told["data"]["rows"], told["data"]["labels"]) == (1, 50, 50)
+    assert due() == []
+    assert retention.prune(endpoint.pk) == 0
+    assert AuditEvent.objects.filter(action="predictions.prune").count() == 1
+
+
+def test_with_no_limit_nothing_goes(endpoint: Endpoint, settings: Any) -> None:
+    settings.LASTGOOD_PREDICTIONS_DAYS = 0
+    assert due() == []
+    assert retention.prune(endpoint.pk) == 0
+    assert files() == 2
+
+
+def test_a_legal_hold_beats_the_retention_until_it_is_lifted(endpoint: Endpoint) -> None:
+    hold = place(kind="model", ref=endpoint.model.slug, reason="case 12", actor=SETUP)
+    assert due() == []
+    assert retention.prune(endpoint.pk) == 0
+    assert (PredictionBatch.objects.count(), files()) == (2, 2)
+    lift(hold=hold, reason="settled", actor=SETUP)
+    assert due() == [endpoint.pk]
+
+
+@pytest.mark.parametrize("state", [IncidentState.DETECTED, IncidentState.RESOLVED])
+def test_the_evidence_of_an_incident_stays_while_it_is_not_closed(endpoint: Endpoint, state: str) -> None:
+    incident = Incident.objects.create(
+        number=1, ref="INC-1", title="x", severity=2, endpoint=endpoint, group_key="x", detected_at=OLD, state=state,
+        resolved_at=OLD + timedelta(hours=2),
+    )  # fmt: skip
+    assert due() == []
+    assert retention.prune(endpoint.pk) == 0
+    Incident.objects.filter(pk=incident.pk).update(state=IncidentState.CLOSED)
+    assert due() == [endpoint.pk]
+    hold = place(kind="incident", ref="INC-1", reason="case 12", actor=SETUP)
+    assert due() == []
+    lift(hold=hold, reason="settled", actor=SETUP)
+    assert retention.prune(endpoint.pk) == 1
+
+
+def test_a_file_that_is_gone_already_does_not_stop_the_pruning(endpoint: Endpoint) -> None:
+    store.remove(PredictionBatch.objects.order_by("first_at")[0].path)
+    assert retention.prune(endpoint.pk) == 1
+    assert PredictionBatch.objects.count() == 1
+
+
+def test_the_body_of_an_old_delivery_that_could_not_be_read_goes_and_its_row_stays(endpoint: Endpoint) -> None:
+    kept = Delivery.objects.create(
+        source="labels", key="k", endpoint=endpoint, content_type="x", body=b"Jane", sha256="0" * 64, size=4,
+        state=DeliveryState.UNPARSEABLE,
+    )  # fmt: skip
+    assert retention.due_deliveries(timezone.now()) == []
+    assert not retention.empty_delivery(kept.pk)
+    Delivery.objects.filter(pk=kept.pk).update(received_at=OLD)
+    assert retention.due_deliveries(timezone.now()) == [kept.pk]
+    assert retention.empty_delivery(kept.pk)
+    assert Delivery.objects.get(pk=kept.pk).body is None
+    assert AuditEvent.objects.get(action="delivery.empty").target_id == str(kept.pk)
+    assert not retention.empty_delivery(kept.pk)
