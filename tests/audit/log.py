@@ -1,5 +1,6 @@
 """What the tests of the log share: events, a sequencer stepped by hand, bundles taken apart and put together."""
 
+import base64
 import hashlib
 import io
 import json
@@ -17,11 +18,12 @@ from django.db import connections
 
 from audit.actions import Actor, Target, record, record_cosignature, record_export, service_actor
 from audit.export import SIGNING, BundleInfo, Scope, add_receipt, write_bundle
+from audit.merkle import root_of
 from audit.models import AuditCheckpoint, AuditEvent
-from audit.note import Signer, create_key_file, read_key_file
+from audit.note import Signer, checkpoint_text, create_key_file, read_key_file
 from audit.queries import note_of
 from audit.sequencer import LOCK, Sequencer, SignedMemory
-from audit.verify import ROW_LEAF, UNLISTED, main
+from audit.verify import COLUMNS, ROW_LEAF, UNLISTED, csv_line, csv_row, main
 
 ORIGIN = "lastgood.local/log"
 ALICE, BOB, CAROL = (Actor("user", f"u-{name}", {"method": "password"}) for name in ("alice", "bob", "carol"))
@@ -133,6 +135,24 @@ def restated(members: dict[str, bytes], **change: Any) -> dict[str, bytes]:
     digests = {name: hashlib.sha256(members[name]).hexdigest() for name in members if name not in UNLISTED}
     manifest = json.loads(members["manifest.json"]) | {"members": digests} | change
     return members | {"manifest.json": json.dumps(manifest).encode()}
+
+
+def resigned(members: dict[str, bytes], signer: Signer) -> dict[str, bytes]:
+    """The members of a whole log without receipt, over whose leaves, as they are, somebody signs a tree."""
+    lines = [json.loads(line) for line in members["events.jsonl"].splitlines()]
+    root = root_of(bytes.fromhex(line["leaf_hash"]) for line in lines)
+    note = signer.sign(checkpoint_text(ORIGIN, len(lines), root))
+    shorn = {name: data for name, data in members.items() if name not in ("receipt.json", "checkpoints.jsonl")}
+    shorn |= {"checkpoint": note.encode()}
+    stated = {"log_key": signer.vkey, "size": len(lines), "root": base64.b64encode(root).decode(), "receipt": False}
+    return restated(shorn | {"events.csv": _table(members, lines)}, **stated)
+
+
+def _table(members: dict[str, bytes], lines: list[dict[str, Any]]) -> bytes:
+    entries = [json.loads(line) for line in members["reasons.jsonl"].splitlines()]
+    texts = {entry["leaf_index"]: entry["text"] for entry in entries}
+    rows = [csv_row(line["leaf_index"], line["record"], texts.get(line["leaf_index"], "")) for line in lines]
+    return csv_line(COLUMNS) + b"".join(rows)
 
 
 def without(members: dict[str, bytes], leave_out: Callable[[dict[str, Any]], bool]) -> dict[str, bytes]:

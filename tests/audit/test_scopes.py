@@ -62,7 +62,7 @@ def test_a_models_part_holds_its_endpoints_versions_and_whole_incidents(log: Log
     path = log.export(model="income")
     status, words = log.verified(path)
     assert status == 0, words
-    assert "INC-1: events 1 to 9, none missing." in words
+    assert "INC-1: events 1 to 10, none missing." in words
     assert told(path) == (
         ["INC-1", "endpoint.register employment-production", "model.register income", "version.register income/1"],
         ["role.grant u-bob", "role.grant u-carol"],
@@ -91,7 +91,7 @@ def test_an_erasure_goes_with_what_it_explains(log: Log) -> None:
     sequence_all(log.sequencer)
     path = log.export(incident="INC-1")
     status, words = log.verified(path)
-    assert (status, "2 reasons match their records; 1 were erased." in words) == (0, True), words
+    assert (status, "3 reasons match their records; 1 were erased." in words) == (0, True), words
     assert "audit.reason.erase" in told(path)[1][0]
 
 
