@@ -13,6 +13,7 @@ from allauth.mfa.signals import (
     authenticator_reset,
     authenticator_used,
 )
+from allauth.socialaccount.signals import social_account_added, social_account_removed
 
 from accounts.actions import actor_for
 from accounts.adapter import record_step_up
@@ -24,8 +25,20 @@ def connect() -> None:
     """Listen. Called when the apps are ready; the names keep a second call from recording twice."""
     authenticator_used.connect(_code_accepted, dispatch_uid="accounts.code_accepted")
     authentication_failed.connect(_code_refused, dispatch_uid="accounts.code_refused")
+    social_account_added.connect(_provider_added, dispatch_uid="accounts.provider_added")
+    social_account_removed.connect(_provider_removed, dispatch_uid="accounts.provider_removed")
     for signal, action in CHANGES.items():
         signal.connect(_LISTENERS[action], dispatch_uid=f"accounts.{action}")
+
+
+def _provider_added(*, sociallogin: Any, **_: Any) -> None:
+    user = sociallogin.user
+    record(action="credential.provider_add", target=Target("user", user.pseudonym), actor=actor_for(user=user))
+
+
+def _provider_removed(*, socialaccount: Any, **_: Any) -> None:
+    user = socialaccount.user
+    record(action="credential.provider_remove", target=Target("user", user.pseudonym), actor=actor_for(user=user))
 
 
 def _code_accepted(*, user: User, reauthenticated: bool = False, **_: Any) -> None:

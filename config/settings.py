@@ -54,6 +54,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.usersessions",
     "django_htmx",
     "rest_framework",
@@ -174,8 +176,29 @@ ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 # Failed sign-ins: by address, and by what accounts/throttles.py tells apart.
 ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "20/m/ip,5/5m/key"}
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Lastgood"
+# Sign-in by an OpenID Connect provider, where one is named. Who comes from there for the first time has no role.
+OIDC_ISSUER = env.text("LASTGOOD_OIDC_ISSUER", "").rstrip("/")
+OIDC_ORIGINS = env.words("LASTGOOD_OIDC_ORIGINS", f"{urlsplit(OIDC_ISSUER).scheme}://{urlsplit(OIDC_ISSUER).netloc}")
+SOCIALACCOUNT_ADAPTER = "accounts.oidc.OidcAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": env.text("LASTGOOD_OIDC_NAME", "single sign-on"),
+                "client_id": env.text("LASTGOOD_OIDC_CLIENT_ID"),
+                "secret": env.secret("LASTGOOD_OIDC_CLIENT_SECRET"),
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
 SESSION_COOKIE_AGE = env.integer("SESSION_COOKIE_AGE", 12 * 3600, 60)
 
 # --- cookies, headers ----------------------------------------------------------------------------------------------
@@ -211,7 +234,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "object-src": ["'none'"],
         "base-uri": ["'none'"],
-        "form-action": ["'self'"],
+        # A browser holds the way to the provider, which the button on the sign-in page leads to, against this as well.
+        "form-action": ["'self'", *(OIDC_ORIGINS if OIDC_ISSUER else [])],
         "frame-ancestors": ["'none'"],
     }
 }

@@ -14,7 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", health.metrics, name="metrics"),
 ]
 urlpatterns.append(path("api/", include("config.api")))
-urlpatterns.append(path("accounts/", include("allauth.urls")))
+urlpatterns.append(path("accounts/", include("accounts.sign_in_urls")))
 urlpatterns += [path("", include(module)) for module in PAGES if find_spec(module)]
 
 handler500 = "config.api.server_error"
