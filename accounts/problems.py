@@ -1,9 +1,10 @@
 """Errors as RFC 9457 problem details, for every answer of the API that is not a success."""
 
 from typing import Any
+from urllib.parse import quote
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -49,7 +50,7 @@ def problem_body(status_code: int, kind: str, detail: str, instance: str = "", *
         "detail": detail,
     }
     if instance:
-        body["instance"] = instance
+        body["instance"] = quote(instance)
     return body | members
 
 
@@ -93,6 +94,9 @@ def _translate(error: Exception) -> exceptions.APIException | None:
         return exceptions.PermissionDenied(str(error) or None)
     if isinstance(error, ValidationError):
         return exceptions.ValidationError(getattr(error, "message_dict", None) or error.messages)
+    if isinstance(error, DataError):
+        # Of the right shape, and beyond what PostgreSQL has a place for, such as an offset of 23 hours.
+        return Problem(status.HTTP_400_BAD_REQUEST, "invalid", "A value is outside of what can be kept here.")
     if isinstance(error, OperationalError):
         unavailable = Problem(status.HTTP_503_SERVICE_UNAVAILABLE, "unavailable", "The database is down. Try again.")
         unavailable.wait = 5

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.decorators.csrf import csrf_exempt
 from django.views.defaults import server_error as default_server_error
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
@@ -33,6 +34,7 @@ v1: list[URLPattern | URLResolver] = [
 ]
 
 
+@csrf_exempt
 def unknown_address(request: HttpRequest, path: str) -> HttpResponse:
     """A program that asks below /api/ for what is not there gets a problem, not a page."""
     return problem_response(
