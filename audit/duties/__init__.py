@@ -26,22 +26,20 @@ class Clock:
     label: str
     starts: str
     hours: int = 0
+    days: int = 0
     months: int = 0
     cap_hours: int = 0
 
     def due(self, begun: datetime.datetime, aware: datetime.datetime) -> datetime.datetime:
         """When the report is due, for a clock that began at ``begun``."""
-        due = _months_later(begun, self.months) + datetime.timedelta(hours=self.hours)
+        due = _months_later(begun, self.months) + datetime.timedelta(days=self.days, hours=self.hours)
         return min(due, aware + datetime.timedelta(hours=self.cap_hours)) if self.cap_hours else due
 
     @property
     def allowed(self) -> str:
         """The time that it gives, in words."""
-        if self.months:
-            return f"{self.months} month{'' if self.months == 1 else 's'}"
-        if not self.hours:
-            return AT_ONCE
-        return f"{self.hours // 24} days" if self.hours >= 24 and self.hours % 24 == 0 else f"{self.hours} hours"
+        units = (("month", self.months), ("day", self.days), ("hour", self.hours))
+        return next((f"{many} {unit}{'' if many == 1 else 's'}" for unit, many in units if many), AT_ONCE)
 
 
 @dataclass(frozen=True)

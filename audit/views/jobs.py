@@ -137,7 +137,8 @@ def versions(request: HttpRequest) -> HttpResponse:
     since, until = span_of(form)
     spans = live.spans_of(endpoint, since, until) if endpoint else []
     now = database_now()
-    start = since or min((span.since for span in spans), default=now)
+    first = min((span.since for span in spans), default=now)
+    start = max(since, first) if since else first
     serving = sorted({span.number for span in spans if span.until is None})
     sentence = f"No switch of {endpoint} is on record." if endpoint else "No endpoint was ever registered."
     if spans:

@@ -55,7 +55,7 @@ def log(request: HttpRequest) -> HttpResponse:
     form = FilterForm(request.GET if _asks(request) else None)
     valid = form.is_valid() if form.is_bound else True
     page = _found(request, form) if valid else Slice([], None, None)
-    names = display(event.actor for event in page.events)
+    names = display({*(one.actor for one in page.events), *(one.target_id for one in page.events if _is_person(one))})
     status = queries.status()
     sentence, tone = state_in_words(status)
     export = ExportForm(
@@ -66,7 +66,15 @@ def log(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "page": page,
-        "rows": [{"event": event, "name": names[event.actor], "leaf": _leaf_index(event)} for event in page.events],
+        "rows": [
+            {
+                "event": event,
+                "name": names[event.actor],
+                "target": names.get(event.target_id, "") if _is_person(event) else "",
+                "leaf": _leaf_index(event),
+            }
+            for event in page.events
+        ],
         "sentence": sentence,
         "tone": tone,
         "status": status,
@@ -87,6 +95,10 @@ def _found(request: HttpRequest, form: FilterForm) -> Slice:
     found = search.events(form.filters() if form.is_bound else None)
     before, after = (Place.read(request.GET.get(name, "")) for name in ("before", "after"))
     return search.page_of(found, PER_PAGE, before=before, after=after)
+
+
+def _is_person(event: AuditEvent) -> bool:
+    return event.target_kind in ("user", "subject")
 
 
 def _leaf_index(event: AuditEvent) -> int | None:

@@ -37,8 +37,7 @@ def grant(user: str, role: str, **more: Any) -> None:
     put("role.grant", Target("user", user), {"grant": f"g-{user}", "user": user, "role": role, "scope": {}} | more)
 
 
-@pytest.fixture
-def told() -> None:
+def tell() -> None:
     """An endpoint, two switches by hand, an approved rollback, and what it switched."""
     put("endpoint.register", Target("endpoint", ENDPOINT), {"model": "employment", "environment": "production"})
     grant("u-bob", "commander")
@@ -49,6 +48,11 @@ def told() -> None:
     story.put("rollback.gate.answer", {"run": story.RUN, "answer": "pass"})
     story.put("rollback.run.switched", {"run": story.RUN})
     switch("gpu-1", "1", run=story.RUN, cause="rollback")
+
+
+@pytest.fixture
+def told() -> None:
+    tell()
 
 
 def rows_of(client: Client, view: str, **asked: str) -> list[dict[str, str]]:

@@ -162,7 +162,11 @@ def pages_of(product: Product) -> dict[str, list[str]]:
             "/models/", f"/models/{MODEL}/", f"/models/{MODEL}/2/",
             f"/reviews/{ref}/", "/status/", "/account/tokens/", "/nothing-here/",
         ],
-        "idris": ["/audit/", f"/audit/events/{event.event_uuid}/", "/audit/checkpoint/", "/monitoring/deliveries/"],
+        "idris": [
+            "/audit/", f"/audit/events/{event.event_uuid}/", "/audit/checkpoint/", "/audit/changes/",
+            "/audit/approvers/", "/audit/versions/", "/audit/duties/", "/audit/clocks/", f"/incidents/{ref}/duties/",
+            "/monitoring/deliveries/",
+        ],
         "": ["/accounts/login/", f"/status/{STATUS_PAGE}/"],
     }  # fmt: skip
 
