@@ -1136,7 +1136,10 @@ class Check:
                 if "events.csv" in self.bundle.names:
                     self.verdict.lacking.append(f"Leaf {index} has no row in events.csv.")
             elif row != csv_row(index, record, text):
-                self._bad(index, f"Leaf {index}: its row of events.csv does not say what the record says.")
+                if index in self.missing:
+                    self.verdict.lacking.append(f"Leaf {index}: its reason is in events.csv only, if it is the reason.")
+                else:
+                    self._bad(index, f"Leaf {index}: its row of events.csv does not say what the record says.")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._bad(index, f"Leaf {index} is not a record of the log: {error!r}")
 
