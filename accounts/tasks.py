@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from accounts.approvals import actions, acts
+from accounts.approvals import actions, acts, break_glass
 from accounts.authority.actions import roles_changed
 from accounts.models import User
 from audit.actions import service_actor
@@ -19,3 +19,8 @@ def bring_roles_up_to_date(user_id: str) -> None:
 @shared_task(name="accounts.act_decided")
 def act_decided(request_id: str) -> None:
     acts.decided(request_id)
+
+
+@shared_task(name="accounts.break_glass_limits")
+def break_glass_limits(glass_id: str) -> None:
+    break_glass.mark_limits(glass_id=glass_id, actor=service_actor("clock"))

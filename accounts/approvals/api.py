@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.actions import actor_for
-from accounts.approvals import evidence
+from accounts.approvals import break_glass, evidence
 from accounts.approvals.actions import Refused, decide
 from accounts.approvals.acts import ActRefused
 from accounts.approvals.models import (
@@ -19,7 +19,9 @@ from accounts.approvals.models import (
     ApprovalEvidence,
     ApprovalPolicy,
     ApprovalRequest,
+    BreakGlass,
     Decision,
+    Verdict,
 )
 from accounts.approvals.policies import PolicyError, change_policy
 from accounts.approvals.queries import standing
@@ -99,14 +101,37 @@ class DecideSerializer(serializers.Serializer):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
 
 
-REFUSAL_STATUS = {
-    "own_proposal": 403,
-    "excluded": 403,
-    "lent": 403,
-    "not_a_role": 403,
-    "step_up_needed": 403,
-    "reason_needed": 400,
-}
+class GlassSerializer(serializers.ModelSerializer):
+    title = serializers.CharField(source="request.title", read_only=True)
+    by = serializers.CharField(source="by.username", read_only=True)
+    reviewed_by = serializers.CharField(source="reviewed_by.username", read_only=True, allow_null=True, default=None)
+
+    class Meta:
+        model = BreakGlass
+        fields = [
+            "id", "request", "title", "by", "role", "reason", "broken_at", "expires_at", "used_at", "review_due",
+            "review_limit", "verdict", "review_reason", "reviewed_by", "reviewed_at",
+        ]  # fmt: skip
+
+
+class BreakSerializer(serializers.Serializer):
+    subject_hash = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="The hash of the plan that you read.")
+    evidence = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="The digest from GET /approvals/{id}/evidence/.")
+    reason = serializers.CharField(max_length=2000)
+
+
+class ReviewSerializer(serializers.Serializer):
+    verdict = serializers.ChoiceField(choices=Verdict.choices)
+    reason = serializers.CharField(max_length=2000)
+
+
+FORBIDDEN = ("own_proposal", "excluded", "lent", "not_a_role", "step_up_needed", "took_part", "review_owed", "locked")
+REFUSAL_STATUS = {"reason_needed": 400, **dict.fromkeys(FORBIDDEN, 403)}
+
+
+def problem_of(refused: Refused) -> Problem:
+    code = REFUSAL_STATUS.get(refused.code, 409)
+    return Problem(code, refused.code.replace("_", "-"), refused.sentence)
 
 
 class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
@@ -115,7 +140,7 @@ class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
 
     serializer_class = ApprovalSerializer
     permission_classes = [HasScope]
-    required_scope = {"decide": "approve", "*": "view"}
+    required_scope = {"decide": "approve", "break_glass": "break_glass", "review": "approve", "*": "view"}
     queryset = (
         ApprovalRequest.objects.select_related("policy", "proposer")
         .prefetch_related("decisions__by")
@@ -158,11 +183,56 @@ class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
                 **asked.validated_data,
             )
         except Refused as refused:
-            code = REFUSAL_STATUS.get(refused.code, 409)
-            raise Problem(code, refused.code.replace("_", "-"), refused.sentence) from refused
+            raise problem_of(refused) from refused
         except ApprovalRequest.DoesNotExist as error:
             raise Http404 from error
         return Response(ApprovalSerializer(self.get_queryset().get(pk=pk)).data)
+
+    @extend_schema(request=BreakSerializer, responses={201: GlassSerializer})
+    @action(detail=True, methods=["post"], url_path="break-glass")
+    def break_glass(self, request: Request, pk: str) -> Response:
+        """Start the plan without its approvals, in front of everybody; a review is owed for it."""
+        asked = BreakSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        _, auth_time = proof_of(request)
+        try:
+            glass = break_glass.break_glass(
+                request_id=self.get_object().pk,
+                user=request.user,
+                auth_time=auth_time,
+                actor=actor_for(request=request),
+                **asked.validated_data,
+            )
+        except Refused as refused:
+            raise problem_of(refused) from refused
+        return Response(GlassSerializer(glass).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=ReviewSerializer, responses=GlassSerializer)
+    @action(detail=True, methods=["post"], url_path="break-glass/review")
+    def review(self, request: Request, pk: str) -> Response:
+        """The verdict of somebody who took no part on a break-glass."""
+        asked = ReviewSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            glass = break_glass.review(
+                request_id=self.get_object().pk,
+                user=request.user,
+                actor=actor_for(request=request),
+                **asked.validated_data,
+            )
+        except Refused as refused:
+            raise problem_of(refused) from refused
+        return Response(GlassSerializer(glass).data)
+
+
+class GlassViewSet(viewsets.ReadOnlyModelViewSet):
+    """Every use of break-glass, newest first, with its review or until when one is owed."""
+
+    serializer_class = GlassSerializer
+    permission_classes = [HasScope]
+    required_scope = "view"
+    queryset = BreakGlass.objects.select_related("request", "by", "reviewed_by").order_by("-broken_at")
+    filterset_fields = {"reviewed_at": ["isnull"], "request": ["exact"]}
 
 
 class FactorSerializer(serializers.Serializer):
@@ -215,5 +285,6 @@ class PolicyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
 
 router_entries = [
     ("approvals", ApprovalViewSet, "approval"),
+    ("break-glass", GlassViewSet, "break-glass"),
     ("policies", PolicyViewSet, "policy"),
 ]

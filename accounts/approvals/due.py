@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from accounts.approvals.break_glass import past_limits
 from accounts.approvals.models import ACT_KINDS, ApprovalRequest, RequestState
 from audit.due import Due
 
@@ -16,4 +17,5 @@ def approved_acts(now: datetime) -> list[str]:
 
 SOURCES = [
     Due(task="accounts.act_decided", queue="intake", ids=approved_acts),
+    Due(task="accounts.break_glass_limits", queue="intake", ids=past_limits),
 ]

@@ -12,8 +12,9 @@ from django.views.decorators.http import require_GET, require_http_methods
 from accounts.actions import actor_for
 from accounts.approvals import evidence
 from accounts.approvals.actions import EXCLUDED, Refused, decide
+from accounts.approvals.break_glass import may_break
 from accounts.approvals.forms import DecisionForm, DenialForm
-from accounts.approvals.models import ApprovalEvidence, ApprovalRequest, Decision, RequestState
+from accounts.approvals.models import ApprovalEvidence, ApprovalRequest, BreakGlass, Decision, RequestState
 from accounts.approvals.queries import Standing, is_excluded, roles_on, standing, waiting, who_may
 from accounts.approvals.subjects import Subject, subject_of
 from accounts.models import Role, User
@@ -90,6 +91,8 @@ def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str,
         "holds_role": holds_role,
         "has_approved": has_approved,
         "may_approve": may_approve,
+        "glass": BreakGlass.objects.select_related("by").filter(request=entry).first(),
+        "may_break": is_live and not now.complete and not subject.moved and may_break(entry, request.user),
         "objectable": subject.going and holds_role and entry.state == RequestState.CONSUMED,
         "why": "" if may_approve else _why_not(entry, request.user, now, subject, is_live, has_approved),
         "deny_form": DenialForm(auto_id="deny_%s"),

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 
 from accounts.approvals.actions import LIVE, expire, reopen
+from accounts.approvals.break_glass import stands
 from accounts.approvals.models import ApprovalRequest, RequestState
 from accounts.approvals.queries import objections
 from audit.actions import service_actor
@@ -29,12 +30,16 @@ def request_decided(request_id: Any) -> None:
     if plan.state == PlanState.AWAITING and request.state in LIVE and (differences := moved(plan)):
         reason = f"The fleet changed since the plan was made: {'; '.join(differences)}."
         void(plan_id=plan.id, reason=reason, moved=differences, actor=WORKER)
-    elif request.state == RequestState.APPROVED and plan.state == PlanState.AWAITING and plan.start_on_approval:
+    elif plan.state == PlanState.AWAITING and _may_start(plan, request):
         _start(plan)
     elif request.state in (RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN):
         void(plan_id=plan.id, reason=f"Its approval request was {request.get_state_display().lower()}.", actor=WORKER)
     elif request.state == RequestState.CONSUMED and objections(request).exists():
         _halt(plan)
+
+
+def _may_start(plan: Plan, request: ApprovalRequest) -> bool:
+    return (request.state == RequestState.APPROVED and plan.start_on_approval) or stands(request) is not None
 
 
 def expire_plan(plan_id: Any) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef, Q
 
 from accounts.approvals.actions import LIVE
-from accounts.approvals.models import RequestState
+from accounts.approvals.models import BreakGlass, RequestState
 from audit.due import Due
 from incidents.rollback.lease import MOVING
 from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Watch, WatchState
@@ -33,9 +33,11 @@ def approved(now: datetime) -> list[object]:
     refused now, because its endpoint is frozen or busy, waits: each refusal is an event in the log."""
     busy = Run.objects.filter(endpoint=OuterRef("endpoint"), state__in=ACTIVE_RUN_STATES)
     may_start = Q(endpoint__frozen_until=None) | Q(endpoint__frozen_until__lte=now)
+    broken = BreakGlass.objects.filter(used_at=None, expires_at__gt=now)
     ended = [RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN]
     due = Plan.objects.filter(state=PlanState.AWAITING).filter(
         Q(may_start, ~Exists(busy), request__state=RequestState.APPROVED, start_on_approval=True)
+        | Q(may_start, ~Exists(busy), request__state__in=LIVE, request__break_glass__in=broken)
         | Q(request__state__in=ended)
     )
     return list(due.values_list("request_id", flat=True)[:AT_ONCE])

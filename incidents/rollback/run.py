@@ -8,6 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.actions import record_denial
+from accounts.approvals import break_glass
 from accounts.approvals.actions import Refused as ApprovalRefused
 from accounts.approvals.actions import consume
 from accounts.approvals.policy import policy_facts
@@ -86,12 +87,17 @@ def _start(plan_id: Any, user: User | None, actor: Actor) -> Run:
     document = read(plan)
     _check_startable(plan, endpoint, document)
     assert plan.request is not None
-    used = consume(request_id=plan.request_id, subject_hash=plan.plan_hash, actor=actor)
+    used: list[ApprovalDecision] = []
+    glass = break_glass.is_needed(plan.request)
+    if glass:
+        user = break_glass.use(request_id=plan.request_id, subject_hash=plan.plan_hash).by
+    else:
+        used = consume(request_id=plan.request_id, subject_hash=plan.plan_hash, actor=actor)
     Endpoint.objects.filter(pk=endpoint.pk).update(fence=F("fence") + 1, version=F("version") + 1)
     endpoint.refresh_from_db()
     run = open_run(plan=plan, document=document, fence=endpoint.fence, started_by=user)
     move(plan, PlanState.STARTED)
-    record_start(run=run, plan=plan, document=document, used=used, actor=actor)
+    record_start(run=run, plan=plan, document=document, used=used, actor=actor, glass=glass)
     announce(plan)
     return run
 
@@ -106,8 +112,10 @@ def open_run(*, plan: Plan, document: PlanDocument, fence: int, started_by: User
     return run
 
 
-def record_start(*, run: Run, plan: Plan, document: PlanDocument, used: list[ApprovalDecision], actor: Actor) -> None:
-    """The event from which an auditor checks that the execution had its approvals."""
+def record_start(
+    *, run: Run, plan: Plan, document: PlanDocument, used: list[ApprovalDecision], actor: Actor, glass: bool = False
+) -> None:
+    """The event from which an auditor checks that the execution had its approvals, or broke glass."""
     request = plan.request
     record(
         action="rollback.run.start",
@@ -124,7 +132,8 @@ def record_start(*, run: Run, plan: Plan, document: PlanDocument, used: list[App
             "approvals": [str(decision.id) for decision in used],
             "hosts": document.hosts,
             "fence": run.fence,
-        },
+        }
+        | ({"break_glass": True} if glass else {}),
     )
     announce_run(run)
     send_on_commit("rollback.advance", [str(run.id)], queue="rollback")

@@ -11,7 +11,7 @@ from accounts.approvals.models import ApprovalDecision, ApprovalRequest
 from accounts.models import User
 from tests.accounts.people import SETUP, a_request, person, recorded, say
 
-CROWD = 8
+CROWD = 50
 
 
 def at_once(acts: list[Any]) -> list[str]:
@@ -32,7 +32,7 @@ def at_once(acts: list[Any]) -> list[str]:
         return sorted(pool.map(run, acts))
 
 
-def test_of_many_last_approvals_at_once_exactly_one_completes_the_request(committed_db: Any) -> None:
+def test_7_of_many_last_approvals_at_once_exactly_one_completes_the_request(committed_db: Any) -> None:
     request = a_request(person("rita", "responder"))
     crowd: list[User] = [person(f"p{number}", "approver") for number in range(CROWD)]
     say(person("carla", "commander"), request)
