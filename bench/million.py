@@ -101,13 +101,16 @@ class Drawn:
         return canon, line
 
 
-def build(database: str, events: int = 1_000_000, *, signer: Signer) -> Built:
-    """Fill the log of the database at that URL (the owner's or a superuser's). Raises RuntimeError where it has any."""
+def build(database: str, events: int = 1_000_000, *, signer: Signer, drawn: Drawn | None = None) -> Built:
+    """Fill the log of the database at that URL (the owner's or a superuser's) with what is drawn.
+
+    Raises RuntimeError where it has any.
+    """
     frontier, nodes, checkpoints = Frontier(), [], []
     with psycopg.connect(database) as connection:
         if connection.execute("SELECT EXISTS (SELECT 1 FROM audit_event)").fetchone() != (False,):
             raise RuntimeError("The log is not empty. Build in a database of its own.")
-        drawn = Drawn(events, signer.name)
+        drawn = drawn or Drawn(events, signer.name)
         with _without_indexes(connection):
             leaves = []
             with connection.cursor().copy(f"COPY audit_event ({EVENT_COLUMNS}) FROM STDIN") as copy:
