@@ -115,7 +115,7 @@ def unzip(path: Path) -> dict[str, bytes]:
 
 
 def rezip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+    with zipfile.ZipFile(path, "w") as bundle:
         for name, data in members.items():
             bundle.writestr(name, data)
     return path
