@@ -107,7 +107,8 @@ def _tree(alias: str, marks: dict[int, bytes], report: Report) -> Frontier:
             report.add(f"Leaf {index}: the stored record is not the one that the leaf was made from.", index)
         _columns(row, report)
         order = (int(row["xid"]), row["id"])
-        if order <= before:
+        # Transaction id 0: restored from a backup, in the order of the leaves.
+        if order <= before and before[0]:
             report.add(f"Leaf {index} is out of commit order.", index)
         before = order
         if row["incident"]:

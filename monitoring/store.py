@@ -28,7 +28,15 @@ def write(relative: str, table: pa.Table) -> str:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     content = sink.getvalue()
+    put_back(relative, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def put_back(relative: str, content: bytes) -> None:
+    """Write a file of the store as it was, durably. Raises ValueError for a path that leads out of the store."""
     target = root() / relative
+    if not target.resolve().is_relative_to(root().resolve()):
+        raise ValueError(f"{relative!r} lies outside of the prediction store.")
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     with draft.open("wb") as file:
@@ -36,7 +44,6 @@ def write(relative: str, table: pa.Table) -> str:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(target)
-    return hashlib.sha256(content).hexdigest()
 
 
 def column_names(relative: str) -> list[str]:

@@ -100,11 +100,12 @@ class Stack:
         """Whether the embedded database has not been made yet."""
         return not self.given.get("DATABASE_URL") and not (self._database_home() / "data" / "PG_VERSION").exists()
 
-    def start(self) -> None:
-        """Start everything and wait until it answers. Raises StackError, after stopping what had been started."""
+    def start(self, *, database_only: bool = False) -> None:
+        """Start everything and wait until it answers; or nothing but the database, brought up to date, for a restore.
+        Raises StackError, after stopping what had been started."""
         self._prepare()
         try:
-            self._start_in_order()
+            self._start_in_order(database_only)
         except BaseException:
             self.stop()
             raise
@@ -188,7 +189,7 @@ class Stack:
             self._lock.close()
             self._lock = None
 
-    def _start_in_order(self) -> None:
+    def _start_in_order(self, database_only: bool) -> None:
         self.supervisor = supervisor = Supervisor(self.var / "run", self.var / "log")
         supervisor.open()
         if self.cluster is not None:
@@ -198,16 +199,18 @@ class Stack:
             self.cluster.wait()
             self.cluster.make_logins()
             self.cluster.make_database()
-        if self.broker is not None:
+        if self.broker is not None and not database_only:
             self.say("starting Redis")
             supervisor.start(self.broker.program())
             self.broker.wait()
         self._prepare_seal_key()
         self.say("bringing the database up to date")
         self.manage("migrate", "--verbosity", "0", "--no-input", "--skip-checks")
+        write_private(self.var / ENVIRONMENT, json.dumps(self.env))
+        if database_only:
+            return
         self._prepare_log_key()
         self._collect_static()
-        write_private(self.var / ENVIRONMENT, json.dumps(self.env))
         self.say("starting sequencer, clock, workers and web")
         for program in self.programs():
             supervisor.start(program)

@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ class Command(BaseCommand):
     help = "Starts Lastgood with everything it needs, and stops it all on Ctrl-C."
     requires_system_checks: list[str] = []
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--database-only", action="store_true", help="nothing but the database, brought up to date, for a restore"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         from django.conf import settings
 
@@ -25,13 +31,16 @@ class Command(BaseCommand):
         stack = Stack(Path(settings.LASTGOOD_VAR), port=settings.LASTGOOD_PORT, given=os.environ, say=self._say)
         is_new = stack.is_new
         try:
-            stack.start()
+            stack.start(database_only=options["database_only"])
         except (StackError, PostgresError, BrokerError, SupervisionError) as error:
             raise CommandError(f"{error} Logs: {stack.var / 'log'}") from None
         except KeyboardInterrupt:
             self._say("stopped")
             return
-        self._greet(stack, is_new)
+        if options["database_only"]:
+            self._print("The database is ready for: .venv/bin/python manage.py restore FILE. Ctrl-C stops it.")
+        else:
+            self._greet(stack, is_new)
         try:
             self._watch(stack, ended)
         finally:
