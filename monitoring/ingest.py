@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers, status
-from rest_framework.exceptions import ParseError
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -13,9 +15,11 @@ from rest_framework.views import APIView
 from accounts.api import HasScope, TokenAuthentication
 from accounts.parsers import limited_body
 from accounts.problems import Problem
+from accounts.throttles import count_failure
 from audit import strictjson
-from monitoring import intake
+from monitoring import intake, sources
 from monitoring.reading import ARROW
+from monitoring.webhooks import Message, SignatureRefused
 from registry.models import Endpoint, Host
 
 JSON_LINES = "application/x-ndjson"
@@ -49,12 +53,24 @@ class IngestView(APIView):
             delivery, created = intake.accept(source=self.source, **delivered)
         except intake.KeyReused as reused:
             raise Problem(status.HTTP_409_CONFLICT, "key-reused", str(reused)) from reused
+        sent_at = delivered.get("sent_at")
+        if not created and sent_at is not None and not intake.is_sent_anew(delivery, sent_at):
+            sources.refuse(name=delivery.sender, code="replayed")
+            raise AuthenticationFailed("This very message came before. Sign it anew to send it again.")
         answer = {"delivery": str(delivery.pk), "state": delivery.state}
         return Response(answer, status=status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK)
 
-    def take_message(self, *, sender: str, key: str, content_type: str, body: bytes) -> Response:
+    def take_message(self, request: Request, sender: str) -> Response:
         """A webhook: JSON that can't be read strictly is kept for people to see, and refused."""
-        message = {"sender": sender, "key": key, "content_type": content_type, "body": body}
+        signed = request.auth if isinstance(request.auth, Message) else None
+        body = signed.body if signed else limited_body(request)
+        message = {
+            "sender": sender,
+            "key": signed.id if signed else "",
+            "content_type": request.content_type or "",
+            "body": body,
+            "sent_at": signed.sent_at if signed else None,
+        }
         try:
             strictjson.parse(body)
         except strictjson.NotStrictJson as error:
@@ -101,11 +117,48 @@ class MetricsView(EndpointIngestView):
         return super().post(request)
 
 
+class SignatureAuthentication(BaseAuthentication):
+    """A webhook's signature, where it carries one; `request.auth` is the message. See monitoring/webhooks.py."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, Message] | None:
+        if "webhook-signature" not in request.headers:
+            return None
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        try:
+            message = sources.verified(request.parser_context["kwargs"]["sender"], headers, limited_body(request))
+        except SignatureRefused as refused:
+            count_failure(request)
+            raise AuthenticationFailed(str(refused)) from refused
+        return AnonymousUser(), message
+
+    def authenticate_header(self, request: Request) -> str:
+        return TokenAuthentication.keyword
+
+
+class SignedOrScope(HasScope):
+    """A right signature, or a token for a sender of whom no signature is expected."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if isinstance(request.auth, Message):
+            return True
+        if not super().has_permission(request, view):
+            return False
+        if not sources.signs(view.kwargs["sender"]):
+            return True
+        sources.refuse(name=view.kwargs["sender"], code="unsigned")
+        self.message = "This sender signs its messages; one without a signature is not taken."
+        return False
+
+
 class AlertmanagerView(IngestView):
     source = intake.ALERTMANAGER
+    authentication_classes = [SignatureAuthentication, TokenAuthentication]
+    permission_classes = [SignedOrScope]
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=RESPONSES)
     def post(self, request: Request, sender: str) -> Response:
-        """A webhook of Alertmanager version 4, or of Grafana. `sender` names the one that sends."""
-        body = limited_body(request)
-        return self.take_message(sender=sender, key="", content_type=request.content_type or "", body=body)
+        """A webhook of Alertmanager version 4, or of Grafana. `sender` names the one that sends. A sender with a secret
+        of its own (see `webhook-sources`) signs as Standard Webhooks says, and needs no token.
+
+        Scope: `ingest`."""
+        return self.take_message(request, sender)

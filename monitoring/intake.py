@@ -41,6 +41,7 @@ def accept(
     content_type: str,
     body: bytes,
     sender: str = "",
+    sent_at: datetime | None = None,
 ) -> tuple[Delivery, bool]:
     """Store a delivery, commit, and wake the one who reads it. The flag is False when it had come before.
 
@@ -60,6 +61,7 @@ def accept(
             body=body,
             sha256=digest,
             size=len(body),
+            sent_at=sent_at,
         )
         Delivery.objects.bulk_create([delivery], ignore_conflicts=True)
         kept = Delivery.objects.defer("body").get(source=source, sender=sender, key=key)
@@ -71,12 +73,34 @@ def accept(
     return kept, created
 
 
+def is_sent_anew(delivery: Delivery, sent_at: datetime) -> bool:
+    """Whether a message that came before was signed later this time, as a sender does that had no answer; the same one
+    again is a replay. The time is kept."""
+    return bool(Delivery.objects.filter(pk=delivery.pk, sent_at__lt=sent_at).update(sent_at=sent_at))
+
+
 @transaction.atomic
-def refuse(*, source: str, sender: str, key: str, content_type: str, body: bytes, error: str) -> None:
+def refuse(
+    *,
+    source: str,
+    sender: str,
+    key: str,
+    content_type: str,
+    body: bytes,
+    error: str,
+    sent_at: datetime | None = None,
+) -> None:
     """Keep a webhook that is answered with a refusal, so that people see what was sent. One that came before with the
     same body is there already. Raises KeyReused as `accept` does."""
     delivery, created = accept(
-        source=source, key=key, endpoint=None, host=None, content_type=content_type, body=body, sender=sender
+        source=source,
+        key=key,
+        endpoint=None,
+        host=None,
+        content_type=content_type,
+        body=body,
+        sender=sender,
+        sent_at=sent_at,
     )
     if created:
         _set_aside(delivery, error)

@@ -33,6 +33,9 @@ class Delivery(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     received_at = models.DateTimeField(db_default=models.functions.Now())
     processed_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its sender signed it; empty where it came unsigned."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["source", "sender", "key"], name="monitoring_delivery_once")]
@@ -47,6 +50,20 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source} {self.id}"
+
+
+class WebhookSource(models.Model):
+    """A sender of webhooks that signs them. Its secrets are sealed at rest; the one before counts until a moment."""
+
+    name = models.SlugField(max_length=40, unique=True)
+    secret_sealed = models.BinaryField(default=b"")
+    previous_sealed = models.BinaryField(default=b"")
+    previous_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=models.functions.Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class PredictionBatch(models.Model):
