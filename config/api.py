@@ -1,5 +1,6 @@
 """The API under one router: each app brings `router_entries` and, where it has plain views, `api_urlpatterns`."""
 
+import functools
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -8,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.defaults import server_error as default_server_error
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
@@ -51,9 +53,21 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return default_server_error(request)
 
 
+@functools.cache
+def _description() -> Any:
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+class KeptSchema(SchemaGenerator):
+    """The description is the same for everybody while the program runs, so it is made once, when first asked for."""
+
+    def get_schema(self, request: Any = None, public: bool = False) -> Any:
+        return _description()
+
+
 urlpatterns = [
     path("v1/", include(v1)),
-    path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    path("schema/", SpectacularAPIView.as_view(generator_class=KeptSchema), name="api-schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
     path("<path:path>", unknown_address),
 ]

@@ -30,7 +30,7 @@ SPEAKING = [
     route
     for route in SPOKEN
     if route.method in ("POST", "PATCH")
-    and not route.template.startswith(("ingest/", "tokens/"))
+    and not route.place.startswith(("ingest/", "tokens/"))
     and not BODILESS.search(f"/{route.template}")
 ]
 
@@ -88,7 +88,7 @@ def test_a_method_that_a_place_does_not_have_is_a_problem_that_names_it() -> Non
 
     for place, has in methods.items():
         wrong = next(method for method in UNUSED if method not in has)
-        answer = program.ask(wrong, Route(wrong, place).path())
+        answer = program.ask(wrong, Route(wrong, place, ()).path())
         assert wrong in problem_of(answer, 405, "method-not-allowed")["detail"], place
 
 
@@ -109,7 +109,7 @@ def test_a_body_that_is_no_json_is_refused_before_anything_is_done(world: World)
     leaves = AuditEvent.objects.count()
 
     for route in SPEAKING:
-        answer = program.ask(route.method, route.path(**names.get(route.template.split("/")[0], {})), b"{'never':")
+        answer = program.ask(route.method, route.path(**names.get(route.place.split("/")[0], {})), b"{'never':")
         problem_of(answer, 400, "parse-error")
 
     assert len(SPEAKING) > 30
@@ -120,7 +120,7 @@ def test_a_body_of_another_kind_is_refused(world: World) -> None:
     program, names = anybody(), things(world)
 
     for route in SPEAKING:
-        path = route.path(**names.get(route.template.split("/")[0], {}))
+        path = route.path(**names.get(route.place.split("/")[0], {}))
         answer = program.client.generic(route.method, path, b"<never/>", content_type="application/xml")
         problem_of(answer, 415, "unsupported-media-type")
 

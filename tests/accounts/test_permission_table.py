@@ -1,0 +1,280 @@
+"""Each cell of the table in docs/permissions.md is asked for; where it says no, nothing happens but a record of it."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test import Client, override_settings
+from django.urls import URLPattern, get_resolver, resolve
+
+from accounts.authority.actions import propose_role
+from accounts.models import Role, User
+from accounts.permissions import PERMISSIONS, SCOPES, permissions_of
+from audit.models import AuditEvent
+from incidents.models import Incident, Review
+from incidents.rollback.models import Plan, WatchState
+from incidents.rollback.plan import propose
+from registry.actions import place, record_switch
+from registry.models import Health, Host, Placement, Version
+from tests.accounts.people import SETUP, a_request
+from tests.api.programs import Program, person
+from tests.api.routes import served
+from tests.host.artifacts import make_model
+from tests.incidents.world import World, build
+from tests.permission_table import DOCUMENT, NO, NOBODY, ROLES, ROWS, TOKEN, Row, columns
+
+SIGN_IN = "/accounts/login/"
+UNKNOWN = "/api/nobody"
+WRITES = re.compile(r"^\s*(INSERT INTO|UPDATE|DELETE FROM|TRUNCATE) ?\"?(\w+)", re.IGNORECASE)
+# The record of a refusal, the time when a token was last used, and what an entrance page keeps of a stranger's visit.
+OF_A_REFUSAL = re.compile(r"audit_\w+|accounts_apitoken|django_session")
+BODY = {"reason": "It must be."}
+# Django's form views take a PUT for a POST.
+METHODS = ("GET", "POST", "PATCH", "DELETE")
+
+
+@dataclass
+class Everybody:
+    """One client of each role, of nobody, and of a program, on a world where the named things are there."""
+
+    clients: dict[str, Client]
+    programs: dict[str, Program]
+    everything: Program
+    names: dict[str, dict[str, object]]
+    narrow: dict[str, Program] = field(default_factory=dict)
+
+    def path(self, row: Row) -> str:
+        """The row's address with the names of things that are there, as far as there are any."""
+        prefixes = [prefix for prefix in self.names if row.template.startswith(prefix)]
+        return row.path(**(self.names[max(prefixes, key=len)] if prefixes else {}))
+
+    def ask(self, who: str, row: Row) -> Any:
+        if row.is_api and who in self.programs:
+            return self.programs[who].ask(row.method, self.path(row))
+        return self.send(self.clients[who], row)
+
+    def send(self, client: Client, row: Row) -> Any:
+        """Ask as a form does; the client is the same before and after, even where it was signed out."""
+        cookies, client.cookies = client.cookies, SimpleCookie(client.cookies)
+        try:
+            data = BODY if row.method == "POST" and not row.is_api else None
+            accepted = {"accept": "application/json"} if row.template == "/api/schema/" else {}
+            return getattr(client, row.method.lower())(self.path(row), data, headers=accepted)
+        finally:
+            client.cookies = cookies
+
+    def program_with(self, *scopes: str) -> Program:
+        """A program of one who holds every role, that was given these scopes only."""
+        key = " ".join(sorted(scopes))
+        if key not in self.narrow:
+            self.narrow[key] = Program(self.everything.owner, *scopes)
+        return self.narrow[key]
+
+
+@pytest.fixture(scope="module")
+def everybody(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Everybody]:
+    """One world for the module, in a transaction that is rolled back."""
+    with ExitStack() as stack:
+        stack.enter_context(django_db_blocker.unblock())
+        folder = tmp_path_factory.mktemp("table")
+        stack.enter_context(override_settings(LASTGOOD_VAR=folder))
+        stack.enter_context(transaction.atomic())
+        yield _build(folder)
+        transaction.set_rollback(True)
+
+
+def _build(folder: Path) -> Everybody:
+    world = build()
+    people = {role: person(f"of-{role}", role) for role in ROLES}
+    clients = {NOBODY: Client()} | {role: _signed_in(user) for role, user in people.items()}
+    for client in clients.values():
+        client.raise_request_exception = False
+    owner = person("everybody", *Role.values)
+    clients["all"] = _signed_in(owner)
+    programs = {role: Program(user) for role, user in people.items()}
+    return Everybody(clients, programs, Program(owner, *SCOPES), _names(world, folder))
+
+
+def _signed_in(user: User) -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
+    """What is there, by the beginning of the address."""
+    incident = world.incident()
+    Review.objects.create(incident=incident)
+    run = world.run(incident, watch=WatchState.INCONCLUSIVE)
+    for number in (1, 2):
+        manifest, _ = make_model(folder / str(number), number, model="employment")
+        Version.objects.filter(number=number).update(manifest=manifest, signature=json.loads(manifest)["signature"])
+    request = a_request(world.users["rosa"], incident=incident.ref)
+    status_page = world.status_page()
+    proposal = propose_role(user=world.users["vera"], role="approver", proposer=world.users["ada"], actor=SETUP)
+    at = {"slug": world.endpoint.slug, "name": "h1"}
+    return {
+        "/incidents/": {"ref": incident.ref},
+        "/reviews/": {"ref": incident.ref, "kind": "md", "pk": 999999},
+        "/accounts/": {"pk": 999999, "provider_id": "nobody", "uidb36": "1"},
+        "/rollback/plans/": {"pk": _plan(world, incident).pk},
+        "/rollback/runs/": {"pk": run.pk},
+        "/endpoints/": at,
+        "/monitoring/endpoints/": at,
+        "/monitoring/windows/": {"pk": 999999},
+        "/models/": {"slug": world.endpoint.model.slug, "number": 2},
+        "/status/": {"slug": status_page.slug},
+        "/approvals/": {"pk": request.pk},
+        "/people/": {"username": "vera"},
+        "/people/proposals/": {"pk": proposal.pk},
+        "/people/grants/": {"pk": world.users["vera"].role_grants.get().uuid},
+        "/account/sessions/": {"pk": 999999},
+        "/audit/": {"event_uuid": AuditEvent.objects.latest("pk").event_uuid},
+    }
+
+
+def _plan(world: World, incident: Incident) -> Plan:
+    for host in Host.objects.all():
+        place(endpoint=world.endpoint, host=host, actor=SETUP)
+        record_switch(endpoint=world.endpoint, host=host, version=world.bad, cause="release", actor=SETUP)
+    Placement.objects.update(health=Health.SERVING, observed_version="2", observed_digest=world.bad.digest)
+    return propose(
+        kind="rollback",
+        endpoint=world.endpoint,
+        to_version=world.good,
+        reason="Version 1 did better.",
+        user=world.users["rosa"],
+        actor=world.actor("rosa"),
+        incident_ref=incident.ref,
+    )
+
+
+def is_refused(answer: Any, row: Row) -> bool:
+    """401, 403 for want of permission, or the way to sign in. What an API refuses for another reason it has allowed."""
+    if answer.status_code == 302:
+        return bool(answer.url.startswith(f"{SIGN_IN}?next="))
+    if row.is_api and row.method != "HEAD" and answer.status_code == 403:
+        return bool(answer.json()["type"] == "/problems/permission-denied")
+    return answer.status_code == 403 or (row.template.startswith("/api/") and answer.status_code == 401)
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """The tables that are written to in the meantime."""
+    written: list[str] = []
+
+    def look(execute: Any, sql: str, *rest: Any) -> Any:
+        found = WRITES.match(sql)
+        if found:
+            written.append(found[2])
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(look):
+        yield written
+
+
+def assert_refused(ask: Any, row: Row, *, recorded: bool, who: str) -> None:
+    newest = AuditEvent.objects.latest("pk").pk
+    with watched() as written:
+        answer = ask()
+    assert is_refused(answer, row), f"{who} got {answer.status_code} from {row}"
+    assert [table for table in written if not OF_A_REFUSAL.fullmatch(table)] == [], f"{who}: {row}"
+    new = list(AuditEvent.objects.filter(pk__gt=newest).values_list("action", "outcome"))
+    assert new == ([("access.deny", "denied")] if recorded else []), f"{who}: {row}"
+
+
+def assert_allowed(ask: Any, row: Row, who: str) -> None:
+    """Whatever it did is undone, so that the next one finds the same world."""
+    point = transaction.savepoint()
+    answer = ask()
+    transaction.savepoint_rollback(point)
+    assert not is_refused(answer, row), f"{who} got {answer.status_code} from {row}"
+    assert answer.status_code < 500 or answer.status_code == 503, f"{who} got {answer.status_code} from {row}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_those_may_and_no_others(row: Row, everybody: Everybody) -> None:
+    for who, may in row.may.items():
+        if may:
+            assert_allowed(lambda who=who: everybody.ask(who, row), row, who)
+        else:
+            assert_refused(lambda who=who: everybody.ask(who, row), row, recorded=who != NOBODY, who=who)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.scopes], ids=str)
+def test_a_program_may_with_that_scope_and_not_with_all_others(row: Row, everybody: Everybody) -> None:
+    path = everybody.path(row)
+    without = everybody.program_with(*(SCOPES - set(row.scopes)))
+    assert_refused(lambda: without.ask(row.method, path), row, recorded=True, who="another scope")
+    for scope in row.scopes:
+        only = everybody.program_with(scope)
+        assert_allowed(lambda only=only: only.ask(row.method, path), row, scope)
+
+
+def test_a_page_knows_no_tokens(everybody: Everybody) -> None:
+    """A program that asks for a page is nobody there."""
+    pages = [row for row in ROWS if not row.template.startswith("/api/")]
+    assert {dict(row.cells)[TOKEN] for row in pages} == {NO}
+    program = everybody.everything.client
+    for row in [row for row in pages if not row.may[NOBODY]][::10]:
+        assert_refused(lambda row=row: everybody.send(program, row), row, recorded=False, who=TOKEN)
+
+
+def test_every_route_of_the_api_is_in_the_table() -> None:
+    listed = {str(row) for row in ROWS if row.is_api and row.method != "HEAD"}
+    assert served() - listed == set()
+    assert listed - served() == set()
+
+
+def test_every_address_is_in_the_table_with_each_method_that_it_has(everybody: Everybody) -> None:
+    covered: dict[str, set[str]] = {}
+    for row in ROWS:
+        covered.setdefault(resolve(everybody.path(row)).route, set()).add(row.method)
+    missing = {pattern for pattern in _patterns(get_resolver()) if not pattern.startswith("api/v1/")} - set(covered)
+    assert missing == set()
+    for row in ROWS:
+        place = everybody.path(row)
+        for method in _methods(row):
+            if method not in covered[resolve(place).route]:
+                status = everybody.clients["all"].generic(method, place).status_code
+                assert status == 405 or place == UNKNOWN, f"{method} {place} is not in the table, and answers {status}"
+
+
+def _methods(row: Row) -> tuple[str, ...]:
+    """Methods by which a page might do something. allauth's redirect some before they look at the method."""
+    if row.is_api:
+        return ()
+    return METHODS[:2] if row.template.startswith("/accounts/") else METHODS
+
+
+def _patterns(resolver: Any, before: str = "") -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        place = before + (str(entry.pattern).removeprefix("^") if before else str(entry.pattern))
+        if isinstance(entry, URLPattern):
+            yield place
+        else:
+            yield from _patterns(entry, place)
+
+
+def test_no_row_stands_there_twice() -> None:
+    assert len({str(row) for row in ROWS}) == len(ROWS)
+
+
+def test_the_table_has_a_column_for_each_role_and_the_document_tells_what_each_may_do() -> None:
+    text = DOCUMENT.read_text()
+    assert columns(text) == [NOBODY, *ROLES, TOKEN]
+    told = {
+        name: frozenset(re.findall(r"`([a-z._]+)`", held))
+        for name, held in re.findall(r"^- \*\*(\w+)\*\*: (.*)$", text, re.MULTILINE)
+    }
+    assert told == {str(role): held for role, held in PERMISSIONS.items()}
+    assert permissions_of(ROLES) <= SCOPES
