@@ -7,14 +7,17 @@ class IncidentsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from accounts.approvals.subjects import register_sections
         from audit.erasure import register_eraser
         from audit.holds import register_incidents
         from incidents.erasure import erase, incidents_of
         from incidents.keeping import evidence_spans
         from incidents.markers import incident_markers
+        from incidents.shown import incident_sections
         from monitoring import markers, retention
 
         markers.register(incident_markers)
+        register_sections(incident_sections)
         register_eraser(erase)
         register_incidents(incidents_of)
         retention.register_keeper(evidence_spans)

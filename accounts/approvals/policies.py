@@ -23,6 +23,15 @@ MOST_APPROVALS = 10
 STEP_UP_SECONDS = (30, 3600)
 EXPIRES_SECONDS = (60, 4 * 3600)
 GLASS_SECONDS = 900
+TERMS = {
+    "required": "distinct people",
+    "factors": "seats",
+    "step_up_seconds": "seconds since they proved who they are, at most",
+    "expires_seconds": "seconds until a request expires",
+    "sign_off_required": "a person signs the verification off",
+    "automatic_allowed": "may start by itself",
+    "stop_roles": "who may stop it",
+}
 
 
 class PolicyError(ValueError):
@@ -217,15 +226,14 @@ def _perform(act: Act, body: dict[str, Any], actor: Actor) -> None:
 def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
     """The policy in force now against the one that is asked for, term by term."""
     wish, before = body["policy"], _in_force(body["policy"])
-    terms = ("required", "factors", "step_up_seconds", "expires_seconds", "sign_off_required", "stop_roles")
     return [
         {
             "group": _name(wish),
-            "label": term.replace("_", " "),
+            "label": label,
             "before": "" if before is None else _words(getattr(before, term)),
             "after": _words(wish[term]),
         }
-        for term in terms
+        for term, label in TERMS.items()
     ]
 
 

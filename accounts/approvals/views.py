@@ -157,9 +157,10 @@ def _card(entry: ApprovalRequest, now: Standing) -> dict[str, object]:
         for seat in now.seats
     ]
     factors = ", ".join(f"{factor['count']} {Role(factor['role']).label.lower()}" for factor in entry.policy.factors)
+    people = "1 person" if entry.policy.required == 1 else f"{entry.policy.required} distinct people"
     return {
         "state": entry.state,
-        "policy": f"{entry.policy.required} distinct people who did not propose it: {factors}.",
+        "policy": f"{people} who did not propose it: {factors}.",
         "seats": seats,
         "proposer": str(entry.proposer),
         "expires_at": entry.expires_at if entry.state in ("open", "approved") else None,

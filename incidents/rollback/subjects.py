@@ -8,6 +8,7 @@ from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Section, Subject, register
 from audit.canonical import instant
 from audit.models import AuditEvent
+from incidents.rollback.checks import percent
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import ACTIVE_RUN_STATES, Candidate, Plan, PlanKind, Run
 from incidents.rollback.moved import moved
@@ -96,7 +97,7 @@ def _replays(ranked: list[Candidate]) -> Section:
 def _share(found: dict[str, Any] | None) -> str:
     if not found:
         return "not known"
-    return f"{found['accuracy']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+    return f"{percent(found['accuracy'])} ({percent(found['low'])} to {percent(found['high'])})"
 
 
 def _hosts(plan: Plan) -> Section:
@@ -112,7 +113,7 @@ def _hosts(plan: Plan) -> Section:
                 f"version {row.observed_version}" if row.observed_version else "nothing known",
                 row.observed_digest[:12],
                 f"{row.get_health_display()}{', drained' if row.host.drained_at else ''}",
-                instant(row.observed_at) if row.observed_at else "never",
+                f"{instant(row.observed_at)[:19].replace('T', ' ')} UTC" if row.observed_at else "never",
             ]
             for row in rows
         ],

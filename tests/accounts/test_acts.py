@@ -247,8 +247,8 @@ def test_the_api_says_that_a_change_waits_and_shows_it(client: Client, ada: User
     }
     shown = client.get(f"/api/v1/approvals/{act.request_id}/evidence/", headers=bearer(bea, "view")).json()
     rows = {row["label"]: (row["before"], row["after"]) for row in shown["body"]["sections"][0]["rows"]}
-    assert rows["required"] == ("2", "3")
-    assert rows["factors"] == ("1 commander, 1 approver", "1 commander, 2 approver")
+    assert rows["distinct people"] == ("2", "3")
+    assert rows["seats"] == ("1 commander, 1 approver", "1 commander, 2 approver")
 
 
 def test_a_second_administrator_approves_through_the_api(client: Client, ada: User, bea: User) -> None:

@@ -180,4 +180,4 @@ def test_a_token_of_somebody_else_is_not_there() -> None:
 
 def test_the_scopes_that_are_offered_are_the_readers_own() -> None:
     html = browser(person("amir", "approver")).get("/account/tokens/").content.decode()
-    assert re.findall(r'name="scopes" value="([\w.]+)"', html) == ["approve", "plan.stop", "view"]
+    assert re.findall(r'name="scopes" value="([\w.]+)"', html) == ["approve", "plan.stop", "role.lend", "view"]

@@ -225,7 +225,7 @@ def test_the_page_breaks_it_and_every_page_says_so_until_it_is_reviewed(
     answer = commander.post(page, sent | {"reason": "Nobody else answers."}, follow=True)
     assert "The glass is broken" in text_of(answer)
     viewer = browser(person("vera", "viewer"))
-    assert "Break-glass: Carla started Roll back employment" in text_of(viewer.get("/approvals/"))
+    assert "Break-glass: Carla lets start Roll back employment" in text_of(viewer.get("/approvals/"))
     assert "Your review" not in text_of(commander.get(page))
     reviewed = approver.post(f"{page}review/", {"verdict": "justified", "reason": "It was."}, follow=True)
     assert "It was justified, says Amir" in text_of(reviewed)
