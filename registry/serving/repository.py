@@ -21,7 +21,8 @@ from registry.serving.base import Refused, ServingError
 
 MANIFEST = "lastgood-manifest.json"
 VERSION = "lastgood-version"
-OURS = frozenset({MANIFEST, VERSION})
+COMPILED = "__pycache__"
+OURS = frozenset({MANIFEST, VERSION, COMPILED})
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def root_of(options: Mapping[str, str]) -> Path:
     return root
 
 
-def write(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path]) -> None:
-    """Make `folder` hold the version, by one rename of a folder that is whole and on disk.
+def write(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path], *, compiled: bool = True) -> None:
+    """Make `folder` hold the version, by one rename of a folder that is whole and on disk. Unless `compiled`, a file
+    stands where Python would keep compiled code, so that the engine itself changes nothing in the folder.
 
     Raises Refused (`artifact-refused`) for two files of one name, or one whose bytes are not those of its digest.
     """
@@ -64,6 +66,8 @@ def write(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path]
             _copy(blobs[sha256], fresh / name, sha256)
         for name, data in ((MANIFEST, manifest), (VERSION, version.encode())):
             _keep(fresh / name, data)
+        if not compiled:
+            _keep(fresh / COMPILED, b"")
         _sync(fresh)
         if folder.exists():
             shutil.rmtree(folder)
@@ -107,7 +111,7 @@ def read_all(parent: Path) -> Iterator[Stored]:
 def _damage(folder: Path, manifest: bytes) -> str:
     try:
         expected = files_of(manifest)
-        there = {path.name for path in folder.iterdir() if path.name not in OURS and path.name != "__pycache__"}
+        there = {path.name for path in folder.iterdir() if path.name not in OURS}
         for name in sorted(expected.keys() | there):
             if name not in expected:
                 return f"{name} is there, and the manifest names no such file"

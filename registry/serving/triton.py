@@ -99,7 +99,8 @@ class TritonDriver:
             if _is(slot, version, manifest) and (slot.state == "ready" or serving is None or slot.number < serving):
                 return
         number = min([FIRST_SLOT, *(slot.number for slot in slots)]) - 1
-        repository.write(folder / str(number), version, manifest, blobs)
+        # Triton loads a version again, at the next load of its model, once a file in its folder has changed.
+        repository.write(folder / str(number), version, manifest, blobs, compiled=False)
 
     def load(self, address: HostAddress, model: str, version: str) -> None:
         slots, target = self._staged(address, model, version)

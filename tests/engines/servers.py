@@ -210,7 +210,10 @@ class Triton(Server):
             "allow-grpc": "false", "metrics-address": "127.0.0.1", "metrics-port": self.other,
             "allow-gpu-metrics": "false", "exit-timeout-secs": 5,
         }  # fmt: skip
-        env = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs")}
+        env = {
+            "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+            "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
+        }
         given = [f"--{name}={value}" for name, value in options.items()]
         return [str(server / "bin" / "tritonserver"), "--disable-auto-complete-config", *given], env
 

@@ -1,0 +1,102 @@
+"""A rollback of an endpoint whose hosts are of other engines: planned, approved, carried out, verified on each."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from incidents.rollback.models import RunState
+from registry.actions import place, register_host, register_version
+from registry.models import Health, Host, Placement, Version
+from registry.reconcile import observe_placement
+from tests.engines.servers import Server
+from tests.incidents.rollback.fleet import SETUP, Fleet
+
+pytestmark = pytest.mark.engines
+X = [1.5, 2.0, -4.0]
+
+
+class EngineFleet(Fleet):
+    """An endpoint on one host of another engine: version n answers x with n * x."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        super().__init__(folder, [])
+        self.server = server
+
+    def build(self, **endpoint_fields: Any) -> "EngineFleet":
+        super().build(**endpoint_fields)
+        host = register_host(
+            name=self.server.engine,
+            engine=self.server.engine,
+            address=self.server.url,
+            control_token="",
+            options=dict(self.server.address.options),
+            actor=SETUP,
+        )
+        place(endpoint=self.endpoint, host=host, actor=SETUP)
+        self.hosts: list[Host] = [host]
+        return self
+
+    def add_version(self, seed: int, bias: float, golden: dict[str, Any] | None = None) -> Version:
+        manifest, blobs = self.server.make(self.slug, seed)
+        wanted = {"inputs": {"x": X}, "outputs": {"y": [f"{seed * x:.6f}" for x in X]}, "tolerance": "0.0001"}
+        return register_version(
+            model=self.model,
+            manifest=manifest,
+            files=blobs,
+            golden=json.dumps({"format": "lastgood-golden/1"} | wanted).encode(),
+            metrics={"holdout": {"accuracy": 0.8}},
+            environment={"engine": self.server.engine},
+            actor=SETUP,
+        )
+
+    def answers(self) -> dict[str, list[Any]]:
+        return self.server.ask(self.server.http, self.slug)
+
+
+@pytest.mark.parametrize("engine", ["triton", "mlserver", "torchserve"])
+def test_an_endpoint_on_another_engine_is_rolled_back(
+    committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any, engine: str
+) -> None:
+    # given version 2 on a real server, which is wrong
+    server = servers(engine)
+    settings.LASTGOOD_VAR = tmp_path / "var"
+    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
+    fleet = EngineFleet(tmp_path, server).build()
+    fleet.serve(fleet.bad)
+    assert fleet.answers() == server.expected(2)
+
+    # when
+    run = fleet.finished()
+
+    # then
+    assert run.state == RunState.SWITCHED, run.state_reason
+    assert fleet.answers() == server.expected(1)
+    assert list(run.steps.values_list("state", "switch_calls")) == [("done", 1)]
+    said = run.plan.preflights.get(name="capabilities").observed
+    assert "can't be read back" in said
+    assert "It knows no fences" in said
+    placement = Placement.objects.get(host__name=engine)
+    observe_placement(placement.pk)
+    placement.refresh_from_db()
+    assert (placement.health, placement.observed_digest) == (Health.SERVING, fleet.good.digest)
+
+
+def test_a_host_that_forgot_its_version_is_seen_to_serve_nothing(
+    committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any
+) -> None:
+    server = servers("triton")
+    settings.LASTGOOD_VAR = tmp_path / "var"
+    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
+    fleet = EngineFleet(tmp_path, server).build()
+    fleet.serve(fleet.good)
+    server.kill()
+    server.start()
+
+    placement = Placement.objects.get(host__name="triton")
+    observe_placement(placement.pk)
+    placement.refresh_from_db()
+
+    assert (placement.health, placement.observed_digest) == (Health.NOT_READY, "")
