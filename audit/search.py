@@ -20,6 +20,7 @@ NEWEST_FIRST = ("-occurred_at", "-id")
 OLDEST_FIRST = ("occurred_at", "id")
 NOBODY = "-"
 WORD = re.compile(r"[a-z0-9]+")
+PROGRAM = re.compile(r"(?:svc:|lastgood \()?([a-z0-9_.-]+)\)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,10 @@ def _one_of(found: QuerySet[AuditEvent], column: str, values: Sequence[str]) -> 
 def people(text: str) -> list[str]:
     """The pseudonyms that a name, a part of one, a program's name or a pseudonym stands for; never empty."""
     text = text.strip()
-    found = names.find(text)
-    programs = [one for one in listed("actor") if one.startswith("svc:") and _names_program(text, one)]
-    return sorted({*found, *programs}) or [text or NOBODY]
-
-
-def _names_program(text: str, identity: str) -> bool:
-    return text.lower() in {identity, identity.removeprefix("svc:"), names.display([identity])[identity].lower()}
+    program = PROGRAM.fullmatch(text)
+    named = f"svc:{program[1].lower()}" if program else ""
+    programs = [named] if named and AuditEvent.objects.filter(actor=named).exists() else []
+    return sorted({*names.find(text), *programs}) or [text or NOBODY]
 
 
 def actions_like(text: str) -> list[str]:

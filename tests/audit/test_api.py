@@ -30,12 +30,22 @@ def grown_log(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[Seque
 
 def test_events_are_listed_with_their_exact_records(grown_log: Sequencer) -> None:
     answer = signed_in().get(f"{API}/events/?incident=INC-1").json()
-    assert answer["count"] == 7
+    assert (len(answer["results"]), answer["next"]) == (7, None)
     newest = answer["results"][0]
     stored = AuditEvent.objects.get(event_uuid=newest["id"])
     assert newest["canon"].encode() == bytes(stored.canon)
     assert newest["record"]["data"] == {"number": 6}
     assert (newest["incident_seq"], newest["leaf_index"], newest["has_text"]) == (7, 6, True)
+
+
+def test_pages_of_events_lead_on_by_place(grown_log: Sequencer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.api.EventPages.page_size", 3)
+    client, address, seen = signed_in(), f"{API}/events/?incident=INC-1", []
+    while address:
+        answer = client.get(address).json()
+        seen += [one["incident_seq"] for one in answer["results"]]
+        address = answer["next"]
+    assert seen == [7, 6, 5, 4, 3, 2, 1]
 
 
 def test_an_inclusion_proof_holds(grown_log: Sequencer) -> None:
