@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from audit.models import AuditEvent
 from audit.queries import record_of
-from audit.readings.changes import DECISIONS, START, Change, told
+from audit.readings.changes import DECISIONS, PERFORM, START, Change, act_of, told
 from audit.readings.holders import Held, held_by
 from audit.readings.records import Recorded, about, of_event, read
 
@@ -33,8 +33,8 @@ def authority_of(event: AuditEvent) -> Authority:
     request = str(data.get("request") or (event.target_id if event.target_kind == "approval_request" else ""))
     starts = about([run], [START])[run] if run else []
     started = next((one for one in starts if one.done), None)
-    if started is None and event.action == "act.perform":
-        started = of_event(event)
+    if started is None and not run:
+        started = of_event(event) if event.action == PERFORM else act_of(event.xid)
     change = told([started])[0] if started else None
     decided = change.approvals if change else about([request], DECISIONS)[request] if request else []
     return Authority(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Func, Q, QuerySet, Value
+from django.db.models import Exists, Func, OuterRef, Q, QuerySet, Value
 from django.db.models.fields import BinaryField, IntegerField
 
 from audit.models import AuditEvent
@@ -75,22 +75,31 @@ class Within(Func):
 
 def changes_in(since: datetime.datetime | None, until: datetime.datetime | None) -> QuerySet[AuditEvent]:
     """The events that changed what production serves or how it is changed, newest first. What a run switched is told by
-    the run's start."""
+    the run's start, and what an act under approval did, in the same transaction, by the act."""
     found = AuditEvent.objects.filter(outcome="success", action__in=[START, PERFORM, SWITCH, *ALONE])
     if since:
         found = found.filter(occurred_at__gte=since)
     if until:
         found = found.filter(occurred_at__lt=until)
     found = found.annotate(lone=Within(Value(WITHOUT_RUN, output_field=BinaryField()), "canon"))
-    return found.filter(~Q(action=SWITCH) | Q(lone__gt=0)).order_by("-occurred_at", "-id")
+    act = AuditEvent.objects.filter(xid=OuterRef("xid"), action=PERFORM, outcome="success")
+    found = found.filter(~Q(action=SWITCH) | Q(lone__gt=0)).filter(Q(action__in=[START, PERFORM]) | ~Exists(act))
+    return found.order_by("-occurred_at", "-id")
+
+
+def act_of(xid: int) -> Recorded | None:
+    """The act under approval that was performed in that transaction."""
+    return next(iter(oldest_first(xid=xid, action=PERFORM, outcome="success")), None)
 
 
 def told(events: Sequence[Recorded]) -> list[Change]:
-    """The events as changes, in their order, in three queries for any number."""
+    """The events as changes, in their order, in four queries for any number."""
     environments = environments_of()
     keys = [key for event in events for key in (event.text("run"), event.text("request"), event.text("plan"))]
     found = about(keys, [*DECISIONS, *TESTS, *ENDINGS])
-    return [_change(event, found, environments) for event in events]
+    acts = [event.xid for event in events if event.action == PERFORM]
+    did = {one.xid: one for one in oldest_first(xid__in=acts, action__in=ALONE)} if acts else {}
+    return [_change(event, found, environments, did.get(event.xid)) for event in events]
 
 
 def environments_of() -> dict[str, tuple[str, str]]:
@@ -99,13 +108,16 @@ def environments_of() -> dict[str, tuple[str, str]]:
     return {event.target: (event.text("model"), event.text("environment")) for event in registered}
 
 
-def _change(event: Recorded, found: dict[str, list[Recorded]], known: dict[str, tuple[str, str]]) -> Change:
-    needed = event.action in (START, PERFORM)
-    endpoint = event.text("endpoint") or (event.target if event.target_kind == "endpoint" else "")
+def _change(
+    event: Recorded, found: dict[str, list[Recorded]], known: dict[str, tuple[str, str]], did: Recorded | None
+) -> Change:
+    """``did`` is what an act under approval did."""
+    needed, seen = event.action in (START, PERFORM), did or event
+    endpoint = seen.text("endpoint") or (seen.target if seen.target_kind == "endpoint" else "")
     environment = known.get(endpoint, ("", ""))[1]
     common: dict[str, Any] = {
-        "event": event, "subject": endpoint or f"{event.target_kind.replace('_', ' ')} {event.target}",
-        "environment": environment, "detail": _detail(event), "needed": needed,
+        "event": event, "subject": endpoint or f"{seen.target_kind.replace('_', ' ')} {seen.target}",
+        "environment": environment, "detail": _detail(seen), "needed": needed,
     }  # fmt: skip
     if not needed:
         findings = ["It was not part of an approved run."] if event.action == SWITCH else []

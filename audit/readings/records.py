@@ -12,16 +12,17 @@ from django.db.models import Q, QuerySet
 from audit.models import AuditEvent, Outcome
 
 COLUMNS = (
-    "id", "event_uuid", "occurred_at", "action", "outcome", "actor_kind", "actor", "target_kind", "target_id",
+    "id", "xid", "event_uuid", "occurred_at", "action", "outcome", "actor_kind", "actor", "target_kind", "target_id",
     "incident", "canon",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One event. ``data`` is what the action said of itself."""
+    """One event. ``data`` is what the action said of itself; events of one transaction have the same ``xid``."""
 
     id: int
+    xid: int
     uuid: uuid.UUID
     at: datetime.datetime
     action: str

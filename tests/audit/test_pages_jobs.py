@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.utils.html import escape
 
@@ -14,6 +15,7 @@ from audit.actions import Actor, Target, record, service_actor
 from audit.duties import Clock, load
 from audit.models import AuditEvent
 from audit.readings import changes, glass, holders, live
+from audit.readings.behind import authority_of
 from audit.readings.records import read
 from tests.audit import story
 from tests.audit.log import ALICE, BOB, CAROL
@@ -217,3 +219,22 @@ def test_an_auditor_finds_no_button_but_search_export_and_reveal(told: None) -> 
         targets = {part.split('"')[0] for part in page.split('method="post" action="')[1:]}
         assert {target for target in targets if not target.startswith(("/audit/", "/accounts/logout/"))} == set(), path
         assert User.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_an_act_under_approval_did_is_told_with_its_approvals_and_once() -> None:
+    """In a transaction of its own, as acts are performed: what shares it belongs together."""
+    story.opened(request="r-5", subject_hash="e" * 64, act_kind="unquarantine")
+    story.consumed(request="r-5", subject_hash="e" * 64)
+    act = {"act": "a-5", "kind": "unquarantine", "act_hash": "e" * 64, "request": "r-5", "policy_hash": "f" * 64}
+    with transaction.atomic():
+        put("act.perform", Target("act", "a-5"), act)
+        put("version.quarantine_lift", Target("version", "employment/2"), {})
+    put("version.quarantine_lift", Target("version", "employment/3"), {}, ALICE)
+    alone, approved = changes.told(read(changes.changes_in(None, None)))
+    assert (approved.kind, approved.subject, approved.needed) == ("unquarantine", "version employment/2", True)
+    assert [one.by for one in approved.approvers] == ["u-bob", "u-carol"]
+    assert (alone.subject, alone.needed) == ("version employment/3", False)
+    lifted = AuditEvent.objects.get(target_id="employment/2")
+    assert authority_of(lifted).change is not None
+    assert authority_of(AuditEvent.objects.get(target_id="employment/3")).change is None
