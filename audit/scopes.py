@@ -25,6 +25,7 @@ TEXTLESS = """
 """
 JUDGED = "(e.action LIKE 'rollback.run.%%' OR e.action LIKE 'rollback.step.%%' OR e.action LIKE 'act.%%'"
 JUDGED += " OR e.action = 'approval.break_glass')"
+POLICIES = "e.action = 'policy.replace'"
 STARTS = "e.action IN ('rollback.run.start', 'rollback.run.compensated', 'act.propose', 'act.perform')"
 ROLES = "(e.action LIKE 'role.%%' OR e.action LIKE 'delegation.%%')"
 ERASURES = "e.action IN ('audit.reason.erase', 'subject.erase')"
@@ -183,6 +184,8 @@ class _Context:
         done += [a for a in starts if a.action == "rollback.run.compensated" and str(a.data.get("run")) in used]
         about = self._acts("e.target_kind = 'approval_request' AND e.target_id = ANY(%s)", sorted(named))
         self._take([*done, *behind, *about])
+        policies = {str((act.data.get("policy") or {}).get("name")) for act in about if act.action == "approval.open"}
+        self._take(act for act in self._acts(POLICIES) if act.target in policies)
         deciding = ("approval.decide", "approval.break_glass")
         self.people |= {act.actor for act in about if act.action in deciding and act.outcome == "success"}
 

@@ -27,7 +27,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, NoReturn
 
 WHOLE, TAMPERED, INCOMPLETE, UNANCHORED, USAGE = 0, 1, 2, 3, 64
@@ -64,6 +64,7 @@ RELEVANT = (
     "act.",
     "role.",
     "delegation.",
+    "policy.replace",
     "audit.reason.erase",
     "subject.erase",
 )
@@ -310,19 +311,23 @@ def names_model(record: Mapping[str, Any], slug: str, endpoints: Iterable[str]) 
     )
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key comes twice")
+    return result
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not exact")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_refuse, parse_constant=_refuse)
+
+
 def strict_json(data: bytes) -> Any:
     """JSON without duplicate keys, floats or constants beyond JSON. Raises ValueError."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            raise ValueError("a key comes twice")
-        return result
-
-    def refuse(text: str) -> Any:
-        raise ValueError(f"{text} is not exact")
-
-    return json.loads(data, object_pairs_hook=once, parse_float=refuse, parse_constant=refuse)
+    return _STRICT.decode(data.decode())
 
 
 def canonical(value: Any) -> str:
@@ -355,6 +360,7 @@ UNSEEN = re.compile(
 SHORT = {"\t": "\\t", "\r": "\\r", "\n": "\\n"}
 
 
+@lru_cache(maxsize=8192, typed=True)
 def csv_cell(value: object) -> str:
     """One quoted cell that no spreadsheet takes for a formula: what begins like one gets an apostrophe before it, and
     characters that cannot be seen, or turn the direction of writing, are written out (\\n, \\u202e)."""
@@ -718,7 +724,20 @@ class Meaning:
         ]
         if not consumed:
             return f"{one.name} was started without consuming the approvals of request {one.request}"
-        return self._bound(one, opened[0]) or self._approved(one, opened[0], consumed[0])
+        return self._bound(one, opened[0]) or self._in_force(opened[0]) or self._approved(one, opened[0], consumed[0])
+
+    def _in_force(self, opened: Act) -> str:
+        """The policy is the one that had been put into force last, where any of that name was."""
+        policy = opened.data["policy"]
+        replaced = [act for act in self.by["policy.replace"] if act.data["policy"]["name"] == policy.get("name")]
+        before = [act for act in replaced if act.before(opened)]
+        beside = [act for act in replaced if abs(_seconds(act.at, opened.at)) <= RACE]
+        if not before or opened.data["policy_hash"] in [act.data["policy_hash"] for act in [before[-1], *beside]]:
+            return ""
+        sentence = f"its request was opened under a policy that was not in force: {before[-1].at} brought another"
+        if not self.complete:
+            raise Lacking(sentence)
+        return sentence
 
     def _converge(self, start: Act) -> str:
         """A convergence goes on with what an earlier, approved run left: same endpoint, same target, or the version
@@ -803,7 +822,7 @@ class Meaning:
 
     @staticmethod
     def _counts(act: Act, opened: Act) -> bool:
-        """A person's approval of this very hash, not the proposer's, in time, after a recent sign-in."""
+        """A person's approval of this very hash, in time, after a recent sign-in, by nobody who is excluded from it."""
         limit = opened.data.get("policy", {}).get("step_up_seconds")
         if limit is not None and not stepped_up(act, int(limit)):
             return False
@@ -811,6 +830,7 @@ class Meaning:
             act.data.get("decision") == "approve"
             and act.data.get("subject_hash") == opened.data.get("subject_hash")
             and act.actor != opened.data.get("proposer")
+            and act.actor not in opened.data.get("excluded", ())
             and act.by_a_person
             and _instant(act.at) <= _instant(opened.data["expires_at"])
         )

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.audit.tale import DAY, Tale
+from audit.verify import policy_hash
+from tests.audit.tale import DAY, POLICY, Tale
 
 
 @pytest.fixture
@@ -129,6 +130,35 @@ def test_a_confirmation_without_its_proposal_is_lacking(tale: Tale) -> None:
     tale.started()
     ((sentence, lacking),) = tale.problems()
     assert ("the proposal g-bob is not in the record before it" in sentence, lacking) == (True, True)
+
+
+def test_who_is_excluded_from_a_request_does_not_count(tale: Tale) -> None:
+    """Such as the last editor of the plan or of the policy."""
+    tale.set_up("u-bob", "commander")
+    tale.opened(excluded={"u-carol": "editor"})
+    tale.decided("u-bob", "commander")
+    tale.decided("u-carol", "approver")
+    tale.consumed(("u-bob", "commander"), ("u-carol", "approver"))
+    tale.started()
+    assert tale.problems() == [("run run-1 was started with 1 valid approvals; its policy demands 2", False)]
+
+
+def test_a_policy_that_was_not_in_force_any_more_or_never_is_found(tale: Tale) -> None:
+    tale.set_up("u-bob", "commander")
+    tale.tell("policy.replace", "u-ada", policy=POLICY, policy_hash=policy_hash(POLICY))
+    newer = POLICY | {"version": 2}
+    tale.at = 3 * DAY - 5
+    tale.tell("policy.replace", "u-ada", policy=newer, policy_hash=policy_hash(newer))
+    tale.approved()
+    tale.started()
+    ((sentence, lacking),) = tale.problems()
+    assert ("under a policy that was not in force: 2026-03-03T23:55" in sentence, lacking) == (True, False)
+    assert [lacking for _, lacking in tale.problems(complete=False)] == [True]
+
+    other = newer | {"name": "staging"}
+    tale.acts[-9:] = [act for act in tale.acts[-9:] if act.data.get("policy") != newer]
+    tale.tell("policy.replace", "u-ada", policy=other, policy_hash=policy_hash(other))
+    assert tale.problems() == []
 
 
 # Loans
