@@ -12,6 +12,7 @@ from django.core import checks
 from django.db import DatabaseError, connections
 
 from audit.grants import APPEND_ONLY, GRANTS
+from audit.sealing import SealKeyError, key_ring
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +94,21 @@ def findings(alias: str = "default", role: str = "app", *, key_file: str = "") -
         if not cursor.fetchone()[0]:
             return []  # not migrated yet
         found = [*_triggers(cursor), *_rights(cursor), *_login(cursor, role)]
+    if role == "app":
+        found += _seal_key()
     if key_file and os.access(key_file, os.R_OK):
         hint = "Run the sequencer as another system user; keep the key with mode 0400 for it alone."
         found.append(checks.Warning("This process can read the log's signing key.", hint=hint, id="audit.W006"))
     return found
+
+
+def _seal_key() -> list[checks.CheckMessage]:
+    """Without it no act that comes with a reason can be recorded, and so none happens."""
+    try:
+        key_ring()
+    except SealKeyError as error:
+        return [checks.Warning(str(error), hint="Reasons are sealed under it.", id="audit.W007")]
+    return []
 
 
 def _triggers(cursor: Any) -> list[checks.CheckMessage]:

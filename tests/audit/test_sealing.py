@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from audit.actions import service_actor
+from audit.checks import findings
 from audit.erasure import rotate_seal_key
 from audit.models import AuditEvent, AuditPrivate, AuditSubjectKey
 from audit.queries import reason_of
@@ -142,3 +143,13 @@ def test_without_the_seal_key_nothing_opens_and_the_sentence_says_which_key_is_w
     create_key_file(tmp_path / "other")
     with pytest.raises(SealBroken, match=wanted):
         reason_of(AuditEvent.objects.get(pk=made.pk))
+
+
+@pytest.mark.django_db
+def test_a_start_without_the_seal_key_is_warned_of(tmp_path: Path, settings: Any) -> None:
+    settings.LASTGOOD_SEAL_KEY_FILE = str(tmp_path / "none")
+    words = [str(one.msg) for one in findings() if one.id == "audit.W007"]
+    assert len(words) == 1
+    assert "manage.py sealkey" in words[0]
+    create_key_file(tmp_path / "none")
+    assert not [one for one in findings() if one.id == "audit.W007"]
