@@ -113,7 +113,7 @@ def _tree(alias: str, marks: dict[int, bytes], report: Report) -> Frontier:
         before = order
         if row["incident"]:
             numbers[row["incident"]].append(row["incident_seq"])
-        if marks.get(frontier.size, frontier.root()) != frontier.root() and not missed:
+        if not missed and frontier.size in marks and marks[frontier.size] != frontier.root():
             missed = True
             first = max((size for size in marks if size < frontier.size), default=0)
             report.add(f"The tree misses the checkpoint at {frontier.size}: a leaf from {first} on was changed.", first)

@@ -129,7 +129,7 @@ class Sequencer:
                     if self.step() < BATCH:
                         stop.wait(interval)
             except (OperationalError, InterfaceError) as error:
-                log.warning("The database is away (%s); trying again in %.1f s.", str(error).strip(), wait)
+                log.warning("The database does not work (%s); trying again in %.1f s.", str(error).strip(), wait)
                 self.connection.close()
                 stop.wait(wait)
                 wait = min(wait * 2, LONGEST_WAIT_SECONDS)

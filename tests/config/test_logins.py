@@ -135,6 +135,17 @@ def test_the_command_takes_an_installation_over_with_its_tables(
     committed_db.services.drop(committed_db.name)
 
 
+def test_the_embedded_logins_are_left_as_they_are(
+    committed_db: CommittedDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OWNER_DATABASE_URL", committed_db.services.cluster.url("lastgood_owner", committed_db.name))
+    call_command("logins")
+    said = capsys.readouterr()
+    assert "New logins: none; all three were there; grants stated on" in said.err
+    assert said.out.count("# its password is as it was") == 3
+    assert committed_db.execute("SELECT count(*) FROM audit_event", login="lastgood_app") == [(0,)]
+
+
 def test_the_command_prints_the_statements_and_fails_where_it_may_not(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

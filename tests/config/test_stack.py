@@ -136,7 +136,7 @@ def test_up_starts_everything_finds_its_data_again_and_leaves_nothing(installati
 
 def _the_web_answers_and_knows_no_key(installation: Installation) -> None:
     with urlopen(f"http://127.0.0.1:{installation.port}/readyz") as answer:
-        assert json.load(answer) == {"database": "ok", "migrations": "ok", "broker": "ok", "clock": "ok"}
+        assert json.load(answer) == {"database": "ok", "migrations": "ok", "broker": "ok", "clock": "ok", "log": "ok"}
     for program in ("web", "worker-rollback", "worker-intake", "worker-compute", "clock"):
         processes = installation.of(program)
         assert processes, program
