@@ -85,6 +85,10 @@ class SpanSerializer(StatedReasonSerializer):
     until = serializers.DateTimeField()
 
 
+class FreezeSerializer(SpanSerializer):
+    starts = serializers.DateTimeField(required=False, help_text="When it begins; left out: at once.")
+
+
 class RegistryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
     """Reading needs `view`, every change `registry.write`, but for what an incident's commander may do."""
 
@@ -227,9 +231,10 @@ class EndpointSerializer(serializers.ModelSerializer):
         model = Endpoint
         fields = [
             "slug", "name", "model", "environment", "soak_seconds", "watch_seconds", "wave_soak_seconds",
-            "undo_seconds", "min_hosts_serving", "fence", "frozen_until", "frozen_reason", "version", "created_at",
+            "undo_seconds", "min_hosts_serving", "fence", "frozen_from", "frozen_until", "frozen_reason", "version",
+            "created_at",
         ]  # fmt: skip
-        read_only_fields = ["fence", "frozen_until", "frozen_reason", "version", "created_at"]
+        read_only_fields = ["fence", "frozen_from", "frozen_until", "frozen_reason", "version", "created_at"]
         extra_kwargs = {"slug": {"validators": []}}
 
 
@@ -253,11 +258,11 @@ class EndpointViewSet(RegistryViewSet):
         wish = self.ask(EndpointSerializer)
         return self.shown(doing(actions.register_endpoint, **wish, actor=actor_for(request=request)), 201)
 
-    @extend_schema(request=SpanSerializer, responses=EndpointSerializer)
+    @extend_schema(request=FreezeSerializer, responses=EndpointSerializer)
     @action(detail=True, methods=["post"])
     def freeze(self, request: Request, slug: str) -> Response:
         endpoint = self.get_object()
-        doing(actions.freeze, endpoint=endpoint, **self.ask(SpanSerializer), actor=actor_for(request=request))
+        doing(actions.freeze, endpoint=endpoint, **self.ask(FreezeSerializer), actor=actor_for(request=request))
         return self.shown(endpoint)
 
     @extend_schema(request=StatedReasonSerializer, responses=EndpointSerializer)

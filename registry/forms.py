@@ -21,6 +21,23 @@ class SpanForm(ReasonForm):
         return timezone.now() + timedelta(hours=self.cleaned_data["hours"])
 
 
+class FreezeForm(SpanForm):
+    """From when, for how long, and why."""
+
+    in_hours = forms.IntegerField(
+        label="Beginning in how many hours (0: now)", min_value=0, max_value=719, initial=0, required=False
+    )
+
+    @property
+    def starts(self) -> datetime | None:
+        hours = self.cleaned_data["in_hours"]
+        return timezone.now() + timedelta(hours=hours) if hours else None
+
+    @property
+    def until(self) -> datetime:
+        return (self.starts or timezone.now()) + timedelta(hours=self.cleaned_data["hours"])
+
+
 class CompareForm(forms.Form):
     """Two versions of one model."""
 

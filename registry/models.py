@@ -1,5 +1,7 @@
 """What is known: models, versions, artifacts, endpoints, hosts, and what is live where."""
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -151,6 +153,7 @@ class Endpoint(models.Model):
     undo_seconds = models.PositiveIntegerField(default=3600, help_text="How long the old version stays warm.")
     min_hosts_serving = models.PositiveIntegerField(default=1)
     fence = models.PositiveBigIntegerField(default=0)
+    frozen_from = models.DateTimeField(null=True, blank=True, help_text="When a planned freeze begins; empty: at once.")
     frozen_until = models.DateTimeField(null=True, blank=True)
     frozen_reason = models.CharField(max_length=300, blank=True)
     version = models.PositiveIntegerField(default=1, help_text="Grows with each change and each observation: the ETag.")
@@ -158,6 +161,11 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def is_frozen_at(self, moment: datetime) -> bool:
+        """Whether a freeze is in force at the moment."""
+        begun = self.frozen_from is None or self.frozen_from <= moment
+        return begun and self.frozen_until is not None and self.frozen_until > moment
 
 
 class Host(models.Model):

@@ -83,6 +83,8 @@ def sentence_of(endpoint: Endpoint, placements: Sequence[Placement]) -> Sentence
     text += "."
     if is_frozen(endpoint):
         text += f" Changes are frozen until {endpoint.frozen_until:%Y-%m-%d %H:%M} UTC."
+    elif is_freeze_planned(endpoint):
+        text += f" Changes will be frozen from {endpoint.frozen_from:%Y-%m-%d %H:%M} UTC on."
     unseen = [row for row in trouble if row.health == Health.UNKNOWN]
     bad = len(trouble) > len(unseen)
     return Sentence(text, "bad" if bad else "unknown" if unseen else "busy" if len(wanted) > 1 else "ok")
@@ -105,7 +107,11 @@ def _how(row: Placement) -> str:
 
 
 def is_frozen(endpoint: Endpoint) -> bool:
-    return endpoint.frozen_until is not None and endpoint.frozen_until > timezone.now()
+    return endpoint.is_frozen_at(timezone.now())
+
+
+def is_freeze_planned(endpoint: Endpoint) -> bool:
+    return endpoint.frozen_from is not None and endpoint.frozen_from > timezone.now()
 
 
 def is_moving(placements: Sequence[Placement]) -> bool:

@@ -18,7 +18,7 @@ from accounts.actions import actor_for
 from accounts.permissions import may, require
 from registry import actions, queries
 from registry.content import PICKLE
-from registry.forms import CompareForm, MomentForm, ReasonForm, SpanForm
+from registry.forms import CompareForm, FreezeForm, MomentForm, ReasonForm, SpanForm
 from registry.models import Endpoint, Host, Model, Version
 
 PAGE = 25
@@ -106,9 +106,11 @@ def _placements_context(request: HttpRequest, endpoint: Endpoint) -> dict[str, A
         ],
         "live": FAST if queries.is_moving(placements) else SLOW,
         "frozen": queries.is_frozen(endpoint),
+        "freeze_planned": queries.is_freeze_planned(endpoint),
         "may_command": may(request.user, "incident.command"),
         "reason_form": ReasonForm(auto_id=False),
         "span_form": SpanForm(auto_id=False),
+        "freeze_form": FreezeForm(auto_id=False),
     }
 
 
@@ -118,7 +120,7 @@ def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     """Freeze the endpoint, or lift the freeze."""
     endpoint = endpoint_for(request, slug, "incident.command")
     if verb == "freeze":
-        _act(request, SpanForm, actions.freeze, f"{endpoint.slug} is frozen.", endpoint=endpoint)
+        _act(request, FreezeForm, actions.freeze, f"The freeze of {endpoint.slug} is set.", endpoint=endpoint)
     elif verb == "lift":
         _act(request, ReasonForm, actions.lift, f"{endpoint.slug} may change again.", endpoint=endpoint)
     else:
@@ -157,6 +159,8 @@ def _act(
         messages.error(request, f"Nothing was changed. {problems}")
         return
     until = {"until": form.until} if isinstance(form, SpanForm) else {}
+    if isinstance(form, FreezeForm):
+        until["starts"] = form.starts
     try:
         change(**what, **until, reason=form.cleaned_data["reason"], actor=actor_for(request=request))
         messages.success(request, said)

@@ -32,7 +32,7 @@ def approved(now: datetime) -> list[object]:
     """Requests whose decision reached no worker: approved but not started, ended but not voided. One that could only be
     refused now, because its endpoint is frozen or busy, waits: each refusal is an event in the log."""
     busy = Run.objects.filter(endpoint=OuterRef("endpoint"), state__in=ACTIVE_RUN_STATES)
-    may_start = Q(endpoint__frozen_until=None) | Q(endpoint__frozen_until__lte=now)
+    may_start = Q(endpoint__frozen_until=None) | Q(endpoint__frozen_until__lte=now) | Q(endpoint__frozen_from__gt=now)
     broken = BreakGlass.objects.filter(used_at=None, expires_at__gt=now)
     ended = [RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN]
     due = Plan.objects.filter(state=PlanState.AWAITING).filter(

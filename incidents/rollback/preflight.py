@@ -111,7 +111,7 @@ def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
     """What needs no host: the endpoint, the policy, the target's files."""
     endpoint = plan.endpoint
     busy = Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists()
-    frozen = endpoint.frozen_until is not None and endpoint.frozen_until > database_now()
+    frozen = endpoint.is_frozen_at(database_now())
     target = plan.to_version
     return [
         Found(

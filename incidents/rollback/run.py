@@ -154,7 +154,7 @@ def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> 
 
 def check_allowed(plan: Plan, endpoint: Endpoint) -> None:
     """What stops a run before its start and before each of its waves."""
-    if endpoint.frozen_until is not None and endpoint.frozen_until > database_now():
+    if endpoint.is_frozen_at(database_now()):
         raise StartRefused("frozen", f"{endpoint.slug} is frozen: {endpoint.frozen_reason} Lift the freeze first.")
     if plan.to_version.quarantined_at is not None:
         raise StartRefused("quarantined", f"Version {plan.to_version.number} was quarantined. Choose another target.")

@@ -23,6 +23,7 @@ from registry.serving_access import token_place
 
 FOLDERS = frozenset({"repository", "seen_as"})
 MAX_FREEZE = datetime.timedelta(days=30)
+FREEZE = ["frozen_from", "frozen_until", "frozen_reason", "version"]
 
 
 @transaction.atomic
@@ -225,24 +226,38 @@ def record_switch(
 
 
 @transaction.atomic
-def freeze(*, endpoint: Endpoint, until: datetime.datetime, reason: str, actor: Actor) -> None:
-    """Let nothing change on the endpoint until then, at most 30 days ahead. Raises RegistryError without a reason."""
+def freeze(
+    *,
+    endpoint: Endpoint,
+    until: datetime.datetime,
+    reason: str,
+    actor: Actor,
+    starts: datetime.datetime | None = None,
+) -> None:
+    """Let nothing change on the endpoint until then, at most 30 days ahead; from `starts` on, where it is planned.
+
+    It takes the place of a freeze that is there. Raises RegistryError without a reason.
+    """
     _check_span(until, reason, "frozen")
+    if starts is not None and starts >= until:
+        raise RegistryError("A freeze ends after it has begun. Choose a later end.")
+    planned = starts if starts is not None and starts > timezone.now() else None
     Endpoint.objects.filter(pk=endpoint.pk).update(
-        frozen_until=until, frozen_reason=reason[:300], version=F("version") + 1
+        frozen_from=planned, frozen_until=until, frozen_reason=reason[:300], version=F("version") + 1
     )
-    endpoint.refresh_from_db(fields=["frozen_until", "frozen_reason", "version"])
+    endpoint.refresh_from_db(fields=FREEZE)
+    data = {"until": until} | ({"from": planned} if planned else {})
     target = Target("endpoint", endpoint.slug)
-    record(action="endpoint.freeze", target=target, actor=actor, data={"until": until}, reason=reason)
+    record(action="endpoint.freeze", target=target, actor=actor, data=data, reason=reason)
 
 
 @transaction.atomic
 def lift(*, endpoint: Endpoint, actor: Actor, reason: str = "") -> None:
-    """End a freeze. Raises RegistryError when there is none."""
+    """End a freeze, or call off one that is planned. Raises RegistryError when there is none."""
     frozen = Endpoint.objects.filter(pk=endpoint.pk, frozen_until__isnull=False)
-    if not frozen.update(frozen_until=None, frozen_reason="", version=F("version") + 1):
+    if not frozen.update(frozen_from=None, frozen_until=None, frozen_reason="", version=F("version") + 1):
         raise RegistryError(f"{endpoint.slug} is not frozen.")
-    endpoint.refresh_from_db(fields=["frozen_until", "frozen_reason", "version"])
+    endpoint.refresh_from_db(fields=FREEZE)
     record(action="endpoint.lift", target=Target("endpoint", endpoint.slug), actor=actor, reason=reason)
 
 

@@ -210,6 +210,27 @@ def test_a_commander_freezes_and_lifts_by_token() -> None:
     assert lifted.json()["frozen_until"] is None
 
 
+def test_a_freeze_is_planned_with_a_beginning_and_an_end_and_called_off() -> None:
+    endpoint = make_endpoint(make_registered_model())
+    commander = Program("commander", "view", "incident.command")
+    now = timezone.now()
+    starts, until = now + datetime.timedelta(hours=2), now + datetime.timedelta(hours=5)
+    path = "endpoints/toy-production/freeze/"
+
+    backwards = commander.post(path, starts=until.isoformat(), until=starts.isoformat(), reason="Fair.")
+    planned = commander.post(path, starts=starts.isoformat(), until=until.isoformat(), reason="Fair.")
+
+    assert backwards.status_code == 422
+    assert planned.status_code == 200
+    endpoint.refresh_from_db()
+    moments = [now, starts, until - datetime.timedelta(seconds=1), until]
+    assert [endpoint.is_frozen_at(moment) for moment in moments] == [False, True, True, False]
+    [event] = events("endpoint.freeze")
+    assert set(event["data"]) == {"from", "until"}
+    lifted = commander.post("endpoints/toy-production/lift/", reason="No fair.")
+    assert (lifted.json()["frozen_from"], lifted.json()["frozen_until"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -110,7 +110,7 @@ def test_the_endpoint_page_costs_the_same_queries_for_three_hosts_as_for_eight(
     ) as captured:
         assert viewer.get("/endpoints/toy-production/").status_code == 200
 
-    assert len(captured) == 7
+    assert len(captured) == 8
 
 
 def test_the_models_page_costs_the_same_queries_for_one_model_as_for_four(viewer: Client, endpoint: Endpoint) -> None:
