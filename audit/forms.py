@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from audit.models import HoldKind, Outcome
-from audit.names import display
+from audit.names import display, find
 from audit.queries import listed
 from audit.search import Filters
 
@@ -90,6 +90,29 @@ class ExportForm(forms.Form):
         cleaned = super().clean() or {}
         if cleaned.get("incident") and (cleaned.get("since") or cleaned.get("until")):
             raise forms.ValidationError("Choose an incident or a span of time, not both.")
+        return cleaned
+
+
+class PartForm(forms.Form):
+    """A part of the log to take away: of one incident, one model or one person."""
+
+    kind = forms.ChoiceField(
+        label="All of one", choices=[("incident", "incident"), ("model", "model"), ("person", "person")]
+    )
+    name = forms.CharField(label="Which", max_length=100, widget=offering("known-actors", "INC-1, a model or a name"))
+
+    def scope(self) -> dict[str, str]:
+        """What to export, once the form is valid."""
+        return {self.cleaned_data["kind"]: self.cleaned_data["name"]}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("kind") == "person" and cleaned.get("name"):
+            found = find(cleaned["name"])
+            if len(found) > 1:
+                told = ", ".join(f"{name} ({pseudonym})" for pseudonym, name in sorted(display(found).items())[:5])
+                raise forms.ValidationError(f"More than one person is called so: {told}. Write the pseudonym.")
+            cleaned["name"] = found[0] if found else cleaned["name"]
         return cleaned
 
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from audit import queries, search
 from audit.actions import Actor
 from audit.export import NothingToExport, ScopeError, export_bundle
-from audit.forms import ExportForm, FilterForm
+from audit.forms import ExportForm, FilterForm, PartForm
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.names import display
 from audit.queries import LogStatus
@@ -80,6 +80,7 @@ def log(request: HttpRequest) -> HttpResponse:
         "status": status,
         "first": page.newer is None,
         "export": export,
+        "part": PartForm(),
         "export_scope": _scope_words(form) if valid and form.is_bound else "the whole log",
         "may_export": request.user.has_perm(EXPORT),
     }
@@ -193,13 +194,13 @@ def checkpoint(request: HttpRequest, size: int | None = None) -> HttpResponse:
 @require_POST
 @auditors(EXPORT)
 def export(request: HttpRequest) -> HttpResponseBase:
-    """A bundle to take away: the whole log, one incident, or a span. The export is itself on record."""
-    form = ExportForm(request.POST)
+    """A bundle to take away: the whole log or a part of it. The export is itself on record."""
+    form = PartForm(request.POST) if "kind" in request.POST else ExportForm(request.POST)
     if not form.is_valid():
         messages.error(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
         return redirect("audit-log")
     try:
-        return bundle_response(actor_of(request), form.cleaned_data)
+        return bundle_response(actor_of(request), form.scope() if isinstance(form, PartForm) else form.cleaned_data)
     except (NothingToExport, ScopeError) as error:
         messages.error(request, str(error))
         return redirect("audit-log")

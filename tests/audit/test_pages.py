@@ -1,4 +1,5 @@
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from accounts.models import Role, RoleGrant, User
+from audit.actions import Actor
 from audit.models import AuditEvent
 from audit.sequencer import Sequencer
 from audit.verify import verify_bundle
@@ -105,6 +107,24 @@ def test_an_export_verifies_and_is_on_record(signed_log: Sequencer, tmp_path: Pa
     assert (verdict.status(), verdict.bad) == (0, [])
     exported = AuditEvent.objects.latest("id")
     assert (exported.action, exported.actor) == ("audit.export", User.objects.get().pseudonym)
+
+
+def test_a_persons_part_is_exported_by_name_and_an_ambiguous_name_is_asked_about(
+    signed_log: Sequencer, tmp_path: Path
+) -> None:
+    client = signed_in(name="bea")
+    signed_in(name="beatrice")
+    bea = User.objects.get(username="bea")
+    event(actor=Actor("user", bea.pseudonym), incident="INC-1")
+    sequence_all(signed_log)
+    page = client.post("/audit/export/", {"kind": "person", "name": "bea"}, follow=True).content.decode()
+    assert "More than one person is called so" in page
+    with at_work(tmp_path):
+        answer = client.post("/audit/export/", {"kind": "person", "name": bea.pseudonym})
+    assert f'filename="lastgood-audit-{bea.pseudonym}-' in answer["Content-Disposition"]
+    answer.close()
+    recorded = json.loads(bytes(AuditEvent.objects.latest("id").canon))["data"]["scope"]
+    assert recorded == {"kind": "person", "person": bea.pseudonym}
 
 
 def test_an_export_of_nothing_says_so_and_leaves_no_record(signed_log: Sequencer) -> None:
