@@ -85,7 +85,7 @@ class Installation:
         """Send the signal, wait for the end, and make sure that no process of it is left."""
         self.process.send_signal(number)
         status = self.process.wait(timeout=60)
-        until(lambda: not any(child.is_running() for child in self.family.values()), seconds=30)
+        until(lambda: not any(child.is_running() for child in self.family.values()), seconds=90)
         return status
 
     def execute(self, statement: str, key: str = "DATABASE_URL") -> list[tuple[object, ...]]:
@@ -111,7 +111,7 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     if installation.process is not None and installation.process.poll() is None:
         installation.process.kill()
         installation.process.wait()
-        until(lambda: not any(child.is_running() for child in installation.family.values()), seconds=30)
+        until(lambda: not any(child.is_running() for child in installation.family.values()), seconds=90)
     from config.embedded.stack import Stack
 
     Stack(var, given={}).remove_data()
