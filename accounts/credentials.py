@@ -18,6 +18,7 @@ from allauth.socialaccount.signals import social_account_added, social_account_r
 from accounts.actions import actor_for
 from accounts.adapter import record_step_up
 from accounts.models import User
+from accounts.step_up import method_of
 from audit.actions import ANONYMOUS, Target, record
 
 
@@ -41,9 +42,9 @@ def _provider_removed(*, socialaccount: Any, **_: Any) -> None:
     record(action="credential.provider_remove", target=Target("user", user.pseudonym), actor=actor_for(user=user))
 
 
-def _code_accepted(*, user: User, reauthenticated: bool = False, **_: Any) -> None:
+def _code_accepted(*, user: User, authenticator: Any, reauthenticated: bool = False, **_: Any) -> None:
     if reauthenticated:
-        record_step_up(user, "mfa", proved=True)
+        record_step_up(user, method_of(authenticator.type), proved=True)
 
 
 def _code_refused(*, user: User, reauthentication: bool = False, **_: Any) -> None:

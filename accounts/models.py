@@ -8,6 +8,7 @@ from django.db import models
 
 from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest
 from accounts.authority.models import Delegation, ProposalState, Role, RoleGrant, RoleProposal
+from accounts.rosters.models import Roster, Shift
 
 __all__ = [
     "ApiToken",
@@ -19,6 +20,8 @@ __all__ = [
     "Role",
     "RoleGrant",
     "RoleProposal",
+    "Roster",
+    "Shift",
     "User",
 ]
 

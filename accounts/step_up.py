@@ -13,8 +13,13 @@ from accounts.actions import FRESH_PROOF
 from accounts.models import ApiToken
 
 
+def method_of(kind: str | None) -> str:
+    """What the record calls a second factor of allauth's kind (totp, recovery_codes, webauthn)."""
+    return "passkey" if kind == "webauthn" else "mfa"
+
+
 def last_authentication(request: HttpRequest) -> tuple[str, datetime.datetime] | None:
-    """The method (password, mfa) and time of the newest proof in this session; None where there was none.
+    """The method (password, mfa, passkey) and time of the newest proof in this session; None where there was none.
 
     For a person with a second factor only that counts: a password alone proves less than the sign-in did.
     """
@@ -23,7 +28,8 @@ def last_authentication(request: HttpRequest) -> tuple[str, datetime.datetime] |
     if not records:
         return None
     newest = max(records, key=lambda entry: entry["at"])
-    return str(newest["method"]), datetime.datetime.fromtimestamp(newest["at"], datetime.UTC)
+    method = method_of(newest.get("type")) if newest["method"] == "mfa" else str(newest["method"])
+    return method, datetime.datetime.fromtimestamp(newest["at"], datetime.UTC)
 
 
 def require_fresh_proof(request: HttpRequest) -> datetime.datetime:

@@ -3,6 +3,7 @@ from celery import shared_task
 from accounts.approvals import actions, acts, break_glass
 from accounts.authority.actions import roles_changed
 from accounts.models import User
+from accounts.rosters.actions import read_roster
 from audit.actions import service_actor
 
 
@@ -24,3 +25,8 @@ def act_decided(request_id: str) -> None:
 @shared_task(name="accounts.break_glass_limits")
 def break_glass_limits(glass_id: str) -> None:
     break_glass.mark_limits(glass_id=glass_id, actor=service_actor("clock"))
+
+
+@shared_task(name="accounts.read_roster")
+def read_a_roster(roster_id: str) -> None:
+    read_roster(roster_id=int(roster_id), actor=service_actor("clock"))

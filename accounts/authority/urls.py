@@ -1,6 +1,7 @@
 from django.urls import path
 
 from accounts.authority import views
+from accounts.rosters import views as rosters
 
 urlpatterns = [
     path("people/", views.person_list, name="person-list"),
@@ -12,6 +13,8 @@ urlpatterns = [
     path("people/of/<str:username>/deactivate/", views.person_deactivate, name="person-deactivate"),
     path("people/of/<str:username>/reactivate/", views.person_reactivate, name="person-reactivate"),
     path("people/of/<str:username>/sign-out/", views.person_sign_out, name="person-sign-out"),
+    path("people/rosters/", rosters.roster_list, name="roster-list"),
+    path("people/rosters/<int:pk>/remove/", rosters.roster_remove, name="roster-remove"),
     path("account/loans/", views.loan_list, name="loan-list"),
     path("account/loans/<uuid:pk>/end/", views.loan_end, name="loan-end"),
 ]

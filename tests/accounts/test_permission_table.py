@@ -135,6 +135,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/status/": {"slug": status_page.slug},
         "/approvals/": {"pk": request.pk},
         "/people/": {"username": "vera"},
+        "/people/rosters/": {"pk": 999999},
         "/people/proposals/": {"pk": proposal.pk},
         "/people/grants/": {"pk": world.users["vera"].role_grants.get().uuid},
         "/account/sessions/": {"pk": 999999},
