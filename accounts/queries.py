@@ -21,3 +21,9 @@ def find_people(text: str) -> list[str]:
     named = User.objects.alias(full=Concat("first_name", Value(" "), "last_name"))
     found = named.filter(Q(full__icontains=text) | Q(username__icontains=text) | Q(pseudonym=text))
     return list(found.order_by("pk").values_list("pseudonym", flat=True)[:MOST_FOUND])
+
+
+def pseudonym_of(typed: str) -> str:
+    """The pseudonym of the one whose pseudonym or user name was typed; empty where there is none."""
+    named = User.objects.filter(Q(pseudonym=typed) | Q(username=typed))
+    return named.values_list("pseudonym", flat=True).first() or ""

@@ -131,7 +131,7 @@ class HoldForm(forms.Form):
     ref = forms.CharField(
         label="Which?",
         max_length=100,
-        help_text="A person by pseudonym (u-…), an incident, or a model by its short name.",
+        help_text="A person by user name, an incident such as INC-1, or a model by its short name.",
     )
     until = forms.DateTimeField(
         label="Until (UTC)", required=False, widget=MOMENT, help_text="Empty: until it is lifted."

@@ -15,7 +15,11 @@ from audit.names import display
 IncidentsOf = Callable[[str], Iterable[str]]
 """Takes a model's slug and returns the references of its incidents."""
 
+Knower = Callable[[str], str]
+"""Takes what somebody typed and returns the reference that is meant; empty where there is none."""
+
 _incidents_of: list[IncidentsOf] = []
+_knowers: dict[str, Knower] = {}
 
 
 class Held(Exception):
@@ -36,6 +40,11 @@ def register_incidents(resolver: IncidentsOf) -> None:
         _incidents_of.append(resolver)
 
 
+def register_known(kind: str, knower: Knower) -> None:
+    """Tell which persons, incidents or models there are; for ``AppConfig.ready`` of the floors that know."""
+    _knowers[kind] = knower
+
+
 def in_words(hold: AuditHold) -> str:
     """Such as `incident INC-3`; a person by name while that is known."""
     ref = display([hold.ref])[hold.ref] if hold.kind == HoldKind.SUBJECT else hold.ref
@@ -48,9 +57,9 @@ def _how_long(hold: AuditHold) -> str:
 
 @transaction.atomic
 def place(*, kind: str, ref: str, reason: str, actor: Actor, until: datetime.datetime | None = None) -> AuditHold:
-    """Keep everything about one person (a pseudonym), incident (its reference) or model (its slug) from now on.
+    """Keep everything about one person (by pseudonym or user name), incident (its reference) or model (its slug).
 
-    Raises HoldError without a reason, for an unknown kind, an empty reference, or an end that has passed.
+    Raises HoldError without a reason, for an unknown kind, for what is not there, or for an end that has passed.
     """
     if kind not in HoldKind.values or not ref.strip():
         raise HoldError("Say on what the hold is placed: a person, an incident or a model, and which.")
@@ -58,7 +67,7 @@ def place(*, kind: str, ref: str, reason: str, actor: Actor, until: datetime.dat
         raise HoldError("Say in a sentence why the hold is placed. Your reason is recorded.")
     if until is not None and until <= database_now():
         raise HoldError("The hold would have ended already. Choose a later end, or none.")
-    ref = ref.strip()
+    ref = _meant(kind, ref.strip())
     event = record(
         action="hold.place",
         target=Target(kind, ref),
@@ -68,6 +77,14 @@ def place(*, kind: str, ref: str, reason: str, actor: Actor, until: datetime.dat
         subject=ref if kind == HoldKind.SUBJECT else "",
     )
     return AuditHold.objects.create(kind=kind, ref=ref, event=event, placed_by=actor.id, until=until)
+
+
+def _meant(kind: str, typed: str) -> str:
+    """The reference that was meant: a hold on what is not there would keep nothing, and nobody would notice."""
+    ref = _knowers[kind](typed) if kind in _knowers else typed
+    if not ref:
+        raise HoldError(f"There is no {HoldKind(kind).label.lower()} {typed}. Nothing is held.")
+    return ref
 
 
 @transaction.atomic

@@ -9,8 +9,8 @@ class IncidentsConfig(AppConfig):
     def ready(self) -> None:
         from accounts.approvals.subjects import register_sections
         from audit.erasure import register_eraser
-        from audit.holds import register_incidents
-        from incidents.erasure import erase, incidents_of
+        from audit.holds import register_incidents, register_known
+        from incidents.erasure import erase, incident_ref, incidents_of
         from incidents.keeping import evidence_spans
         from incidents.markers import incident_markers
         from incidents.shown import incident_sections
@@ -20,4 +20,5 @@ class IncidentsConfig(AppConfig):
         register_sections(incident_sections)
         register_eraser(erase)
         register_incidents(incidents_of)
+        register_known("incident", incident_ref)
         retention.register_keeper(evidence_spans)

@@ -39,3 +39,8 @@ def _item(one: Written) -> int:
 def incidents_of(model: str) -> list[str]:
     """References of the incidents about a model (its slug)."""
     return list(Incident.objects.filter(endpoint__model__slug=model).values_list("ref", flat=True))
+
+
+def incident_ref(typed: str) -> str:
+    """The incident's reference where there is such an incident, else empty."""
+    return Incident.objects.filter(ref=typed).values_list("ref", flat=True).first() or ""

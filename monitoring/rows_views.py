@@ -1,5 +1,6 @@
 """The page on which an analyst reads single predictions: a deliberate act with a reason, on record."""
 
+import re
 from datetime import timedelta
 
 from django import forms
@@ -17,6 +18,8 @@ from monitoring.store import StoreDamaged
 from registry.models import Endpoint
 
 MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+
+MOMENT_TEXT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00")
 
 
 class RowsForm(forms.Form):
@@ -43,14 +46,21 @@ def prediction_rows(request: HttpRequest, slug: str) -> HttpResponse:
             found = read_rows(endpoint=endpoint, actor=actor_for(request=request), **form.cleaned_data)
         except (ReadingRefused, StoreDamaged) as error:
             form.add_error(None, str(error))
+    columns = [name for name in found.columns if name != "digest"] if found else []
     context = {
         "endpoint": endpoint,
         "form": form,
-        "found": found,
-        "rows": [[row.get(name) for name in found.columns] for row in found.rows] if found else [],
+        "columns": [name.removeprefix("feature.") for name in columns],
+        "rows": [[_cell(row.get(name)) for name in columns] for row in found.rows] if found else [],
         "sentence": _sentence(endpoint, found),
     }
     return render(request, "monitoring/prediction_rows.html", context)
+
+
+def _cell(value: object) -> object:
+    """A moment without its letters, for a narrow column; anything else as it is."""
+    moment = MOMENT_TEXT.fullmatch(value) if isinstance(value, str) else None
+    return f"{moment[1]} {moment[2]}" if moment else value
 
 
 def _sentence(endpoint: Endpoint, found: Rows | None) -> str:

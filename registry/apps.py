@@ -8,9 +8,10 @@ class RegistryConfig(AppConfig):
 
     def ready(self) -> None:
         from audit.erasure import register_eraser
-        from registry.erasure import erase
-
-        register_eraser(erase)
+        from audit.holds import register_known
         from registry import acts
+        from registry.erasure import erase, model_slug
 
         acts.register_all()
+        register_eraser(erase)
+        register_known("model", model_slug)

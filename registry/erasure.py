@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from audit.erasure import ERASED, Written
-from registry.models import Endpoint, Host, Version
+from registry.models import Endpoint, Host, Model, Version
 
 
 def erase(subject: str, written: Sequence[Written]) -> dict[str, int]:
@@ -21,3 +21,8 @@ def erase(subject: str, written: Sequence[Written]) -> dict[str, int]:
             marked = Version.objects.filter(model__slug=slug, number=number, quarantine_reason=words)
             counts["registry_version"] += marked.update(quarantine_reason=ERASED)
     return counts
+
+
+def model_slug(typed: str) -> str:
+    """The model's slug where there is such a model, else empty."""
+    return Model.objects.filter(slug=typed).values_list("slug", flat=True).first() or ""

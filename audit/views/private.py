@@ -51,7 +51,7 @@ def reveal_text(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
 def holds(request: HttpRequest) -> HttpResponse:
     """The legal holds, those that stand first; administrators place one here."""
     may_place = request.user.has_perm(HOLD)
-    form = HoldForm(request.POST or None)
+    form = HoldForm(request.POST or None, initial={name: request.GET.get(name, "") for name in ("kind", "ref")})
     if request.method == "POST":
         require(request, HOLD)
         if form.is_valid():

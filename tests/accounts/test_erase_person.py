@@ -14,8 +14,9 @@ from accounts.approvals.models import ApprovalDecision
 from accounts.erasure.actions import erase_person
 from accounts.errors import AccountError
 from accounts.models import ApiToken, RoleGrant, User
-from audit.holds import place
-from audit.models import AuditEvent, AuditSubjectKey
+from audit.actions import Target, record
+from audit.holds import HoldError, lift, place
+from audit.models import AuditEvent, AuditPrivate, AuditSubjectKey
 from audit.queries import record_of, timeline
 from incidents import actions
 from incidents.models import Incident, Update
@@ -192,3 +193,24 @@ def test_the_command_erases_from_the_machine_itself() -> None:
     assert told["actor"]["id"] == "svc:manage"
     with pytest.raises(CommandError, match="Nobody has the user name"):
         call_command("erase", "rita", reason="again", stdout=said)
+
+
+def test_the_command_erases_one_text_alone_unless_a_hold_keeps_it() -> None:
+    rita = person("rita", "viewer")
+    made = record(action="x.y", target=Target("x", "1"), actor=actor_for(user=rita), reason="Jane did it")
+    hold = place(kind="subject", ref="rita", reason="case", actor=SETUP)
+    assert hold.ref == rita.pseudonym
+    with pytest.raises(CommandError, match="Lift the hold first"):
+        call_command("erase", event=str(made.event_uuid), reason="asked")
+    lift(hold=hold, reason="settled", actor=SETUP)
+    call_command("erase", event=str(made.event_uuid), reason="asked", stdout=io.StringIO())
+    assert not AuditPrivate.objects.filter(event=made).exists()
+    with pytest.raises(CommandError, match="no text"):
+        call_command("erase", event=str(made.event_uuid), reason="asked")
+
+
+@pytest.mark.parametrize(("kind", "ref"), [("subject", "nobody"), ("incident", "INC-99"), ("model", "nothing")])
+def test_a_hold_on_what_is_not_there_is_refused(kind: str, ref: str) -> None:
+    with pytest.raises(HoldError, match=f"There is no .* {ref}"):
+        place(kind=kind, ref=ref, reason="case", actor=SETUP)
+    assert not AuditEvent.objects.exists()
