@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from django.http import FileResponse
+from django.http import FileResponse, HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import exceptions, mixins, serializers, viewsets
@@ -15,7 +15,7 @@ from audit import queries, search
 from audit.actions import CosignatureRefused, record_cosignature
 from audit.api_holds import HoldViewSet
 from audit.erasure import NothingSealed, reveal
-from audit.export import NothingToExport, ScopeError
+from audit.export import NothingToExport, ScopeError, tlog_proof
 from audit.models import AuditCheckpoint, AuditCosignature, AuditEvent
 from audit.views import actor_of, bundle_response
 
@@ -187,6 +187,18 @@ class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     @extend_schema(parameters=[FilterSerializer])
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
+
+    @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
+    @action(detail=True, methods=["get"], url_path="tlog-proof")
+    def tlog_proof(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """The same proof as a file of c2sp.org/tlog-proof@v1, which tools of others read; its extra data is the record.
+        404 while nothing is signed over the event."""
+        event = self.get_object()
+        proof = tlog_proof(event)
+        if not proof:
+            raise exceptions.NotFound("The event has no leaf in the signed tree yet. Ask again in a second.")
+        headers = {"Content-Disposition": f'attachment; filename="{event.event_uuid}.tlog-proof"'}
+        return HttpResponse(proof, content_type="text/plain; charset=utf-8", headers=headers)
 
     @extend_schema(request=RevealSerializer, responses=RevealedSerializer)
     @action(detail=True, methods=["post"])

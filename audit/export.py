@@ -26,7 +26,7 @@ from audit.sequencer import LOCK
 from audit.tree import StoredTree
 from audit.verify import COLUMNS, FORMAT, csv_line, csv_row, parse_checkpoint, peaks, split
 
-__all__ = ["BundleInfo", "NothingToExport", "Scope", "ScopeError", "export_bundle", "write_bundle"]
+__all__ = ["BundleInfo", "NothingToExport", "Scope", "ScopeError", "export_bundle", "tlog_proof", "write_bundle"]
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 MOST_MARKS = 1000
@@ -294,21 +294,41 @@ def _signed_after(event: AuditEvent, alias: str) -> tuple[int, str] | None:
     if connections[alias].in_atomic_block:
         return None
     deadline = time.monotonic() + RECEIPT_SECONDS
-    with connections[alias].cursor() as cursor:
-        while True:
-            cursor.execute("SELECT l.leaf_index FROM audit_leaf AS l WHERE l.event_id = %s", [event.pk])
-            leaf = cursor.fetchone()
-            notes: list[tuple[Any, ...]] = []
-            if leaf:
-                cursor.execute(NOTE, [leaf[0]])
-                notes = cursor.fetchall()
-            witnessed = [note for _, note, count in notes if count >= len(settings.LASTGOOD_WITNESSES)]
-            if witnessed:
-                return leaf[0], witnessed[0]
+    while True:
+        leaf, note, witnessed = _proven(event, alias)
+        with connections[alias].cursor() as cursor:
             cursor.execute(SIGNING, [LOCK])
-            if time.monotonic() > deadline or not (leaf or cursor.fetchone()[0]):
-                return (leaf[0], notes[0][1]) if notes else None
-            time.sleep(0.05)
+            hopeless = leaf < 0 and not cursor.fetchone()[0]
+        if (note and witnessed) or hopeless or time.monotonic() > deadline:
+            return (leaf, note) if note else None
+        time.sleep(0.05)
+
+
+def _proven(event: AuditEvent, alias: str) -> tuple[int, str, bool]:
+    """The leaf of an event (-1 while it has none), the note of the newest checkpoint over it that all witnesses have
+    signed, else of the newest, else empty, and whether they have."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT l.leaf_index FROM audit_leaf AS l WHERE l.event_id = %s", [event.pk])
+        row = cursor.fetchone()
+        if row is None:
+            return -1, "", False
+        cursor.execute(NOTE, [row[0]])
+        notes = cursor.fetchall()
+    witnessed = [note for _, note, count in notes if count >= len(settings.LASTGOOD_WITNESSES)]
+    found = witnessed or [note for _, note, _ in notes]
+    return row[0], found[0] if found else "", bool(witnessed)
+
+
+def tlog_proof(event: AuditEvent, alias: str = "default") -> str:
+    """The proof that the event is in the signed tree, as a file of c2sp.org/tlog-proof@v1 whose extra data is the
+    record; empty while nothing is signed over it."""
+    leaf, note, _ = _proven(event, alias)
+    if not note:
+        return ""
+    hashes = inclusion_proof(leaf, parse_checkpoint(note).size, StoredTree(alias).range_hash)
+    lines = [base64.b64encode(one).decode() for one in hashes]
+    extra = base64.b64encode(bytes(event.canon)).decode()
+    return "\n".join(["c2sp.org/tlog-proof@v1", f"extra {extra}", f"index {leaf}", *lines, "", note])
 
 
 def _log_key(cursor: Any) -> str:

@@ -1,3 +1,4 @@
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from django.db import connections
 from accounts.models import Role, User
 from audit.models import AuditEvent
 from audit.sequencer import Sequencer
-from audit.verify import check_consistency, check_inclusion, open_note, verify_bundle
+from audit.verify import check_consistency, check_inclusion, leaf_hash, open_note, parse_checkpoint, verify_bundle
 from tests.audit.log import at_work, event, sequence_all, sequencer_in
 from tests.audit.test_pages import signed_in
 from tests.conftest import CommittedDatabase
@@ -57,6 +58,19 @@ def test_an_inclusion_proof_holds(grown_log: Sequencer) -> None:
     assert check_inclusion(bytes.fromhex(proof["leaf_hash"]), 2, 7, hashes, grown_log.frontier.root())
 
 
+def test_an_inclusion_proof_is_given_as_a_file_that_other_tools_read(grown_log: Sequencer) -> None:
+    """Of c2sp.org/tlog-proof@v1: header, extra data, index, hashes, an empty line, the checkpoint."""
+    made = AuditEvent.objects.get(incident_seq=3)
+    answer = signed_in().get(f"{API}/events/{made.event_uuid}/tlog-proof/")
+    head, _, note = answer.content.decode().partition("\n\n")
+    lines = head.split("\n")
+    assert lines[:3] == ["c2sp.org/tlog-proof@v1", f"extra {b64encode(bytes(made.canon)).decode()}", "index 2"]
+    checkpoint = parse_checkpoint(open_note(note, grown_log.signer.vkey))
+    hashes = [b64decode(line) for line in lines[3:]]
+    assert check_inclusion(leaf_hash(bytes(made.canon)), 2, 7, hashes, checkpoint.root)
+    assert check_inclusion(leaf_hash(bytes(made.canon)), 3, 7, hashes, checkpoint.root) is False
+
+
 def test_a_consistency_proof_holds_between_two_signed_checkpoints(grown_log: Sequencer) -> None:
     client = signed_in()
     old, new = (client.get(f"{API}/checkpoints/{size}/").json() for size in (3, 7))
@@ -90,6 +104,15 @@ def test_an_export_verifies(grown_log: Sequencer, tmp_path: Path) -> None:
     assert AuditEvent.objects.latest("id").action == "audit.export"
 
 
+def test_an_export_of_two_things_or_of_nothing_is_refused(grown_log: Sequencer) -> None:
+    client = signed_in()
+    before = AuditEvent.objects.count()
+    for asked, status in (({"incident": "INC-1", "model": "m"}, 400), ({"person": "u-nobody"}, 404)):
+        answer = client.post(f"{API}/log/export/", asked, content_type="application/json")
+        assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+    assert AuditEvent.objects.count() == before
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["events/", "checkpoints/", "checkpoints/latest/", "log/"])
 def test_a_viewer_reads_nothing_of_the_log(path: str) -> None:
@@ -103,4 +126,6 @@ def test_a_viewer_reads_nothing_of_the_log(path: str) -> None:
 @pytest.mark.django_db
 def test_an_event_without_a_leaf_has_no_proof_yet() -> None:
     made = event()
-    assert signed_in().get(f"{API}/events/{made.event_uuid}/inclusion/").status_code == 404
+    client = signed_in()
+    for proof in ("inclusion", "tlog-proof"):
+        assert client.get(f"{API}/events/{made.event_uuid}/{proof}/").status_code == 404
