@@ -3,7 +3,10 @@
 from django.db import migrations, models
 from django.db.models import Q
 
-TOGETHER = "CREATE STATISTICS audit_event_together (mcv) ON action, actor, outcome, target_kind FROM audit_event"
+TOGETHER = """
+    CREATE STATISTICS audit_event_together (mcv) ON action, outcome, actor_kind, target_kind FROM audit_event;
+    ALTER STATISTICS audit_event_together SET STATISTICS 500
+"""
 APART = "DROP STATISTICS audit_event_together"
 OLD = ("audit_event_action", "audit_event_actor", "audit_event_target")
 NEW = {

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Exists, Func, OuterRef, Q, QuerySet, Value
-from django.db.models.fields import BinaryField, IntegerField
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.models import AuditEvent
-from audit.readings.records import Recorded, about, oldest_first
+from audit.readings.records import Recorded, about, oldest_first, place_of
 
 START, PERFORM, SWITCH = "rollback.run.start", "act.perform", "deployment.switch"
 ALONE = (
@@ -64,15 +63,6 @@ class Change:
         return bool(self.approvers) and self.proposer not in {approver.by for approver in self.approvers}
 
 
-class Within(Func):
-    """``position(needle IN haystack)`` of two byte strings."""
-
-    function = "position"
-    template = "%(function)s(%(expressions)s)"
-    arg_joiner = " IN "
-    output_field = IntegerField()
-
-
 def changes_in(since: datetime.datetime | None, until: datetime.datetime | None) -> QuerySet[AuditEvent]:
     """The events that changed what production serves or how it is changed, newest first. What a run switched is told by
     the run's start, and what an act under approval did, in the same transaction, by the act."""
@@ -81,7 +71,7 @@ def changes_in(since: datetime.datetime | None, until: datetime.datetime | None)
         found = found.filter(occurred_at__gte=since)
     if until:
         found = found.filter(occurred_at__lt=until)
-    found = found.annotate(lone=Within(Value(WITHOUT_RUN, output_field=BinaryField()), "canon"))
+    found = found.alias(lone=place_of(WITHOUT_RUN))
     act = AuditEvent.objects.filter(xid=OuterRef("xid"), action=PERFORM, outcome="success")
     found = found.filter(~Q(action=SWITCH) | Q(lone__gt=0)).filter(Q(action__in=[START, PERFORM]) | ~Exists(act))
     return found.order_by("-occurred_at", "-id")

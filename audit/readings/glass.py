@@ -3,9 +3,11 @@
 import datetime
 from dataclasses import dataclass
 
-from audit.readings.records import Recorded, about, moment_of, oldest_first
+from audit.models import AuditEvent
+from audit.readings.records import Recorded, about, moment_of, oldest_first, place_of, read
 
 USED, REVIEWED = "approval.break_glass", "approval.break_glass.review"
+BROKEN = b'"break_glass":true'
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,7 @@ def uses(since: datetime.datetime | None = None, until: datetime.datetime | None
     found = oldest_first(action=USED, outcome="success", **span)
     requests = [event.text("request") or event.target for event in found]
     reviews = about(requests, [REVIEWED])
-    hashes = {event.text("subject_hash") for event in found}
-    oldest = min((event.at for event in found), default=None)
-    started = [
-        event
-        for event in (
-            oldest_first(action="rollback.run.start", outcome="success", occurred_at__gte=oldest) if oldest else []
-        )
-        if event.data.get("break_glass") and event.text("plan_hash") in hashes
-    ]
+    started = _started(min((event.at for event in found), default=None))
     return [
         Use(
             event=event,
@@ -50,3 +44,11 @@ def uses(since: datetime.datetime | None = None, until: datetime.datetime | None
         )
         for event, request in reversed(list(zip(found, requests, strict=True)))
     ]
+
+
+def _started(since: datetime.datetime | None) -> list[Recorded]:
+    """The runs that were started by break-glass from then on."""
+    if since is None:
+        return []
+    starts = AuditEvent.objects.filter(action="rollback.run.start", outcome="success", occurred_at__gte=since)
+    return read(starts.alias(told=place_of(BROKEN)).filter(told__gt=0).order_by("occurred_at", "id"))

@@ -96,7 +96,7 @@ def _new(event: Recorded) -> Held:
     common: dict[str, Any] = {"role": role, "scope": data.get("scope") or {}, "said_at": event.at}
     if event.action == "delegation.create":
         starts, ends = moment_of(data.get("starts")) or event.at, moment_of(data.get("ends"))
-        lent = {
+        lent: dict[str, Any] = {
             "ref": str(data.get("delegation")),
             "user": str(data.get("to")),
             "how": LENT,

@@ -3,11 +3,12 @@
 import datetime
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Func, Q, QuerySet, Value
+from django.db.models.fields import BinaryField, IntegerField
 
 from audit.models import AuditEvent, Outcome
 
@@ -44,15 +45,33 @@ class Recorded:
         return "" if value is None else str(value)
 
 
+class Within(Func):
+    """``position(needle IN haystack)`` of two byte strings."""
+
+    function = "position"
+    template = "%(function)s(%(expressions)s)"
+    arg_joiner = " IN "
+    output_field = IntegerField()
+
+
+def place_of(needle: bytes) -> Within:
+    """Where these bytes stand in an event's record, from 1; 0 where they do not."""
+    return Within(Value(needle, output_field=BinaryField()), "canon")
+
+
 def of_event(event: AuditEvent) -> Recorded:
     """An event that is in memory already."""
-    *columns, canon = (getattr(event, column) for column in COLUMNS)
-    return Recorded(*columns, json.loads(bytes(canon))["data"])
+    return _recorded([getattr(event, column) for column in COLUMNS])
 
 
 def read(found: QuerySet[AuditEvent]) -> list[Recorded]:
     """The events in the order of the query."""
-    return [Recorded(*row[:-1], json.loads(bytes(row[-1]))["data"]) for row in found.values_list(*COLUMNS).iterator()]
+    return [_recorded(row) for row in found.values_list(*COLUMNS)]
+
+
+def _recorded(row: Sequence[Any]) -> Recorded:
+    values: list[Any] = [*row[:-1], json.loads(bytes(row[-1]))["data"]]
+    return Recorded(*values)
 
 
 def oldest_first(*conditions: Q, **filters: Any) -> list[Recorded]:
