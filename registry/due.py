@@ -1,9 +1,9 @@
-"""What the clock must wake on this floor: observations, golden probes, soaks."""
+"""What the clock must wake on this floor: observations, golden probes, soaks, comparisons."""
 
 from datetime import datetime
 
 from audit.due import Due
-from registry.models import Placement
+from registry.models import ComparisonState, Placement, TensorComparison
 from registry.soak import objection_to, soaked
 
 AT_ONCE = 500
@@ -23,8 +23,14 @@ def soaks(now: datetime) -> list[int]:
     return [found.endpoint.pk for found in soaked(now) if not objection_to(found)]
 
 
+def comparisons(now: datetime) -> list[int]:
+    due = TensorComparison.objects.filter(state=ComparisonState.WAITING, due_at__lte=now).order_by("due_at")
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
 SOURCES = [
     Due(task="registry.observe", queue="intake", ids=observations),
     Due(task="registry.golden_probe", queue="intake", ids=golden_probes),
     Due(task="registry.soak", queue="intake", ids=soaks),
+    Due(task="registry.compare_tensors", queue="compute", ids=comparisons),
 ]

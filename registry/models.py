@@ -115,6 +115,32 @@ class Lineage(models.Model):
         return f"{self.child_id} {self.kind} from {self.parent_id}"
 
 
+class ComparisonState(models.TextChoices):
+    WAITING = "waiting", "Being computed"
+    DONE = "done", "Done"
+    REFUSED = "refused", "Can't be compared"
+
+
+class TensorComparison(models.Model):
+    """How the weights of two versions differ, tensor by tensor: computed once, since versions never change."""
+
+    left = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    right = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=10, choices=ComparisonState, default=ComparisonState.WAITING)
+    reason = models.CharField(max_length=300, blank=True)
+    rows = models.JSONField(default=list, help_text="registry.tensors.TensorDifference, one a tensor.")
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(db_default=models.functions.Now())
+    asked_at = models.DateTimeField(db_default=models.functions.Now())
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["left", "right"], name="registry_comparison_once")]
+
+    def __str__(self) -> str:
+        return f"{self.left_id} against {self.right_id}"
+
+
 class Alias(models.Model):
     """A movable name of a version (`champion`, `last-good`); each move is an audit event."""
 

@@ -3,6 +3,7 @@ from celery import shared_task
 from audit.clock import database_now
 from registry import reconcile
 from registry import soak as soaking
+from registry.actions import compute_comparison
 
 
 @shared_task(name="registry.observe")
@@ -18,3 +19,8 @@ def golden_probe(placement_id: int) -> None:
 @shared_task(name="registry.soak")
 def soak(endpoint_id: int) -> None:
     soaking.soak(endpoint_id=endpoint_id, now=database_now())
+
+
+@shared_task(name="registry.compare_tensors")
+def compare_tensors(comparison_id: int) -> None:
+    compute_comparison(comparison_id=comparison_id)

@@ -10,5 +10,6 @@ urlpatterns = [
     path("endpoints/<slug:slug>/hosts/<slug:name>/<slug:verb>/", views.host_act, name="host-act"),
     path("models/", views.model_list, name="model-list"),
     path("models/<slug:slug>/", views.model_detail, name="model-detail"),
+    path("models/<slug:slug>/tensors/<int:left>/<int:right>/", views.tensors, name="model-tensors"),
     path("models/<slug:slug>/<int:number>/", views.version_detail, name="version-detail"),
 ]

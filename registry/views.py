@@ -1,5 +1,6 @@
 """Pages of models, versions and endpoints."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModif
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.safestring import mark_safe
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from markdown_it import MarkdownIt
 
 from accounts.actions import actor_for
@@ -19,9 +20,10 @@ from accounts.permissions import may, require
 from registry import actions, queries
 from registry.content import PICKLE
 from registry.forms import CompareForm, FreezeForm, MomentForm, ReasonForm, SpanForm
-from registry.models import Endpoint, Host, Model, Version
+from registry.models import ComparisonState, Endpoint, Host, Model, TensorComparison, Version
 
 PAGE = 25
+MOST_TENSORS = 200
 SLOW, FAST = 15, 1
 
 
@@ -181,14 +183,17 @@ def model_detail(request: HttpRequest, slug: str) -> HttpResponse:
     model = model_for(request, slug)
     versions = queries.versions_of(model)
     spans = queries.deployments().filter(endpoint__model=model)
+    difference = _difference(request, model, versions)
     context = {
         "model": model,
         "versions": versions,
         "head": queries.model_sentence(model, versions),
         "trail": [(reverse("model-list"), "Models"), (reverse("model-detail", args=[slug]), slug)],
         "spans": Paginator(spans, PAGE).get_page(request.GET.get("page")),
-        "difference": _difference(request, model, versions),
+        "difference": difference,
     }
+    if difference is not None and difference.left != difference.right:
+        context |= _tensors(model, difference.left, difference.right)
     return render(request, "registry/model_detail.html", context)
 
 
@@ -201,6 +206,38 @@ def _difference(request: HttpRequest, model: Model, versions: list[Version]) -> 
         return queries.compare(form.cleaned_data["left"], form.cleaned_data["right"])
     newest = Version.objects.filter(model=model).order_by("-number")[:2]
     return queries.compare(newest[1], newest[0])
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def tensors(request: HttpRequest, slug: str, left: int, right: int) -> HttpResponse:
+    """How the weights of two versions differ; a POST has it computed."""
+    model = model_for(request, slug)
+    pair = [get_object_or_404(Version.objects.select_related("model"), model=model, number=n) for n in (left, right)]
+    if request.method == "POST":
+        try:
+            actions.ask_comparison(left=pair[0], right=pair[1], actor=actor_for(request=request))
+        except actions.RegistryError as error:
+            messages.error(request, str(error))
+        return redirect(f"{reverse('model-detail', args=[slug])}?left={left}&right={right}#tensors")
+    return render(request, "registry/parts/tensors.html", _tensors(model, pair[0], pair[1]))
+
+
+def _tensors(model: Model, left: Version, right: Version) -> dict[str, Any]:
+    """Rows with the largest change first, and how many are the same."""
+    asked = TensorComparison.objects.filter(left=left, right=right).first()
+    rows = asked.rows if asked is not None else []
+    differing = [row for row in rows if row["change"] != "same"]
+    return {
+        "model": model,
+        "left": left,
+        "right": right,
+        "asked": asked,
+        "waiting": asked is not None and asked.state == ComparisonState.WAITING,
+        "tensors": sorted(differing, key=lambda row: -(row["relative_norm"] or math.inf))[:MOST_TENSORS],
+        "differing": len(differing),
+        "of": len(rows),
+    }
 
 
 @login_required

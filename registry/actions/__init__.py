@@ -1,5 +1,6 @@
 """The verbs of the registry: the only place that writes to its tables."""
 
+from registry.actions.compared import ask_comparison, compute_comparison
 from registry.actions.errors import AlreadyThere, RegistryError
 from registry.actions.known import (
     lift_quarantine,
@@ -28,8 +29,10 @@ from registry.actions.served import (
 __all__ = [
     "AlreadyThere",
     "RegistryError",
+    "ask_comparison",
     "bring_back",
     "check_host",
+    "compute_comparison",
     "drain",
     "enter_host",
     "freeze",

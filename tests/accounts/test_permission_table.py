@@ -131,7 +131,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/endpoints/": at,
         "/monitoring/endpoints/": at,
         "/monitoring/windows/": {"pk": 999999},
-        "/models/": {"slug": world.endpoint.model.slug, "number": 2},
+        "/models/": {"slug": world.endpoint.model.slug, "number": 2, "left": 1, "right": 2},
         "/status/": {"slug": status_page.slug},
         "/approvals/": {"pk": request.pk},
         "/people/": {"username": "vera"},
