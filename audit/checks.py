@@ -166,15 +166,19 @@ def _login(cursor: Any, role: str) -> list[checks.CheckMessage]:
     return found
 
 
-def tell_at_start(alias: str = "default", role: str = "app", *, key_file: str = "") -> None:
-    """One line for each thing that is missing; a database that is away is no reason not to start."""
+def in_lines(found: Sequence[checks.CheckMessage]) -> list[str]:
+    return [f"{one.msg} {one.hint} ({one.id})" for one in found]
+
+
+def tell_at_start(key_file: str) -> None:
+    """A line in the web process's log for each thing that is missing. A database that is away does not stop it."""
     try:
-        found = findings(alias, role, key_file=key_file)
+        found = findings(key_file=key_file)
     except DatabaseError as error:
         log.warning("What keeps the log append-only could not be checked: %s", str(error).strip())
         return
-    for one in found:
-        log.warning("%s %s %s", one.id, one.msg, one.hint)
+    for line in in_lines(found):
+        log.warning("%s", line)
 
 
 @checks.register(checks.Tags.security, checks.Tags.database)

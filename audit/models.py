@@ -272,13 +272,15 @@ class AuditCosignature(models.Model):
 class AuditSequencer(models.Model):
     """What the sequencer says of itself, in its one row: not a part of the record, and trusted for nothing.
 
-    ``refused``: why it does not sign; empty while it does. ``rehash_*``: how far the re-hashing of old leaves has come.
+    ``refused``: why it does not sign; empty while it does. ``missing``: what the log's protection lacks, a line each,
+    as ``audit.checks`` finds it every minute. ``rehash_*``: how far the re-hashing of old leaves has come.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     seen_at = models.DateTimeField()
     refused = models.TextField(blank=True, default="")
     refused_at = models.DateTimeField(null=True)
+    missing = models.TextField(blank=True, default="", db_default="")
     rehash_peaks = models.BinaryField(default=bytes)
     rehash_next = models.BigIntegerField(default=0)
     rehash_size = models.BigIntegerField(default=0)

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from audit.checks import tell_at_start
+from audit.checks import findings, in_lines
 from audit.durable import write_durably
 from audit.merkle import Frontier, Node, leaf_hash
 from audit.note import Signer, checkpoint_text
@@ -28,6 +28,7 @@ BATCH = 2000
 INTERVAL_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
 SEEN_SECONDS = 5.0
+PROTECTION_SECONDS = 60.0
 
 # The database makes the leaves from its records; what is signed is what this program then reads back and hashes itself.
 APPEND = """
@@ -64,6 +65,7 @@ SEEN = """
     VALUES (1, clock_timestamp(), '', '', 0, 0, 0)
     ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), refused = '', refused_at = NULL
 """
+MISSING = "UPDATE audit_sequencer SET missing = %s WHERE id = 1"
 REFUSED = """
     INSERT INTO audit_sequencer AS s
         (id, seen_at, refused, refused_at, rehash_peaks, rehash_next, rehash_size, rehashed_size)
@@ -107,7 +109,8 @@ class Sequencer:
         self.frontier = Frontier()
         self.position = Position()
         self.rehash = Rehash(signer)
-        self._seen = 0.0
+        self._seen = self._protected = 0.0
+        self._missing: list[str] | None = None
 
     @property
     def connection(self) -> Any:
@@ -123,7 +126,6 @@ class Sequencer:
                     stop.wait(max(interval, 1.0))
                     continue
                 wait = interval
-                tell_at_start(self.alias, "sequencer")
                 while not stop.is_set():
                     self.look_back()
                     if self.step() < BATCH:
@@ -139,7 +141,7 @@ class Sequencer:
         self.connection.close()
 
     def look_back(self) -> None:
-        """Re-hash the next old leaves and say that we are here, each when it is time."""
+        """When it is time: re-hash the next old leaves, say that we are here, ask what the log's protection lacks."""
         now = time.monotonic()
         if not self.rehash.due(now):
             return
@@ -149,6 +151,20 @@ class Sequencer:
             self.rehash.piece(cursor, self.frontier.size)
         if now - self._seen >= SEEN_SECONDS:
             self._seen = now
+        if self._missing is None or now - self._protected >= PROTECTION_SECONDS:
+            self._protected = now
+            self._look_at_protection()
+
+    def _look_at_protection(self) -> None:
+        """Say what is missing in the log of the program, when it changes, and in our row."""
+        missing = in_lines(findings(self.alias, "sequencer"))
+        if missing == self._missing:
+            return
+        for line in missing:
+            log.error("%s", line)
+        with self.connection.cursor() as cursor:
+            cursor.execute(MISSING, ["\n".join(missing)])
+        self._missing = missing
 
     def _tell(self, refusal: RefusesToSign) -> None:
         """In the log of the program, and in the row that /readyz and the auditors' page read."""
@@ -231,7 +247,7 @@ class Sequencer:
             raise RefusesToSign("The tree has leaves, but no checkpoint. Run: audit verify.")
         if remembered:
             self._extends(remembered, roots, f"the checkpoint remembered in {self.memory.path}")
-        self.frontier, self._seen = frontier, 0.0
+        self.frontier, self._seen, self._missing = frontier, 0.0, None
         log.info("Sequencing from leaf %d, signing as %s.", frontier.size, self.signer.vkey)
 
     def _stored_tree(self, marks: set[int]) -> tuple[Frontier, dict[int, bytes]]:

@@ -33,7 +33,7 @@ HOLDER = """
 """
 SEQUENCER = """
     SELECT s.seen_at, extract(epoch FROM clock_timestamp() - s.seen_at)::float, s.refused, s.refused_at,
-           s.rehashed_at, s.rehashed_size, s.rehash_next, s.rehash_size
+           s.rehashed_at, s.rehashed_size, s.rehash_next, s.rehash_size, s.missing
     FROM audit_sequencer AS s WHERE s.id = 1
 """
 WITNESSED = """
@@ -49,8 +49,18 @@ WITNESSED = """
 """
 
 
+class Told:
+    """A state with a ``sentence`` that says what is wrong and what to do, empty while nothing is."""
+
+    sentence: Any
+
+    @property
+    def sentences(self) -> list[str]:
+        return [self.sentence] if self.sentence else []
+
+
 @dataclass(frozen=True)
-class Lag:
+class Lag(Told):
     """``seconds``: age of the oldest committed event without a leaf; ``waiting``: how many there are. ``holder``: whose
     open transaction makes them wait, where one does and it is time for an alarm: pid (None for a prepared transaction),
     login, program, database, state and since (None where this login may not see it)."""
@@ -81,7 +91,7 @@ class Lag:
 
 
 @dataclass(frozen=True)
-class SequencerState:
+class SequencerState(Told):
     """What the sequencer last said of itself. ``refused``: why it does not sign, empty while it does."""
 
     seen_at: datetime.datetime
@@ -92,6 +102,12 @@ class SequencerState:
     rehashed_size: int
     rehash_next: int
     rehash_size: int
+    missing: str
+
+    @property
+    def sentences(self) -> list[str]:
+        """Its refusal, and what the log's protection lacks."""
+        return [*super().sentences, *self.missing.splitlines()]
 
     @property
     def sentence(self) -> str:
@@ -101,7 +117,7 @@ class SequencerState:
 
 
 @dataclass(frozen=True)
-class Witnessed:
+class Witnessed(Told):
     """Up to which ``size`` every configured witness has cosigned, and which of them have cosigned at all. ``since``:
     when the first checkpoint beyond that was signed; None where there is none."""
 
@@ -162,6 +178,6 @@ def witnessed() -> Witnessed:
     return Witnessed(since, size, names or [], configured, max(seconds or 0.0, 0.0))
 
 
-def alarms(*parts: Lag | SequencerState | Witnessed | None) -> list[str]:
+def alarms(*parts: Told | None) -> list[str]:
     """The sentences of those that are not well."""
-    return [part.sentence for part in parts if part is not None and part.sentence]
+    return [sentence for part in parts if part is not None for sentence in part.sentences]

@@ -97,6 +97,8 @@ def _log() -> str:
     state = sequencer_state()
     if state is not None and state.refused:
         return "refuses to sign; see the auditors' page"
+    if state is not None and state.missing:
+        return "protected too little; see the auditors' page"
     waiting = lag()
     if waiting.alarm:
         return f"behind by {waiting.seconds:.0f} s; see the auditors' page"
@@ -147,6 +149,7 @@ class InstallationCollector:
             "lag_seconds": ("Age of the oldest event without a leaf", waiting.seconds),
             "waiting_events": ("Events without a leaf", float(waiting.waiting)),
             "refuses_to_sign": ("1 while the sequencer refuses", float(bool(state and state.refused))),
+            "unprotected": ("1 while triggers or grants of the log are missing", float(bool(state and state.missing))),
             "sequencer_silent_seconds": ("Since the sequencer spoke", state.seen_seconds if state else 0.0),
             "unwitnessed_seconds": ("Since the first checkpoint that a witness is missing on", seen.seconds),
         }

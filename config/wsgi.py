@@ -12,4 +12,4 @@ from django.conf import settings  # noqa: E402
 
 from audit.checks import tell_at_start  # noqa: E402
 
-tell_at_start(key_file=settings.LASTGOOD_LOG_KEY_FILE or str(settings.LASTGOOD_VAR / "secrets" / "log-key"))
+tell_at_start(settings.LASTGOOD_LOG_KEY_FILE or str(settings.LASTGOOD_VAR / "secrets" / "log-key"))

@@ -7,8 +7,9 @@ from django.core.management import call_command
 
 from audit.checks import findings, tell_at_start
 from audit.integrity import verify_log
+from audit.queries import status
 from config import grants
-from tests.audit.log import event
+from tests.audit.log import event, sequencer_in
 from tests.conftest import CommittedDatabase
 
 PARTITION = "CREATE TABLE audit_event_2026 () INHERITS (audit_event)"
@@ -133,6 +134,28 @@ def test_the_check_asks_the_database_where_it_is_named(committed_db: CommittedDa
 def test_what_is_missing_is_told_at_start(committed_db: CommittedDatabase, caplog: pytest.LogCaptureFixture) -> None:
     event()
     committed_db.execute("ALTER TABLE audit_event DISABLE TRIGGER USER", login="lastgood_owner")
-    tell_at_start()
-    assert "audit.W001 The triggers that keep audit_event append-only are not all enabled." in caplog.text
-    assert "manage.py grants" in caplog.text
+    tell_at_start("")
+    told = "The triggers that keep audit_event append-only are not all enabled. Run as the owner: manage.py grants."
+    assert f"{told} (audit.W001)" in caplog.text
+
+
+def test_the_sequencer_sees_that_the_protection_was_taken_away_and_given_back(
+    committed_db: CommittedDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.sequencer.PROTECTION_SECONDS", 0)
+    event()
+    sequencer = sequencer_in(tmp_path)
+
+    def alarms() -> list[str]:
+        sequencer.rehash.last_piece = 0.0
+        sequencer.look_back()
+        return status().alarms
+
+    assert alarms() == []
+    committed_db.execute("ALTER TABLE audit_leaf DISABLE TRIGGER USER", login="lastgood_owner")
+    assert [alarm.split(" Run")[0] for alarm in alarms()] == [
+        "The triggers that keep audit_leaf append-only are not all enabled."
+    ]
+    grants.apply()
+    assert alarms() == []
+    sequencer.connection.close()
