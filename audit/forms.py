@@ -99,7 +99,7 @@ class PartForm(forms.Form):
     kind = forms.ChoiceField(
         label="All of one", choices=[("incident", "incident"), ("model", "model"), ("person", "person")]
     )
-    name = forms.CharField(label="Which", max_length=100, widget=offering("known-actors", "INC-1, a model or a name"))
+    name = forms.CharField(label="Which", max_length=100, widget=offering("known-actors", "INC-1, or a name"))
 
     def scope(self) -> dict[str, str]:
         """What to export, once the form is valid."""
