@@ -4,18 +4,24 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connections
 
 from registry.models import Host
+from tests.faults.durable import Durable, durable_services, led_to
 from tests.faults.proxy import Proxy
+from tests.faults.town import Town
+from tests.host.fixtures import HostProcess
 from tests.incidents.rollback.conftest import fleet, make_fleet, three_hosts
 from tests.incidents.rollback.fleet import Fleet
 from tests.ports import free_port
+from tests.services import Services, pointed_at
 
 __all__ = ["fleet", "make_fleet", "three_hosts"]
 
@@ -77,6 +83,54 @@ def house(committed_db: Any, tmp_path: Path) -> Iterator[House]:
     yield made
     made.end()
     made.flush_broker()
+
+
+@pytest.fixture(scope="module")
+def town(
+    services: Services,
+    django_db_setup: None,
+    django_db_blocker: Any,
+    three_hosts: list[HostProcess],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Town]:
+    """One database and one town for all tests of a file."""
+    name = f"lastgood_t{uuid.uuid4().hex[:12]}"
+    services.clone(name)
+    with django_db_blocker.unblock(), pointed_at(name):
+        yield from _town(services, name, three_hosts, tmp_path_factory)
+    services.drop(name)
+
+
+@pytest.fixture(scope="module")
+def durable(services: Services) -> Iterator[Durable]:
+    """A PostgreSQL and a Redis of this file's own, which may be killed."""
+    with durable_services(services) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def durable_town(
+    durable: Durable,
+    django_db_setup: None,
+    django_db_blocker: Any,
+    three_hosts: list[HostProcess],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Town]:
+    """A town whose database may be killed."""
+    name = f"lastgood_t{uuid.uuid4().hex[:12]}"
+    durable.clone(name)
+    with django_db_blocker.unblock(), led_to(durable, name):
+        yield from _town(durable, name, three_hosts, tmp_path_factory)
+
+
+def _town(services: Services, name: str, hosts: list[HostProcess], folders: pytest.TempPathFactory) -> Iterator[Town]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    made = Town(env | services.environment(name), folders.mktemp("town"), hosts)
+    try:
+        yield made
+    finally:
+        made.end()
+        connections.close_all()
 
 
 @pytest.fixture

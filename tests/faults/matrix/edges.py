@@ -1,0 +1,95 @@
+"""Every edge that the machines of runs, waves, steps and watches persist, each with the story in which it is met.
+
+`CASES` is the product of these edges and the three moments. `NOT_ENUMERATED` says of every legal move that no case
+kills at why that is; tests/faults/matrix/test_edges.py holds both against the tables of moves.
+"""
+
+from dataclasses import dataclass
+
+from tests.faults.points import MOMENTS, Point
+
+FORWARD = (
+    "wave:pending>running",
+    "step:pending>locked",
+    "step:locked>preflight",
+    "step:loaded>golden_ok",
+    "intent:switch",
+    "step:golden_ok>switched",
+    "step:switched>postcheck_ok",
+    "step:postcheck_ok>done",
+    "wave:running>soaking",
+    "wave:soaking>done",
+    "run:running>switched",
+)
+STORIES: dict[str, tuple[str, ...]] = {
+    "start": ("plan:awaiting_approval>started",),
+    "run": FORWARD,
+    "run with a version that no host holds": ("intent:stage", "step:preflight>staged"),
+    "run with a version that is not in memory": ("intent:load", "step:staged>loaded"),
+    "turning back": ("run:running>compensating",),
+    "compensation": (
+        "step:done>compensating",
+        "intent:restore",
+        "step:compensating>restored",
+        "run:compensating>compensated",
+    ),
+    "release with a host that is gone": ("step:pending>unreachable", "wave:running>failed", "run:running>compensating"),
+    "run that halts": ("run:running>halted",),
+    "resuming": ("run:halted>running", "wave:failed>running", "step:unreachable>pending"),
+    "stopping": ("run:running>stopped",),
+    "watch": ("watch:watching>passed",),
+    "end of the undo window": ("event:rollback.unload.intent", "event:rollback.unload.outcome"),
+}
+"""Story -> the edges at which its worker, or the web process that a person used, is killed."""
+
+SECOND_HOST = frozenset({"step:golden_ok>switched", "intent:switch", "step:postcheck_ok>done"})
+"""Edges at which the worker dies on the second wave's first host after the commit, with the canary done."""
+
+ON_THE_WAY = ("pending", "locked", "preflight", "staged", "loaded", "golden_ok", "switched", "postcheck_ok")
+FAILING = "the same statement as step:pending>unreachable, reached from another state (steps.end)"
+BY_PERSON = "one statement by a person's request, as in the stories of stopping and resuming"
+NOT_ENUMERATED: dict[str, str] = {
+    **{
+        f"step:{before}>{after}": FAILING
+        for before in (*ON_THE_WAY, "compensating")
+        for after in ("failed", "unreachable")
+        if (before, after) != ("pending", "unreachable")
+    },
+    **{
+        f"step:{before}>compensating": "the same statement as step:done>compensating (advance._go_back)"
+        for before in (*ON_THE_WAY, "failed", "unreachable")
+    },
+    "step:failed>pending": "the same statement as step:unreachable>pending",
+    "run:running>failed": "no program makes this move",
+    "run:halted>failed": "no program makes this move",
+    "run:compensating>failed": "no program makes this move",
+    "run:halted>stopped": BY_PERSON,
+    "run:halted>compensating": BY_PERSON,
+    "run:compensating>stopped": BY_PERSON,
+    "run:compensating>halted": "the same statement as run:running>halted",
+    "wave:soaking>failed": "the same statement as wave:running>failed (advance._wave_failed)",
+    "wave:failed>soaking": "the same statement as wave:failed>running",
+    "watch:watching>failed": "the same statement as watch:watching>passed (watch._end)",
+    "watch:watching>inconclusive": "the same statement as watch:watching>passed (watch._end)",
+    "watch:inconclusive>passed": BY_PERSON,
+    "watch:inconclusive>failed": BY_PERSON,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One death."""
+
+    story: str
+    edge: str
+    moment: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.story}: {self.edge}, {self.moment.replace('_', ' ')}"
+
+    def point(self, host: str = "") -> Point:
+        return Point(self.edge, self.moment, host)
+
+
+CASES = [Case(story, edge, moment) for story, edges in STORIES.items() for edge in edges for moment in MOMENTS]

@@ -1,0 +1,199 @@
+"""How each story of the matrix is brought to where its worker dies, and what people do after that."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.actions import actor_for
+from incidents.rollback import advance
+from incidents.rollback import run as runs
+from incidents.rollback.models import Plan, Run, RunState
+from registry.actions import place, register_host, replace_token
+from registry.models import Host
+from tests.faults.matrix.edges import SECOND_HOST, Case
+from tests.faults.points import Point
+from tests.faults.town import Endpoint, Town, prepared
+from tests.host.fixtures import TOKEN, HostProcess
+from tests.incidents.rollback.fleet import SETUP
+from tests.ports import free_port
+
+CANARY_ONLY = {"wave_soak_seconds": 3600}
+GONE_STORIES = ("release with a host that is gone", "run that halts", "resuming")
+
+
+class WithAHostOfItsOwn(Endpoint):
+    """Its third host is an entry of its own for the shared process, whose address can be led nowhere."""
+
+    @property
+    def own_name(self) -> str:
+        return f"{self.slug}-h3"
+
+    def add_host(self, process: HostProcess, address: str = "") -> Host:
+        if process is not self.processes[2]:
+            return super().add_host(process, address)
+        host = register_host(
+            name=self.own_name, engine="bundled", address=process.url, control_token=TOKEN, labels={}, actor=SETUP
+        )
+        place(endpoint=self.endpoint, host=host, actor=SETUP)
+        return host
+
+    def lose(self) -> None:
+        Host.objects.filter(name=self.own_name).update(address=f"http://127.0.0.1:{free_port()}")
+
+    def find(self) -> None:
+        Host.objects.filter(name=self.own_name).update(address=self.processes[2].url)
+
+
+@dataclass
+class Death:
+    """A case on its endpoint: what the dying process is told to do, and where it dies."""
+
+    case: Case
+    endpoint: Endpoint
+    run: Run | None
+    task: str
+    args: tuple[Any, ...]
+    point: Point
+    plan: Plan | None = None
+
+    def row(self) -> Run:
+        """The run as it is now."""
+        return Run.objects.get(plan=self.plan) if self.run is None else Run.objects.get(pk=self.run.pk)
+
+    def afterwards(self) -> None:
+        """What people do when they come back: bring the host back, click again where their click was lost."""
+        run = self.row()
+        endpoint, story = self.endpoint, self.case.story
+        if isinstance(endpoint, WithAHostOfItsOwn):
+            endpoint.find()
+        person = endpoint.commander
+        said: dict[str, Any] = {"run_id": run.pk, "user": person, "actor": actor_for(user=person)}
+        if run.state == RunState.HALTED:
+            runs.resume(reason="It is back.", **said)
+        elif story == "turning back" and run.state == RunState.RUNNING:
+            runs.compensate(reason="It does not help.", **said)
+        elif story == "stopping" and run.state == RunState.RUNNING:
+            runs.stop(reason="Wrong incident.", **said)
+
+
+def prepare(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    """Take the endpoint to the moment before the death."""
+    made: Death = PREPARE[case.story](town, endpoint, case)
+    return made
+
+
+def _advancing(endpoint: Endpoint, case: Case, run: Run, host: str = "") -> Death:
+    return Death(case, endpoint, run, "rollback.advance", (run.pk,), case.point(host))
+
+
+def _by_commander(endpoint: Endpoint, case: Case, run: Run, verb: str) -> Death:
+    return Death(case, endpoint, run, verb, (run.pk, endpoint.commander.username), case.point())
+
+
+def _start(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    plan = town.approved(endpoint)
+    return Death(case, endpoint, None, "rollback.request_decided", (plan.request_id,), case.point(), plan)
+
+
+def _run(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    later = case.edge in SECOND_HOST and case.moment == "after_commit"
+    return _advancing(endpoint, case, town.run(endpoint), "h2" if later else "")
+
+
+def _unknown_version(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    """The third host let nobody in at the preflight, so the run has to bring it a version that it never held."""
+    version = endpoint.add_version(3 + endpoint.model.versions.count(), bias=2.0)
+    plan = endpoint.propose(version, kind="drill")
+    third = Host.objects.get(name="h3")
+    replace_token(host=third, control_token="not-the-one-that-it-wants", actor=SETUP)
+    try:
+        prepared(plan)
+    finally:
+        replace_token(host=third, control_token=TOKEN, actor=SETUP)
+    endpoint.approve(plan, endpoint.commander)
+    return _advancing(endpoint, case, town.begun(plan), "h3")
+
+
+def _cold_version(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = town.run(endpoint)
+    number = str(run.plan.to_version.number)
+    assert endpoint.processes[0].unload(number, endpoint.slug).status_code == 200
+    return _advancing(endpoint, case, run, "h1")
+
+
+def _canary_switched(town: Town, endpoint: Endpoint) -> Run:
+    return town.warm(endpoint, **CANARY_ONLY)
+
+
+def _turning_back(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    return _by_commander(endpoint, case, _canary_switched(town, endpoint), "compensate")
+
+
+def _compensation(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = _canary_switched(town, endpoint)
+    person = endpoint.commander
+    runs.compensate(run_id=run.pk, user=person, reason="It does not help.", actor=actor_for(user=person))
+    return _advancing(endpoint, case, run)
+
+
+def _stopping(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    return _by_commander(endpoint, case, _canary_switched(town, endpoint), "stop")
+
+
+def _losing(town: Town, endpoint: Endpoint, **wish: Any) -> Run:
+    assert isinstance(endpoint, WithAHostOfItsOwn)
+    run = town.run(endpoint, tolerated_absences=0, **wish)
+    endpoint.lose()
+    return run
+
+
+def _release(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    return _advancing(endpoint, case, _losing(town, endpoint, kind="release"))
+
+
+def _halting(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    return _advancing(endpoint, case, _losing(town, endpoint))
+
+
+def _resuming(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = _losing(town, endpoint)
+    while run.state == RunState.RUNNING:
+        advance.advance(run.pk)
+        run.refresh_from_db()
+    return _by_commander(endpoint, case, run, "resume")
+
+
+def _watch(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = town.warm(endpoint)
+    return Death(case, endpoint, run, "rollback.watch", (run.pk,), case.point())
+
+
+def _undo_window(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = town.warm(endpoint)
+    Run.objects.filter(pk=run.pk).update(undo_due_at=timezone.now())
+    return Death(case, endpoint, run, "rollback.close_undo", (run.pk,), case.point())
+
+
+END = {
+    "turning back": RunState.COMPENSATED,
+    "compensation": RunState.COMPENSATED,
+    "release with a host that is gone": RunState.COMPENSATED,
+    "stopping": RunState.STOPPED,
+}
+"""Where a story's run ends; elsewhere it has switched."""
+
+PREPARE = {
+    "start": _start,
+    "run": _run,
+    "run with a version that no host holds": _unknown_version,
+    "run with a version that is not in memory": _cold_version,
+    "turning back": _turning_back,
+    "compensation": _compensation,
+    "release with a host that is gone": _release,
+    "run that halts": _halting,
+    "resuming": _resuming,
+    "stopping": _stopping,
+    "watch": _watch,
+    "end of the undo window": _undo_window,
+}

@@ -1,0 +1,116 @@
+"""The product's worker and clock, and single tasks, as processes that die or stop at a named point.
+
+    python -m tests.faults.program worker NAME QUEUES | clock | nursery
+
+A nursery has everything loaded and makes a child for each line it reads, {"task", "args", "point", "visited"}: the
+child is a worker that does that one task. To {"task": "wait"} it answers how its children ended, in order (-9: killed).
+The environment names LEDGER and, for worker and clock, POINT; with DEAF a worker consumes nothing.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import django
+from celery.signals import worker_ready
+
+from tests.faults.points import Points, read_point
+
+PERSONS = ("compensate", "stop", "resume")
+
+
+def main(arguments: list[str]) -> None:
+    django.setup()
+    verb, *rest = arguments
+    if verb == "nursery":
+        nursery()
+        return
+    Points(read_point(os.environ.get("POINT", "")), os.environ["LEDGER"]).install()
+    if verb == "clock":
+        from django.core.management import call_command
+
+        call_command("clock")
+    else:
+        worker(*rest)
+
+
+def worker(name: str, queues: str, concurrency: str = "8") -> None:
+    from config.celery import app
+
+    if os.environ.get("DEAF"):
+        worker_ready.connect(lambda sender, **_: sender.task_consumer.cancel(), weak=False)
+    pool = ["--pool", "threads", "--concurrency", concurrency]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
+    app.worker_main(["worker", *pool, "--queues", queues, "--hostname", f"{name}@test", *quiet])
+
+
+def nursery() -> None:
+    from config.celery import app
+
+    app.loader.import_default_modules()
+    _import_rooms()
+    children: list[int] = []
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order["task"] == "wait":
+            ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+            sys.stdout.write(json.dumps(ends) + "\n")
+            sys.stdout.flush()
+            children = []
+            continue
+        pid = os.fork()
+        if not pid:
+            _run(app, order)
+        children.append(pid)
+
+
+def _import_rooms() -> None:
+    """What tasks import when they run: once, before there are children."""
+    from incidents.rollback import advance, converge, decided, preflight, run, undo, watch
+
+    assert all((advance, converge, decided, preflight, run, undo, watch))
+
+
+def _run(app: Any, order: dict[str, Any]) -> None:
+    status = 1
+    try:
+        Points(read_point(order["point"]), os.environ["LEDGER"], order.get("visited", "")).install()
+        if order["task"] in PERSONS:
+            by_person(order["task"], *order["args"])
+        else:
+            work(app.tasks[order["task"]].run, *order["args"])
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def work(task: Callable[..., None], row: str) -> None:
+    """Run the task, and an advance again and again, as the clock would wake it, until its run needs nobody."""
+    from incidents.rollback.lease import MOVING
+    from incidents.rollback.models import Run
+
+    task(row)
+    while task.__name__ == "advance" and Run.objects.filter(pk=row, state__in=MOVING).exists():
+        time.sleep(0.1)
+        task(row)
+
+
+def by_person(verb: str, run_id: str, username: str) -> None:
+    """What the web process does when a person turns a run back, stops it or takes it up again."""
+    from accounts.actions import actor_for
+    from accounts.models import User
+    from incidents.rollback import run
+
+    person = User.objects.get(username=username)
+    getattr(run, verb)(run_id=run_id, user=person, reason="Somebody clicked.", actor=actor_for(user=person))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
