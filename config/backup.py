@@ -26,6 +26,7 @@ from django.db import connections, transaction
 from psycopg import sql
 
 from audit.actions import Target, log_origin, record, service_actor
+from audit.sequencer import wait_for_leaf
 from audit.verify import parse_checkpoint
 from monitoring import store as predictions
 from registry import store as artifacts
@@ -82,13 +83,29 @@ class BackupInfo:
     waiting: int
 
 
-def write_backup(path: Path, *, say: Say = lambda line: None) -> BackupInfo:
-    """Write everything to a new file with mode 0600, whole or not at all, and record that it was.
+def write_backup(path: Path, *, wait_seconds: float = 10, say: Say = lambda line: None) -> BackupInfo:
+    """Write everything to a new file with mode 0600, whole or not at all.
 
-    Raises FileExistsError for a file that is there.
+    That it is made is recorded first, and waited for until it is signed: so the backup holds its own record, and
+    nothing is missing from it where nothing else happens. A failure is recorded after it. Raises FileExistsError for a
+    file that is there.
     """
     if path.exists():
         raise FileExistsError(f"{path} exists. Give a new name: a backup is not written over.")
+    about: dict[str, Any] = {
+        "action": "log.backup",
+        "target": Target("audit_log", log_origin()),
+        "actor": service_actor("manage"),
+    }
+    wait_for_leaf(record(**about, outcome="intent").pk, wait_seconds)
+    try:
+        return _written(path, say)
+    except Exception as error:
+        record(**about, outcome="failed", reason=f"{type(error).__name__}: {error}"[:500])
+        raise
+
+
+def _written(path: Path, say: Say) -> BackupInfo:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with _private(draft) as raw, tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -99,12 +116,6 @@ def write_backup(path: Path, *, say: Say = lambda line: None) -> BackupInfo:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     log = manifest["log"]
-    record(
-        action="log.backup",
-        target=Target("audit_log", log_origin()),
-        actor=service_actor("manage"),
-        data={"sha256": sha256, "size": log["size"], "root": log["root"], "waiting": log["waiting"]},
-    )
     return BackupInfo(
         path=path,
         sha256=sha256,

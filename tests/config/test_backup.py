@@ -76,15 +76,16 @@ def installation(committed_db: CommittedDatabase, tmp_path: Path, settings: Any)
     event("incident.update", incident="INC-1")
     backup = tmp_path / "backup.tar"
     said = io.StringIO()
-    call_command("backup", str(backup), stdout=said)
+    call_command("backup", str(backup), wait=0, stdout=said)
     assert f"log of {size} leaves" in said.getvalue()
     assert holds_no_secret(backup)
     assert backup.stat().st_mode & 0o777 == 0o600
     with pytest.raises(CommandError, match="is not written over"):
-        call_command("backup", str(backup), stdout=said)
-    # The update and the backup's own event were not signed when it was made.
+        call_command("backup", str(backup), wait=0, stdout=said)
+    # The update and the backup's own event were not signed when it was made; what comes now is not in it.
+    event("incident.close", incident="INC-1")
     newer_size = sequence_all(sequencer)
-    assert newer_size == size + 2
+    assert newer_size == size + 3
     newer = AuditCheckpoint.objects.latest("size").note
     sequencer.connection.close()
     return Installation(backup, tmp_path, [], size, old_note, newer, committed_db.services)
@@ -129,7 +130,7 @@ def test_everything_comes_back_and_the_log_goes_on(empty: Installation) -> None:
     assert (told["data"]["size"], told["data"]["transactions_rebased"]) == (empty.size, True)
     assert "shortened_from" not in told["data"]
     order = list(AuditLeaf.objects.order_by("leaf_index").values_list("event__action", flat=True))[empty.size :]
-    assert order[:2] == ["incident.update", "log.restore"]
+    assert order[:3] == ["incident.update", "log.backup", "log.restore"]
     report = verify_log(sequencer.signer.vkey)
     assert report.problems == []
     bundle = empty.directory / "whole.zip"
@@ -142,13 +143,13 @@ def test_everything_comes_back_and_the_log_goes_on(empty: Installation) -> None:
 def test_signed_leaves_are_lost_only_by_name_and_on_record(empty: Installation) -> None:
     empty.memory.write_text(empty.newer)
     said = io.StringIO()
-    signed, held = empty.size + 2, empty.size
+    signed, held = empty.size + 3, empty.size
     call_command("restore", str(empty.backup), "--shorten-log", f"{signed}-to-{held}", stdout=said)
     told = record_of(AuditEvent.objects.get(action="log.restore"))
     assert (told["data"]["shortened_from"], told["data"]["shortened_to"]) == (signed, held)
     assert (empty.directory / f"log.key.last.{signed}").read_text() == empty.newer
     sequencer = empty.sequencer()
-    assert sequence_all(sequencer) == held + 2
+    assert sequence_all(sequencer) == held + 3
     bundle = empty.directory / "whole.zip"
     exported(sequencer, bundle)
     newer = empty.directory / "newer.note"
@@ -178,9 +179,9 @@ def test_what_must_not_be_restored_is_refused_and_changes_nothing(empty: Install
     with pytest.raises(WouldShorten):
         restore_backup(empty.backup, checkpoints=[empty.newer], say=quiet)
     empty.memory.write_text(empty.newer)
-    with pytest.raises(CommandError, match=f"--shorten-log {empty.size + 2}-to-{empty.size}"):
+    with pytest.raises(CommandError, match=f"--shorten-log {empty.size + 3}-to-{empty.size}"):
         call_command("restore", str(empty.backup), stdout=io.StringIO())
-    for wrong in ((empty.size + 2, empty.size - 1), (empty.size + 3, empty.size)):
+    for wrong in ((empty.size + 3, empty.size - 1), (empty.size + 4, empty.size)):
         with pytest.raises(WouldShorten):
             restore_backup(empty.backup, shorten=wrong, say=quiet)
     assert empty.memory.read_text() == empty.newer

@@ -14,10 +14,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("path", type=Path)
+        parser.add_argument(
+            "--wait", type=float, default=10, metavar="SECONDS", help="how long to wait for the log to be signed (10)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            info = write_backup(options["path"], say=lambda line: self.stdout.write(f"{line} …"))
+            info = write_backup(
+                options["path"], wait_seconds=options["wait"], say=lambda line: self.stdout.write(f"{line} …")
+            )
         except OSError as error:
             raise CommandError(str(error)) from error
         for name in info.missing:
