@@ -29,11 +29,7 @@ def lift_quarantine(*, version: Version, reason: str, user: User, actor: Actor) 
         raise actions.RegistryError(f"{version} is not quarantined.")
     asked = acts.ask(
         kind=SubjectKind.UNQUARANTINE,
-        body={
-            **_version_facts(version),
-            "quarantined_at": instant(version.quarantined_at),
-            "quarantine_reason": version.quarantine_reason,
-        },
+        body={**_version_facts(version), "quarantined_at": instant(version.quarantined_at)},
         title=f"Lift the quarantine of {version.model.slug} version {version.number}",
         reason=reason,
         user=user,
@@ -174,7 +170,7 @@ def _row(group: str, label: str, before: str, after: str) -> dict[str, str]:
 
 def _quarantine_rows(body: dict[str, Any]) -> list[dict[str, str]]:
     name = f"{body['model']} version {body['number']} ({body['digest'][:12]})"
-    return [_row(name, "quarantined", body["quarantine_reason"] or "yes", "no")]
+    return [_row(name, "quarantined", f"since {body['quarantined_at'][:19].replace('T', ' ')} UTC", "no")]
 
 
 def _promotion_rows(body: dict[str, Any]) -> list[dict[str, str]]:

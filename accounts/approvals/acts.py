@@ -191,14 +191,11 @@ def act_subject(request: ApprovalRequest) -> Subject:
     act = Act.objects.get(request=request)
     body = json.loads(bytes(act.document))
     kind = _kinds[act.kind]
-    terms = [{"label": "Why", "value": act.reason}] if act.reason else []
     return Subject(
         title=act.title,
         sentence=kind.consequence(body),
-        sections=[
-            {"title": "What changes", "kind": "diff", "rows": kind.rows(body)},
-            *([{"title": "Asked for", "kind": "terms", "rows": terms}] if terms else []),
-        ],
+        sections=[{"title": "What changes", "kind": "diff", "rows": kind.rows(body)}],
+        why=act.reason,
     )
 
 

@@ -26,14 +26,16 @@ and `note`, optionally: a sentence below.
 
 @dataclass(frozen=True)
 class Subject:
-    """`sentence` names object and consequence; `sections` are what an approver reads. `going` while what was approved
-    is being carried out, so that an objection still stops something. `moved` says in a sentence each what no longer is
-    as it was put to the approvers: then it can't be approved any more. `participants` are the pseudonyms of the people
-    who had a hand in it."""
+    """`sentence` names object and consequence; `sections` are what an approver reads, and become the evidence; `why` is
+    the proposer's own words, which can be erased and therefore stay out of it. `going` while what was approved is being
+    carried out, so that an objection still stops something. `moved` says in a sentence each what no longer is as it was
+    put to the approvers: then it can't be approved any more. `participants` are the pseudonyms of the people who had a
+    hand in it."""
 
     title: str
     sentence: str
     sections: list[Section] = field(default_factory=list)
+    why: str = ""
     url: str = ""
     going: bool = False
     moved: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from accounts.actions import deactivate_user
-from accounts.approvals.models import ApprovalDecision
+from accounts.approvals.models import Act, ApprovalDecision, BreakGlass
 from accounts.errors import AccountError
 from accounts.models import ApiToken, User
 from audit.actions import Actor
@@ -46,6 +46,9 @@ def erase_account(subject: str, written: Sequence[Written]) -> dict[str, int]:
         "accounts_user": renamed,
         "accounts_apitoken": ApiToken.objects.filter(owner=user).update(name=ERASED),
         "accounts_approvaldecision": ApprovalDecision.objects.filter(by=user).exclude(reason="").update(reason=ERASED),
+        "accounts_act": Act.objects.filter(proposer=user).exclude(reason="").update(reason=ERASED),
+        "accounts_breakglass": BreakGlass.objects.filter(by=user).update(reason=ERASED)
+        + BreakGlass.objects.filter(reviewed_by=user).update(review_reason=ERASED),
         "account_emailaddress": EmailAddress.objects.filter(user=user).delete()[0],
         "mfa_authenticator": Authenticator.objects.filter(user=user).delete()[0],
         "usersessions_usersession": UserSession.objects.filter(user=user).delete()[0],

@@ -44,7 +44,7 @@ def plans() -> QuerySet[Plan]:
 
 def runs() -> QuerySet[Run]:
     return Run.objects.select_related(
-        "plan__from_version", "plan__to_version", "plan__request", "endpoint__model", "started_by", "watch"
+        "plan__from_version", "plan__to_version", "plan__request__policy", "endpoint__model", "started_by", "watch"
     ).order_by("-started_at")
 
 

@@ -27,6 +27,7 @@ def plan_subject(request: ApprovalRequest) -> Subject:
         title=request.title,
         sentence=consequence(plan),
         sections=_sections(plan),
+        why=plan.reason,
         url=reverse("plan-detail", args=[plan.pk]),
         going=run is not None and run.state in ACTIVE_RUN_STATES,
         moved=moved(plan),
@@ -50,12 +51,9 @@ def consequence(plan: Plan) -> str:
 
 
 def _sections(plan: Plan) -> list[Section]:
-    terms = plan_terms(plan)
-    if plan.reason:
-        terms = [{"label": "Why", "value": plan.reason}, *terms]
     sections: list[Section] = [
         {"title": "What changes", "kind": "diff", "rows": plan_rows(plan)},
-        {"title": "On which terms", "kind": "terms", "rows": terms},
+        {"title": "On which terms", "kind": "terms", "rows": plan_terms(plan)},
     ]
     ranked = list(candidates(plan.incident_ref)) if plan.incident_ref else []
     chosen = next((row for row in ranked if row.to_version_id == plan.to_version_id), None)

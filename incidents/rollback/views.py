@@ -11,9 +11,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
-from accounts.approvals.queries import NoPolicy, standing
+from accounts.approvals.queries import NoPolicy, may_stop, standing
 from accounts.models import User
-from accounts.permissions import may, require
+from accounts.permissions import may, require, user_roles
 from incidents.rollback import preflight, run, watch
 from incidents.rollback.forms import ProposeForm, ReasonForm
 from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
@@ -190,7 +190,8 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "run_checks": check_rows(newest_checks(subject)),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
-        and may(user, "plan.stop"),
+        and may(user, "plan.stop")
+        and may_stop(subject.plan.request.policy if subject.plan.request else None, user_roles(user)),
         "can_resume": halted and may(user, "plan.start"),
         "can_pass": halted and subject.halt_code == "gate_inconclusive" and may(user, "incident.command"),
         "can_compensate": halted and subject.plan.from_version_id is not None and may(user, "plan.start"),

@@ -259,3 +259,16 @@ def test_the_api_breaks_it_lists_it_and_takes_the_review(
     assert (own.status_code, own.json()["type"]) == (403, "/problems/took-part")
     done = client.post(f"{path}review/", {"verdict": "justified", "reason": "It was."}, **post, headers=reader)
     assert (done.status_code, done.json()["verdict"], done.json()["reviewed_by"]) == (200, "justified", "amir")
+
+
+def test_the_words_of_both_can_be_erased_and_the_use_stays(request_: ApprovalRequest, carla: User, amir: User) -> None:
+    from accounts.erasure.actions import erase_account
+
+    smash(carla, request_)
+    judge(amir, request_, reason="Ms Smith was refused a loan.")
+    counts = erase_account(carla.pseudonym, [])
+    assert counts["accounts_breakglass"] == 1
+    erase_account(amir.pseudonym, [])
+    glass = BreakGlass.objects.get()
+    assert "refused" not in glass.reason + glass.review_reason
+    assert (glass.by, glass.verdict) == (carla, "justified")

@@ -148,3 +148,12 @@ def test_a_subject_that_has_moved_is_not_approved_and_the_page_says_what_moved(
     assert answer.status_code == 409
     assert not ApprovalDecision.objects.exists()
     assert recorded("approval.decide")[-1]["data"]["refused"] == "subject_moved"
+
+
+def test_the_proposers_words_stand_beside_the_evidence_and_not_in_it(
+    request_: ApprovalRequest, amir: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = Subject("Roll back", "It answers with version 1.", why="Mr Smith was refused a loan.")
+    monkeypatch.setitem(subjects._providers, "rollback", lambda entry: tell)
+    assert "Mr Smith was refused" in text_of(browser(amir).get(f"/approvals/{request_.pk}/"))
+    assert b"Mr Smith" not in bytes(ApprovalEvidence.objects.get().body)
