@@ -4,7 +4,8 @@
 
 A nursery has everything loaded and makes a child for each line it reads, {"task", "args", "point", "visited"}: the
 child is a worker that does that one task. To {"task": "wait"} it answers how its children ended, in order (-9: killed).
-The environment names LEDGER and, for worker and clock, POINT; with DEAF a worker consumes nothing.
+The environment names LEDGER and, for worker and clock, POINT; with DEAF a worker consumes nothing;
+with CLOCK_OFFSET the program's clock is so many seconds away from the machine's.
 """
 
 import json
@@ -13,9 +14,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import django
+import time_machine
 from celery.signals import worker_ready
 
 from tests.faults.points import Points, read_point
@@ -25,6 +28,9 @@ PERSONS = ("compensate", "stop", "resume")
 
 def main(arguments: list[str]) -> None:
     django.setup()
+    if os.environ.get("CLOCK_OFFSET"):
+        there = datetime.now(UTC) + timedelta(seconds=float(os.environ["CLOCK_OFFSET"]))
+        time_machine.travel(there, tick=True).start()
     verb, *rest = arguments
     if verb == "nursery":
         nursery()

@@ -14,13 +14,15 @@ Rewrite = Callable[[str, str, bytes], bytes]
 
 
 class Proxy:
-    """Forwards to `target`. `hold_before` and `hold_after` hold calls whose path ends so, until `let_go` is set."""
+    """Forwards to `target`. `hold_before` and `hold_after` hold calls whose path ends so, until `let_go` is set. What a
+    caller no longer waits for is dropped, or with `drop_late` False forwarded all the same: a call that comes late."""
 
     def __init__(self, target: str, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.hold_before = ""
         self.hold_after = ""
         self.swallow = ""
+        self.drop_late = True
         self.rewrite_request: Rewrite | None = None
         self.rewrite_answer: Rewrite | None = None
         self.held = threading.Event()
@@ -37,7 +39,8 @@ class Proxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if proxy.rewrite_request is not None:
                     body = proxy.rewrite_request(self.command, self.path, body)
-                if proxy._holds(proxy.hold_before, self.path) and not proxy._caller_waits(self.connection):
+                held = proxy._holds(proxy.hold_before, self.path)
+                if held and proxy.drop_late and not proxy._caller_waits(self.connection):
                     self.close_connection = True
                     return
                 if proxy._holds(proxy.swallow, self.path, wait=False):
