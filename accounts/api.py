@@ -21,6 +21,7 @@ from accounts.authority import api as authority
 from accounts.models import ApiToken, User
 from accounts.permissions import SCOPES, permissions_of, user_roles
 from accounts.problems import Problem
+from accounts.rosters import api as rosters
 from accounts.step_up import proof_of
 
 __all__ = ["HasScope", "TokenAuthentication", "router_entries"]
@@ -124,4 +125,5 @@ router_entries = [
     ("tokens", TokenViewSet, "token"),
     *approvals.router_entries,
     *authority.router_entries,
+    *rosters.router_entries,
 ]

@@ -20,6 +20,7 @@ from accounts.rosters.actions import read_roster, remove_roster, set_roster
 from accounts.rosters.calendars import CalendarUnreadable, duties_in
 from accounts.tasks import read_a_roster
 from tests.accounts.people import PASSWORD, SETUP, person, recorded
+from tests.api.programs import Program, problem_of
 from tests.ports import free_port
 
 UTC = datetime.UTC
@@ -216,3 +217,15 @@ def test_the_page_says_who_is_on_call_and_an_administrator_hands_in_a_file(staff
     assert "must begin with http" in refused.content.decode()
     browser("ada").post(f"/people/rosters/{Roster.objects.get().pk}/remove/")
     assert not Roster.objects.exists()
+
+
+def test_a_program_sets_and_reads_a_roster(staff: dict[str, User]) -> None:
+    ada, vera = Program(staff["ada"]), Program(staff["vera"])
+    text = calendar(shift("carla", an_hour_ago(), 8))
+    problem_of(ada.ask("POST", "/api/v1/rosters/", {"team": "ml", "calendar": "nothing"}), 422, "roster-refused")
+    made = ada.ask("POST", "/api/v1/rosters/", {"team": "ml", "calendar": text})
+    assert made.status_code == 201, made.content
+    place = f"/api/v1/rosters/{made.json()['id']}/"
+    assert [entry["user"] for entry in vera.ask("GET", place).json()["current"]] == ["carla"]
+    assert ada.ask("DELETE", place).status_code == 204
+    problem_of(ada.ask("GET", place), 404, "not-found")

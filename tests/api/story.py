@@ -34,6 +34,7 @@ PEOPLE = {
 }
 SCOPES = {
     "ada": ["view", "admin", "registry.write", "plan.propose", "status.publish"],
+    "bea": ["view", "admin"],
     "rita": ["view", "incident.respond", "plan.propose"],
     "carla": ["view", "incident.respond", "incident.command", "plan.propose", "plan.stop", "approve"],
     "cleo": ["view", "incident.respond", "incident.command", "plan.start", "status.publish", "approve"],
@@ -114,12 +115,17 @@ class Story:
             raise AttributeError(name) from None
 
     def hire(self) -> None:
-        self.people["ada"] = issue("ada")
+        """Ada makes the people; roles that approve she proposes, and Bea confirms them."""
+        self.people["ada"], self.people["bea"] = issue("ada"), issue("bea")
         for name, roles in PEOPLE.items():
             self.ada.post(
                 "users/", username=name, email=f"{name}@example.org", full_name=name.title(), password=PASSWORD,
                 roles=roles,
             )  # fmt: skip
+        for proposal in self.bea.get("role-proposals/")["results"]:
+            self.ada.refused(403, "own-proposal", f"role-proposals/{proposal['id']}/confirm/")
+            self.bea.post(f"role-proposals/{proposal['id']}/confirm/")
+        for name in PEOPLE:
             self.people[name] = issue(name)
 
     def register(self) -> None:

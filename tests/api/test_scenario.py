@@ -44,14 +44,17 @@ def story(
     celery_worker_process: Callable[..., Any],
     three_hosts: list[HostProcess],
     tmp_path: Path,
+    settings: Any,
 ) -> Story:
     """Everything is registered, through the API; version 1 serves and then version 2 does, each released by two people.
-    The first administrator alone is made on the machine itself, as `manage.py createadmin` does."""
+    Two administrators alone are made on the machine itself, as `manage.py createadmin` does, and roles do not rest."""
     celery_worker_process(LASTGOOD_WATCH_PATIENCE_SECONDS="3")
-    create_user(
-        username="ada", email="ada@example.org", full_name="Ada", password=PASSWORD, roles=["administrator"],
-        actor=SETUP,
-    )  # fmt: skip
+    settings.LASTGOOD_ROLE_REST_SECONDS = 0
+    for name in ("ada", "bea"):
+        create_user(
+            username=name, email=f"{name}@example.org", full_name=name.title(), password=PASSWORD,
+            roles=["administrator"], actor=SETUP,
+        )  # fmt: skip
     made = Story(tmp_path, three_hosts)
     made.hire()
     made.register()
