@@ -8,8 +8,10 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.actions import actor_for
+from accounts.approvals import acts
 from accounts.approvals.actions import consume, open_request
-from accounts.approvals.models import ApprovalRequest
+from accounts.approvals.models import Act, ApprovalRequest
+from accounts.approvals.policies import change_policy
 from accounts.approvals.queries import policy_for
 from accounts.authority.actions import confirm_role, delegate, end_role, propose_role
 from accounts.models import User
@@ -100,3 +102,25 @@ def test_a_role_that_ended_after_the_run_had_started_changes_nothing(
     start(request_for_income)
     end_role(user=people["carla"], role="commander", actor=actor_for(user=people["ada"]))
     assert judged()[0] == []
+
+
+def test_a_policy_that_a_second_administrator_agreed_to_verifies_as_an_act(people: dict[str, User]) -> None:
+    asked = change_policy(
+        user=people["ada"],
+        actor=actor_for(user=people["ada"]),
+        reason="Since May.",
+        subject_kind="rollback",
+        risk_tier="high",
+        environment="production",
+        required=3,
+        factors=[{"role": "commander", "count": 1}, {"role": "approver", "count": 2}],
+    )
+    assert isinstance(asked, Act)
+    say(people["bert"], asked.request)
+    assert acts.decided(asked.request_id)
+
+    problems, told = judged()
+
+    assert problems == []
+    assert "Acts: 1, each with the approvals its policy demanded, of that very plan." in told
+    assert "without consuming the approvals" in judged("approval.consume")[0][0]
