@@ -11,3 +11,5 @@ app = Celery("lastgood")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name) for name in ("rollback", "intake", "compute")]
 app.autodiscover_tasks()
+
+from config import ears  # noqa: E402, F401  its signals are heard in workers alone

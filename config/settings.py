@@ -20,9 +20,10 @@ LASTGOOD_HOST_NETWORKS = env.words(
 LASTGOOD_REPOSITORIES = env.words("LASTGOOD_REPOSITORIES")
 # Where the on-call calendars of teams may be: networks, or "public" for all of the Internet's addresses.
 LASTGOOD_CALENDAR_NETWORKS = env.words("LASTGOOD_CALENDAR_NETWORKS", "public")
-LASTGOOD_LEASE_SECONDS = env.number("LASTGOOD_LEASE_SECONDS", 15, 0.5, 3600)
+LASTGOOD_LEASE_SECONDS = env.number("LASTGOOD_LEASE_SECONDS", 10, 0.5, 3600)
 LASTGOOD_WATCH_PATIENCE_SECONDS = env.number("LASTGOOD_WATCH_PATIENCE_SECONDS", 60, 1, 86400)
 LASTGOOD_CLOCK_SECONDS = env.number("LASTGOOD_CLOCK_SECONDS", 0.5, 0.05, 60)
+LASTGOOD_DEAF_SECONDS = env.number("LASTGOOD_DEAF_SECONDS", 30, 0.5, 3600)
 LASTGOOD_OBSERVE_SECONDS = env.number("LASTGOOD_OBSERVE_SECONDS", 15, 0.2, 3600)
 LASTGOOD_GOLDEN_SECONDS = env.number("LASTGOOD_GOLDEN_SECONDS", 60, 0.5, 86400)
 LASTGOOD_ROLE_REST_SECONDS = env.number("LASTGOOD_ROLE_REST_SECONDS", 86400, 0, 30 * 86400)
@@ -320,7 +321,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"()": "config.logs.OneLine", "fmt": "{asctime} {levelname} {name} {message}", "style": "{"}
+        "line": {"()": "config.logs.OneLine", "fmt": "{asctime} {levelname} {name} {message}", "style": "{"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO").upper()},
