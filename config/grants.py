@@ -38,6 +38,7 @@ CHILD_TRIGGERS = sql.SQL("""
     CREATE OR REPLACE TRIGGER append_only_statements BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
         FOR EACH STATEMENT EXECUTE FUNCTION public.audit_refuse_change();
 """)
+PRESENT = "SELECT t.tgname::text FROM pg_trigger AS t WHERE t.tgrelid = %s::regclass AND t.tgname = ANY(%s)"
 SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
 
 
@@ -112,7 +113,8 @@ def _arm(cursor: Any, table: sql.Identifier, *, child: bool, root: str) -> None:
         names = ["append_only_rows", "append_only_statements"]
     else:
         names = [f"{root}_no_change", f"{root}_no_truncate"]
-    for name in names:
+    cursor.execute(PRESENT, [table.as_string(None), names])  # none before the migration that makes them
+    for (name,) in cursor.fetchall():
         cursor.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(table, sql.Identifier(name)))
 
 
