@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # task after the other, must not find a long queue of the same.
 FIRST_REPEAT_SECONDS = 1.0
 LAST_REPEAT_SECONDS = 30.0
+WORTH_SAYING_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Clock:
         self.sources = find_sources() if sources is None else sources
         self.sent: dict[tuple[str, object], Sent] = {}
         self.trouble = ""
+        self.off = False
 
     def run(self, ended: threading.Event, seconds: float) -> None:
         """Look every `seconds` until `ended` is set."""
@@ -52,6 +54,7 @@ class Clock:
         """Look once and return how many tasks were sent. A dead database or broker is said once, in one line."""
         try:
             now = database_now()
+            self._compare(now)
             due = {(source, row): None for source in self.sources for row in self._rows(source, now)}
             count = sum(self._send(source, row) for source, row in due)
             beat()
@@ -85,6 +88,16 @@ class Clock:
         pause = min(before.pause * 2, LAST_REPEAT_SECONDS) if before else FIRST_REPEAT_SECONDS
         self.sent[key] = Sent(moment, pause)
         return True
+
+    def _compare(self, now: datetime) -> None:
+        """Say it, when it changes, where this machine's clock is not the database's. Deadlines go by the database."""
+        ahead = (datetime.now(UTC) - now).total_seconds()
+        off = abs(ahead) > WORTH_SAYING_SECONDS
+        if off and not self.off:
+            logger.warning("clock.offset this machine's clock is %.1f s ahead of the database's", ahead)
+        elif self.off and not off:
+            logger.info("clock.offset.gone")
+        self.off = off
 
     def _say(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:

@@ -14,6 +14,9 @@ from config.embedded.postgres import INSTALLED, PACKAGE, SUPERUSER, Cluster
 from tests.ports import free_port
 from tests.services import FAST, PREFIX, TEMPLATE, Services
 
+DATABASE = 1
+"""Of the children that Services starts, broker first."""
+
 
 class Durable(Services):
     """As fast as the run's own servers, but COMMIT is answered when the record of it can't be lost with the server."""
@@ -37,14 +40,14 @@ class Durable(Services):
 
     def stop_database(self, number: int = signal.SIGQUIT) -> None:
         """End it: SIGQUIT leaves all connections at once and recovers at the next start, as after a crash."""
-        database = self.children[0]
+        database = self.children[DATABASE]
         database.send_signal(number)
         database.wait(30)
 
     def start_database(self) -> None:
         cluster = self.cluster
         (cluster.data / "postmaster.pid").unlink(missing_ok=True)
-        self.children[0] = cluster.program().spawn(self.directory / "run", self.directory / "database.log")
+        self.children[DATABASE] = cluster.program().spawn(self.directory / "run", self.directory / "database.log")
         cluster.wait()
 
 
