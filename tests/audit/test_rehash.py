@@ -12,9 +12,7 @@ from tests.audit.log import event, sequence_all, sequencer_in
 from tests.conftest import CommittedDatabase
 
 FORGE = "UPDATE audit_event SET canon = canon || ' '::bytea WHERE id = (SELECT event_id FROM audit_leaf {where})"
-BOTH = (
-    "UPDATE audit_leaf SET leaf_hash = sha256('\\x00'::bytea || (SELECT canon FROM audit_event WHERE id = event_id))"
-)
+BOTH = "UPDATE audit_leaf SET leaf_hash = sha256('\\x00'::bytea || (SELECT canon FROM audit_event WHERE id = event_id))"
 
 
 @pytest.fixture

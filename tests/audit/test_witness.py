@@ -40,9 +40,7 @@ def sequencer(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[Seque
 @pytest.fixture
 def token(committed_db: CommittedDatabase) -> str:
     admin = person("ada", Role.ADMINISTRATOR)
-    return issue_token(
-        owner=admin, name="witness", scopes=["witness"], expires_at=None, actor=service_actor("test")
-    )[1]
+    return issue_token(owner=admin, name="witness", scopes=["witness"], expires_at=None, actor=service_actor("test"))[1]
 
 
 def witness_of(directory: Path, log_vkey: str, transport: httpx.BaseTransport, token: str = "") -> Witness:
