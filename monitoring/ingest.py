@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers, status
@@ -133,6 +134,17 @@ class SignatureAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return TokenAuthentication.keyword
+
+
+class SignatureScheme(OpenApiAuthenticationExtension):
+    """How the OpenAPI description tells of it."""
+
+    target_class = "monitoring.ingest.SignatureAuthentication"
+    name = "signature"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        described = "Standard Webhooks, with webhook-id and webhook-timestamp. See docs/monitoring.md."
+        return {"type": "apiKey", "in": "header", "name": "webhook-signature", "description": described}
 
 
 class SignedOrScope(HasScope):

@@ -111,8 +111,10 @@ def test_abuse_14_19_67_every_answer_of_every_address_is_framed_by_nobody_runs_n
             assert answer.status_code < 500 or address == "/readyz", (address, answer.status_code)
             assert_safe(answer, address)
             pages += answer.status_code == 200 and "text/html" in answer.headers["Content-Type"]
+        if "_auth_user_id" not in signed_in.session:
             signed_in.force_login(everybody, backend="django.contrib.auth.backends.ModelBackend")
-        assert_safe(stranger.post(address), f"POST {address}")
+        if not address.startswith("/api/"):
+            assert_safe(stranger.post(address), f"POST {address}")
 
     assert pages > 30
 
