@@ -25,6 +25,7 @@ from incidents.rollback.models import HostStep, Run, RunState, StepState, Watch,
 from incidents.rollback.plan import PlanRefused, read
 from incidents.rollback.run import (
     COMPENSATION_FAILED,
+    FENCED_OFF,
     WORKER,
     announce_run,
     begin_compensation,
@@ -147,7 +148,7 @@ def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> f
     errors = [error for future in futures if (error := future.exception()) is not None]
     for error in errors:
         if isinstance(error, FenceLost):
-            return _halt(run, lease, "fence", str(error)) or 0
+            return _halt(run, lease, FENCED_OFF, str(error)) or 0
     if errors:
         raise errors[0]
     waits = [wait for future in futures if (wait := future.result()) is not None]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from accounts.actions import record_denial
@@ -33,10 +33,11 @@ from incidents.rollback.models import (
 from incidents.rollback.moved import fleet_moved, not_as_left
 from incidents.rollback.plan import PlanRefused, announce, facts, read
 from incidents.rollback.state import LostRace, move
-from registry.models import Endpoint, Host
+from registry.models import Endpoint, Host, Placement
 
 WORKER = service_actor("rollback")
 COMPENSATION_FAILED = "compensation_failed"
+FENCED_OFF = "fence"
 
 
 class StartRefused(PlanRefused):
@@ -206,12 +207,15 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
 def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """Take a halted run up again: hosts that failed or were absent begin anew, open gates are asked again.
 
-    What holds at the start of a wave is checked here too, for the wave in hand. Raises PermissionDenied, RunRefused,
-    and StartRefused when the endpoint is frozen, the target quarantined, or an approver objects.
+    What holds at the start of a wave is checked here too, for the wave in hand. A run that was halted because a host
+    knew a newer fence goes on under one that is newer than any host was seen with: the person has looked.
+
+    Raises PermissionDenied, RunRefused, and StartRefused when the endpoint is frozen, the target quarantined, or an
+    approver objects.
     """
     require(user, "plan.start")
     run = _run(run_id, reason)
-    going_back = run.halt_code == COMPENSATION_FAILED
+    going_back, fenced_off = run.halt_code == COMPENSATION_FAILED, run.halt_code == FENCED_OFF
     if not going_back:
         check_allowed(run.plan, run.endpoint)
         check_objections(run.plan)
@@ -219,7 +223,19 @@ def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
         goal = RunState.COMPENSATING if going_back else RunState.RUNNING
         _person_moves(run, goal, [RunState.HALTED], halt_code="", due_at=Now())
         _renew_hosts(run, going_back=going_back)
-        return _told(run, "rollback.run.resume", actor, reason, wake=True)
+        data = {"fence": _newer_fence(run)} if fenced_off else {}
+        return _told(run, "rollback.run.resume", actor, reason, data, wake=True)
+
+
+def _newer_fence(run: Run) -> int:
+    """Give the run a fence above its endpoint's and above those that its hosts were last seen with."""
+    endpoint = Endpoint.objects.select_for_update().get(pk=run.endpoint_id)
+    seen = Placement.objects.filter(endpoint=endpoint).aggregate(most=Max("observed_fence"))["most"] or 0
+    fence = max(endpoint.fence, seen) + 1
+    Endpoint.objects.filter(pk=endpoint.pk).update(fence=fence)
+    Run.objects.filter(pk=run.pk).update(fence=fence)
+    run.refresh_from_db(fields=["fence"])
+    return fence
 
 
 def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:

@@ -49,7 +49,11 @@ class Proxy:
                 kept = {
                     k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length", "connection")
                 }
-                given = client.request(self.command, proxy._path(self.path), content=body, headers=kept)
+                try:
+                    given = client.request(self.command, proxy._path(self.path), content=body, headers=kept)
+                except httpx.TransportError:  # the host is down or has died: so does this connection
+                    self.close_connection = True
+                    return
                 content = given.content
                 if proxy.rewrite_answer is not None:
                     content = proxy.rewrite_answer(self.command, self.path, content)

@@ -65,7 +65,7 @@ class HostProcess:
         self.wait_for("/v2/health/ready" if ready else "/v2/health/live")
         return self
 
-    def wait_for(self, path: str, status: int = 200, seconds: float = 60) -> None:
+    def wait_for(self, path: str, status: int = 200, seconds: float = 120) -> None:
         """Poll until a GET answers with the status."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
