@@ -177,8 +177,9 @@ def _log_of(url: str) -> str:
 
 
 def _take_back(db: CommittedDatabase, leaves: int) -> None:
-    """What somebody with the superuser's password can do."""
-    for table in ("audit_event", "audit_leaf", "audit_checkpoint", "audit_cosig"):
+    """What somebody with the superuser's password can do, who covers the traces afterwards."""
+    tables = ("audit_event", "audit_leaf", "audit_checkpoint", "audit_cosig")
+    for table in tables:
         db.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
     size = AuditLeaf.objects.count() - leaves
     db.execute("DELETE FROM audit_cosig WHERE size > %s", size)
@@ -188,5 +189,8 @@ def _take_back(db: CommittedDatabase, leaves: int) -> None:
     )
     gone = db.execute("DELETE FROM audit_leaf WHERE leaf_index >= %s RETURNING event_id", size)
     db.execute("DELETE FROM audit_event WHERE id = ANY(%s)", [row[0] for row in gone])
+    for table in tables:
+        for name in (f"{table}_no_change", f"{table}_no_truncate"):
+            db.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
     if not db.execute("SELECT 1 FROM audit_checkpoint WHERE size = %s", size):
         raise AssertionError("the history does not end at a checkpoint")
