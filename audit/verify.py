@@ -53,6 +53,7 @@ MAX_SMALL = 4 << 20
 MAX_LINE = 1 << 20
 MAX_TOTAL = 8 << 30
 MAX_NODES = 50_000_000
+MOST_TOLD = 20
 EVENT_LINE = re.compile(
     rb'\{"leaf_index":(0|[1-9][0-9]{0,15}),"leaf_hash":"([0-9a-f]{64})","record":(\{.*\})\}', re.DOTALL
 )
@@ -1318,15 +1319,20 @@ class Check:
     def _numbers(self) -> None:
         """Each incident's events carry 1, 2, 3 ... without a gap (a span, or a person's part, may begin anywhere)."""
         loose = self.kind in ("span", "person")
+        told = []
         for incident, numbers in sorted(self.numbers.items()):
             lowest = min(numbers) if loose else 1
             gaps = sorted(set(range(lowest, max(numbers) + 1)) - numbers)
             if gaps and loose:
-                self.verdict.facts.append(f"{incident}: number {gaps[0]} lies outside the {self.kind}.")
+                told.append(f"{incident}: number {gaps[0]} lies outside the {self.kind}.")
             elif gaps:
                 self.verdict.lacking.append(f"{incident}: event number {gaps[0]} is missing.")
             else:
-                self.verdict.facts.append(f"{incident}: events {lowest} to {max(numbers)}, none missing.")
+                told.append(f"{incident}: events {lowest} to {max(numbers)}, none missing.")
+        if len(told) > MOST_TOLD:
+            whole = sum(sentence.endswith("none missing.") for sentence in told)
+            told = [f"{whole} of {len(told)} incidents have their events without a gap."]
+        self.verdict.facts += told
 
     def _reasons(self) -> None:
         """A reason that is not there was erased, or its writer was; else it was held back."""
