@@ -31,6 +31,7 @@ _STATES = {
         operational pass passed ok success succeeded done ready serving healthy verified approved approve granted
         filled resolved active good last-good last_good eligible golden_ok postcheck_ok switched live in_control
         stable anchored processed judged published
+        notified justified confirmed
     """,
     "warn": """
         degraded degraded_performance partial_outage warning warn inconclusive hold held paused stale expiring
@@ -42,15 +43,18 @@ _STATES = {
         void voided stopped halted tampered missing drifted ineligible detected breached not_ready wrong_version
         wrong_output
         unparseable breach
+        not_justified
     """,
     "busy": """
         running mitigating monitoring verifying watching loading loaded staged locked preflight switching converging
         investigating identified triaged in_progress maintenance under_maintenance executing soaking current started
         busy intent open preflighted stored
+        applies
     """,
     "quiet": """
         closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle
         consumed replaced quiet inactive off ended undone withdrawn
+        dismissed
     """,
 }
 _TONE_OF = {word: tone for tone, words in _STATES.items() for word in words.split()}
