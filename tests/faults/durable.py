@@ -57,6 +57,7 @@ def durable_services(source: Services) -> Iterator[Durable]:
     owner = source.directory.name.removeprefix(PREFIX).partition("-")[0]
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner}-", dir=source.directory.parent))
     (directory / "secrets").mkdir(mode=0o700)
+    shutil.copy2(source.directory / "seal-key", directory / "seal-key")  # this process seals with it, too
     first = free_port()
     made = Durable(directory, first, free_port(not_in=frozenset({first})))
     try:
