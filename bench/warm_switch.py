@@ -164,6 +164,7 @@ class Bench:
 
         from accounts.actions import actor_for
         from accounts.approvals.actions import decide
+        from accounts.approvals.evidence import show
         from incidents.rollback.models import Plan, Run
         from incidents.rollback.plan import propose
 
@@ -189,6 +190,7 @@ class Bench:
                 reason="",
                 auth_method="password",
                 auth_time=timezone.now(),
+                evidence=show(plan.request)[0],
                 actor=actor_for(user=person),
             )
         runs = Run.objects.filter(plan=plan)
