@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
+from accounts import oncall
 from accounts.approvals.models import (
     ANYWHERE,
     ApprovalDecision,
@@ -138,18 +139,36 @@ def standing(request: ApprovalRequest) -> Standing:
     return Standing(seats, denied, request.expires_at)
 
 
-def who_may(request: ApprovalRequest, role: str) -> list[User]:
+@dataclass(frozen=True)
+class Candidate:
+    """A person who could fill a seat now: whether on call for the model's team, and whether by a role on loan only."""
+
+    person: User
+    on_call: bool
+    lent: bool
+
+    def __str__(self) -> str:
+        notes = [note for note, holds in (("on call", self.on_call), ("standing in", self.lent)) if holds]
+        return f"{self.person} ({', '.join(notes)})" if notes else str(self.person)
+
+
+def who_may(request: ApprovalRequest, role: str) -> list[Candidate]:
     """People who could fill a seat of `role` ("" for any approver) now, for this model, by a role of their own or a
-    loan: not the proposer or another who is excluded, not one who approves already."""
+    loan, those on call first: not the proposer or another who is excluded, not one who approves already."""
     latest = {decision.by_id: decision.decision for decision in request.decisions.order_by("decided_at", "id")}
     decided = {by for by, decision in latest.items() if decision == Decision.APPROVE}
     held = holdings(roles=[role] if role else sorted(FILL_ANY))
-    able = {row.user_id for row in held if row.covers(model=request.model, team=request.team)}
-    return list(
+    covering = [row for row in held if row.covers(model=request.model, team=request.team)]
+    able = {row.user_id for row in covering}
+    people = list(
         User.objects.filter(pk__in=able - decided - {request.proposer_id})
         .exclude(pseudonym__in=request.excluded)
         .order_by("first_name", "username")
     )
+    own = {row.user_id for row in covering if row.lender_id is None}
+    called = {person.pk for person in oncall.now(request.team)} if people and request.team else set()
+    candidates = [Candidate(person, person.pk in called, person.pk not in own) for person in people]
+    return sorted(candidates, key=lambda candidate: not candidate.on_call)
 
 
 def objections(request: ApprovalRequest) -> QuerySet[ApprovalDecision]:

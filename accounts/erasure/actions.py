@@ -11,7 +11,7 @@ from django.db import transaction
 from accounts.actions import deactivate_user
 from accounts.approvals.models import Act, ApprovalDecision, BreakGlass
 from accounts.errors import AccountError
-from accounts.models import ApiToken, User
+from accounts.models import ApiToken, Shift, User
 from audit.actions import Actor
 from audit.erasure import ERASED, AlreadyErased, Erased, Written, erase_subject
 from audit.holds import Held
@@ -49,6 +49,7 @@ def erase_account(subject: str, written: Sequence[Written]) -> dict[str, int]:
         "accounts_act": Act.objects.filter(proposer=user).exclude(reason="").update(reason=ERASED),
         "accounts_breakglass": BreakGlass.objects.filter(by=user).update(reason=ERASED)
         + BreakGlass.objects.filter(reviewed_by=user).update(review_reason=ERASED),
+        "accounts_shift": Shift.objects.filter(user=user).delete()[0],
         "account_emailaddress": EmailAddress.objects.filter(user=user).delete()[0],
         "mfa_authenticator": Authenticator.objects.filter(user=user).delete()[0],
         "usersessions_usersession": UserSession.objects.filter(user=user).delete()[0],
