@@ -142,9 +142,14 @@ def _was_erased(subject: str) -> bool:
 def rotate_seal_key(*, actor: Actor) -> tuple[KeyRing, int]:
     """Make a new seal key, wrap every person's key anew under it, and record the ids of the keys.
 
-    Returns the ring and how many were wrapped. Raises SealKeyError. Killed half-way, it is simply run again.
+    Returns the ring and how many were wrapped. Raises SealKeyError, and SealBroken where a key of a person's is wrapped
+    by none of the file's. Killed half-way, it is simply run again.
     """
-    before = key_ring().current
+    ring = key_ring()
+    before = ring.current
+    # The new key takes the oldest's place in the file: what a rotation that was killed left under that goes first.
+    while _wrap_anew(ring):
+        pass
     ring = add_key(Path(settings.LASTGOOD_SEAL_KEY_FILE))
     done = 0
     while changed := _wrap_anew(ring):
@@ -161,7 +166,7 @@ def rotate_seal_key(*, actor: Actor) -> tuple[KeyRing, int]:
 @transaction.atomic
 def _wrap_anew(ring: KeyRing) -> int:
     """Wrap some of the keys that another seal key wrapped; 0 when none is left."""
-    rows = AuditSubjectKey.objects.select_for_update(skip_locked=True).filter(erased_at=None)
+    rows = AuditSubjectKey.objects.select_for_update().filter(erased_at=None).order_by("pk")
     old = rows.extra(where=["substr(wrapped, 1, 4) <> %s"], params=[ring.current])[:MOST_WRAPPED_AT_ONCE]
     changed = 0
     for row in old:

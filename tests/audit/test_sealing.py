@@ -135,6 +135,26 @@ def test_under_a_new_seal_key_every_text_still_opens_and_the_change_is_recorded(
 
 
 @pytest.mark.django_db
+def test_a_rotation_that_was_killed_loses_no_text_when_it_is_run_again(own_key: Path) -> None:
+    made = event(reason="why")
+    add_key(own_key)  # killed before any key of a person's was wrapped anew
+    ring, _ = rotate_seal_key(actor=service_actor("manage"))
+    rows = AuditSubjectKey.objects.filter(subject="u-alice")
+    assert [bytes(row.wrapped or b"")[:4] for row in rows] == [ring.current]
+    assert reason_of(AuditEvent.objects.get(pk=made.pk)) == "why"
+
+
+@pytest.mark.django_db
+def test_a_rotation_is_refused_while_a_key_is_wrapped_by_none_of_the_files(own_key: Path) -> None:
+    event(reason="why")
+    add_key(own_key)
+    held = add_key(own_key)
+    with pytest.raises(SealBroken, match="Put the file back"):
+        rotate_seal_key(actor=service_actor("manage"))
+    assert read_key_file(own_key) == held
+
+
+@pytest.mark.django_db
 def test_without_the_seal_key_nothing_opens_and_the_sentence_says_which_key_is_wanted(
     own_key: Path, tmp_path: Path, settings: Any
 ) -> None:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from audit.actions import service_actor
-from audit.sealing import SealKeyError, create_key_file, read_key_file
+from audit.sealing import SealBroken, SealKeyError, create_key_file, read_key_file
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
                 self._rotate()
                 return
             ring = read_key_file(path) if path.exists() else create_key_file(path)
-        except SealKeyError as error:
+        except (SealBroken, SealKeyError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(ring.current.hex())
 
