@@ -263,11 +263,16 @@ class Act(NamedTuple):
     actor: str
     target: str
     data: dict[str, Any]
+    late: bool = False
+    """Whether the tree held something before it that is younger by more than a transaction lasts."""
 
     def before(self, other: Act) -> bool:
-        """By the incident's own numbers where both are of one incident, else by the database's clock."""
+        """By the incident's own numbers where both are of one incident, else by the database's clock; by the tree's
+        order where one of them may be dated back, or the clock was set back."""
         if self.incident and self.incident == other.incident:
             return self.number < other.number
+        if self.late or other.late:
+            return self.leaf < other.leaf
         return self.at < other.at or (self.at == other.at and self.leaf < other.leaf)
 
     @property
@@ -275,7 +280,8 @@ class Act(NamedTuple):
         return self.kind in ("user", "token")
 
 
-def act_of(leaf: int, record: Mapping[str, Any]) -> Act:
+def act_of(leaf: int, record: Mapping[str, Any], newest: str = "") -> Act:
+    """``newest``: the moment of the youngest record before it in the tree, where that is known."""
     actor = record["actor"]
     return Act(
         leaf=leaf,
@@ -288,6 +294,7 @@ def act_of(leaf: int, record: Mapping[str, Any]) -> Act:
         actor=actor["id"],
         target=record["target"]["id"],
         data=record["data"],
+        late=newest > record["occurred_at"] and _seconds(record["occurred_at"], newest) > LATE,
     )
 
 
@@ -405,6 +412,8 @@ APPROVING = ("commander", "approver", "administrator")
 DAY = 86_400
 RACE = 5
 """Seconds within which two transactions may have run at once, so that neither saw the other's change."""
+LATE = 60
+"""Seconds by which a record may be younger than the next in the tree: transactions last no longer than that."""
 REST_SLACK = 60
 """Seconds between the reading of the clock from which a role's rest is counted, and its being on record."""
 
@@ -515,7 +524,9 @@ class Authority:
         who = f"{grant.user} as {grant.role}"
         if not covers(grant.scope, model, team):
             return f"{who} holds for other teams or models only"
-        if not grant.act.before(act) or act.at < grant.counts_from:
+        if not grant.act.before(act):
+            return f"{who} is on record after it only (leaf {grant.act.leaf})"
+        if act.at < grant.counts_from:
             return f"{who} counts from {grant.counts_from} only"
         ended = [end for end in self.ends if self._ends(end, grant) and end.at < act.at]
         if any(_seconds(end.at, act.at) > RACE for end in ended):
@@ -1004,7 +1015,8 @@ class Check:
         self.missing: dict[int, Missing] = {}
         self.texts = 0
         self.marks: dict[int, tuple[bytes, str]] = {}
-        self.newest = ""
+        self.newest = self.youngest = ""
+        self.late = 0
         self.received = False
 
     @property
@@ -1149,7 +1161,9 @@ class Check:
             if index not in self.context:
                 self._belongs(index, record, canon)
             if record["action"].startswith(RELEVANT):
-                self.acts.append(act_of(index, record))
+                self.acts.append(act_of(index, record, self.youngest))
+                self.late += self.acts[-1].late
+            self.youngest = max(self.youngest, record["occurred_at"])
             self.newest = max(self.newest, record["occurred_at"])
             text = self._reason(index, record, canon, reasons.at(index))
             row = rows.at(index)
@@ -1302,7 +1316,7 @@ class Check:
         for size, (root, name) in self.marks.items():
             if not 0 < size <= self.checkpoint.size:
                 continue
-            parts = [trusted.get(place) for place in peaks(size)]
+            parts = [trusted.get(place) for place in (peaks(size) if size < self.checkpoint.size else [(0, size)])]
             value = parts[-1]
             for left in reversed(parts[:-1]):
                 value = None if left is None or value is None else node_hash(left, value)
@@ -1358,6 +1372,11 @@ class Check:
                 self._bad(leaf, f"Leaf {leaf}: {sentence}.")
         if not found and not self.verdict.bad:
             self.verdict.facts += meaning.summary()
+        if self.late:
+            self.verdict.facts.append(
+                f"{self.late} records bear a time more than {LATE} s before that of one that the tree held already: a "
+                "clock was set back, or they were dated back. They were judged by the tree's order."
+            )
 
     def _files(self) -> None:
         """Each member is the file that the manifest states. Where something lacks, that is why it is not."""

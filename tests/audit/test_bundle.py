@@ -148,3 +148,21 @@ def test_a_bundle_is_written_as_zip64_safe_members_only(log: Log) -> None:
         assert all(info.date_time == (1980, 1, 1, 0, 0, 0) for info in bundle.infolist())
         assert bundle.testzip() is None
     assert ALICE.id.encode() in unzip(log.bundle())["events.jsonl"]
+
+
+def test_a_role_that_was_dated_back_after_the_run_does_not_count(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write events can write any time into one; its place in the tree is not theirs to choose."""
+    seats = [{"by": "u-alice", "role": "approver"}, {"by": "u-bob", "role": "commander"}]
+    story.opened(request="request-3", proposer="u-dora")
+    for actor, role in ((ALICE, "approver"), (BOB, "commander")):
+        story.decided(actor, role, request="request-3")
+    story.consumed(request="request-3", seats=seats)
+    story.started(request="request-3", run="run-3")
+    with monkeypatch.context() as dated_back:
+        dated_back.setattr("audit.actions._moment_and_number", lambda incident: (story.now(-60), None))
+        story.held("u-alice", "approver")
+    sequence_all(log.sequencer)
+    status, words = check(log.bundle(), "--key", log.key)
+    assert status == 1
+    assert "u-alice as approver is on record after it only" in words
+    assert "1 records bear a time more than 60 s before" in words

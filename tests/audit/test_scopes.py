@@ -112,6 +112,16 @@ def test_a_scope_is_one_thing(scope: dict[str, Any]) -> None:
 # Anchors: an older checkpoint, witnesses
 
 
+def test_a_part_extends_a_checkpoint_of_its_own_size(log: Log) -> None:
+    for _ in range(3):
+        event()
+    assert sequence_all(log.sequencer) == 23  # four complete subtrees, two of which the incident's part does not need
+    note = log.directory / "same.note"
+    note.write_text(AuditCheckpoint.objects.latest("size").note)
+    status, words = log.verified(log.export(incident="INC-2"), "--since", str(note))
+    assert status == 0, words
+
+
 def test_a_part_shows_that_it_extends_an_older_export_or_the_size_that_was_asked_for(log: Log) -> None:
     old = log.directory / "old.note"
     old.write_bytes(unzip(log.export(incident="INC-2"))["checkpoint"])
