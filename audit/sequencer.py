@@ -233,7 +233,6 @@ class Sequencer:
             _complete_nodes(cursor, frontier)
             cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())")
             next_xid = int(cursor.fetchone()[0])
-            cursor.execute(INSERT_KEY, [self.signer.key_id.hex(), self.signer.vkey])
             self.rehash.load(cursor)
         self.position = Position(int(last[1]), last[2]) if last else Position()
         if self.position.xid >= next_xid:
@@ -247,6 +246,8 @@ class Sequencer:
             raise RefusesToSign("The tree has leaves, but no checkpoint. Run: audit verify.")
         if remembered:
             self._extends(remembered, roots, f"the checkpoint remembered in {self.memory.path}")
+        with self.connection.cursor() as cursor:
+            cursor.execute(INSERT_KEY, [self.signer.key_id.hex(), self.signer.vkey])
         self.frontier, self._seen, self._missing = frontier, 0.0, None
         log.info("Sequencing from leaf %d, signing as %s.", frontier.size, self.signer.vkey)
 

@@ -13,7 +13,7 @@ import pytest
 from django.db import connections, transaction
 
 from audit.merkle import leaf_hash, root_of
-from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf
+from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf, AuditLogKey
 from audit.note import create_key_file
 from audit.queries import status
 from audit.refusal import RefusesToSign
@@ -215,6 +215,7 @@ def test_another_key_does_not_go_on_with_the_log(committed_db: CommittedDatabase
     other = create_key_file(tmp_path / "other.key", ORIGIN)
     with pytest.raises(RefusesToSign, match="the log's own key"):
         Sequencer(other, SignedMemory(tmp_path / "other.key.last")).take_over()
+    assert AuditLogKey.objects.count() == 1, "what has signed nothing is not named among the log's keys"
     connections["sequencer"].close()
 
 
