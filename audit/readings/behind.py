@@ -34,7 +34,7 @@ def authority_of(event: AuditEvent) -> Authority:
     starts = about([run], [START])[run] if run else []
     started = next((one for one in starts if one.done), None)
     if started is None and not run:
-        started = of_event(event) if event.action == PERFORM else act_of(event.xid)
+        started = of_event(event) if event.action == PERFORM else act_of(event)
     change = told([started])[0] if started else None
     decided = change.approvals if change else about([request], DECISIONS)[request] if request else []
     return Authority(

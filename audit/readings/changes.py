@@ -1,6 +1,7 @@
 """Changes to production: what was done, who proposed it, who approved it, and what had been tested."""
 
 import datetime
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ ENDINGS = {
     "rollback.run.compensate": "being turned back",
 }  # fmt: skip
 WITHOUT_RUN = b'"run":""'
+# Events of one transaction have the same xid; but those that came back from a backup have one between them all.
+AT_ONCE = datetime.timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,19 @@ def changes_in(since: datetime.datetime | None, until: datetime.datetime | None)
     if until:
         found = found.filter(occurred_at__lt=until)
     found = found.alias(lone=place_of(WITHOUT_RUN))
-    act = AuditEvent.objects.filter(xid=OuterRef("xid"), action=PERFORM, outcome="success")
+    same = {"xid": OuterRef("xid"), "actor": OuterRef("actor"), "action": PERFORM, "outcome": "success"}
+    act = AuditEvent.objects.filter(
+        **same, occurred_at__lte=OuterRef("occurred_at"), occurred_at__gte=OuterRef("occurred_at") - AT_ONCE
+    )
     found = found.filter(~Q(action=SWITCH) | Q(lone__gt=0)).filter(Q(action__in=[START, PERFORM]) | ~Exists(act))
     return found.order_by("-occurred_at", "-id")
 
 
-def act_of(xid: int) -> Recorded | None:
-    """The act under approval that was performed in that transaction."""
-    return next(iter(oldest_first(xid=xid, action=PERFORM, outcome="success")), None)
+def act_of(event: AuditEvent) -> Recorded | None:
+    """The act under approval that did what the event says, in the same transaction."""
+    same = {"xid": event.xid, "actor": event.actor, "action": PERFORM, "outcome": "success"}
+    span = (event.occurred_at - AT_ONCE, event.occurred_at)
+    return next(reversed(oldest_first(**same, occurred_at__range=span)), None)
 
 
 def told(events: Sequence[Recorded]) -> list[Change]:
@@ -87,9 +95,23 @@ def told(events: Sequence[Recorded]) -> list[Change]:
     environments = environments_of()
     keys = [key for event in events for key in (event.text("run"), event.text("request"), event.text("plan"))]
     found = about(keys, [*DECISIONS, *TESTS, *ENDINGS])
-    acts = [event.xid for event in events if event.action == PERFORM]
-    did = {one.xid: one for one in oldest_first(xid__in=acts, action__in=ALONE)} if acts else {}
-    return [_change(event, found, environments, did.get(event.xid)) for event in events]
+    acts = [event for event in events if event.action == PERFORM]
+    done = _done_by(acts)
+    return [_change(event, found, environments, done.get(event.uuid)) for event in events]
+
+
+def _done_by(acts: list[Recorded]) -> dict[uuid.UUID, Recorded]:
+    """What each of the acts did, by the act's event, in one query."""
+    if not acts:
+        return {}
+    span = (min(act.at for act in acts), max(act.at for act in acts) + AT_ONCE)
+    done = oldest_first(xid__in={act.xid for act in acts}, action__in=ALONE, occurred_at__range=span)
+    return {
+        act.uuid: one
+        for act in acts
+        for one in done
+        if (one.xid, one.actor) == (act.xid, act.actor) and act.at <= one.at <= act.at + AT_ONCE
+    }
 
 
 def environments_of() -> dict[str, tuple[str, str]]:

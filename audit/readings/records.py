@@ -20,7 +20,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Recorded:
-    """One event. ``data`` is what the action said of itself; events of one transaction have the same ``xid``."""
+    """One event. ``data`` is what the action said of itself; events of one transaction have the same ``xid``,
+    and so have all that came back from a backup."""
 
     id: int
     xid: int

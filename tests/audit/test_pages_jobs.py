@@ -238,3 +238,18 @@ def test_what_an_act_under_approval_did_is_told_with_its_approvals_and_once() ->
     lifted = AuditEvent.objects.get(target_id="employment/2")
     assert authority_of(lifted).change is not None
     assert authority_of(AuditEvent.objects.get(target_id="employment/3")).change is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_a_restore_a_change_without_approval_is_neither_hidden_nor_told_as_an_act() -> None:
+    """All events that come back from a backup have one transaction id between them."""
+    act = {"act": "a-5", "kind": "unquarantine", "act_hash": "e" * 64, "request": "r-5", "policy_hash": "f" * 64}
+    with transaction.atomic():
+        put("act.perform", Target("act", "a-5"), act)
+        put("version.quarantine_lift", Target("version", "employment/2"), {})
+        put("version.quarantine_lift", Target("version", "employment/3"), {}, ALICE)
+    alone, approved = changes.told(read(changes.changes_in(None, None)))
+    assert (approved.subject, approved.needed) == ("version employment/2", True)
+    assert (alone.subject, alone.needed) == ("version employment/3", False)
+    assert authority_of(AuditEvent.objects.get(target_id="employment/2")).change is not None
+    assert authority_of(AuditEvent.objects.get(target_id="employment/3")).change is None
