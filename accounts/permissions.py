@@ -1,6 +1,6 @@
 """What each role may do, and the one function that asks."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
@@ -60,11 +60,13 @@ def user_roles(user: User) -> frozenset[str]:
     return frozenset(holding.role for holding in _held(user))
 
 
-def roles_for(user: User, *, model: str = "", team: str = "") -> frozenset[str]:
-    """The user's roles that hold now for one model (its slug) of one team; what is limited to others is left out."""
+def roles_for(user: User, *, model: str = "", team: str = "", not_lent_by: Collection[int] = ()) -> frozenset[str]:
+    """The user's roles that hold now for one model (its slug) of one team; what is limited to others is left out, and
+    what people of those keys lent."""
     if not user.is_authenticated or not user.is_active:
         return frozenset()
-    return frozenset(holding.role for holding in _held(user) if holding.covers(model=model, team=team))
+    held = (row for row in _held(user) if row.covers(model=model, team=team))
+    return frozenset(row.role for row in held if row.lender_id is None or row.lender_id not in not_lent_by)
 
 
 def _held(user: User) -> list[Holding]:

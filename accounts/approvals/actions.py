@@ -262,14 +262,15 @@ def _check_open(request: ApprovalRequest, *, approves: bool) -> None:
 
 
 def _check_loans(request: ApprovalRequest, held: list[Holding]) -> None:
-    """A lent role approves once: by its owner or by who borrowed it."""
+    """A lent role approves once: by its owner, or by one of those who borrowed it."""
     latest = {entry.by_id: entry for entry in request.decisions.order_by("decided_at", "id")}
-    approving = {by for by, entry in latest.items() if entry.decision == Decision.APPROVE}
+    approving = {by: entry for by, entry in latest.items() if entry.decision == Decision.APPROVE}
     if not approving:
         return
-    borrowed = all(entry.lender_id in approving for entry in held)
-    user_id = held[0].user_id
-    lent = any(entry.lender_id == user_id for entry in holdings_on(request, approving))
+    theirs = [row for row in holdings_on(request, approving) if row.lender_id is not None]
+    used = {row.lender_id for row in theirs if str(row.ref) == approving[row.user_id].grant}
+    borrowed = all(row.lender_id in used or row.lender_id in approving for row in held)
+    lent = any(row.lender_id == held[0].user_id for row in theirs)
     if borrowed or lent:
         raise Refused("lent", "The same role has approved already, through the person to whom or by whom it was lent.")
 

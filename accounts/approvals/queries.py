@@ -79,17 +79,33 @@ def policy_for(*, subject_kind: str, risk_tier: str, environment: str) -> Approv
 
 
 def holdings_on(request: ApprovalRequest, users: Iterable[User | int]) -> list[Holding]:
-    """By what the users could fill seats of this request now: roles that hold for its model, own ones before loans."""
-    held = [row for row in holdings(users) if row.covers(model=request.model, team=request.team)]
+    """By what the users could fill seats of this request now: roles that hold for its model, own ones before loans.
+
+    What was lent by somebody who may not approve it fills none: who proposes does not choose who agrees.
+    """
+    held = _covering(request, holdings(users))
     return sorted(
         (row for row in held if eligible_roles(request, frozenset([row.role]))),
         key=lambda row: (row.lender_id is not None, row.role),
     )
 
 
+def _covering(request: ApprovalRequest, held: list[Holding]) -> list[Holding]:
+    barred = _barred(request)
+    covering = (row for row in held if row.covers(model=request.model, team=request.team))
+    return [row for row in covering if row.lender_id is None or row.lender_id not in barred]
+
+
+def _barred(request: ApprovalRequest) -> set[int]:
+    """Who may not approve it, and therefore lends nobody a seat."""
+    others = User.objects.filter(pseudonym__in=request.excluded) if request.excluded else User.objects.none()
+    return {request.proposer_id, *others.values_list("pk", flat=True)}
+
+
 def roles_on(request: ApprovalRequest, user: User) -> frozenset[str]:
     """Those of the user's roles that can fill a seat of this request now."""
-    return eligible_roles(request, roles_for(user, model=request.model, team=request.team))
+    roles = roles_for(user, model=request.model, team=request.team, not_lent_by=_barred(request))
+    return eligible_roles(request, roles)
 
 
 def eligible_roles(request: ApprovalRequest, roles: frozenset[str]) -> frozenset[str]:
@@ -158,7 +174,7 @@ def who_may(request: ApprovalRequest, role: str) -> list[Candidate]:
     latest = {decision.by_id: decision.decision for decision in request.decisions.order_by("decided_at", "id")}
     decided = {by for by, decision in latest.items() if decision == Decision.APPROVE}
     held = holdings(roles=[role] if role else sorted(FILL_ANY))
-    covering = [row for row in held if row.covers(model=request.model, team=request.team)]
+    covering = _covering(request, held)
     able = {row.user_id for row in covering}
     people = list(
         User.objects.filter(pk__in=able - decided - {request.proposer_id})

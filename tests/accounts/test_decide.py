@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts.actions import end_role
+from accounts.actions import actor_for, end_role
 from accounts.approvals.actions import Refused, consume, withdraw
 from accounts.approvals.models import ApprovalDecision, ApprovalRequest
-from accounts.approvals.queries import standing
+from accounts.approvals.policies import replace_policy
+from accounts.approvals.queries import roles_on, standing, who_may
+from accounts.authority.actions import delegate
 from accounts.models import User
 from audit.models import AuditEvent
 from tests.accounts.people import SETUP, a_request, person, recorded, say
@@ -183,6 +185,34 @@ def test_after_its_use_it_can_be_objected_to_but_not_approved(room: Room) -> Non
     say(room.amir, room.request, "revoke")
     room.request.refresh_from_db()
     assert room.request.state == "consumed"
+
+
+def lend(lender: User, borrower: User, role: str) -> None:
+    now = timezone.now()
+    ends = now + datetime.timedelta(hours=1)
+    delegate(lender=lender, borrower=borrower, role=role, starts=now, ends=ends, actor=actor_for(user=lender))
+
+
+def test_two_people_to_whom_one_person_lent_a_role_approve_once(room: Room) -> None:
+    replace_policy(
+        subject_kind="rollback", risk_tier="low", environment="production", required=2, factors=[], actor=SETUP
+    )
+    request = a_request(room.rita, tier="low")
+    lend(room.carla, room.vera, "commander")
+    lend(room.carla, room.anna, "commander")
+    end_role(user=room.anna, role="approver", actor=SETUP)
+    assert say(room.vera, request)
+    with pytest.raises(Refused) as caught:
+        say(room.anna, request)
+    assert caught.value.code == "lent"
+    assert not standing(request).complete
+
+
+def test_who_proposes_does_not_lend_the_role_that_approves_it(room: Room) -> None:
+    lend(room.rita, room.vera, "approver")
+    assert not roles_on(room.request, room.vera)
+    assert "Vera (standing in)" not in [str(one) for one in who_may(room.request, "approver")]
+    refused(room, "not_a_role", lambda: say(room.vera, room.request))
 
 
 def test_an_unknown_decision_is_refused(room: Room) -> None:
