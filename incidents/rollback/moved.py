@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from incidents.rollback.document import PlanDocument
-from incidents.rollback.models import Plan, PlanState
+from incidents.rollback.models import Plan, PlanKind, PlanState
 from registry.models import Deployment, Endpoint, Health, Placement
 
 SEEN = (Health.SERVING, Health.WRONG_VERSION, Health.WRONG_OUTPUT)
@@ -30,19 +30,30 @@ def moved(plan: Plan) -> list[str]:
 def fleet_moved(endpoint: Endpoint, document: PlanDocument) -> list[str]:
     """Hosts that joined, left or changed, and hosts that serve what the plan does not know."""
     placements = _placements(endpoint)
+    return _members_moved(endpoint, document, placements) + _serves_else(endpoint, document, placements, done=())
+
+
+def not_as_left(endpoint: Endpoint, document: PlanDocument, done: Collection[str]) -> list[str]:
+    """Hosts that joined, left or changed since the approval, and hosts that serve what the progress of the run does not
+    explain: those that are done, in `done`, must serve the target; every other may serve what the plan leaves or goes
+    to. A host that was drained meanwhile has not left: the run still switches it, before it is brought back. Converging
+    is about one host among others."""
+    placements = _placements(endpoint)
+    drained = Placement.objects.filter(endpoint=endpoint, host__drained_at__isnull=False, host__name__in=document.hosts)
+    members = [*placements, *drained.select_related("host")]
+    if document.body["kind"] == PlanKind.CONVERGE:
+        members = [member for member in members if member.host.name in document.hosts]
+    return _members_moved(endpoint, document, members) + _serves_else(endpoint, document, placements, done)
+
+
+def _members_moved(endpoint: Endpoint, document: PlanDocument, placements: list[Placement]) -> list[str]:
     there = {placement.host.name: placement for placement in placements}
     named = {host["name"]: host for host in document.body["hosts"]}
     sentences = [f"{name} is in the plan and no longer serves {endpoint.slug}" for name in sorted(named.keys() - there)]
     sentences += [f"{name} serves {endpoint.slug} and is not in the plan" for name in sorted(there.keys() - named)]
     for name in sorted(named.keys() & there.keys()):
         sentences += _host_moved(named[name], there[name])
-    return sentences + _serves_else(endpoint, document, placements, done=())
-
-
-def not_as_left(endpoint: Endpoint, document: PlanDocument, done: Collection[str]) -> list[str]:
-    """Hosts that serve what the progress of the run does not explain: those that are done, in `done`, must serve the
-    target; every other may serve what the plan leaves or goes to."""
-    return _serves_else(endpoint, document, _placements(endpoint), done)
+    return sentences
 
 
 def _placements(endpoint: Endpoint) -> list[Placement]:

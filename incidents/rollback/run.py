@@ -178,7 +178,8 @@ def check_fleet(endpoint: Endpoint, document: PlanDocument) -> None:
 
 
 def check_progress(run: Run, document: PlanDocument) -> None:
-    """Before each wave: hosts must serve what the progress made so far leads one to expect."""
+    """Before each wave, and when one is taken up again: the hosts must be those that were approved, and serve what the
+    progress made so far leads one to expect."""
     done = set(run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True))
     if differences := not_as_left(run.endpoint, document, done):
         raise StartRefused(
@@ -210,8 +211,8 @@ def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     What holds at the start of a wave is checked here too, for the wave in hand. A run that was halted because a host
     knew a newer fence goes on under one that is newer than any host was seen with: the person has looked.
 
-    Raises PermissionDenied, RunRefused, and StartRefused when the endpoint is frozen, the target quarantined, or an
-    approver objects.
+    Raises PermissionDenied, RunRefused, and StartRefused when the endpoint is frozen, the target quarantined, an
+    approver objects, or the fleet is neither as it was approved nor as the run left it.
     """
     require(user, "plan.start")
     run = _run(run_id, reason)
@@ -219,6 +220,7 @@ def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     if not going_back:
         check_allowed(run.plan, run.endpoint)
         check_objections(run.plan)
+        check_progress(run, read(run.plan))
     with transaction.atomic():
         goal = RunState.COMPENSATING if going_back else RunState.RUNNING
         _person_moves(run, goal, [RunState.HALTED], halt_code="", due_at=Now())

@@ -15,13 +15,15 @@ Rewrite = Callable[[str, str, bytes], bytes]
 
 class Proxy:
     """Forwards to `target`. `hold_before` and `hold_after` hold calls whose path ends so, until `let_go` is set. What a
-    caller no longer waits for is dropped, or with `drop_late` False forwarded all the same: a call that comes late."""
+    caller no longer waits for is dropped, or with `drop_late` False forwarded all the same: a call that comes late.
+    While `down`, nobody is answered, as if the host were away."""
 
     def __init__(self, target: str, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.hold_before = ""
         self.hold_after = ""
         self.swallow = ""
+        self.down = False
         self.drop_late = True
         self.rewrite_request: Rewrite | None = None
         self.rewrite_answer: Rewrite | None = None
@@ -37,6 +39,9 @@ class Proxy:
             def do(self) -> None:
                 proxy.calls.append(f"{self.command} {self.path}")
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if proxy.down:
+                    self.close_connection = True
+                    return
                 if proxy.rewrite_request is not None:
                     body = proxy.rewrite_request(self.command, self.path, body)
                 held = proxy._holds(proxy.hold_before, self.path)

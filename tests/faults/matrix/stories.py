@@ -13,6 +13,7 @@ from registry.actions import place, register_host, replace_token
 from registry.models import Host
 from tests.faults.matrix.edges import SECOND_HOST, Case
 from tests.faults.points import Point
+from tests.faults.proxy import Proxy
 from tests.faults.town import Endpoint, Town, prepared
 from tests.host.fixtures import TOKEN, HostProcess
 from tests.incidents.rollback.fleet import SETUP
@@ -23,7 +24,7 @@ GONE_STORIES = ("release with a host that is gone", "run that halts", "resuming"
 
 
 class WithAHostOfItsOwn(Endpoint):
-    """Its third host is an entry of its own for the shared process, whose address can be led nowhere."""
+    """Its third host is an entry of its own for the shared process, behind a proxy that can be down."""
 
     @property
     def own_name(self) -> str:
@@ -32,17 +33,18 @@ class WithAHostOfItsOwn(Endpoint):
     def add_host(self, process: HostProcess, address: str = "") -> Host:
         if process is not self.processes[2]:
             return super().add_host(process, address)
+        self.door = Proxy(process.url, free_port())
         host = register_host(
-            name=self.own_name, engine="bundled", address=process.url, control_token=TOKEN, labels={}, actor=SETUP
+            name=self.own_name, engine="bundled", address=self.door.url, control_token=TOKEN, labels={}, actor=SETUP
         )
         place(endpoint=self.endpoint, host=host, actor=SETUP)
         return host
 
     def lose(self) -> None:
-        Host.objects.filter(name=self.own_name).update(address=f"http://127.0.0.1:{free_port()}")
+        self.door.down = True
 
     def find(self) -> None:
-        Host.objects.filter(name=self.own_name).update(address=self.processes[2].url)
+        self.door.down = False
 
 
 @dataclass

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from registry.models import Host
+from tests.faults.proxy import Proxy
 from tests.host.fixtures import HostProcess
 from tests.incidents.rollback.fleet import Fleet
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,14 @@ def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
     made = make_fleet()
     made.serve(made.bad)
     return made
+
+
+@pytest.fixture
+def doors(fleet: Fleet) -> Iterator[list[Proxy]]:
+    """One before each host, by which the registry knows it; one that is `down` takes its host away."""
+    made = [Proxy(process.url, free_port()) for process in fleet.processes]
+    for host, door in zip(fleet.hosts, made, strict=True):
+        Host.objects.filter(pk=host.pk).update(address=door.url)
+    yield made
+    for door in made:
+        door.close()

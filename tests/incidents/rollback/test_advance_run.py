@@ -7,9 +7,9 @@ from django.db import connections
 
 from incidents.rollback import advance
 from incidents.rollback.models import HostStep, Plan, Run, RunState, StepState, Watch, WaveState
-from registry.models import Deployment, Host, Placement
+from registry.models import Deployment, Placement
+from tests.faults.proxy import Proxy
 from tests.incidents.rollback.fleet import Fleet, events
-from tests.ports import free_port
 
 
 def steps_of(run: Run) -> dict[str, str]:
@@ -80,9 +80,9 @@ def until_ended(run: Run) -> None:
     raise AssertionError(f"still {run.state}")
 
 
-def test_a_host_that_is_down_is_left_out_within_the_budget(fleet: Fleet) -> None:
+def test_a_host_that_is_down_is_left_out_within_the_budget(fleet: Fleet, doors: list[Proxy]) -> None:
     run = fleet.started()
-    Host.objects.filter(name="h2").update(address=f"http://127.0.0.1:{free_port()}")
+    doors[1].down = True
 
     until_ended(run)
 
@@ -92,9 +92,9 @@ def test_a_host_that_is_down_is_left_out_within_the_budget(fleet: Fleet) -> None
     assert Placement.objects.get(host__name="h2").desired_id == fleet.good.pk
 
 
-def test_more_hosts_down_than_tolerated_halt_the_run(fleet: Fleet) -> None:
+def test_more_hosts_down_than_tolerated_halt_the_run(fleet: Fleet, doors: list[Proxy]) -> None:
     run = fleet.started()
-    Host.objects.filter(name__in=["h2", "h3"]).update(address=f"http://127.0.0.1:{free_port()}")
+    doors[1].down = doors[2].down = True
 
     until_ended(run)
 
@@ -102,9 +102,9 @@ def test_more_hosts_down_than_tolerated_halt_the_run(fleet: Fleet) -> None:
     assert fleet.serving()[1:] == [fleet.bad.digest] * 2
 
 
-def test_a_canary_that_is_away_proves_nothing_so_no_other_host_is_touched(fleet: Fleet) -> None:
+def test_a_canary_that_is_away_proves_nothing_so_no_other_host_is_touched(fleet: Fleet, doors: list[Proxy]) -> None:
     run = fleet.started()
-    Host.objects.filter(name="h1").update(address=f"http://127.0.0.1:{free_port()}")
+    doors[0].down = True
 
     until_ended(run)
 
@@ -114,8 +114,9 @@ def test_a_canary_that_is_away_proves_nothing_so_no_other_host_is_touched(fleet:
 
 
 def test_what_nobody_foresaw_halts_the_run_and_holds_no_worker(fleet: Fleet) -> None:
-    """The switch of a host that the endpoint no longer has can't be entered."""
+    """The switch of a host that the endpoint no longer has can't be entered, once its wave has begun."""
     run = fleet.started()
+    run.waves.filter(index=1).update(state=WaveState.RUNNING)
     Placement.objects.filter(host__name="h1").delete()
 
     advance.advance(run.pk)

@@ -13,8 +13,8 @@ from incidents.rollback.lease import Lease, LeaseLost
 from incidents.rollback.models import HostStep, Run, RunState
 from incidents.rollback.run import RunRefused, StartRefused
 from registry.models import Host
+from tests.faults.proxy import Proxy
 from tests.incidents.rollback.fleet import Fleet, events
-from tests.ports import free_port
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def test_who_may_not_stop_or_gives_no_reason_changes_nothing(canary_only: tuple[
     assert events("rollback.run.stop") == []
 
 
-def test_a_resumed_run_finishes_the_host_that_was_away(fleet: Fleet) -> None:
+def test_a_resumed_run_finishes_the_host_that_was_away(fleet: Fleet, doors: list[Proxy]) -> None:
     run = fleet.started(tolerated_absences=0)
-    Host.objects.filter(name="h2").update(address=f"http://127.0.0.1:{free_port()}")
+    doors[1].down = True
     for _ in range(6):
         advance.advance(run.pk)
     run.refresh_from_db()
     assert (run.state, run.halt_code) == (RunState.HALTED, "unreachable")
-    Host.objects.filter(name="h2").update(address=fleet.processes[1].url)
+    doors[1].down = False
 
     runs.resume(run_id=run.pk, user=fleet.commander, reason="It is back.", actor=actor_for(user=fleet.commander))
     advance.advance(run.pk)
@@ -123,6 +123,19 @@ def test_a_run_that_an_approver_objects_to_is_not_taken_up_again(canary_only: tu
     end_soak(run)
     assert (run.state, run.halt_code) == (RunState.HALTED, "objection")
     assert fleet.serving() == [fleet.good.digest, fleet.bad.digest, fleet.bad.digest]
+    assert events("rollback.run.resume") == []
+
+
+def test_a_run_is_not_taken_up_again_on_a_host_that_is_now_elsewhere(canary_only: tuple[Fleet, Run]) -> None:
+    fleet, run = canary_only
+    runs.halt(run=run, code="unreachable", sentence="h2 is away.", actor=runs.WORKER)
+    Host.objects.filter(name="h2").update(address="http://127.0.0.1:9")
+
+    with pytest.raises(StartRefused, match="h2 had the address"):
+        runs.resume(run_id=run.pk, user=fleet.commander, reason="Go on.", actor=actor_for(user=fleet.commander))
+
+    run.refresh_from_db()
+    assert run.state == RunState.HALTED
     assert events("rollback.run.resume") == []
 
 

@@ -12,21 +12,21 @@ from incidents.rollback import run as runs
 from incidents.rollback.converge import converge
 from incidents.rollback.models import PlanKind, Run, RunState
 from registry.actions import hold, quarantine
-from registry.models import Host, Placement
+from registry.models import Placement
+from tests.faults.proxy import Proxy
 from tests.incidents.rollback.fleet import SETUP, Fleet, events
-from tests.ports import free_port
 
 
 @pytest.fixture
-def one_left_behind(fleet: Fleet) -> tuple[Fleet, Placement]:
+def one_left_behind(fleet: Fleet, doors: list[Proxy]) -> tuple[Fleet, Placement]:
     """All were to go to version 1; the second host was away meanwhile, and is back with version 2."""
     run = fleet.started()
-    Host.objects.filter(name="h2").update(address=f"http://127.0.0.1:{free_port()}")
+    doors[1].down = True
     for _ in range(6):
         advance.advance(run.pk)
     run.refresh_from_db()
     assert run.state == RunState.SWITCHED
-    Host.objects.filter(name="h2").update(address=fleet.processes[1].url)
+    doors[1].down = False
     Placement.objects.filter(host__name="h2").update(
         observed_digest=fleet.bad.digest, observed_at=timezone.now(), health="wrong_version"
     )

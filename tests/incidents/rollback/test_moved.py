@@ -85,6 +85,25 @@ def test_a_wave_does_not_begin_when_a_finished_host_serves_something_else(fleet:
     assert fleet.serving()[1:] == [fleet.bad.digest] * 2
 
 
+def test_a_wave_does_not_begin_when_hosts_are_not_those_that_were_approved(fleet: Fleet) -> None:
+    run = fleet.started(wave_soak_seconds=3600)
+    advance.advance(run.pk)
+    drain(host=Host.objects.get(name="h2"), reason="Its fan is loud.", actor=SETUP)
+    Host.objects.filter(name="h3").update(address="http://127.0.0.1:9")
+    stranger = Host.objects.create(name="h4", engine="bundled", address="http://127.0.0.1:10")
+    Placement.objects.create(endpoint=fleet.endpoint, host=stranger)
+    run.waves.filter(index=1).update(state="done")
+
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert (run.state, run.halt_code) == (RunState.HALTED, "fleet_changed")
+    assert f"h3 had the address {fleet.processes[2].url} and has http://127.0.0.1:9 now" in run.state_reason
+    assert f"h4 serves {fleet.endpoint.slug} and is not in the plan" in run.state_reason
+    assert "h2" not in run.state_reason
+    assert fleet.serving()[1:] == [fleet.bad.digest] * 2
+
+
 def test_who_wrote_a_plan_does_not_approve_the_one_that_replaces_it(fleet: Fleet) -> None:
     first = fleet.propose()
     Plan.objects.filter(pk=first.pk).update(proposer=fleet.commander)
