@@ -194,19 +194,19 @@ def _set_back(memory: SignedMemory, longest: int, note: str) -> Path:
 
 def _check_log(cursor: Any, manifest: dict[str, Any], note: str, known: list[tuple[Checkpoint, str]]) -> None:
     """Every known checkpoint that the restored tree reaches must be one of its own."""
-    marks = {checkpoint.size: (checkpoint.root, words) for checkpoint, words in known}
-    if note:
-        own = parse_checkpoint(note)
-        marks.setdefault(own.size, (own.root, "the backup's own checkpoint"))
+    marks: dict[int, list[tuple[bytes, str]]] = {}
+    own = [(parse_checkpoint(note), "the backup's own checkpoint")] if note else []
+    for checkpoint, words in [*known, *own]:
+        marks.setdefault(checkpoint.size, []).append((checkpoint.root, words))
     frontier = Frontier()
     cursor.execute(LEAVES)
     for index, leaf in cursor.fetchall():
         if index != frontier.size:
             raise RestoreRefused(f"The backup's log is not whole: leaf {frontier.size} is missing.")
         frontier.append(bytes(leaf))
-        root, words = marks.get(frontier.size, (b"", ""))
-        if words and root != frontier.root():
-            raise RestoreRefused(f"The backup's log does not pass through {words} ({frontier.size} leaves).")
+        for root, words in marks.get(frontier.size, []):
+            if root != frontier.root():
+                raise RestoreRefused(f"The backup's log does not pass through {words} ({frontier.size} leaves).")
     if frontier.size != manifest["log"]["size"]:
         raise RestoreRefused(f"The backup's log has {frontier.size} leaves, its checkpoint {manifest['log']['size']}.")
 

@@ -18,6 +18,7 @@ from django.db import connection
 from accounts.models import User
 from audit.integrity import verify_log
 from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf
+from audit.note import checkpoint_text, read_key_file
 from audit.queries import reason_of, record_of
 from audit.sequencer import Sequencer
 from config.restore import RestoreRefused, WouldShorten, restore_backup
@@ -26,7 +27,7 @@ from monitoring.windows import load_predictions
 from registry import store
 from registry.models import Artifact, Endpoint
 from tests.accounts.people import person
-from tests.audit.log import check, event, exported, sequence_all, sequencer_in
+from tests.audit.log import ORIGIN, check, event, exported, sequence_all, sequencer_in
 from tests.conftest import CommittedDatabase
 from tests.monitoring import world
 from tests.services import pointed_at
@@ -188,6 +189,12 @@ def test_what_must_not_be_restored_is_refused_and_changes_nothing(empty: Install
     empty.memory.unlink()
     with pytest.raises(RestoreRefused, match="Nothing would be lost"):
         restore_backup(empty.backup, shorten=(empty.size, empty.size), say=quiet)
+    # Two histories of one length: each checkpoint that was given counts.
+    text = checkpoint_text(ORIGIN, empty.size, b"\x01" * 32)
+    other = read_key_file(empty.directory / "log.key").sign(text)
+    for given in ([other, empty.old_note], [empty.old_note, other]):
+        with pytest.raises(RestoreRefused, match="does not pass through a checkpoint that was given"):
+            restore_backup(empty.backup, checkpoints=given, say=quiet)
     # Damaged and foreign files.
     with tarfile.open(empty.backup) as tar:
         manifest = json.loads(tar.extractfile("manifest.json").read())  # type: ignore[union-attr]
