@@ -44,7 +44,7 @@ WITNESSED = """
         SELECT c.created_at FROM audit_checkpoint AS c, all_of_them AS a WHERE c.size > a.size ORDER BY c.size LIMIT 1
     )
     SELECT a.size, f.created_at, extract(epoch FROM clock_timestamp() - f.created_at)::float,
-           (SELECT array_agg(r.name ORDER BY r.name) FROM reached AS r WHERE r.size > 0)
+           (SELECT array_agg(r.name ORDER BY r.name) FROM reached AS r WHERE r.size = a.size)
     FROM all_of_them AS a LEFT JOIN first AS f ON true
 """
 
@@ -118,12 +118,12 @@ class SequencerState(Told):
 
 @dataclass(frozen=True)
 class Witnessed(Told):
-    """Up to which ``size`` every configured witness has cosigned, and which of them have cosigned at all. ``since``:
-    when the first checkpoint beyond that was signed; None where there is none."""
+    """Up to which ``size`` every configured witness has cosigned, and which of them not beyond. ``since``: when the
+    first checkpoint beyond that was signed; None where there is none."""
 
     since: datetime.datetime | None
     size: int
-    names: list[str]
+    behind: list[str]
     configured: list[str]
     seconds: float = 0.0
 
@@ -135,9 +135,8 @@ class Witnessed(Told):
     def sentence(self) -> str:
         if not self.alarm:
             return ""
-        missing = [name for name in self.configured if name not in self.names] or self.configured
         return (
-            f"Unwitnessed since {self.since:%Y-%m-%d %H:%M:%S} UTC: {', '.join(missing)} did not cosign beyond "
+            f"Unwitnessed since {self.since:%Y-%m-%d %H:%M:%S} UTC: {', '.join(self.behind)} did not cosign beyond "
             f"{self.size:,} leaves. Look at the witness's own program; it may have found a second history."
         )
 
@@ -174,8 +173,8 @@ def witnessed() -> Witnessed:
     configured = [parse_vkey(key)[0] for key in settings.LASTGOOD_WITNESSES]
     with connection.cursor() as cursor:
         cursor.execute(WITNESSED, [configured])
-        size, since, seconds, names = cursor.fetchone()
-    return Witnessed(since, size, names or [], configured, max(seconds or 0.0, 0.0))
+        size, since, seconds, behind = cursor.fetchone()
+    return Witnessed(since, size, behind or [], configured, max(seconds or 0.0, 0.0))
 
 
 def alarms(*parts: Told | None) -> list[str]:

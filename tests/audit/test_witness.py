@@ -73,7 +73,7 @@ def test_a_witness_cosigns_what_extends_the_last_it_cosigned(witness: Witness, s
     assert parse_checkpoint(open_note(note, sequencer.signer.vkey)).size == first.size + 1
     assert open_note(note, witness.signer.vkey) == open_note(note, sequencer.signer.vkey)
     seen = witnessed()
-    assert (seen.size, seen.since, seen.names) == (first.size + 1, None, ["witness.example/w1"])
+    assert (seen.size, seen.since, seen.behind) == (first.size + 1, None, ["witness.example/w1"])
     event()
     sequence_all(sequencer)
     assert witnessed().since == AuditCheckpoint.objects.latest("size").created_at
@@ -102,6 +102,22 @@ def test_a_witness_that_is_silent_raises_an_alarm(witness: Witness, settings: Se
     assert Client().get("/readyz").json()["log"] == "unwitnessed; see the auditors' page"
     witness.look()
     assert status().alarms == []
+
+
+def test_the_alarm_names_the_witness_that_lags_alone(
+    witness: Witness, settings: Settings, sequencer: Sequencer, tmp_path: Path
+) -> None:
+    create_key_file(tmp_path / "second" / "witness.key", "witness.example/w2")
+    second = witness_of(tmp_path / "second", sequencer.signer.vkey, witness.client._transport)
+    second.client.headers = witness.client.headers
+    settings.LASTGOOD_WITNESSES = [witness.signer.vkey, second.signer.vkey]
+    settings.LASTGOOD_WITNESS_ALARM_SECONDS = 0
+    witness.look()
+    second.look()
+    event()
+    sequence_all(sequencer)
+    witness.look()
+    assert ": witness.example/w2 did not cosign beyond" in witnessed().sentence
 
 
 def test_the_witnesss_token_reads_nothing_else(witness: Witness) -> None:
