@@ -1,6 +1,7 @@
 """Legal holds: what a dispute or an authority needs is neither erased nor pruned while one stands."""
 
 import datetime
+import json
 from collections.abc import Callable, Iterable
 
 from django.db import transaction
@@ -11,6 +12,8 @@ from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.models import AuditEvent, AuditHold, AuditPrivate, HoldKind
 from audit.names import display
+from audit.readings.changes import environments_of
+from audit.verify import names_model
 
 IncidentsOf = Callable[[str], Iterable[str]]
 """Takes a model's slug and returns the references of its incidents."""
@@ -133,19 +136,41 @@ def held_incidents() -> dict[str, AuditHold]:
 
 
 def hold_on_subject(subject: str) -> AuditHold | None:
-    """A hold on the person, or on an incident for which the person wrote something that is still there."""
+    """A hold on the person, or on an incident or a model for which the person wrote something that is still there."""
     own = active().filter(kind=HoldKind.SUBJECT, ref=subject).first()
     if own:
         return own
     held = held_incidents()
     texts = AuditPrivate.objects.filter(subject=subject, event__incident__in=list(held))
     ref = texts.values_list("event__incident", flat=True).first() if held else None
-    return held[ref] if ref else None
+    if ref:
+        return held[ref]
+    model_of = _held_model_of()
+    wrote = AuditPrivate.objects.filter(subject=subject).values_list("event__canon", flat=True)
+    return next(filter(None, map(model_of, wrote.iterator(chunk_size=1000))), None) if model_of else None
+
+
+def _held_model_of() -> Callable[[bytes], AuditHold | None] | None:
+    """Finds the hold on the model that a record is about, by itself and not by an incident; None where none stands."""
+    standing = list(active().filter(kind=HoldKind.MODEL))
+    if not standing:
+        return None
+    known = environments_of()
+    endpoints = {hold.ref: {slug for slug, (model, _) in known.items() if model == hold.ref} for hold in standing}
+
+    def found(canon: bytes) -> AuditHold | None:
+        record = json.loads(bytes(canon))
+        return next((hold for hold in standing if names_model(record, hold.ref, endpoints[hold.ref])), None)
+
+    return found
 
 
 def hold_on_event(event: AuditEvent) -> AuditHold | None:
-    """A hold on the incident of an event, or on the person under whose key its text is sealed."""
+    """A hold on the incident or the model of an event, or on the person under whose key its text is sealed."""
     if event.incident and (hold := on_incident(event.incident)):
+        return hold
+    model_of = _held_model_of()
+    if model_of and (hold := model_of(event.canon)):
         return hold
     subject = AuditPrivate.objects.filter(pk=event.pk).values_list("subject", flat=True).first()
     return active().filter(kind=HoldKind.SUBJECT, ref=subject).first() if subject else None

@@ -6,6 +6,7 @@ from django.test import Client
 from django.utils import timezone
 
 from audit import holds
+from audit.actions import Target, record
 from audit.erasure import AlreadyErased, NothingSealed, erase_reason, erase_subject, reveal
 from audit.holds import Held, HoldError, lift, place
 from audit.models import AuditEvent, AuditHold, AuditSubjectKey
@@ -148,6 +149,29 @@ def test_a_hold_keeps_texts_from_being_erased_until_it_is_lifted(held_text: Audi
 def test_a_hold_on_something_else_keeps_nothing_here(held_text: AuditEvent, kind: str, ref: str) -> None:
     place(kind=kind, ref=ref, reason="case 12", actor=CAROL)
     assert erase_reason(event=held_text, actor=CAROL, reason="asked for it")
+
+
+@pytest.mark.parametrize(
+    ("target", "data"),
+    [
+        (Target("version", "income/2"), {}),
+        (Target("endpoint", "income-eu"), {}),
+        (Target("host", "gpu-1"), {"model": "income"}),
+    ],
+)
+def test_a_hold_on_a_model_keeps_what_was_written_of_it_without_an_incident(
+    target: Target, data: dict[str, str]
+) -> None:
+    record(action="endpoint.register", target=Target("endpoint", "income-eu"), actor=BOB, data={"model": "income"})
+    made = record(action="endpoint.freeze", target=target, actor=ALICE, data=data, reason="Jane asked for it")
+    hold = place(kind="model", ref="income", reason="claim", actor=CAROL)
+    with pytest.raises(Held, match="model income"):
+        erase_subject(subject="u-alice", actor=CAROL, reason="asked for it")
+    with pytest.raises(Held, match="model income"):
+        erase_reason(event=made, actor=CAROL, reason="asked for it")
+    assert reason_of(again(made)) == "Jane asked for it"
+    lift(hold=hold, reason="settled", actor=CAROL)
+    assert erase_subject(subject="u-alice", actor=CAROL, reason="asked for it").texts == 1
 
 
 def test_a_hold_ends_by_itself_at_its_end(held_text: AuditEvent) -> None:
