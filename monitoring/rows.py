@@ -7,13 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 from django.db import transaction
+from django.db.models import Sum
 
 from audit.actions import Actor, Target, record
 from audit.canonical import instant
+from monitoring.models import PredictionBatch
 from monitoring.windows import load_predictions
 from registry.models import Endpoint
 
 MOST_ROWS = 1000
+MOST_FOUND = 500_000
 LONGEST_SPAN = timedelta(days=31)
 
 
@@ -43,8 +46,8 @@ def read_rows(
 ) -> Rows:
     """Predictions of [since, until) with inputs, answers and labels; on record before they are given out.
 
-    Raises ReadingRefused without a reason, for a span that is empty or longer than 31 days, and for more than
-    MOST_ROWS rows; monitoring.store.StoreDamaged where a file is not what was written.
+    Raises ReadingRefused without a reason, for a span that is empty, longer than 31 days or of more predictions than
+    MOST_FOUND, and for more than MOST_ROWS rows; monitoring.store.StoreDamaged where a file is not what was written.
     """
     if not reason.strip():
         raise ReadingRefused("Say in a sentence why you read rows about people. Your reason is recorded.")
@@ -52,6 +55,11 @@ def read_rows(
         raise ReadingRefused(f"The span must end after it begins, at most {LONGEST_SPAN.days} days later.")
     if not 1 <= limit <= MOST_ROWS:
         raise ReadingRefused(f"Between 1 and {MOST_ROWS} rows are read at once.")
+    only = ({"version": version} if version else {}) | ({"host__name": host} if host else {})
+    batches = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=until, last_at__gte=since, **only)
+    held = batches.aggregate(rows=Sum("rows"))["rows"] or 0
+    if held > MOST_FOUND:
+        raise ReadingRefused(f"That span holds up to {held:,} predictions. Choose a shorter one, or a version or host.")
     table = load_predictions(endpoint, since, until, [version] if version else None, [host] if host else None)
     given = table.slice(0, limit)
     with transaction.atomic():

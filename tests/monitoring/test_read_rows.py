@@ -47,6 +47,18 @@ def test_an_analyst_reads_rows_and_the_reading_is_on_record(endpoint: Endpoint) 
     assert reason_of(event) == "complaint 7"
 
 
+def test_a_span_of_more_rows_than_fit_into_memory_is_refused_before_a_file_is_read(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitoring.rows.MOST_FOUND", 29)
+    headers = bearer(person("anna", "analyst"), "predictions.read")
+    answer = ask(headers, asked(endpoint))
+    assert answer.status_code == 400
+    assert "holds up to 30 predictions. Choose a shorter one" in answer.content.decode()
+    assert not AuditEvent.objects.filter(action="predictions.read").exists()
+    assert ask(headers, asked(endpoint, host="h2")).json()["found"] == 0
+
+
 @pytest.mark.parametrize("role", ["viewer", "responder", "commander", "approver", "auditor", "administrator"])
 def test_no_other_role_reads_rows(endpoint: Endpoint, role: str) -> None:
     user = person(role, role)
