@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
@@ -31,7 +31,6 @@ class Situation:
     plan: Plan | None
     run: Run | None
     standing: Standing | None
-    told: StatusPost | None
 
     @property
     def commander(self) -> User | None:
@@ -64,10 +63,14 @@ class Situation:
 
 
 def incidents() -> QuerySet[Incident]:
-    """Incidents with their endpoint, model and the present holders of their roles, newest first."""
+    """Incidents with their endpoint, model and the present holders of their roles, newest first; `next_update_at` is
+    when the newest status post promised the next."""
     held = RoleHolding.objects.filter(until=None).select_related("user")
-    return Incident.objects.select_related("endpoint__model").prefetch_related(
-        Prefetch("holdings", held, to_attr="held_now")
+    newest = StatusPost.objects.filter(incident=OuterRef("pk"))[:1]
+    return (
+        Incident.objects.select_related("endpoint__model")
+        .annotate(next_update_at=Subquery(newest.values("next_update_at")))
+        .prefetch_related(Prefetch("holdings", held, to_attr="held_now"))
     )
 
 
@@ -103,7 +106,7 @@ def current_plan(ref: str) -> Plan | None:
 
 
 def situation(incident: Incident) -> Situation:
-    """At most seven queries, however much has happened."""
+    """At most six queries, however much has happened."""
     plan = current_plan(incident.ref)
     run: Run | None = getattr(plan, "run", None)
     asked = plan.request if plan and run is None else None
@@ -115,7 +118,6 @@ def situation(incident: Incident) -> Situation:
         plan=plan,
         run=run,
         standing=standing(asked) if asked else None,
-        told=StatusPost.objects.filter(incident=incident).first(),
     )
 
 

@@ -62,7 +62,7 @@ def test_a_token_answers_for_its_owner(client: Client) -> None:
         "name": "Amir",
         "pseudonym": amir.pseudonym,
         "roles": ["approver"],
-        "permissions": ["approve", "plan.stop", "view"],
+        "permissions": ["approve", "plan.stop", "role.lend", "view"],
     }
     assert ApiToken.objects.get().last_used_at is not None
 

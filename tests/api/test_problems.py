@@ -23,9 +23,10 @@ NAMED = [route for route in SPOKEN if set(route.parameters) - {"sender", "sha256
 UNUSED = ("PATCH", "DELETE", "PUT", "POST")
 APPS = ("accounts", "audit", "config", "incidents", "monitoring", "registry")
 KINDS = re.compile(r'(?:Problem|problem_response)\(\s*(?:request, )?(?:status\.\w+|\d{3}), "([a-z0-9-]+)"')
-CODES = re.compile(r'(?:Refused|GuardFailed|refuse)\(\s*"([a-z_]+)"')
+# A signature's code goes on record; what is answered is `authentication-failed`.
+CODES = re.compile(r'(?:(?<!Signature)Refused|GuardFailed|refuse)\(\s*"([a-z_]+)"')
 
-BODILESS = re.compile(r"/(start|preflight|submit|done)/$")
+BODILESS = re.compile(r"/(start|preflight|submit|done|confirm|deactivate|reactivate|end|rotate)/$")
 SPEAKING = [
     route
     for route in SPOKEN

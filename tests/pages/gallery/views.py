@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -32,6 +33,13 @@ class SignInForm(forms.Form):
     password = forms.CharField(
         widget=forms.PasswordInput, help_text=mark_safe('<a href="/accounts/password/reset/">Forgot your password?</a>')
     )
+
+
+class NoProviders(DefaultSocialAccountAdapter):
+    """Nobody else signs people in here; which providers there are would be asked of the database."""
+
+    def list_providers(self, request: HttpRequest) -> list[Any]:
+        return []
 
 
 @dataclass
