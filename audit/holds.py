@@ -147,7 +147,7 @@ def hold_on_subject(subject: str) -> AuditHold | None:
         return held[ref]
     model_of = _held_model_of()
     wrote = AuditPrivate.objects.filter(subject=subject).values_list("event__canon", flat=True)
-    return next(filter(None, map(model_of, wrote.iterator(chunk_size=1000))), None) if model_of else None
+    return next(filter(None, map(model_of, map(bytes, wrote.iterator(chunk_size=1000)))), None) if model_of else None
 
 
 def _held_model_of() -> Callable[[bytes], AuditHold | None] | None:
@@ -159,7 +159,7 @@ def _held_model_of() -> Callable[[bytes], AuditHold | None] | None:
     endpoints = {hold.ref: {slug for slug, (model, _) in known.items() if model == hold.ref} for hold in standing}
 
     def found(canon: bytes) -> AuditHold | None:
-        record = json.loads(bytes(canon))
+        record = json.loads(canon)
         return next((hold for hold in standing if names_model(record, hold.ref, endpoints[hold.ref])), None)
 
     return found
@@ -170,7 +170,7 @@ def hold_on_event(event: AuditEvent) -> AuditHold | None:
     if event.incident and (hold := on_incident(event.incident)):
         return hold
     model_of = _held_model_of()
-    if model_of and (hold := model_of(event.canon)):
+    if model_of and (hold := model_of(bytes(event.canon))):
         return hold
     subject = AuditPrivate.objects.filter(pk=event.pk).values_list("subject", flat=True).first()
     return active().filter(kind=HoldKind.SUBJECT, ref=subject).first() if subject else None
