@@ -24,9 +24,11 @@ def environment_of(model: Model) -> str:
 
 
 def lift_quarantine(*, version: Version, reason: str, user: User, actor: Actor) -> Version | Act:
-    """Raises RegistryError where there is none, acts.ActRefused."""
+    """Raises RegistryError where there is none, or no reason; acts.ActRefused."""
     if version.quarantined_at is None:
         raise actions.RegistryError(f"{version} is not quarantined.")
+    if not reason.strip():
+        raise actions.RegistryError("Say why the version may be used again.")
     asked = acts.ask(
         kind=SubjectKind.UNQUARANTINE,
         body={**_version_facts(version), "quarantined_at": instant(version.quarantined_at)},
@@ -134,7 +136,10 @@ def _perform_unquarantine(act: Act, body: dict[str, Any], actor: Actor) -> None:
     version = _version(body)
     if version.quarantined_at is None or instant(version.quarantined_at) != body["quarantined_at"]:
         raise acts.ActRefused("moved", f"{version} is no longer quarantined as it was. Propose it again.")
-    actions.lift_quarantine(version=version, reason=act.reason, actor=actor)
+    try:
+        actions.lift_quarantine(version=version, reason=act.reason, actor=actor)
+    except actions.RegistryError as error:
+        raise acts.ActRefused("refused", str(error)) from error
 
 
 def _perform_promotion(act: Act, body: dict[str, Any], actor: Actor) -> None:

@@ -165,11 +165,10 @@ def perform(*, act_id: Any, actor: Actor) -> Act:
 
 def _perform(act_id: Any, kind: ActKind, actor: Actor) -> Act:
     act = Act.objects.select_for_update(of=("self",)).select_related("request", "proposer").get(pk=act_id)
-    if act.performed_at is not None:
+    if not Act.objects.filter(pk=act.pk, performed_at=None).update(performed_at=Now()):
         raise ActRefused("already_performed", "It was done before; an act is performed once.")
     body = read(act)
     consume(request_id=act.request_id, subject_hash=act.act_hash, actor=actor)
-    Act.objects.filter(pk=act.pk, performed_at=None).update(performed_at=Now())
     data = _facts(act) | {"policy_hash": act.request.policy_hash}
     record(action="act.perform", target=_target(act), actor=actor, data=data)
     kind.perform(act, body, actor)
@@ -177,11 +176,12 @@ def _perform(act_id: Any, kind: ActKind, actor: Actor) -> Act:
 
 
 def read(act: Act) -> dict[str, Any]:
-    """The act's document, only if it still hashes to what was approved. Raises ActRefused."""
+    """The act's document, only if it still hashes to what was approved, and is of this act. Raises ActRefused."""
     document = bytes(act.document)
     body: dict[str, Any] = json.loads(document)
     sealed = hashlib.sha256(bytes(act.sealed)).hexdigest() if act.sealed else ""
-    if act_hash(document) != act.act_hash or body.get("sealed_sha256", "") != sealed:
+    named = {"act": str(act.id), "kind": act.kind, "sealed_sha256": sealed}
+    if act_hash(document) != act.act_hash or any(body.get(name, "") != value for name, value in named.items()):
         raise ActRefused("hash_mismatch", "The act is not the one that was proposed. Propose it again.")
     return body
 

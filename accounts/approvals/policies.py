@@ -20,7 +20,7 @@ from audit.actions import Actor, Target, record
 RISK_TIERS = ("low", "medium", "high", ANYWHERE)
 ENVIRONMENTS = ("production", "staging", ANYWHERE)
 MOST_APPROVALS = 10
-STEP_UP_SECONDS = (30, 3600)
+STEP_UP_SECONDS = (30, 300)
 EXPIRES_SECONDS = (60, 4 * 3600)
 GLASS_SECONDS = 900
 TERMS = {

@@ -108,7 +108,7 @@ def test_who_asks_for_a_change_does_not_agree_to_it(ada: User, bea: User) -> Non
     with pytest.raises(Refused) as refused:
         say(ada, act.request)
     assert refused.value.code == "own_proposal"
-    assert who_may(act.request, "administrator") == [bea]
+    assert [candidate.person for candidate in who_may(act.request, "administrator")] == [bea]
 
 
 def test_a_commander_does_not_change_policies(ada: User, bea: User) -> None:
@@ -159,6 +159,15 @@ def test_an_act_that_was_altered_behind_its_hash_is_not_performed(ada: User, bea
     Act.objects.filter(pk=act.pk).update(document=forged)
     assert not acts.decided(act.request_id)
     assert (in_force(), ApprovalRequest.objects.get().state) == (before, "withdrawn")
+
+
+def test_an_act_that_is_of_another_kind_than_its_document_is_not_performed(ada: User, bea: User) -> None:
+    act, before = asked(ada), in_force()
+    say(bea, act.request)
+    Act.objects.filter(pk=act.pk).update(kind="unquarantine")
+    assert not acts.decided(act.request_id)
+    assert in_force() == before
+    assert recorded("act.perform")[-1]["data"]["refused"] == "hash_mismatch"
 
 
 def test_a_policy_that_changed_in_between_voids_the_change(ada: User, bea: User) -> None:

@@ -168,6 +168,7 @@ def test_an_administrator_replaces_a_policy_by_a_newer_version(client: Client, e
         ({"factors": [{"role": "approver", "count": 1}] * 2}, "Name each role once"),
         ({"expires_seconds": 86400}, "time until a request expires must be between"),
         ({"step_up_seconds": 5}, "step-up time must be between"),
+        ({"step_up_seconds": 301}, "between 30 and 300 seconds"),
         ({"risk_tier": "none"}, "'none' is none of low, medium, high"),
     ],
 )

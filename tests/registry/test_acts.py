@@ -89,6 +89,31 @@ def champion(model: Model) -> int:
     return Alias.objects.get(model=model, name="champion").version.number
 
 
+def test_a_quarantine_is_not_asked_to_be_lifted_without_a_reason(version: Version, ada: User) -> None:
+    ask_one("unquarantine")
+    actions.quarantine(version=version, reason="It swaps two codes.", actor=SETUP)
+    with pytest.raises(actions.RegistryError, match="Say why"):
+        acts.lift_quarantine(version=version, reason=" ", user=ada, actor=actor_for(user=ada))
+    assert not Act.objects.exists()
+
+
+def test_an_act_whose_reason_was_erased_is_closed_on_record(version: Version, ada: User, carla: User) -> None:
+    ask_one("unquarantine")
+    actions.quarantine(version=version, reason="It swaps two codes.", actor=SETUP)
+    act = lift(version, ada)
+    assert isinstance(act, Act)
+    say(carla, act.request)
+    Act.objects.filter(pk=act.pk).update(reason="")
+
+    assert not approved.decided(act.request_id)
+
+    act.request.refresh_from_db()
+    version.refresh_from_db()
+    assert act.request.state == "withdrawn"
+    assert version.quarantined_at is not None
+    assert recorded("act.perform")[-1]["data"]["refused"] == "refused"
+
+
 def test_champion_moves_when_it_is_approved_and_not_after_it_moved_elsewhere(
     version: Version, tmp_path: Path, ada: User, carla: User
 ) -> None:
