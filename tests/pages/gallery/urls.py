@@ -13,4 +13,5 @@ urlpatterns = [
     path("forbidden/", views.forbidden),
     path("broken/", views.broken),
     path("accounts/login/", views.sign_in, name="account_login"),
+    path("accounts/2fa/webauthn/login/", views.sign_in, name="mfa_login_webauthn"),
 ]
