@@ -69,7 +69,7 @@ def _break(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
         return render(request, "accounts/break_glass.html", _context(request, entry, form), status=400)
     _, auth_time = last_authentication(request) or ("session", None)
     try:
-        break_glass(
+        glass = break_glass(
             request_id=entry.pk,
             user=request.user,
             auth_time=auth_time,
@@ -81,7 +81,11 @@ def _break(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
             raise ReauthenticationRequired from refused
         messages.error(request, refused.sentence)
         return render(request, "accounts/break_glass.html", _context(request, entry), status=409)
-    messages.success(request, "The glass is broken: the plan starts without its approvals, and everybody is told.")
+    messages.success(
+        request,
+        "The glass is broken, and everybody is told. The plan starts without its approvals, now or as soon as no "
+        f"freeze and no other run holds it back, until {glass.expires_at:%H:%M} UTC. Its page says whether it runs.",
+    )
     return redirect("approval-break-glass", pk=entry.pk)
 
 

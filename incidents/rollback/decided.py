@@ -17,6 +17,7 @@ from incidents.rollback.run import StartRefused, halt, start
 from incidents.rollback.state import LostRace
 
 WORKER = service_actor("rollback")
+OBJECTED = "An approver denied it or took an approval back while it ran."
 
 
 def request_decided(request_id: Any) -> None:
@@ -68,6 +69,6 @@ def _halt(plan: Plan) -> None:
     except ObjectDoesNotExist:
         return
     try:
-        halt(run=run, code="objection", sentence="An approver took an approval back while it ran.", actor=WORKER)
+        halt(run=run, code="objection", sentence=OBJECTED, actor=WORKER)
     except LostRace:
         request_decided(plan.request_id)

@@ -114,8 +114,10 @@ def test_turning_back_restores_the_switched_hosts_under_a_newer_fence(canary_onl
 
 def test_a_run_that_an_approver_objects_to_is_not_taken_up_again(canary_only: tuple[Fleet, Run]) -> None:
     fleet, run = canary_only
-    fleet.decide(run.plan, fleet.approver, "revoke")
+    fleet.decide(run.plan, fleet.approver, "deny", reason="It answers worse.")
     decided.request_decided(run.plan.request_id)
+    run.refresh_from_db()
+    assert run.state_reason == "An approver denied it or took an approval back while it ran."
 
     with pytest.raises(StartRefused, match="An approver objects now"):
         runs.resume(run_id=run.pk, user=fleet.commander, reason="Go on.", actor=actor_for(user=fleet.commander))
