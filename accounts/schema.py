@@ -71,17 +71,28 @@ class OperationSchema(AutoSchema):
 
 
 def document_problems(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """A hook of drf-spectacular: every operation can answer with a problem; what it said itself of one is kept."""
+    """A hook of drf-spectacular: every operation can answer with a problem; what it said itself of one is kept. And a
+    text in the query that is empty (`?state=`) counts as not given."""
     components = result.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = PROBLEM
     for path, item in result["paths"].items():
         for method in METHODS & item.keys():
+            _allow_nothing(item[method].get("parameters", []))
             responses = item[method]["responses"]
             own = {code: answer.get("description", "") for code, answer in responses.items() if code[0] in "45"}
             codes = {"401", "403", "default", *own, *({"404"} if "{" in path else set())}
             for code in sorted(codes):
                 responses[code] = _problem(own.get(code) or SAID.get(code, ""))
     return result
+
+
+def _allow_nothing(parameters: list[dict[str, Any]]) -> None:
+    for parameter in parameters:
+        schema = parameter.get("schema", {})
+        if parameter["in"] == "query" and not parameter.get("required") and schema.get("type") == "string":
+            schema.pop("minLength", None)
+            if "enum" in schema and "" not in schema["enum"]:
+                schema["enum"] = [*schema["enum"], ""]
 
 
 def _problem(description: str) -> dict[str, Any]:
