@@ -804,8 +804,11 @@ class Meaning:
         return self._seated(one, opened, approvals, seats)
 
     def _seated(self, one: Execution, opened: Act, approvals: Mapping[str, Act], seats: Mapping[str, str]) -> str:
-        """Each held the role for that model, when deciding and at the start; of lender and borrower only one did."""
+        """Each held the role for that model, when deciding and at the start; of a lender and all borrowers one approved,
+        and none where the lender may not."""
         model, team = str(opened.data.get("model", "")), str(opened.data.get("team", ""))
+        barred = {opened.data.get("proposer"), *opened.data.get("excluded", ())}
+        lenders: set[str] = set()
         for by, act in sorted(approvals.items()):
             roles = [seats[by]] if seats[by] else [role for role in act.data.get("roles", []) if role in APPROVING]
             ref = str(act.data.get("grant", ""))
@@ -814,6 +817,11 @@ class Meaning:
             fault = fault or self.authority.why_not(by, roles, one.act, model, team)
             if lender in approvals:
                 fault = f"{lender}, who had lent the role, approved as well"
+            elif lender in lenders:
+                fault = f"{lender} had lent the role to another, who approved as well"
+            elif lender in barred:
+                fault = f"{lender}, who had lent the role, was not to approve this"
+            lenders |= {lender} - {""}
             if fault:
                 return f"{one.name} was started with an approval by {by} that does not count: {fault}"
         return ""

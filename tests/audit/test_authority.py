@@ -221,3 +221,23 @@ def test_who_lent_a_role_does_not_approve_beside_the_borrower(lending: Tale) -> 
     lending.approved(commander="u-carol", approver="u-eve", grant="d-1")
     lending.started()
     assert "u-carol, who had lent the role, approved as well" in lending.problems()[0][0]
+
+
+def test_two_who_borrowed_from_one_person_do_not_both_approve(lending: Tale) -> None:
+    lending.set_up("u-carol", "commander")
+    lending.lent()
+    lending.lent(to="u-fay", role="commander", delegation="d-2")
+    lending.opened()
+    lending.decided("u-fay", "commander", grant="d-2")
+    lending.decided("u-eve", "approver", grant="d-1")
+    lending.consumed(("u-fay", "commander"), ("u-eve", "approver"))
+    lending.started()
+    assert "u-carol had lent the role to another, who approved as well" in lending.problems()[0][0]
+
+
+def test_what_the_proposer_has_lent_does_not_approve(lending: Tale) -> None:
+    lending.set_up("u-dora", "approver")
+    lending.lent(by="u-dora")
+    lending.approved(approver="u-eve", grant="d-1")
+    lending.started()
+    assert "u-dora, who had lent the role, was not to approve this" in lending.problems()[0][0]
