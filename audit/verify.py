@@ -804,8 +804,8 @@ class Meaning:
         return self._seated(one, opened, approvals, seats)
 
     def _seated(self, one: Execution, opened: Act, approvals: Mapping[str, Act], seats: Mapping[str, str]) -> str:
-        """Each held the role for that model, when deciding and at the start; of a lender and all borrowers one approved,
-        and none where the lender may not."""
+        """Each held the role for that model, when deciding and at the start; of a lender and all borrowers one did, and
+        none where the lender may not approve it."""
         model, team = str(opened.data.get("model", "")), str(opened.data.get("team", ""))
         barred = {opened.data.get("proposer"), *opened.data.get("excluded", ())}
         lenders: set[str] = set()
