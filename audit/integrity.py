@@ -73,7 +73,11 @@ def _checkpoints(cursor: Any, vkey: str, report: Report) -> dict[int, bytes]:
     marks = {}
     for size, root, note in cursor.fetchall():
         report.checkpoints += 1
-        checkpoint = parse_checkpoint(note)
+        try:
+            checkpoint = parse_checkpoint(note)
+        except ValueError as error:
+            report.add(f"The checkpoint at {size} can't be read: {error}")
+            continue
         if (checkpoint.size, checkpoint.root) != (size, bytes(root)):
             report.add(f"The checkpoint at {size} does not say what its row says.")
         if not any(_signed(note, key) for key in keys):

@@ -62,6 +62,7 @@ FORGE = (
             "The tree has 5 leaves; the last checkpoint was signed at 6",
         ),
         (["UPDATE audit_checkpoint SET note = replace(note, 'log', 'lag') WHERE size = 3"], None, "at 3 is not signed"),
+        (["UPDATE audit_checkpoint SET note = 'nothing' WHERE size = 3"], None, "The checkpoint at 3 can't be read"),
         (
             ["UPDATE audit_checkpoint SET root = sha256('x') WHERE size = 3"],
             None,

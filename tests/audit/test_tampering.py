@@ -323,7 +323,9 @@ def changes(draw: random.Random, ids: list[int], size: int) -> Iterator[str]:
             f"WHERE (e.id, o.id) IN (({one}, {two}), ({two}, {one}))"
         )
         yield f"UPDATE audit_checkpoint SET root = sha256(root) WHERE size = {size}"
-        note = f"overlay(note placing 'A' from {draw.randrange(30, 60)})"
+        place = draw.randrange(30, 60)
+        other = f"CASE substr(note, {place}, 1) WHEN 'A' THEN 'B' ELSE 'A' END"
+        note = f"overlay(note placing {other} from {place})"
         yield f"UPDATE audit_checkpoint SET note = {note} WHERE size = {size}"
 
 
