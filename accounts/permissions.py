@@ -84,8 +84,11 @@ def permissions_of(roles: Iterable[str]) -> frozenset[str]:
     return frozenset().union(*(PERMISSIONS.get(role, frozenset()) for role in roles))
 
 
-def may(user: User, permission: str) -> bool:
-    return permission in permissions_of(user_roles(user))
+def may(user: User, permission: str, *, model: str = "", team: str = "") -> bool:
+    """Whether a role of the user's carries the permission: any of them, or one that holds for the model where one is
+    named."""
+    roles = roles_for(user, model=model, team=team) if model else user_roles(user)
+    return permission in permissions_of(roles)
 
 
 def roles_that(permission: str) -> list[str]:
@@ -103,8 +106,9 @@ def refusal(permission: str) -> str:
     return f"You may not {WORDS.get(permission, permission)}. Ask a person with the role {who}."
 
 
-def require(subject: HttpRequest | User, permission: str) -> None:
-    """Pass, or record the denial and raise PermissionDenied with a sentence that says whom to ask.
+def require(subject: HttpRequest | User, permission: str, *, model: str = "", team: str = "") -> None:
+    """Pass, or record the denial and raise PermissionDenied with a sentence that says whom to ask. What is done to a
+    model names it, so that a role which is limited to others does not count.
 
     For a request that came with an API token, the token's scopes must hold the permission as well.
     """
@@ -112,7 +116,7 @@ def require(subject: HttpRequest | User, permission: str) -> None:
 
     user = subject.user if isinstance(subject, HttpRequest) else getattr(subject, "user", subject)
     token = getattr(subject, "auth", None)
-    if may(user, permission) and (token is None or permission in token.scopes):
+    if may(user, permission, model=model, team=team) and (token is None or permission in token.scopes):
         return
     path = getattr(subject, "path", "")
     actor = actor_for(user=user, token=token)

@@ -147,6 +147,9 @@ def _perform_promotion(act: Act, body: dict[str, Any], actor: Actor) -> None:
     # The model is locked as move_alias locks it, so that what was read is what is replaced.
     model = Model.objects.select_for_update().get(pk=version.model_id)
     before = _champion(model)
+    version.refresh_from_db(fields=["quarantined_at"])
+    if version.quarantined_at is not None:
+        raise acts.ActRefused("moved", f"{version} was quarantined since. Its quarantine has to be lifted first.")
     if (before.digest if before else "") != body["from"]:
         raise acts.ActRefused("moved", f"The champion of {model.slug} was moved since. Propose it again.")
     actions.move_alias(model=model, name=Alias.CHAMPION, version=version, actor=actor, reason=act.reason)

@@ -124,7 +124,7 @@ def propose(
     on record. `replaces` is voided, and its approvals with it.
     Raises PermissionDenied, PlanRefused, and accounts.approvals.queries.NoPolicy.
     """
-    require(user, "plan.propose")
+    require(user, "plan.propose", model=endpoint.model.slug, team=endpoint.model.team)
     composed = compose(
         kind=kind,
         endpoint=endpoint,

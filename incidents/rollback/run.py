@@ -14,7 +14,7 @@ from accounts.approvals.actions import consume
 from accounts.approvals.policy import policy_facts
 from accounts.approvals.queries import may_stop, objections
 from accounts.models import ApprovalDecision, Role, User
-from accounts.permissions import require, user_roles
+from accounts.permissions import require, roles_for
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
@@ -56,7 +56,8 @@ def start(*, plan_id: Any, user: User | None, actor: Actor) -> Run:
     record. Raises PermissionDenied for a person who may not start.
     """
     if user is not None:
-        require(user, "plan.start")
+        model = Plan.objects.select_related("endpoint__model").get(pk=plan_id).endpoint.model
+        require(user, "plan.start", model=model.slug, team=model.team)
     try:
         with transaction.atomic():
             return _start(plan_id, user, actor)
@@ -193,10 +194,10 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
 
     Raises PermissionDenied, RunRefused when the run has ended, and when no reason is given.
     """
-    require(user, "plan.stop")
-    run = _run(run_id, reason)
+    run = _run(run_id, reason, user, "plan.stop")
+    model = run.endpoint.model
     policy = run.plan.request.policy if run.plan.request else None
-    if not may_stop(policy, user_roles(user)):
+    if not may_stop(policy, roles_for(user, model=model.slug, team=model.team)):
         record_denial(actor=actor, permission="plan.stop", path=f"run {run.id}")
         who = " or ".join(str(Role(role).label).lower() for role in policy.stop_roles) if policy else ""
         raise PermissionDenied(f"Its policy lets only the role {who} stop this run. Ask somebody who holds it.")
@@ -214,8 +215,7 @@ def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     Raises PermissionDenied, RunRefused, and StartRefused when the endpoint is frozen, the target quarantined, an
     approver objects, or the fleet is neither as it was approved nor as the run left it.
     """
-    require(user, "plan.start")
-    run = _run(run_id, reason)
+    run = _run(run_id, reason, user, "plan.start")
     going_back, fenced_off = run.halt_code == COMPENSATION_FAILED, run.halt_code == FENCED_OFF
     if not going_back:
         check_allowed(run.plan, run.endpoint)
@@ -245,8 +245,7 @@ def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
 
     A gate that has failed can't be passed. Raises PermissionDenied, RunRefused.
     """
-    require(user, "incident.command")
-    run = _run(run_id, reason)
+    run = _run(run_id, reason, user, "incident.command")
     if run.halt_code != "gate_inconclusive":
         raise RunRefused("not_inconclusive", "Only a gate that is inconclusive can be passed by a person.")
     with transaction.atomic():
@@ -259,8 +258,7 @@ def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
 
 def compensate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """Bring every host that has switched back to what it served before. Raises PermissionDenied, RunRefused."""
-    require(user, "plan.start")
-    run = _run(run_id, reason)
+    run = _run(run_id, reason, user, "plan.start")
     if run.plan.from_version is None:
         raise RunRefused("nothing_before", "Nothing was served before this run, so there is nothing to go back to.")
     if run.state not in (RunState.RUNNING, RunState.HALTED):
@@ -291,12 +289,14 @@ def begin_compensation(*, run: Run, actor: Actor, reason: str) -> None:
         send_on_commit("rollback.advance", [str(run.id)], queue="rollback")
 
 
-def _run(run_id: Any, reason: str) -> Run:
+def _run(run_id: Any, reason: str, user: User, permission: str) -> Run:
+    """Lookup and permission in one: a run for a person who may do that to it, and says why."""
+    related = ("plan__from_version", "plan__to_version", "plan__request__policy", "endpoint__model")
+    run = Run.objects.select_related(*related).get(pk=run_id)
+    require(user, permission, model=run.endpoint.model.slug, team=run.endpoint.model.team)
     if not reason.strip():
         raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
-    return Run.objects.select_related(
-        "plan__from_version", "plan__to_version", "plan__request__policy", "endpoint"
-    ).get(pk=run_id)
+    return run
 
 
 def _person_moves(run: Run, to: RunState, only_from: list[RunState], **fields: Any) -> None:

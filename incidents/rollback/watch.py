@@ -212,11 +212,12 @@ def _end(watch: Watch, state: WatchState, reason: str, answers: list[Answered]) 
 
 def sign_off(*, run_id: Any, user: User, passed: bool, reason: str, actor: Actor) -> Watch:
     """A person's verdict on a watch that could not end by itself. Raises PermissionDenied, RunRefused."""
-    require(user, "incident.command")
-    if not reason.strip():
-        raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
     related = ("run__plan__to_version", "run__plan__from_version", "run__endpoint__model")
     watch = Watch.objects.select_related(*related).get(run_id=run_id)
+    model = watch.run.endpoint.model
+    require(user, "incident.command", model=model.slug, team=model.team)
+    if not reason.strip():
+        raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
     if watch.state != WatchState.INCONCLUSIVE:
         raise RunRefused("not_inconclusive", f"Nothing waits for a person: {watch.get_state_display().lower()}.")
     state = WatchState.PASSED if passed else WatchState.FAILED

@@ -137,6 +137,24 @@ def test_champion_moves_when_it_is_approved_and_not_after_it_moved_elsewhere(
     assert champion(model) == 2
 
 
+def test_a_version_that_was_quarantined_since_does_not_become_champion(
+    version: Version, tmp_path: Path, ada: User, carla: User
+) -> None:
+    model = version.model
+    second, _ = make_version(model, tmp_path, seed=2)
+    acts.move_alias(model=model, name="champion", version=version, user=ada, actor=actor_for(user=ada))
+    ask_one("promotion")
+    act = acts.move_alias(model=model, name="champion", version=second, user=ada, actor=actor_for(user=ada))
+    assert isinstance(act, Act)
+    say(carla, act.request)
+    actions.quarantine(version=second, reason="It swaps two codes.", actor=SETUP)
+
+    assert not approved.decided(act.request_id)
+
+    assert champion(model) == 1
+    assert recorded("act.perform")[-1]["data"]["refused"] == "moved"
+
+
 def test_a_host_waits_with_its_token_sealed_and_is_entered_with_it(ada: User, carla: User) -> None:
     ask_one("host_registration")
     wish = {"name": "gpu-a9", "address": "http://127.0.0.1:9", "control_token": "s3cret-token", "labels": {"rack": "7"}}
