@@ -27,6 +27,7 @@ from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
 
+LENT = "The same role has approved already, through the person to whom or by whom it was lent."
 LIVE = [RequestState.OPEN, RequestState.APPROVED]
 EXCLUDED = {
     "editor": "You changed this policy within the last 24 hours, so you can't approve under it. Others must.",
@@ -184,7 +185,10 @@ def _decide(request_id: Any, said: Said) -> ApprovalDecision:
         if mine is None or len(now.filled) <= len(seated_before):
             raise Refused("not_a_role", _no_seat(now.open))
         row.role = mine.role
-        row.grant = str(next(entry.ref for entry in held if mine.role in ("", entry.role)))
+        by = next((entry for entry in _unspent(request, held) if mine.role in ("", entry.role)), None)
+        if by is None:
+            raise Refused("lent", LENT)
+        row.grant = str(by.ref)
         ApprovalDecision.objects.filter(pk=row.pk).update(role=row.role, grant=row.grant)
     record(
         action="approval.decide",
@@ -263,16 +267,23 @@ def _check_open(request: ApprovalRequest, *, approves: bool) -> None:
 
 def _check_loans(request: ApprovalRequest, held: list[Holding]) -> None:
     """A lent role approves once: by its owner, or by one of those who borrowed it."""
+    approving = _approving(request)
+    lent = any(row.lender_id == held[0].user_id for row in holdings_on(request, approving)) if approving else False
+    if lent or not _unspent(request, held):
+        raise Refused("lent", LENT)
+
+
+def _unspent(request: ApprovalRequest, held: list[Holding]) -> list[Holding]:
+    """Of what a person holds: own roles, and loans whose lender has neither approved nor is stood in for already."""
+    approving = _approving(request)
+    theirs = holdings_on(request, approving) if approving else []
+    used = {row.lender_id for row in theirs if row.lender_id and str(row.ref) == approving[row.user_id].grant}
+    return [row for row in held if row.lender_id is None or row.lender_id not in used | approving.keys()]
+
+
+def _approving(request: ApprovalRequest) -> dict[int, ApprovalDecision]:
     latest = {entry.by_id: entry for entry in request.decisions.order_by("decided_at", "id")}
-    approving = {by: entry for by, entry in latest.items() if entry.decision == Decision.APPROVE}
-    if not approving:
-        return
-    theirs = [row for row in holdings_on(request, approving) if row.lender_id is not None]
-    used = {row.lender_id for row in theirs if str(row.ref) == approving[row.user_id].grant}
-    borrowed = all(row.lender_id in used or row.lender_id in approving for row in held)
-    lent = any(row.lender_id == held[0].user_id for row in theirs)
-    if borrowed or lent:
-        raise Refused("lent", "The same role has approved already, through the person to whom or by whom it was lent.")
+    return {by: entry for by, entry in latest.items() if entry.decision == Decision.APPROVE}
 
 
 def _settle(request: ApprovalRequest, decision: str, *, complete: bool) -> None:

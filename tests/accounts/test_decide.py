@@ -14,7 +14,7 @@ from accounts.approvals.models import ApprovalDecision, ApprovalRequest
 from accounts.approvals.policies import replace_policy
 from accounts.approvals.queries import roles_on, standing, who_may
 from accounts.authority.actions import delegate
-from accounts.models import User
+from accounts.models import Delegation, User
 from audit.models import AuditEvent
 from tests.accounts.people import SETUP, a_request, person, recorded, say
 
@@ -206,6 +206,22 @@ def test_two_people_to_whom_one_person_lent_a_role_approve_once(room: Room) -> N
         say(room.anna, request)
     assert caught.value.code == "lent"
     assert not standing(request).complete
+
+
+def test_who_stands_in_for_two_people_approves_by_the_loan_of_the_one_who_has_not(room: Room) -> None:
+    replace_policy(
+        subject_kind="rollback", risk_tier="low", environment="production", required=2, factors=[], actor=SETUP
+    )
+    request = a_request(room.rita, tier="low")
+    lend(room.amir, room.vera, "approver")
+    lend(room.carla, room.vera, "commander")
+    say(room.amir, request)
+
+    say(room.vera, request)
+
+    loan = Delegation.objects.get(lender=room.carla)
+    assert recorded("approval.decide")[-1]["data"]["grant"] == str(loan.pk)
+    assert standing(request).complete
 
 
 def test_who_proposes_does_not_lend_the_role_that_approves_it(room: Room) -> None:
