@@ -2,6 +2,8 @@
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config.ears import Ears
 from tests.waiting import until
@@ -38,6 +40,6 @@ def test_a_worker_with_all_hands_full_is_not_deaf() -> None:
 
 def test_a_broker_that_is_away_says_nothing_of_the_ears() -> None:
     ears = Ears([QUEUE], hands=1, deaf_after=0)
-    away = redis.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)
+    away = redis.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
 
     assert not any(ears.look(away) for _ in range(3))

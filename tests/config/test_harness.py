@@ -59,7 +59,7 @@ def test_no_test_works_on_a_developers_own_database(tmp_path):
     assert ran.stdout.split() == ["127.0.0.1", "lastgood_app"]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_killed_test_run_leaves_no_server_behind(tmp_path):
     (tmp_path / "test_wait.py").write_text("import time\n\ndef test_wait():\n    time.sleep(600)\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("LASTGOOD", "PYTEST"))}

@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.ports import free_port
 from tests.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 SOMEBODY = pwd.getpwnam("nobody").pw_uid
 # A normal user in everything that counts, but for reading: the checkout of root may lie where others can't look.
