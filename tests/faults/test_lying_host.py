@@ -88,6 +88,7 @@ def test_a_state_that_is_made_up_does_not_get_past_the_post_check(
         def pretend(state: dict) -> None:
             if any(call.endswith("/default") for call in proxy.calls):
                 state["models"][fleet.slug]["default"] = {"version": "1", "digest": fleet.good.digest}
+                state["models"][fleet.slug]["fence"] = run.fence
 
         return change_json(content, pretend)
 
