@@ -22,7 +22,7 @@ from tests.waiting import until
 
 __all__ = ["three_hosts"]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 ALERT = {
     "status": "firing",
     "labels": {"alertname": "LettersWrong", "severity": "critical", "version": "2"},
