@@ -20,7 +20,7 @@ from accounts.approvals.models import (
     RequestState,
 )
 from accounts.approvals.policy import policy_facts, policy_hash
-from accounts.approvals.queries import holdings_on, is_excluded, recent_editors, standing
+from accounts.approvals.queries import approving_now, holdings_on, is_excluded, recent_editors, standing
 from accounts.holdings import Holding
 from accounts.models import User
 from audit.actions import Actor, Target, record
@@ -267,7 +267,7 @@ def _check_open(request: ApprovalRequest, *, approves: bool) -> None:
 
 def _check_loans(request: ApprovalRequest, held: list[Holding]) -> None:
     """A lent role approves once: by its owner, or by one of those who borrowed it."""
-    approving = _approving(request)
+    approving = approving_now(request)
     lent = any(row.lender_id == held[0].user_id for row in holdings_on(request, approving)) if approving else False
     if lent or not _unspent(request, held):
         raise Refused("lent", LENT)
@@ -275,15 +275,10 @@ def _check_loans(request: ApprovalRequest, held: list[Holding]) -> None:
 
 def _unspent(request: ApprovalRequest, held: list[Holding]) -> list[Holding]:
     """Of what a person holds: own roles, and loans whose lender has neither approved nor is stood in for already."""
-    approving = _approving(request)
+    approving = approving_now(request)
     theirs = holdings_on(request, approving) if approving else []
     used = {row.lender_id for row in theirs if row.lender_id and str(row.ref) == approving[row.user_id].grant}
     return [row for row in held if row.lender_id is None or row.lender_id not in used | approving.keys()]
-
-
-def _approving(request: ApprovalRequest) -> dict[int, ApprovalDecision]:
-    latest = {entry.by_id: entry for entry in request.decisions.order_by("decided_at", "id")}
-    return {by: entry for by, entry in latest.items() if entry.decision == Decision.APPROVE}
 
 
 def _settle(request: ApprovalRequest, decision: str, *, complete: bool) -> None:

@@ -130,15 +130,21 @@ def may_stop(policy: ApprovalPolicy | None, roles: Iterable[str]) -> bool:
     return policy is None or not policy.stop_roles or not set(policy.stop_roles).isdisjoint(roles)
 
 
+def approving_now(request: ApprovalRequest) -> dict[int, ApprovalDecision]:
+    """The approval of each person whose latest decision is one, by the person's key."""
+    return _approving(request.decisions.order_by("decided_at", "id"))
+
+
+def _approving(decisions: Iterable[ApprovalDecision]) -> dict[int, ApprovalDecision]:
+    latest = {decision.by_id: decision for decision in decisions}
+    return {by: decision for by, decision in latest.items() if decision.decision == Decision.APPROVE}
+
+
 def standing(request: ApprovalRequest) -> Standing:
     """Count each person's latest decision, with the roles held both when it was made and now."""
-    latest: dict[int, ApprovalDecision] = {}
-    denied: ApprovalDecision | None = None
-    for decision in request.decisions.select_related("by").order_by("decided_at", "id"):
-        latest[decision.by_id] = decision
-        if decision.decision == Decision.DENY and denied is None:
-            denied = decision
-    approving = {by: entry for by, entry in latest.items() if entry.decision == Decision.APPROVE}
+    decisions = list(request.decisions.select_related("by").order_by("decided_at", "id"))
+    denied = next((decision for decision in decisions if decision.decision == Decision.DENY), None)
+    approving = _approving(decisions)
     held: dict[str, set[str]] = {}
     for row in holdings_on(request, approving) if approving else []:
         # A role that came after the decision was not there when it went into the log, so it fills no seat.
@@ -171,13 +177,11 @@ class Candidate:
 def who_may(request: ApprovalRequest, role: str) -> list[Candidate]:
     """People who could fill a seat of `role` ("" for any approver) now, for this model, by a role of their own or a
     loan, those on call first: not the proposer or another who is excluded, not one who approves already."""
-    latest = {decision.by_id: decision.decision for decision in request.decisions.order_by("decided_at", "id")}
-    decided = {by for by, decision in latest.items() if decision == Decision.APPROVE}
     held = holdings(roles=[role] if role else sorted(FILL_ANY))
     covering = _covering(request, held)
     able = {row.user_id for row in covering}
     people = list(
-        User.objects.filter(pk__in=able - decided - {request.proposer_id})
+        User.objects.filter(pk__in=able - approving_now(request).keys() - {request.proposer_id})
         .exclude(pseudonym__in=request.excluded)
         .order_by("first_name", "username")
     )

@@ -4,7 +4,7 @@ whether a call can have been executed."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,12 @@ class HttpAnswer:
     status: int
     data: bytes
     seconds: float
+
+    def granted(self, reason: Callable[[HttpAnswer], str]) -> HttpAnswer:
+        """This answer where it is a 200; else raises Refused (`engine-refused`) with the reason in it."""
+        if self.status == 200:
+            return self
+        raise Refused(self.status, "engine-refused", reason(self))
 
     def json(self) -> Any:
         """The body as JSON. Raises ServingError when it is none."""

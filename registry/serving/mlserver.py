@@ -29,7 +29,7 @@ from registry.serving.base import (
     VersionState,
 )
 from registry.serving.http import HttpAnswer, call
-from registry.serving.open_inference import columns, dump, samples, tensors
+from registry.serving.open_inference import dump, prediction, samples, tensors
 from registry.serving.repository import Stored
 
 READ_SECONDS = 5.0
@@ -78,10 +78,7 @@ class MLServerDriver:
         )
 
     def stage(self, address: HostAddress, model: str, version: str, manifest: bytes, blobs: Mapping[str, Path]) -> None:
-        folder = repository.root_of(address.options) / STORE / model / version
-        stored = repository.read(folder)
-        if stored is None or stored.damage or (folder / repository.MANIFEST).read_bytes() != manifest:
-            repository.write(folder, version, manifest, blobs)
+        repository.keep(repository.root_of(address.options) / STORE / model / version, version, manifest, blobs)
 
     def load(self, address: HostAddress, model: str, version: str) -> None:
         stored = _staged(address, model, version)
@@ -119,12 +116,7 @@ class MLServerDriver:
         name, metadata = self._answering(address, model, version)
         body = dump({"inputs": tensors(inputs, metadata)} | ({"id": request_id} if request_id else {}))
         answer = self._ask(address, "POST", f"/v2/models/{name}/infer", INFER_SECONDS, body)
-        value = _granted(answer).json()
-        held, digest = _platform(metadata)
-        try:
-            return Prediction(held, digest, columns(value["outputs"]), answer.seconds * 1000)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ServingError(f"The host's prediction can't be understood: {error!r}.") from error
+        return prediction(answer.granted(_reason), *_platform(metadata))
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         return samples(call(address.beside("metrics"), "GET", "/metrics", seconds=READ_SECONDS).data)
@@ -235,12 +227,6 @@ def _staged(address: HostAddress, model: str, version: str) -> Stored:
     if stored.damage:
         raise Refused(422, "artifact-refused", f"Version {version} of {model} is damaged: {stored.damage}.")
     return stored
-
-
-def _granted(answer: HttpAnswer) -> HttpAnswer:
-    if answer.status == 200:
-        return answer
-    raise Refused(answer.status, "engine-refused", _reason(answer))
 
 
 def _reason(answer: HttpAnswer) -> str:

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry.serving.base import ServingError
+from registry.serving.base import Prediction, ServingError
+from registry.serving.http import HttpAnswer
 
 
 def dump(value: Any) -> bytes:
@@ -47,6 +48,14 @@ def tensors(inputs: Mapping[str, Sequence[Any]], metadata: Mapping[str, Any]) ->
 def columns(outputs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Output tensors as columns by name; nested lists are flattened, as tensors of [n, 1] may come."""
     return {str(output["name"]): _flat(output["data"]) for output in outputs}
+
+
+def prediction(answer: HttpAnswer, version: str, digest: str) -> Prediction:
+    """What a version answered, from a body with `outputs`. Raises ServingError for one that makes no sense."""
+    try:
+        return Prediction(version, digest, columns(answer.json()["outputs"]), answer.seconds * 1000)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServingError(f"The host's prediction can't be understood: {error!r}.") from error
 
 
 def _flat(data: list[Any]) -> list[Any]:

@@ -34,6 +34,10 @@ class Stored:
     digest: str
     damage: str
 
+    def holds(self, manifest: bytes) -> bool:
+        """Whether it was written for these bytes of a manifest."""
+        return self.digest == hashlib.sha256(manifest).hexdigest()
+
     def json(self, name: str) -> Any:
         """A file of the version that holds JSON. Raises Refused where there is none."""
         try:
@@ -75,6 +79,17 @@ def write(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path]
         _sync(folder.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def keep(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path]) -> Stored:
+    """Make sure that `folder` holds the version, undamaged; written only where it does not. Raises as `write` does."""
+    stored = read(folder)
+    if stored is not None and not stored.damage and stored.holds(manifest):
+        return stored
+    write(folder, version, manifest, blobs)
+    written = read(folder)
+    assert written is not None
+    return written
 
 
 def files_of(manifest: bytes) -> dict[str, str]:

@@ -25,7 +25,7 @@ from registry.serving.base import (
     VersionState,
 )
 from registry.serving.http import HttpAnswer, call
-from registry.serving.open_inference import columns, dump, samples, tensors
+from registry.serving.open_inference import dump, prediction, samples, tensors
 from registry.serving.repository import Stored
 
 READ_SECONDS = 5.0
@@ -76,11 +76,7 @@ class TorchServeDriver:
         if len(archives) != 1:
             raise Refused(422, "artifact-refused", f"A version for TorchServe is one {ARCHIVE}; it has {archives}.")
         folder = root / STORE / model / version
-        stored = repository.read(folder)
-        if stored is None or stored.damage or (folder / repository.MANIFEST).read_bytes() != manifest:
-            repository.write(folder, version, manifest, blobs)
-            stored = repository.read(folder)
-        assert stored is not None
+        stored = repository.keep(folder, version, manifest, blobs)
         repository.link(folder / archives[0], root / f"{stored.digest}{ARCHIVE}")
 
     def load(self, address: HostAddress, model: str, version: str) -> None:
@@ -140,14 +136,11 @@ class TorchServeDriver:
         body = dump({"id": request_id, "inputs": tensors(inputs, {})})
         headers = {"Content-Type": "application/json"}
         answer = call(address, "POST", path, seconds=INFER_SECONDS, content=body, headers=headers, accept=ANSWERS)
-        if answer.status != 200:
-            raise Refused(answer.status, "engine-refused", _reason(answer))
-        value = answer.json()
         names = {stored.digest: stored.version for stored in _stored(address, model)}
-        try:
-            return Prediction(names[digest], digest, columns(value["outputs"]), answer.seconds * 1000)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ServingError(f"The host's prediction can't be understood: {error!r}.") from error
+        granted = answer.granted(_reason)
+        if digest not in names:
+            raise ServingError(f"The host's prediction can't be understood: it came from an archive {digest}.")
+        return prediction(granted, names[digest], digest)
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         text = call(address.beside("metrics"), "GET", "/metrics", seconds=READ_SECONDS).data

@@ -28,7 +28,7 @@ from registry.serving.base import (
     VersionState,
 )
 from registry.serving.http import HttpAnswer, call
-from registry.serving.open_inference import columns, dump, samples, tensors
+from registry.serving.open_inference import dump, prediction, samples, tensors
 from registry.serving.repository import Stored
 
 READ_SECONDS = 5.0
@@ -149,15 +149,15 @@ class TritonDriver:
         path = f"/v2/models/{model}"
         if version is not None:
             path += f"/versions/{_find(slots, model, version).number}"
-        metadata = _granted(call(address, "GET", path, seconds=READ_SECONDS, accept=ANSWERS)).json()
+        metadata = call(address, "GET", path, seconds=READ_SECONDS, accept=ANSWERS).granted(_reason).json()
         body = dump({"id": request_id, "inputs": tensors(inputs, metadata)})
         answer = call(address, "POST", f"{path}/infer", seconds=INFER_SECONDS, content=body, accept=ANSWERS)
-        value = _granted(answer).json()
+        given = answer.granted(_reason).json()
         try:
-            by = {slot.number: slot for slot in slots}[int(value["model_version"])]
-            return Prediction(by.version, by.digest, columns(value["outputs"]), answer.seconds * 1000)
+            by = {slot.number: slot for slot in slots}[int(given["model_version"])]
         except (KeyError, TypeError, ValueError) as error:
             raise ServingError(f"The host's prediction can't be understood: {error!r}.") from error
+        return prediction(answer, by.version, by.digest)
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         return samples(call(address.beside("metrics"), "GET", "/metrics", seconds=READ_SECONDS).data)
@@ -209,7 +209,7 @@ class TritonDriver:
                     int(entry["inference_stats"]["success"]["count"]) + int(entry["inference_stats"]["fail"]["count"]),
                     int(entry["inference_stats"]["fail"]["count"]),
                 )
-                for entry in _granted(answer).json()["model_stats"]
+                for entry in answer.granted(_reason).json()["model_stats"]
             }
         except (KeyError, TypeError, ValueError) as error:
             raise ServingError(f"The host's statistics can't be understood: {error!r}.") from error
@@ -276,25 +276,13 @@ def _find(slots: Sequence[Slot], model: str, version: str) -> Slot:
 
 def _is(slot: Slot, version: str, manifest: bytes) -> bool:
     stored = slot.stored
-    return (
-        stored is not None
-        and not stored.damage
-        and stored.version == version
-        and (stored.folder / repository.MANIFEST).read_bytes() == manifest
-    )
+    return stored is not None and not stored.damage and stored.version == version and stored.holds(manifest)
 
 
 def _stored(slot: Slot) -> Stored:
     if slot.stored is None:
         raise Refused(409, "not-ours", f"Slot {slot.number} was not staged by Lastgood; stage the version again.")
     return slot.stored
-
-
-def _granted(answer: HttpAnswer) -> HttpAnswer:
-    """The answer, or Triton's refusal as an exception."""
-    if answer.status == 200:
-        return answer
-    raise Refused(answer.status, "engine-refused", _reason(answer))
 
 
 def _reason(answer: HttpAnswer) -> str:
