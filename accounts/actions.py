@@ -76,11 +76,14 @@ def create_user(
 ) -> User:
     """A person who can sign in. Where an administrator asks (`by`), roles that approve are proposed only.
 
-    Raises ValidationError for a weak password, AccountError for a name that is taken.
+    Raises ValidationError for a weak password, AccountError for a name or an e-mail address that is taken: one person
+    is one account, so that nobody fills two seats.
     """
     validate_password(password)
     if User.objects.filter(username__iexact=username).exists():
         raise AccountError(f"The user name {username} is taken. Choose another.")
+    if email and User.objects.filter(email__iexact=email).exists():
+        raise AccountError(f"There is an account with the address {email}. One person has one account.")
     first, _, last = full_name.partition(" ")
     user = User.objects.create_user(username, email, password, first_name=first, last_name=last)
     record(action="user.create", target=Target("user", user.pseudonym), actor=actor)

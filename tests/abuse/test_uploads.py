@@ -84,6 +84,23 @@ def test_abuse_44_46_a_pickle_is_refused_by_content_whatever_its_name(
     assert not AuditEvent.objects.filter(action="version.register").exists()
 
 
+HIDDEN = {
+    "without its mark": pickle.dumps(Evil(), 2)[2:],
+    "that breaks off after it has run": pickle.dumps(Evil(), 2)[2:-1] + b"\xff",
+}
+
+
+@pytest.mark.parametrize("what", sorted(HIDDEN))
+def test_abuse_46_a_pickle_that_no_scanner_knows_for_one_is_not_taken_either(
+    program: Program, tmp_path: Path, what: str
+) -> None:
+    with pytest.raises(SystemExit, match="the pickle ran"):
+        pickle.loads(HIDDEN[what])
+    answer = register_with(program, tmp_path, HIDDEN[what])
+    assert "is neither safetensors nor JSON" in problem_of(answer, 422, "refused")["detail"]
+    assert not Version.objects.exists()
+
+
 @pytest.mark.parametrize(
     "weights", [b"\x1f\x8b\x08 compressed", b"\x93NUMPY\x01\x00", b"\x7fELF\x02", b"ustar", b"", b"GGUF\x03"]
 )

@@ -208,7 +208,7 @@ def test_the_same_act_is_not_asked_for_twice_at_a_time(ada: User, bea: User) -> 
         {"subject_kind": "break_glass", "required": 1, "factors": [], "expires_seconds": 901},
     ],
 )
-def test_43_a_policy_that_can_not_be_is_refused_before_anybody_is_asked(
+def test_abuse_43_a_policy_that_can_not_be_is_refused_before_anybody_is_asked(
     ada: User, bea: User, wish: dict[str, Any]
 ) -> None:
     with pytest.raises(PolicyError):

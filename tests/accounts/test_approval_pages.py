@@ -63,7 +63,7 @@ def test_approving_needs_one_press_and_is_said_back(request_: ApprovalRequest) -
     assert ApprovalDecision.objects.get().auth_method == "password"
 
 
-def test_an_old_proof_leads_through_the_password_and_then_to_the_approval(request_: ApprovalRequest) -> None:
+def test_abuse_3_an_old_proof_leads_through_the_password_and_then_to_the_approval(request_: ApprovalRequest) -> None:
     client = browser(person("amir", "approver"), proof_age=400)
     answer = send(client, request_)
     assert answer.redirect_chain[0][0] == f"/accounts/reauthenticate/?next=%2Fapprovals%2F{request_.pk}%2F"

@@ -148,7 +148,7 @@ def test_without_a_policy_for_it_nobody_breaks_glass(request_: ApprovalRequest, 
     assert refused(lambda: smash(carla, request_)) == "not_breakable"
 
 
-def test_68_it_holds_for_one_plan_once_and_few_may_wait_for_review(
+def test_abuse_68_it_holds_for_one_plan_once_and_few_may_wait_for_review(
     request_: ApprovalRequest, rita: User, carla: User
 ) -> None:
     smash(carla, request_)
@@ -158,7 +158,7 @@ def test_68_it_holds_for_one_plan_once_and_few_may_wait_for_review(
     assert smash(person("cleo", "commander"), a_request(rita)).role == "commander"
 
 
-def test_68_a_review_that_is_late_locks_out_who_broke_it_and_after_three_days_everybody(
+def test_abuse_68_a_review_that_is_late_locks_out_who_broke_it_and_after_three_days_everybody(
     request_: ApprovalRequest, rita: User, carla: User, amir: User
 ) -> None:
     cleo = person("cleo", "commander")

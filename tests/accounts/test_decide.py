@@ -72,7 +72,7 @@ def test_two_people_with_the_two_roles_approve_it(room: Room) -> None:
     assert leaf["data"]["subject_hash"] == room.request.subject_hash
 
 
-def test_the_proposer_can_not_approve(room: Room) -> None:
+def test_abuse_1_the_proposer_can_not_approve(room: Room) -> None:
     refused(room, "own_proposal", lambda: say(room.rita, room.request))
 
 
@@ -82,7 +82,7 @@ def test_the_proposer_may_deny(room: Room) -> None:
     assert room.request.state == "denied"
 
 
-def test_a_decision_about_another_hash_is_refused(room: Room) -> None:
+def test_abuse_5_a_decision_about_another_hash_is_refused(room: Room) -> None:
     error = refused(room, "hash_mismatch", lambda: say(room.amir, room.request, subject_hash="0" * 64))
     assert "Read it again" in error.sentence
 
@@ -103,7 +103,7 @@ def test_a_person_who_was_deactivated_no_longer_decides(room: Room) -> None:
 
 
 @pytest.mark.parametrize("age", [None, 301, 86400])
-def test_an_old_proof_of_identity_does_not_approve(room: Room, age: int | None) -> None:
+def test_abuse_3_an_old_proof_of_identity_does_not_approve(room: Room, age: int | None) -> None:
     auth_time = None if age is None else timezone.now() - datetime.timedelta(seconds=age)
     refused(room, "step_up_needed", lambda: say(room.amir, room.request, auth_time=auth_time))
 

@@ -32,7 +32,7 @@ def at_once(acts: list[Any]) -> list[str]:
         return sorted(pool.map(run, acts))
 
 
-def test_7_of_many_last_approvals_at_once_exactly_one_completes_the_request(committed_db: Any) -> None:
+def test_abuse_7_of_many_last_approvals_at_once_exactly_one_completes_the_request(committed_db: Any) -> None:
     request = a_request(person("rita", "responder"))
     crowd: list[User] = [person(f"p{number}", "approver") for number in range(CROWD)]
     say(person("carla", "commander"), request)

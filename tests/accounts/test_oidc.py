@@ -8,8 +8,12 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
+from accounts.actions import grant_role
+from accounts.approvals.evidence import show
+from accounts.approvals.models import ApprovalDecision
+from accounts.approvals.queries import standing
 from accounts.models import User
-from tests.accounts.people import PASSWORD, person, recorded
+from tests.accounts.people import PASSWORD, SETUP, a_request, person, recorded
 from tests.accounts.provider import CLIENT, SECRET, Provider, running
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +72,7 @@ def test_who_was_there_before_is_the_same_person(provider: Provider) -> None:
     assert len(recorded("session.sign_in")) == 2
 
 
-def test_an_account_of_the_same_address_is_not_taken_over(client: Client, provider: Provider) -> None:
+def test_abuse_2_an_account_of_the_same_address_is_not_taken_over(client: Client, provider: Provider) -> None:
     person("nina", "administrator")
     answer = come(client)
     assert "There is an account with your address here." in answer.content.decode()
@@ -87,6 +91,27 @@ def test_a_person_connects_the_provider_and_then_signs_in_with_it(client: Client
     come(other)
     assert other.session["_auth_user_id"] == str(nina.pk)
     assert other.get("/models/").status_code == 200
+
+
+def test_abuse_2_one_person_by_two_ways_in_has_one_vote(client: Client, provider: Provider) -> None:
+    nina = person("nina", "commander")
+    asked = a_request(person("rita", "responder"), tier="high")
+    client.post("/accounts/login/", {"login": "nina", "password": PASSWORD})
+    client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    come(client, "connect")
+    grant_role(user=nina, role="approver", granted_by=None, actor=SETUP)
+    form = {"decision": "approve", "subject_hash": asked.subject_hash}
+    client.post(f"/approvals/{asked.pk}/", form | {"evidence": show(asked)[0]})
+    other = Client()
+    come(other)
+    assert other.session["_auth_user_id"] == str(nina.pk)
+
+    other.get(f"/approvals/{asked.pk}/")
+    answer = other.post(f"/approvals/{asked.pk}/", form | {"evidence": show(asked)[0]}, follow=True)
+
+    assert "You have approved this already." in answer.content.decode()
+    assert [row.by for row in ApprovalDecision.objects.all()] == [nina]
+    assert standing(asked).open == ["approver"]
 
 
 def test_a_deactivated_person_can_not_come_in_by_the_provider(client: Client, provider: Provider) -> None:

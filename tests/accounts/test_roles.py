@@ -63,6 +63,16 @@ def test_a_taken_name_and_a_weak_password_make_nobody() -> None:
     assert User.objects.count() == 1
 
 
+def test_abuse_2_one_address_makes_one_account() -> None:
+    person("mara")
+    with pytest.raises(AccountError, match="There is an account with the address"):
+        create_user(
+            username="lind", email="Mara@Example.org", full_name="M Lind", password="x9 battery", roles=[], actor=SETUP
+        )
+    assert list(User.objects.values_list("username", flat=True)) == ["mara"]
+    assert len(recorded("user.create")) == 1
+
+
 def test_a_request_of_somebody_who_may_not_is_refused_with_whom_to_ask_and_recorded() -> None:
     vera = person("vera", "viewer")
     require(asking(vera), "view")

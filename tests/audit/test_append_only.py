@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import psycopg
 import pytest
 
-from tests.audit.log import event
+from tests.audit.log import event, sequence_all, sequencer_in
 from tests.conftest import CommittedDatabase
 
 COLUMNS = {"audit_event": "action", "audit_leaf": "leaf_hash", "audit_checkpoint": "note", "audit_log_key": "vkey"}
@@ -28,7 +30,9 @@ def rows(db: CommittedDatabase) -> list[list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("login", ["lastgood_app", "lastgood_sequencer"])
-def test_neither_the_application_nor_the_sequencer_may_change_the_log(filled: CommittedDatabase, login: str) -> None:
+def test_abuse_63_neither_the_application_nor_the_sequencer_may_change_the_log(
+    filled: CommittedDatabase, login: str
+) -> None:
     before = rows(filled)
     for statement, _ in EVERY:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -85,3 +89,47 @@ def test_the_sequencer_records_no_events(filled: CommittedDatabase) -> None:
             " (gen_random_uuid(), '{}', now(), 'a.b', 'success', 'user', 'u', 't', '1', '', '')",
             login="lastgood_sequencer",
         )
+
+
+def inserted(**stated: str) -> str:
+    """INSERT of an event whose record says what its columns say, but for what is given as SQL."""
+    values = {
+        "event_uuid": "'11111111-1111-4111-8111-111111111111'",
+        "occurred_at": "m.moment",
+        "action": "'a.b'",
+        "outcome": "'success'",
+        "actor_kind": "'user'",
+        "actor": "'u'",
+        "target_kind": "'t'",
+        "target_id": "'1'",
+        "target_version": "''",
+        "incident": "''",
+    } | stated
+    at = """to_char(m.moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+    canon = f"""convert_to('{{"event_id":"11111111-1111-4111-8111-111111111111","occurred_at":"' || {at} || '"}}', 'UTF8')"""
+    values = {"canon": canon} | values
+    source = "(SELECT clock_timestamp() AS moment) AS m"
+    return f"INSERT INTO audit_event ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {source}"
+
+
+def test_the_transaction_of_an_event_is_stated_by_the_database(committed_db: CommittedDatabase, tmp_path: Path) -> None:
+    committed_db.execute(inserted(xid="'3'"), login="lastgood_app")
+    ((xid, current),) = committed_db.execute(
+        "SELECT xid::text::bigint, pg_current_xact_id()::text::bigint FROM audit_event"
+    )
+    assert 3 < xid < current
+    assert sequence_all(sequencer_in(tmp_path)) == 1, "it is sequenced, and not passed over as older than the tree"
+
+
+def test_neither_place_nor_moment_of_an_event_is_the_writers_to_choose(committed_db: CommittedDatabase) -> None:
+    for stated, words in (
+        ({"id": "nextval('audit_event_id_seq') + 5"}, "The id of an event is drawn by the database; 6 was given"),
+        ({"occurred_at": "m.moment - interval '1 hour'"}, "it must have happened in this transaction"),
+        ({"occurred_at": "m.moment + interval '1 hour'"}, "it must have happened in this transaction"),
+        ({"occurred_at": "m.moment + interval '1 microsecond'"}, "states another id or moment than its row"),
+        ({"event_uuid": "'22222222-2222-4222-8222-222222222222'"}, "states another id or moment than its row"),
+        ({"canon": "'{}'"}, "states another id or moment than its row"),
+    ):
+        with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match=words):
+            committed_db.execute(f"SET lastgood.restoring = 'on'; {inserted(**stated)}", login="lastgood_app")
+    assert committed_db.execute("SELECT * FROM audit_event") == []

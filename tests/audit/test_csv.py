@@ -32,7 +32,7 @@ from audit.verify import COLUMNS, csv_cell, csv_line, csv_row
         (-5, '"\'-5"'),
     ],
 )
-def test_a_cell_is_quoted_is_no_formula_and_hides_nothing(value: object, cell: str) -> None:
+def test_abuse_29_a_cell_is_quoted_is_no_formula_and_hides_nothing(value: object, cell: str) -> None:
     assert csv_cell(value) == cell
 
 

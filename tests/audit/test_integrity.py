@@ -70,7 +70,7 @@ FORGE = (
         ),
     ],
 )
-def test_what_an_owner_changed_behind_disabled_triggers_is_named(
+def test_abuse_64_what_an_owner_changed_behind_disabled_triggers_is_named(
     sequencer: Sequencer, committed_db: CommittedDatabase, statements: list[str], leaf: int | None, words: str
 ) -> None:
     tables = ("audit_event", "audit_leaf", "audit_checkpoint")
@@ -99,14 +99,14 @@ def test_disabled_triggers_alone_are_found(sequencer: Sequencer, committed_db: C
     assert verify_log().problems == ["The triggers that keep audit_leaf append-only are not all enabled."]
 
 
-def test_an_event_that_was_slipped_in_behind_the_tree_is_found(
+def test_an_event_that_its_owner_slipped_in_behind_the_tree_is_found(
     sequencer: Sequencer, committed_db: CommittedDatabase
 ) -> None:
     committed_db.execute(
-        "INSERT INTO audit_event (xid, event_uuid, canon, occurred_at, action, outcome, actor_kind, actor,"
+        "SET lastgood.restoring = 'on'; INSERT INTO audit_event (xid, event_uuid, canon, occurred_at, action, outcome, actor_kind, actor,"
         " target_kind, target_id, target_version, incident) VALUES"
         " ('5', gen_random_uuid(), '{}', now(), 'a.b', 'success', 'user', 'u', 't', '1', '', '')",
-        login="lastgood_app",
+        login="lastgood_owner",
     )
     assert [problem.split(" ", 2)[2] for problem in verify_log().problems] == [
         "was committed before the last checkpoint and has no leaf."

@@ -87,7 +87,7 @@ def test_an_erased_reason_is_gone_and_its_erasure_is_recorded() -> None:
         ({"reason": "x" * 20_001}, "20000"),
     ],
 )
-def test_what_cannot_be_recorded_is_refused_and_nothing_is_written(change: dict[str, object], words: str) -> None:
+def test_abuse_62_what_cannot_be_recorded_is_refused_and_nothing_is_written(change: dict[str, object], words: str) -> None:
     given = {"action": "incident.update", "target": Target("incident", "INC-1"), "actor": ALICE, "incident": "INC-1"}
     with pytest.raises(RecordError, match=words), transaction.atomic():
         record(**(given | change))

@@ -184,7 +184,7 @@ def two_faced(tmp_path: Path) -> TwoFacedLog:
     ],
     ids=["another root", "another branch", "set back"],
 )
-def test_a_second_history_is_refused_for_good_and_both_notes_are_kept(
+def test_abuse_65_a_second_history_is_refused_for_good_and_both_notes_are_kept(
     two_faced: TwoFacedLog, tmp_path: Path, history: bytes, words: str
 ) -> None:
     witness = witness_of(tmp_path, two_faced.signer.vkey, httpx.MockTransport(two_faced))

@@ -69,14 +69,14 @@ ELSEWHERE: dict[int, list[str]] = {
         "matrix: run that halts: run:running>halted, before commit",
     ],
     21: [
-        "test_a_switch_that_is_answered_200_and_not_done_is_not_believed",
+        "test_abuse_38_a_switch_that_is_answered_200_and_not_done_is_not_believed",
         "test_a_state_that_is_made_up_does_not_get_past_the_post_check",
     ],
     24: ["test_a_version_that_turns_out_wrong_on_the_canary_reaches_no_other_host"],
     25: ["test_a_damaged_artifact_is_found_before_any_host_is_asked"],
     22: [
         "test_preflight_finds_other_weights_under_the_right_digest",
-        "test_a_run_halts_before_it_switches_a_host_with_other_weights",
+        "test_abuse_38_a_run_halts_before_it_switches_a_host_with_other_weights",
     ],
 }
 HEAD = """# The fault matrix

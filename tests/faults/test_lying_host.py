@@ -42,7 +42,7 @@ def test_preflight_finds_other_weights_under_the_right_digest(fleet: Fleet, prox
     assert proposed.state == PlanState.DRAFT
 
 
-def test_a_run_halts_before_it_switches_a_host_with_other_weights(
+def test_abuse_38_a_run_halts_before_it_switches_a_host_with_other_weights(
     fleet: Fleet, proxied: Callable[[int], Proxy]
 ) -> None:
     proxy = proxied(0)
@@ -58,7 +58,7 @@ def test_a_run_halts_before_it_switches_a_host_with_other_weights(
     assert not [call for call in proxy.calls if call.endswith("/default")]
 
 
-def test_a_switch_that_is_answered_200_and_not_done_is_not_believed(
+def test_abuse_38_a_switch_that_is_answered_200_and_not_done_is_not_believed(
     fleet: Fleet, proxied: Callable[[int], Proxy]
 ) -> None:
     proxy = proxied(0)

@@ -68,7 +68,7 @@ def test_what_a_person_has_told_is_not_told_over_by_lastgood(world: World) -> No
     assert StatusPost.objects.count() == 2
 
 
-def test_nothing_internal_is_told(world: World) -> None:
+def test_abuse_24_nothing_internal_is_told(world: World) -> None:
     world.status_page()
     incident = world.incident()
     through(world, incident, "triaged", "mitigating", "monitoring", "resolved")

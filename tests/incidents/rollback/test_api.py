@@ -86,7 +86,7 @@ def test_a_run_is_read_and_stopped(fleet: Fleet) -> None:
     assert may_not.status_code == 403
 
 
-def test_an_unapproved_plan_does_not_start(fleet: Fleet) -> None:
+def test_abuse_8_an_unapproved_plan_does_not_start(fleet: Fleet) -> None:
     plan = fleet.awaiting()
     call = caller(fleet.commander, "view", "plan.start")
 

@@ -40,7 +40,7 @@ def test_the_last_approval_starts_the_plan_under_a_new_fence(fleet: Fleet) -> No
     assert event["data"]["hosts"] == ["h1", "h2", "h3"]
 
 
-def test_without_enough_approvals_nothing_starts(fleet: Fleet) -> None:
+def test_abuse_8_without_enough_approvals_nothing_starts(fleet: Fleet) -> None:
     plan = fleet.awaiting()
     fleet.approve(plan, fleet.approver)
     decided.request_decided(plan.request_id)
@@ -50,7 +50,7 @@ def test_without_enough_approvals_nothing_starts(fleet: Fleet) -> None:
     assert [e["data"]["refused"] for e in events("rollback.run.start", outcome="denied")] == ["not_enough"]
 
 
-def test_a_plan_that_was_changed_after_its_approval_does_not_start(fleet: Fleet) -> None:
+def test_abuse_6_a_plan_that_was_changed_after_its_approval_does_not_start(fleet: Fleet) -> None:
     plan = fleet.awaiting()
     fleet.approve(plan)
     Plan.objects.filter(pk=plan.pk).update(document=bytes(plan.document).replace(b'"h3"', b'"h4"'))
