@@ -84,19 +84,14 @@ def test_abuse_44_46_a_pickle_is_refused_by_content_whatever_its_name(
     assert not AuditEvent.objects.filter(action="version.register").exists()
 
 
-HIDDEN = {
-    "without its mark": pickle.dumps(Evil(), 2)[2:],
-    "that breaks off after it has run": pickle.dumps(Evil(), 2)[2:-1] + b"\xff",
-}
-
-
-@pytest.mark.parametrize("what", sorted(HIDDEN))
-def test_abuse_46_a_pickle_that_no_scanner_knows_for_one_is_not_taken_either(
-    program: Program, tmp_path: Path, what: str
+def test_abuse_46_a_pickle_that_the_scanner_takes_for_none_is_not_taken_either(
+    program: Program, tmp_path: Path
 ) -> None:
+    """Without the mark of its version it runs all the same."""
+    hidden = pickle.dumps(Evil(), 2)[2:]
     with pytest.raises(SystemExit, match="the pickle ran"):
-        pickle.loads(HIDDEN[what])
-    answer = register_with(program, tmp_path, HIDDEN[what])
+        pickle.loads(hidden)
+    answer = register_with(program, tmp_path, hidden)
     assert "is neither safetensors nor JSON" in problem_of(answer, 422, "refused")["detail"]
     assert not Version.objects.exists()
 
