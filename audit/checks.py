@@ -11,13 +11,13 @@ from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError, connections
 
-from audit.grants import APPEND_ONLY, GRANTS
+from audit.grants import APPEND_ONLY, GRANTS, STAMPED
 from audit.sealing import SealKeyError, key_ring
 
 log = logging.getLogger(__name__)
 
-# tgtype: 1 row, 2 before, 8 delete, 16 update, 32 truncate. A trigger with a condition, or on some columns only, or
-# that calls another function, protects nothing.
+# tgtype: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate. A trigger with a condition, or on some columns
+# only, or that calls another function, protects nothing.
 FAMILY = """
     WITH RECURSIVE family AS (
         SELECT c.oid, c.relname::text AS root FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -37,8 +37,14 @@ UNARMED = f"""
     )
     SELECT DISTINCT a.oid::regclass::text FROM armed AS a WHERE NOT (a.rows AND a.truncation) ORDER BY 1
 """  # noqa: S608  no value of anybody's
+UNSTAMPED = f"""
+    {FAMILY} SELECT f.oid::regclass::text FROM family AS f WHERE NOT EXISTS (
+        SELECT 1 FROM pg_trigger AS t WHERE t.tgrelid = f.oid AND t.tgenabled = 'A' AND t.tgqual IS NULL
+            AND t.tgtype & 7 = 7 AND t.tgfoid = to_regproc('public.' || %s)
+    ) ORDER BY 1
+"""  # noqa: S608
 FUNCTION = """
-    SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = to_regproc('public.audit_refuse_change')
+    SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = to_regproc('public.' || %s)
 """
 EXCESS = f"""
     {FAMILY}, given AS (
@@ -79,9 +85,14 @@ APART = "Make three logins: manage.py logins."
 
 
 def unarmed(cursor: Any) -> list[str]:
-    """Tables of the log, and partitions and children of them, that a change would pass."""
+    """A sentence for each table of the log, partition or child of one, that a change would pass, or whose writer may
+    choose an event's place and moment."""
     cursor.execute(UNARMED, [list(APPEND_ONLY)])
-    return [row[0] for row in cursor.fetchall()]
+    found = [f"The triggers that keep {row[0]} append-only are not all enabled." for row in cursor.fetchall()]
+    for table, function in STAMPED.items():
+        cursor.execute(UNSTAMPED, [[table], function])
+        found += [f"The trigger that states when an event came into {row[0]} is off." for row in cursor.fetchall()]
+    return found
 
 
 def findings(alias: str = "default", role: str = "app", *, key_file: str = "") -> list[checks.CheckMessage]:
@@ -113,16 +124,26 @@ def _seal_key() -> list[checks.CheckMessage]:
 
 def _triggers(cursor: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = [
-        checks.Warning(f"The triggers that keep {table} append-only are not all enabled.", hint=REARM, id="audit.W001")
-        for table in unarmed(cursor)
+        checks.Warning(sentence, hint=REARM, id="audit.W001") for sentence in unarmed(cursor)
     ]
-    cursor.execute(FUNCTION)
-    row = cursor.fetchone()
-    if row is None or "RAISE EXCEPTION" not in row[0] or "RETURN" in row[0]:
+    source = _source(cursor, "audit_refuse_change")
+    if "RAISE EXCEPTION" not in source or "RETURN" in source:
         words = "The function audit_refuse_change, which the triggers call, does not refuse."
         hint = "Restore it from audit/migrations/0002_append_only.py."
         found.append(checks.Warning(words, hint=hint, id="audit.W002"))
+    for function in STAMPED.values():
+        if "NEW.xid := pg_current_xact_id()" not in _source(cursor, function):
+            words = f"The function {function}, which the triggers call, does not state the transaction."
+            hint = "Restore it from audit/migrations/0007_stamp_events.py."
+            found.append(checks.Warning(words, hint=hint, id="audit.W002"))
     return found
+
+
+def _source(cursor: Any, function: str) -> str:
+    """What the database runs under that name; empty where there is no such function."""
+    cursor.execute(FUNCTION, [function])
+    row = cursor.fetchone()
+    return row[0] if row else ""
 
 
 def _rights(cursor: Any) -> list[checks.CheckMessage]:

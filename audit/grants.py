@@ -16,3 +16,7 @@ GRANTS: dict[str, dict[str, list[str]]] = {
 
 # Rows of these, and of every partition or child of these, are never changed, by whomsoever.
 APPEND_ONLY = ("audit_event", "audit_leaf", "audit_checkpoint", "audit_log_key", "audit_node", "audit_cosig")
+
+# Each new row of these, and of every partition or child of these, is stamped by that function of the database: its
+# transaction id and its moment are not the writer's to choose.
+STAMPED = {"audit_event": "audit_stamp_event"}

@@ -183,8 +183,8 @@ def _unsequenced(cursor: Any, report: Report) -> None:
 
 
 def _triggers(cursor: Any, report: Report) -> None:
-    for table in unarmed(cursor):
-        report.add(f"The triggers that keep {table} append-only are not all enabled.")
+    for sentence in unarmed(cursor):
+        report.add(sentence)
 
 
 def _nodes(cursor: Any, frontier: Frontier, report: Report) -> None:

@@ -111,6 +111,7 @@ def build(database: str, events: int = 1_000_000, *, signer: Signer, drawn: Draw
         if connection.execute("SELECT EXISTS (SELECT 1 FROM audit_event)").fetchone() != (False,):
             raise RuntimeError("The log is not empty. Build in a database of its own.")
         drawn = drawn or Drawn(events, signer.name)
+        connection.execute("SET LOCAL lastgood.restoring = 'on'")
         with _without_indexes(connection):
             leaves = []
             with connection.cursor().copy(f"COPY audit_event ({EVENT_COLUMNS}) FROM STDIN") as copy:

@@ -61,6 +61,11 @@ def append_only() -> set[str]:
     return {table for module in _declarations() for table in getattr(module, "APPEND_ONLY", ())}
 
 
+def stamped() -> dict[str, str]:
+    """The function that states what a writer of the table may not choose, as apps declare it in `grants.py`."""
+    return {table: name for one in _declarations() for table, name in getattr(one, "STAMPED", {}).items()}
+
+
 def _declarations() -> list[ModuleType]:
     names = [f"{app.name}.grants" for app in apps.get_app_configs() if app.name != "config"]
     return [import_module(name) for name in names if find_spec(name)]
@@ -82,7 +87,7 @@ def apply() -> int:
 
 def state(cursor: Any, roles: dict[str, str]) -> int:
     """The same by a cursor of the owner (or of a superuser), for the logins that `roles` names: "app", "sequencer"."""
-    rules, protected = declared(), append_only()
+    rules, protected, stamps = declared(), append_only(), stamped()
     _start_from_nothing(cursor, list(roles.values()))
     cursor.execute(TABLES)
     tables = cursor.fetchall()
@@ -98,6 +103,8 @@ def state(cursor: Any, roles: dict[str, str]) -> int:
             _grant(cursor, sorted(set.intersection(*held)), name, login)
         if protected.intersection(roots):
             _arm(cursor, name, child=child, root=roots[0])
+        for root in set(roots) & set(stamps):
+            _stamp(cursor, name, stamps[root], child=child, root=root)
     cursor.execute(SEQUENCES)
     for (sequence,) in cursor.fetchall():
         _grant(cursor, ["USAGE", "SELECT"], sql.Identifier("public", sequence), roles["app"], kind="SEQUENCE")
@@ -115,6 +122,18 @@ def _arm(cursor: Any, table: sql.Identifier, *, child: bool, root: str) -> None:
         names = [f"{root}_no_change", f"{root}_no_truncate"]
     cursor.execute(PRESENT, [table.as_string(None), names])  # none before the migration that makes them
     for (name,) in cursor.fetchall():
+        cursor.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(table, sql.Identifier(name)))
+
+
+def _stamp(cursor: Any, table: sql.Identifier, function: str, *, child: bool, root: str) -> None:
+    """The trigger that states place and moment of each new row, for everybody. A child by inheritance has none yet."""
+    name = f"{root}_stamp"
+    cursor.execute(PRESENT, [table.as_string(None), [name]])
+    present = cursor.fetchone() is not None
+    if child and not present:
+        made = "CREATE TRIGGER {} BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION public.{}()"
+        cursor.execute(sql.SQL(made).format(sql.Identifier(name), table, sql.Identifier(function)))
+    if child or present:  # the root has none before the migration that makes it
         cursor.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(table, sql.Identifier(name)))
 
 

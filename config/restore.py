@@ -80,6 +80,7 @@ def restore_backup(
         )
         with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute("SET LOCAL lastgood.restoring = 'on'")  # events keep the moments that they state
             _check_target(cursor, manifest)
             say("restoring the database")
             _fill(cursor, tar, manifest)

@@ -106,8 +106,8 @@ def inserted(**stated: str) -> str:
         "incident": "''",
     } | stated
     at = """to_char(m.moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-    canon = f"""convert_to('{{"event_id":"11111111-1111-4111-8111-111111111111","occurred_at":"' || {at} || '"}}', 'UTF8')"""
-    values = {"canon": canon} | values
+    record = """'{"event_id":"11111111-1111-4111-8111-111111111111","occurred_at":"' || """ + at + """ || '"}'"""
+    values = {"canon": f"convert_to({record}, 'UTF8')"} | values
     source = "(SELECT clock_timestamp() AS moment) AS m"
     return f"INSERT INTO audit_event ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {source}"
 

@@ -45,6 +45,7 @@ def test_a_child_of_the_log_is_protected_as_the_log_itself(committed_db: Committ
     committed_db.execute(INSERT, login="lastgood_owner")
     assert said() == [
         "audit.W001 The triggers that keep audit_event_2026 append-only are not all enabled.",
+        "audit.W001 The trigger that states when an event came into audit_event_2026 is off.",
         "audit.W003 lastgood_app has DELETE, TRIGGER, TRUNCATE, UPDATE on audit_event_2026.",
         "audit.W004 The default privileges of lastgood_owner give lastgood_app DELETE, TRIGGER, TRUNCATE, UPDATE on "
         "every new table.",
@@ -63,6 +64,8 @@ def test_a_child_of_the_log_is_protected_as_the_log_itself(committed_db: Committ
         with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
             connection.execute("TRUNCATE audit_event_2026")
     assert committed_db.execute("SELECT actor FROM audit_event_2026") == [("u",)]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="audit_event_id_seq"):
+        committed_db.execute(INSERT, login="lastgood_app")
     committed_db.execute("CREATE TABLE later (id int)", login="lastgood_owner")
     assert committed_db.execute("SELECT has_table_privilege('lastgood_app', 'later', 'SELECT')") == [(False,)]
 
@@ -110,6 +113,12 @@ def test_a_real_partition_is_protected_and_its_truncation_refused(committed_db: 
             "'BEGIN RETURN coalesce(NEW, OLD); END'",
             "audit_refuse_change, which the triggers call, does not refuse",
         ),
+        ("ALTER TABLE audit_event ENABLE TRIGGER audit_event_stamp", "when an event came into audit_event is off"),
+        (
+            "CREATE OR REPLACE FUNCTION audit_stamp_event() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN RETURN NEW; END'",
+            "audit_stamp_event, which the triggers call, does not state the transaction",
+        ),
     ],
 )
 def test_what_is_missing_is_named(committed_db: CommittedDatabase, statement: str, words: str) -> None:
@@ -125,7 +134,7 @@ def test_an_application_that_is_the_owner_or_a_superuser_is_named(committed_db: 
 
 def test_the_check_asks_the_database_where_it_is_named(committed_db: CommittedDatabase) -> None:
     committed_db.execute("ALTER TABLE audit_event DISABLE TRIGGER USER", login="lastgood_owner")
-    assert [one.id for one in run_checks(databases=["default"]) if one.id.startswith("audit.")] == ["audit.W001"]
+    assert [one.id for one in run_checks(databases=["default"]) if one.id.startswith("audit.")] == ["audit.W001"] * 2
     assert not [one for one in run_checks() if one.id.startswith("audit.")]
     call_command("grants")
     assert said() == []

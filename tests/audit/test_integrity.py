@@ -103,7 +103,8 @@ def test_an_event_that_its_owner_slipped_in_behind_the_tree_is_found(
     sequencer: Sequencer, committed_db: CommittedDatabase
 ) -> None:
     committed_db.execute(
-        "SET lastgood.restoring = 'on'; INSERT INTO audit_event (xid, event_uuid, canon, occurred_at, action, outcome, actor_kind, actor,"
+        "SET lastgood.restoring = 'on';"
+        " INSERT INTO audit_event (xid, event_uuid, canon, occurred_at, action, outcome, actor_kind, actor,"
         " target_kind, target_id, target_version, incident) VALUES"
         " ('5', gen_random_uuid(), '{}', now(), 'a.b', 'success', 'user', 'u', 't', '1', '', '')",
         login="lastgood_owner",

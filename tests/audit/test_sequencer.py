@@ -124,11 +124,10 @@ def test_many_writers_slow_commits_and_aborts_lose_and_double_nothing(
 def test_commit_order_is_numeric_across_digit_boundaries(committed_db: CommittedDatabase, tmp_path: Path) -> None:
     for xid in (100, 9, 99, 10):
         committed_db.execute(
-            "INSERT INTO audit_event (xid, event_uuid, canon, occurred_at, action, outcome, actor_kind, actor,"
+            "SET lastgood.restoring = 'on';"
+            " INSERT INTO audit_event (xid, event_uuid, canon, occurred_at, action, outcome, actor_kind, actor,"
             " target_kind, target_id, target_version, incident) VALUES"
-            " (%s::text::xid8, gen_random_uuid(), '{}', now(), 'a.b', 'success', 'user', 'u', 't', %s, '', '')",
-            str(xid),
-            str(xid),
+            f" ('{xid}', gen_random_uuid(), '{{}}', now(), 'a.b', 'success', 'user', 'u', 't', '{xid}', '', '')",
         )
     sequencer = sequencer_in(tmp_path)
     sequence_all(sequencer)
