@@ -87,8 +87,8 @@ def test_abuse_44_46_a_pickle_is_refused_by_content_whatever_its_name(
 def test_abuse_46_a_pickle_that_the_scanner_takes_for_none_is_not_taken_either(
     program: Program, tmp_path: Path
 ) -> None:
-    """Without the mark of its version it runs all the same."""
-    hidden = pickle.dumps(Evil(), 2)[2:]
+    """Without the mark of its version, and behind a text longer than the scanner's look, it runs all the same."""
+    hidden = pickle.dumps(["x" * content.LOOK_BYTES, Evil()], 2)[2:]
     with pytest.raises(SystemExit, match="the pickle ran"):
         pickle.loads(hidden)
     answer = register_with(program, tmp_path, hidden)
