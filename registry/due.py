@@ -1,9 +1,9 @@
-"""What the clock must wake on this floor: observations, golden probes, soaks, comparisons."""
+"""What the clock must wake on this floor: observations, golden probes, soaks, comparisons, compositions."""
 
 from datetime import datetime
 
 from audit.due import Due
-from registry.models import ComparisonState, Placement, TensorComparison
+from registry.models import ComparisonState, Composition, CompositionState, Placement, TensorComparison
 from registry.soak import objection_to, soaked
 
 AT_ONCE = 500
@@ -28,9 +28,15 @@ def comparisons(now: datetime) -> list[int]:
     return list(due.values_list("pk", flat=True)[:AT_ONCE])
 
 
+def compositions(now: datetime) -> list[int]:
+    due = Composition.objects.filter(state=CompositionState.WAITING, due_at__lte=now).order_by("due_at")
+    return list(due.values_list("pk", flat=True)[:AT_ONCE])
+
+
 SOURCES = [
     Due(task="registry.observe", queue="intake", ids=observations),
     Due(task="registry.golden_probe", queue="intake", ids=golden_probes),
     Due(task="registry.soak", queue="intake", ids=soaks),
     Due(task="registry.compare_tensors", queue="compute", ids=comparisons),
+    Due(task="registry.compose", queue="compute", ids=compositions),
 ]

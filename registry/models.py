@@ -141,6 +141,54 @@ class TensorComparison(models.Model):
         return f"{self.left_id} against {self.right_id}"
 
 
+class CompositionKind(models.TextChoices):
+    PREPROCESSING = "preprocessing", "Preprocessing"
+    CONFIG = "config", "Configuration"
+    ADAPTER = "adapter", "Adapter"
+    LAYERS = "layers", "Named layers"
+
+
+class CompositionState(models.TextChoices):
+    WAITING = "waiting", "Being composed"
+    DONE = "done", "Done"
+    REFUSED = "refused", "Can't be composed"
+
+
+class Composition(models.Model):
+    """A part of one version put into another: asked for by a person, made once by a worker. `parts_digest` stands for
+    base, other, kind and tensors, so that the same wish is the same row."""
+
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="compositions")
+    base = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    other = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=14, choices=CompositionKind)
+    tensors = models.JSONField(default=list, help_text="Names, sorted, of the tensors taken; empty for a whole part.")
+    parts_digest = models.CharField(max_length=64, unique=True)
+    state = models.CharField(max_length=10, choices=CompositionState, default=CompositionState.WAITING)
+    reason = models.CharField(max_length=500, blank=True)
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, null=True, blank=True, related_name="compositions")
+    incident_ref = models.CharField(max_length=40, blank=True)
+    asked_by = models.CharField(max_length=60)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(db_default=models.functions.Now())
+    asked_at = models.DateTimeField(db_default=models.functions.Now())
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=CompositionState.values), name="registry_composition_state_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="done") | Q(version__isnull=False), name="registry_composition_done_has_version"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.other_id} in {self.base_id}"
+
+
 class Alias(models.Model):
     """A movable name of a version (`champion`, `last-good`); each move is an audit event."""
 

@@ -65,6 +65,12 @@ def put_stream(pieces: Iterable[bytes], sha256: str) -> int:
     return path(_put(_limited(pieces), path(sha256).name)).stat().st_size
 
 
+def put_new(pieces: Iterable[bytes]) -> tuple[str, int]:
+    """Store what a program of ours writes piece by piece; its SHA-256 and size in bytes. Raises TooLarge."""
+    sha256 = _put(_limited(pieces))
+    return sha256, path(sha256).stat().st_size
+
+
 def check_size(size: int) -> None:
     """Raises TooLarge for a file of so many bytes: beyond LASTGOOD_BLOB_MAX_BYTES, or where the disk would be left with
     less than LASTGOOD_BLOB_SPARE_BYTES."""

@@ -1,7 +1,7 @@
 from celery import shared_task
 
 from audit.clock import database_now
-from registry import reconcile
+from registry import actions, reconcile
 from registry import soak as soaking
 from registry.actions import compute_comparison
 
@@ -24,3 +24,8 @@ def soak(endpoint_id: int) -> None:
 @shared_task(name="registry.compare_tensors")
 def compare_tensors(comparison_id: int) -> None:
     compute_comparison(comparison_id=comparison_id)
+
+
+@shared_task(name="registry.compose")
+def compose(composition_id: int) -> None:
+    actions.compose(composition_id=composition_id)

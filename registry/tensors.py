@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from audit import strictjson
 
 MAX_HEADER_BYTES = 64 * 2**20
 PIECE_ITEMS = 2**20
+PIECE_BYTES = 2**22
 NUMPY = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
@@ -86,6 +87,49 @@ def _entry(name: str, value: Any, base: int, total: int) -> Entry:
     if stop - start != size or base + stop > total:
         raise NotSafetensors(f"The tensor {name!r} lies beyond the file, or is not as long as its shape says.")
     return Entry(dtype, shape, base + start, base + stop)
+
+
+def spliced(base: Path, other: Path, names: Iterable[str]) -> Iterator[bytes]:
+    """The bytes of `base` with the named tensors' numbers taken from `other`, piece by piece.
+
+    Each has one datatype and shape in both files, so header and places stay: what was written in the canonical way
+    stays so. Raises NotSafetensors for a name that does not.
+    """
+    before, after = read_index(base), read_index(other)
+    chosen = sorted(set(names), key=lambda name: before[name].start if name in before else -1)
+    at = 0
+    for name in chosen:
+        objection = unlike(name, before.get(name), after.get(name))
+        if objection:
+            raise NotSafetensors(objection)
+        if before[name].start < at:
+            raise NotSafetensors(f"The tensor {name!r} overlaps another one.")
+        yield from _span(base, at, before[name].start)
+        yield from _span(other, after[name].start, after[name].stop)
+        at = before[name].stop
+    yield from _span(base, at, base.stat().st_size)
+
+
+def unlike(name: str, old: Entry | None, new: Entry | None) -> str:
+    """Why one tensor can't stand in for another; "" when it can."""
+    if old is None or new is None:
+        return f"The tensor {name!r} is in one of the two files only."
+    if old.shape != new.shape:
+        return f"The tensor {name!r} has the shape {list(old.shape)} in one file and {list(new.shape)} in the other."
+    if old.dtype != new.dtype:
+        return f"The tensor {name!r} is {old.dtype} in one file and {new.dtype} in the other."
+    return ""
+
+
+def _span(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < stop:
+            piece = file.read(min(stop - start, PIECE_BYTES))
+            if not piece:
+                raise NotSafetensors("The file ended while it was read.")
+            start += len(piece)
+            yield piece
 
 
 def differences(left: Path, right: Path) -> Iterator[TensorDifference]:

@@ -1,6 +1,7 @@
 """The verbs of the registry: the only place that writes to its tables."""
 
 from registry.actions.compared import ask_comparison, compute_comparison
+from registry.actions.composed import ask_composition, compose, record_rehearsal
 from registry.actions.errors import AlreadyThere, RegistryError
 from registry.actions.known import (
     lift_quarantine,
@@ -30,8 +31,10 @@ __all__ = [
     "AlreadyThere",
     "RegistryError",
     "ask_comparison",
+    "ask_composition",
     "bring_back",
     "check_host",
+    "compose",
     "compute_comparison",
     "drain",
     "enter_host",
@@ -43,6 +46,7 @@ __all__ = [
     "move_alias",
     "place",
     "quarantine",
+    "record_rehearsal",
     "record_switch",
     "register_endpoint",
     "register_host",

@@ -180,8 +180,11 @@ def _sources(manifest: Manifest, files: Mapping[str, Path | bytes]) -> dict[str,
 
 
 def _artifact(data: bytes | None, media_type: str) -> Artifact | None:
-    if data is None:
-        return None
+    return None if data is None else stored_artifact(data, media_type)
+
+
+def stored_artifact(data: bytes, media_type: str) -> Artifact:
+    """The bytes in the store, with the row that names them."""
     defaults = {"size": len(data), "media_type": media_type}
     return Artifact.objects.get_or_create(sha256=store.put_bytes(data), defaults=defaults)[0]
 
