@@ -28,12 +28,14 @@ class ColumnDrift:
     """How one column's window differs from its reference.
 
     `rows_*` are all rows and `n_*` the usable ones. PSI, JS (distance, base 2, 0 to 1), KL (nats) and total variation
-    are over the reference's deciles or categories, with out-of-range, missing and infinite values as cells of their
-    own; cells that would hold fewer than 5 rows in the smaller sample are pooled. `psi_noise` is what PSI would be on
-    average without drift. `ks` is for numeric and `chi_square` (of the usable values) for categorical columns, None
-    where there is nothing to compare. `wasserstein` is in standard deviations of the reference. `unseen_*` are
-    values outside of what the reference held (beyond its range, or new categories): the share in the window,
-    and the share that the reference itself lets expect. The p-values are of single tests, not corrected for many.
+    are over the reference's deciles or categories, with out-of-range, missing and infinite values and those of
+    another type (`invalid`: text in a column of numbers) as cells of their own; cells that would hold fewer than 5
+    rows in the smaller sample are pooled. `psi_noise` is what PSI would be on average without drift. `ks` is for
+    numeric and `chi_square` (of the usable values) for categorical columns, None where there is nothing to compare;
+    the exact KS statistic is at least the given one and at most `ks_error` above it, so what a sketch leaves out is
+    never taken for drift. `wasserstein` is in standard deviations of the reference. `unseen_*` are values outside of
+    what the reference held (beyond its range, or new categories): the share in the window, and the share that the
+    reference itself lets expect. The p-values are of single tests, not corrected for many.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ColumnDrift:
     kl: float | None
     total_variation: float | None
     ks: TestResult | None
+    ks_error: float
     wasserstein: float | None
     chi_square: TestResult | None
     new_categories: list[tuple[Category, int]]
@@ -58,6 +61,9 @@ class ColumnDrift:
     infinite_share_reference: float
     infinite_share_window: float
     infinite_p: float
+    invalid_share_reference: float
+    invalid_share_window: float
+    invalid_p: float
     unseen_share_reference: float
     unseen_share_window: float
     unseen_p: float
@@ -78,6 +84,7 @@ class _Counts:
     missing: tuple[int, int]
     infinite: tuple[int, int]
     unseen: tuple[int, int]
+    invalid: tuple[int, int] = (0, 0)
 
 
 def compare(profile: Profile | Mapping, window: Window | Mapping[str, ArrayLike]) -> list[ColumnDrift]:
@@ -90,16 +97,17 @@ def compare(profile: Profile | Mapping, window: Window | Mapping[str, ArrayLike]
     counted = window if isinstance(window, Window) else count_window(reference, window)
     if counted.fingerprint != reference.fingerprint:
         raise ValueError("This window was counted on another reference profile; count it again on this one.")
-    return [_compare_column(name, column, counted.columns[name]) for name, column in reference.columns.items()]
+    return [compare_column(name, column, counted.columns[name]) for name, column in reference.columns.items()]
 
 
-def _compare_column(
+def compare_column(
     name: str, reference: NumericProfile | CategoricalProfile, window: NumericWindow | CategoricalWindow
 ) -> ColumnDrift:
     if isinstance(reference, NumericProfile):
         assert isinstance(window, NumericWindow)
-        ks, wasserstein = _distribution_distances(reference, window)
-        return _drift(name, "numeric", _numeric_counts(reference, window), ks=ks, wasserstein=wasserstein)
+        ks, error, wasserstein = _distribution_distances(reference, window)
+        counts = _numeric_counts(reference, window)
+        return _drift(name, "numeric", counts, ks=ks, ks_error=error, wasserstein=wasserstein)
     assert isinstance(window, CategoricalWindow)
     known = dict(reference.counts)
     fresh = sorted(((v, n) for v, n in window.counts.items() if v not in known), key=lambda item: (-item[1], str(item)))
@@ -126,7 +134,7 @@ def _numeric_counts(reference: NumericProfile, window: NumericWindow) -> _Counts
     return _Counts(
         cells_reference, cells_window, reference.n, int(window.counts.sum()),
         (reference.missing, window.missing), (reference.infinite, window.infinite),
-        (lone, outside),
+        (lone, outside), (reference.invalid, window.invalid),
     )  # fmt: skip
 
 
@@ -150,19 +158,18 @@ def _categorical_counts(
 
 def _drift(
     name: str, kind: Kind, counts: _Counts, *,
-    ks: TestResult | None = None, wasserstein: float | None = None, chi_square: TestResult | None = None,
+    ks: TestResult | None = None, ks_error: float = 0.0, wasserstein: float | None = None,
+    chi_square: TestResult | None = None,
     new_categories: list[tuple[Category, int]] | None = None,
     vanished_categories: list[tuple[Category, int]] | None = None,
 ) -> ColumnDrift:  # fmt: skip
-    rows_reference = counts.n_reference + counts.missing[0] + counts.infinite[0]
-    rows_window = counts.n_window + counts.missing[1] + counts.infinite[1]
-    a = np.append(counts.cells_reference, [counts.missing[0], counts.infinite[0]])
-    b = np.append(counts.cells_window, [counts.missing[1], counts.infinite[1]])
+    unusable = list(zip(counts.missing, counts.infinite, counts.invalid, strict=True))
+    rows_reference, rows_window = counts.n_reference + sum(unusable[0]), counts.n_window + sum(unusable[1])
+    a, b = np.append(counts.cells_reference, unusable[0]), np.append(counts.cells_window, unusable[1])
     a, b = measures.pool_rare(a, b, keep_observed=True)
     comparable = rows_reference > 0 and rows_window > 0
-    missing, infinite = (
-        _share_change(counts.missing, rows_reference, rows_window),
-        _share_change(counts.infinite, rows_reference, rows_window),
+    missing, infinite, invalid = (
+        _share_change(hits, rows_reference, rows_window) for hits in (counts.missing, counts.infinite, counts.invalid)
     )
     unseen = _share_change(counts.unseen, counts.n_reference, counts.n_window)
     return ColumnDrift(
@@ -173,10 +180,11 @@ def _drift(
         js=measures.js_distance(a, b) if comparable else None,
         kl=measures.kl(a, b) if comparable else None,
         total_variation=measures.total_variation(a, b) if comparable else None,
-        ks=ks, wasserstein=wasserstein, chi_square=chi_square,
+        ks=ks, ks_error=ks_error, wasserstein=wasserstein, chi_square=chi_square,
         new_categories=new_categories or [], vanished_categories=vanished_categories or [],
         missing_share_reference=missing[0], missing_share_window=missing[1], missing_p=missing[2],
         infinite_share_reference=infinite[0], infinite_share_window=infinite[1], infinite_p=infinite[2],
+        invalid_share_reference=invalid[0], invalid_share_window=invalid[1], invalid_p=invalid[2],
         unseen_share_reference=unseen[0], unseen_share_window=unseen[1], unseen_p=unseen[2],
     )  # fmt: skip
 
@@ -192,20 +200,28 @@ def _chi_square(counts: _Counts) -> TestResult | None:
     return measures.chi_square(*measures.pool_rare(counts.cells_reference, counts.cells_window))
 
 
-def _distribution_distances(reference: NumericProfile, window: NumericWindow) -> tuple[TestResult | None, float | None]:
+def _distribution_distances(
+    reference: NumericProfile, window: NumericWindow
+) -> tuple[TestResult | None, float, float | None]:
+    """Kolmogorov-Smirnov's test, how far above it the exact statistic may lie, and Wasserstein's distance."""
     n_window = int(window.counts.sum())
     if reference.n == 0 or n_window == 0:
-        return None, None
-    difference = np.cumsum(reference.counts)[:-1] / reference.n - np.cumsum(window.counts)[:-1] / n_window
+        return None, 0.0, None
+    f, g = np.cumsum(reference.counts)[:-1] / reference.n, np.cumsum(window.counts)[:-1] / n_window
+    difference = f - g
     statistic = float(np.max(np.abs(difference)))
     ks = TestResult(statistic, measures.ks_p(statistic, reference.n, n_window))
+    # Between two edges both functions rise by a known amount, wherever in the gap they do so.
+    most = np.maximum(f[2::2] - g[1:-1:2], g[2::2] - f[1:-1:2])
+    error = max(float(np.max(most, initial=0.0)) - statistic, 0.0)
     if not reference.std:
-        return ks, None
+        return ks, error, None
     # Inside of a gap between two edges both distribution functions are taken as straight lines.
     left, right, gaps = difference[1:-1:2], difference[2::2], np.diff(reference.edge_array)
     distance = float(np.sum(gaps * _mean_absolute(left, right)))
-    distance += (window.tail_below + window.tail_above) / n_window
-    return ks, distance / reference.std
+    distance += abs(window.tail_below / n_window - reference.tail_below / reference.n)
+    distance += abs(window.tail_above / n_window - reference.tail_above / reference.n)
+    return ks, error, distance / reference.std
 
 
 def _mean_absolute(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,6 +19,8 @@ from monitoring.drift.compare import ColumnDrift
 
 Outcome = Literal["drift", "no drift", "not enough data"]
 
+MISTYPED = "values of another type"
+
 
 @dataclass(frozen=True)
 class ColumnVerdict:
@@ -81,8 +83,8 @@ def judge(
     """Judge each column, in the order given.
 
     Tested are the distribution (KS or chi-square; effect PSI - (k - 1)(1/n + 1/m), at least `psi_floor`), and the
-    shares of missing, infinite and unseen values (Fisher or z; effect the rise or fall of the share, for unseen
-    values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over all of
+    shares of missing, infinite, mistyped and unseen values (Fisher or z; effect the rise or fall of the share, for
+    unseen values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over all of
     these. Fewer than `minimum_rows` usable rows in window or reference leave the distribution unjudged.
     """
     columns = list(drifts)
@@ -137,6 +139,7 @@ def _hypotheses(column: ColumnDrift, *, psi_floor: float, share_floor: float, mi
     for what, before, now, p in (
         ("missing values", column.missing_share_reference, column.missing_share_window, column.missing_p),
         ("infinite values", column.infinite_share_reference, column.infinite_share_window, column.infinite_p),
+        (MISTYPED, column.invalid_share_reference, column.invalid_share_window, column.invalid_p),
     ):
         if before or now:
             effect = max(abs(now - before) - _share_noise(before, now, column.rows_reference, column.rows_window), 0.0)
@@ -179,6 +182,7 @@ def _describe(column: ColumnDrift, decided: _Hypothesis) -> str:
     before, now = {
         "missing values": (column.missing_share_reference, column.missing_share_window),
         "infinite values": (column.infinite_share_reference, column.infinite_share_window),
+        MISTYPED: (column.invalid_share_reference, column.invalid_share_window),
         "unseen values": (column.unseen_share_reference, column.unseen_share_window),
     }[decided.test]
     return f"{now:.1%} against {before:.1%} in the reference, limit {decided.floor:.0%} apart"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,15 @@ ZERO_SHARE = 1e-4
 
 EXPECTED_MINIMUM = 5.0
 """Expected count below which a cell is too small for chi-square's and PSI's large-sample theory (Cochran 1954)."""
+
+EXACT_ROWS = 10_000
+"""Rows of the larger sample up to which SciPy, and so this, counts the Kolmogorov-Smirnov p-value exactly."""
+
+SMALLEST_EXACT_P = 1e-10
+"""Below this the exact p-value would be lost in rounding, and the asymptotic one is given; not so while both samples
+have COUNTABLE_ROWS together, whose paths a float can count."""
+
+COUNTABLE_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,11 @@ def total_variation(reference: ArrayLike, window: ArrayLike) -> float:
     return float(np.abs(shares(reference) - shares(window)).sum() / 2)
 
 
+def largest_difference(reference: ArrayLike, window: ArrayLike) -> float:
+    """The largest absolute difference of two shares (L-infinity)."""
+    return float(np.abs(shares(reference) - shares(window)).max())
+
+
 def pool_rare(
     reference: NDArray[np.int64], window: NDArray[np.int64], *, keep_observed: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -133,15 +148,64 @@ def chi_square(reference: ArrayLike, window: ArrayLike) -> TestResult:
 
 
 def ks_p(statistic: float, n: int, m: int) -> float:
-    """p-value of the two-sample Kolmogorov-Smirnov statistic, as SciPy's asymptotic method: conservative with ties."""
+    """p-value of the two-sample Kolmogorov-Smirnov statistic, as SciPy's default: exact while neither sample is larger
+    than EXACT_ROWS, else asymptotic. Both are conservative with ties."""
     if n == 0 or m == 0:
         return 1.0
+    if max(n, m) > EXACT_ROWS:
+        return ks_p_asymptotic(statistic, n, m)
+    if n + m > COUNTABLE_ROWS and (asymptotic := ks_p_asymptotic(statistic, n, m)) < SMALLEST_EXACT_P:
+        return asymptotic
+    return _ks_p_equal(statistic, n) if n == m else _ks_p_exact(statistic, min(n, m), max(n, m))
+
+
+def ks_p_asymptotic(statistic: float, n: int, m: int) -> float:
+    """The same for large samples, by the one-sample distribution with n m / (n + m) rows."""
     from scipy import stats  # takes most of a second to import, and pages that only want an interval import this module
 
     big, small = float(max(n, m)), float(min(n, m))
     effective = max(round(big / (big + small) * small), 1)
     with np.errstate(divide="ignore"):
         return float(np.clip(stats.kstwo.sf(statistic, effective), 0.0, 1.0))
+
+
+def _ks_p_equal(statistic: float, n: int) -> float:
+    """The exact p-value for two samples of n: 2 sum (-1)^(k-1) C(2n, n - k h) / C(2n, n), h = n D (Hodges 1958)."""
+    reach = round(statistic * n)
+    if reach == 0:
+        return 1.0
+    k = np.arange(1, n // reach + 1)
+    logarithms = 2 * special.gammaln(n + 1) - special.gammaln(n - k * reach + 1) - special.gammaln(n + k * reach + 1)
+    return float(np.clip(2 * np.sum(np.where(k % 2, 1.0, -1.0) * np.exp(logarithms)), 0.0, 1.0))
+
+
+@lru_cache(maxsize=4096)
+def _ks_p_exact(statistic: float, n: int, m: int) -> float:
+    """1 less the share of lattice paths from (0, 0) to (n, m) that stay nearer than `statistic` to the diagonal
+    (Hodges 1958). Paths are counted row by row, each the running sum of the one before, within the band."""
+    reach = round(statistic * math.lcm(n, m))
+    if reach == 0:
+        return 1.0
+    step_n, step_m = math.lcm(n, m) // n, math.lcm(n, m) // m
+    paths, logarithm = np.ones(m + 1), 0.0
+    for i in range(n + 1):
+        low = max((i * step_n - reach) // step_m + 1, 0)
+        high = min(-((-i * step_n - reach) // step_m) - 1, m)
+        if high < low:
+            return 1.0
+        if i:
+            paths[:low] = 0.0
+            paths[low : high + 1] = np.cumsum(paths[low : high + 1])
+        paths[high + 1 :] = 0.0
+        largest = float(paths[low : high + 1].max())
+        if largest == 0:
+            return 1.0
+        if largest > 1e200:
+            paths, logarithm = paths / largest, logarithm + math.log(largest)
+    if paths[m] == 0:
+        return 1.0
+    every = special.gammaln(n + m + 1) - special.gammaln(n + 1) - special.gammaln(m + 1)
+    return min(max(-math.expm1(math.log(float(paths[m])) + logarithm - float(every)), 0.0), 1.0)
 
 
 def proportions_p(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:

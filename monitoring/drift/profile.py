@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -30,7 +30,9 @@ Kind = Literal["numeric", "categorical"]
 
 @dataclass(frozen=True)
 class NumericProfile:
-    """One numeric column of the reference. `below[i]` and `at_or_below[i]` are counts at `edges[i]`.
+    """One numeric column of the reference. `below[i]` and `at_or_below[i]` are counts at `edges[i]`; `invalid` counts
+    the cells that held something else than a number. The tails are those of NumericWindow, where a window is the
+    reference.
 
     `deciles` are positions in `edges` of the cells' upper ends for PSI; the last is the maximum. `minimum` to `std`
     (population, ddof 0) are None when the column had no finite value. `single` says that the values were float32: what
@@ -50,11 +52,14 @@ class NumericProfile:
     deciles: list[int]
     single: bool = False
     kind: Kind = "numeric"
+    invalid: int = 0
+    tail_below: float = 0.0
+    tail_above: float = 0.0
 
     @property
     def rows(self) -> int:
         """Rows of the reference, usable or not."""
-        return self.n + self.missing + self.infinite
+        return self.n + self.missing + self.infinite + self.invalid
 
     @cached_property
     def edge_array(self) -> NDArray[np.float64]:
@@ -64,6 +69,8 @@ class NumericProfile:
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """Reference counts in the 2E + 1 cells between and at the edges, as a window's (see NumericWindow)."""
+        if not self.edges:
+            return np.array([self.n], dtype=np.int64)
         return cell_counts(np.asarray(self.below, np.int64), np.asarray(self.at_or_below, np.int64), self.n)
 
 
@@ -104,6 +111,7 @@ class NumericWindow:
     infinite: int
     tail_below: float
     tail_above: float
+    invalid: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,9 +178,9 @@ def build_profile(columns: Mapping[str, ArrayLike], kinds: Mapping[str, Kind], *
     profiled: dict[str, NumericProfile | CategoricalProfile] = {}
     for name, kind in kinds.items():
         if kind == "numeric":
-            profiled[name] = _profile_numeric(numeric_values(columns[name]), quantiles)
+            profiled[name] = profile_numeric(numeric_values(columns[name]), quantiles)
         elif kind == "categorical":
-            profiled[name] = _profile_categorical(columns[name])
+            profiled[name] = profile_categorical(columns[name])
         else:
             raise ValueError(f"Column {name} is of kind {kind}; a profile knows numeric and categorical.")
     return Profile(rows, profiled).to_json()
@@ -190,11 +198,13 @@ def row_count(columns: Mapping[str, ArrayLike]) -> int:
     return next(iter(lengths.values()), 0)
 
 
-def _profile_numeric(values: NumericValues, quantiles: int) -> NumericProfile:
+def profile_numeric(values: NumericValues, quantiles: int) -> NumericProfile:
+    """Profile one sorted column."""
     ordered = values.finite.astype(np.float64, copy=False)
     n, single = len(ordered), values.finite.dtype == np.float32
     if n == 0:
-        return NumericProfile(0, values.missing, values.infinite, None, None, None, None, [], [], [], [], single)
+        empty = NumericProfile(0, values.missing, values.infinite, None, None, None, None, [], [], [], [], single)
+        return replace(empty, invalid=values.invalid)
     distinct = ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
     if len(distinct) > quantiles + 1:
         distinct = np.unique(ordered[_ranks(n, quantiles)])
@@ -205,7 +215,7 @@ def _profile_numeric(values: NumericValues, quantiles: int) -> NumericProfile:
     return NumericProfile(
         n, values.missing, values.infinite, float(ordered[0]), float(ordered[-1]),
         mean, std,
-        distinct.tolist(), below.tolist(), at_or_below.tolist(), deciles.tolist(), single,
+        distinct.tolist(), below.tolist(), at_or_below.tolist(), deciles.tolist(), single, invalid=values.invalid,
     )  # fmt: skip
 
 
@@ -217,7 +227,8 @@ def _finite(number: float) -> float | None:
     return float(number) if math.isfinite(number) else None
 
 
-def _profile_categorical(column: ArrayLike) -> CategoricalProfile:
+def profile_categorical(column: ArrayLike) -> CategoricalProfile:
+    """Profile one column of categories."""
     counts, missing = category_counts(column)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     other = sum(count for _, count in ranked[CATEGORY_LIMIT:])

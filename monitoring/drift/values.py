@@ -7,7 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
+
+NARROW = 2**16
+"""Range of integer codes up to which they are counted in cells of their own."""
 
 Category = int | float | str | bool
 """What a categorical column may hold; whole floats are read as integers, so 1.0 and 1 are one category."""
@@ -20,49 +24,61 @@ class NumericValues:
     finite: NDArray[np.floating]
     missing: int
     infinite: int
+    invalid: int = 0
 
     @property
     def rows(self) -> int:
         """Rows of the column, usable or not."""
-        return len(self.finite) + self.missing + self.infinite
+        return len(self.finite) + self.missing + self.infinite + self.invalid
 
 
 def numeric_values(column: ArrayLike) -> NumericValues:
-    """Sort a column's finite values; count NaN, None and what is no number as missing, and infinities apart.
+    """Sort a column's finite values; count NaN and None as missing, and apart from them infinities and what is no
+    number (text in a column of numbers).
 
     float32 stays float32 (it sorts twice as fast); all else becomes float64, exact for integers up to 2**53.
     """
-    array = np.asarray(column)
+    array, invalid = np.asarray(column), 0
     if array.dtype != np.float32:
-        array = _as_float64(array)
+        array, invalid = _as_float64(array)
     array = np.sort(array, axis=None)
     low = int(np.searchsorted(array, -np.inf, side="right"))
     high = int(np.searchsorted(array, np.inf, side="left"))
-    missing = int(np.count_nonzero(np.isnan(array[high:])))
-    return NumericValues(array[low:high], missing, low + len(array) - high - missing)
+    absent = int(np.count_nonzero(np.isnan(array[high:])))
+    return NumericValues(array[low:high], absent - invalid, low + len(array) - high - absent, invalid)
 
 
-def _as_float64(array: NDArray) -> NDArray[np.float64]:
+def _as_float64(array: NDArray) -> tuple[NDArray[np.float64], int]:
+    """The column as numbers, and how many of its cells are none: these are NaN."""
     if array.dtype.kind in "biuf":
-        return array.astype(np.float64)
+        return array.astype(np.float64), 0
     try:
-        return array.astype(object).astype(np.float64)
+        return array.astype(object).astype(np.float64), 0
     except (TypeError, ValueError):
-        return np.array([_number(value) for value in array.ravel()], dtype=np.float64)
+        numbers = [_number(value) for value in array.ravel()]
+        invalid = sum(1 for number in numbers if number is None)
+        return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64), invalid
 
 
-def _number(value: object) -> float:
+def _number(value: object) -> float | None:
+    if is_missing(value):
+        return float("nan")
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return float("nan")
+        return None
 
 
 def category_counts(column: ArrayLike) -> tuple[dict[Category, int], int]:
     """Count each category of a column; None and NaN are counted as missing and returned second."""
     array = np.asarray(column)
     if array.dtype.kind == "O":
-        counts = Counter(array.ravel().tolist())
+        try:
+            # Ten times as fast as a Counter, for columns of one type.
+            counted = pa.array(array.ravel(), from_pandas=True).value_counts()
+            counts = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+        except (pa.ArrowException, TypeError, OverflowError):
+            counts = dict(Counter(array.ravel().tolist()))
         missing = sum(count for value, count in counts.items() if is_missing(value))
         return {_plain(v): n for v, n in counts.items() if not is_missing(v)}, missing
     missing = 0
@@ -70,8 +86,18 @@ def category_counts(column: ArrayLike) -> tuple[dict[Category, int], int]:
         absent = np.isnan(array)
         missing = int(np.count_nonzero(absent))
         array = array[~absent]
-    values, numbers = np.unique(array, return_counts=True)
+    values, numbers = _count_small(array) if array.dtype.kind in "iu" else np.unique(array, return_counts=True)
     return {_plain(v): n for v, n in zip(values.tolist(), numbers.tolist(), strict=True)}, missing
+
+
+def _count_small(codes: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Integers and their counts, ascending. Codes in a narrow range are counted without a sort."""
+    low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if high - low >= NARROW or max(abs(low), abs(high)) >= 2**62:
+        return np.unique(codes, return_counts=True)
+    numbers = np.bincount(codes.ravel().astype(np.int64) - low)
+    found = np.flatnonzero(numbers)
+    return found + low, numbers[found]
 
 
 def is_missing(value: object) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from monitoring.drift.profile import (
+    CategoricalProfile,
     CategoricalWindow,
     NumericProfile,
     NumericWindow,
@@ -17,7 +19,7 @@ from monitoring.drift.profile import (
     cell_counts,
     row_count,
 )
-from monitoring.drift.values import category_counts, numeric_values
+from monitoring.drift.values import NumericValues, category_counts, numeric_values
 
 
 def count_window(profile: Profile, columns: Mapping[str, ArrayLike]) -> Window:
@@ -38,17 +40,23 @@ def count_window(profile: Profile, columns: Mapping[str, ArrayLike]) -> Window:
 
 
 def _count_numeric(reference: NumericProfile, column: ArrayLike) -> NumericWindow:
-    values = numeric_values(column)
+    return count_sorted(reference, numeric_values(column))
+
+
+def count_sorted(reference: NumericProfile, values: NumericValues) -> NumericWindow:
+    """Count one sorted column on the edges of its reference."""
     ordered, edges, n = values.finite, reference.edge_array, len(values.finite)
     if reference.single or ordered.dtype == np.float32:
         ordered, edges = ordered.astype(np.float32, copy=False), edges.astype(np.float32)
     if len(edges) == 0:
-        return NumericWindow(np.array([n], dtype=np.int64), values.missing, values.infinite, 0.0, 0.0)
+        counts = np.array([n], dtype=np.int64)
+        return NumericWindow(counts, values.missing, values.infinite, 0.0, 0.0, values.invalid)
     below, at_or_below = np.searchsorted(ordered, edges, "left"), np.searchsorted(ordered, edges, "right")
     with np.errstate(over="ignore"):
         tail_below = float(np.sum(edges[0] - ordered[: below[0]], dtype=np.float64))
         tail_above = float(np.sum(ordered[at_or_below[-1] :] - edges[-1], dtype=np.float64))
-    return NumericWindow(cell_counts(below, at_or_below, n), values.missing, values.infinite, tail_below, tail_above)
+    counts = cell_counts(below, at_or_below, n)
+    return NumericWindow(counts, values.missing, values.infinite, tail_below, tail_above, values.invalid)
 
 
 def merge(a: Window, b: Window) -> Window:
@@ -56,6 +64,50 @@ def merge(a: Window, b: Window) -> Window:
     if a.fingerprint != b.fingerprint:
         raise ValueError("These windows were counted on different reference profiles and can't be added.")
     return Window(a.fingerprint, a.rows + b.rows, {name: _merge(c, b.columns[name]) for name, c in a.columns.items()})
+
+
+def as_reference(profile: Profile, window: Window) -> Profile:
+    """The profile of an earlier window (the period before, the same period last week), on the edges of the training
+    reference: what a later window counted on `profile` is compared with, after `recount`.
+
+    Cells, and so PSI's deciles, stay the training reference's. Raises ValueError for a window of another profile.
+    """
+    if window.fingerprint != profile.fingerprint:
+        raise ValueError("This window was counted on another reference profile; count it again on this one.")
+    columns = {name: _column_as_reference(known, window.columns[name]) for name, known in profile.columns.items()}
+    return Profile(window.rows, columns)
+
+
+def recount(window: Window, reference: Profile) -> Window:
+    """The same window, to be compared with `reference`, which `as_reference` made on the edges it was counted on.
+
+    Raises ValueError where the columns or the number of edges differ.
+    """
+    for name, column in reference.columns.items():
+        counted = window.columns.get(name)
+        same = isinstance(counted, NumericWindow) == isinstance(column, NumericProfile)
+        if counted is None or not same:
+            raise ValueError(f"The window has no column {name} of that kind; count it on this profile's edges.")
+        if isinstance(counted, NumericWindow) and len(counted.counts) != len(column.counts):
+            raise ValueError(f"The window's column {name} was counted on other edges.")
+    return replace(window, fingerprint=reference.fingerprint)
+
+
+def _column_as_reference(
+    known: NumericProfile | CategoricalProfile, window: NumericWindow | CategoricalWindow
+) -> NumericProfile | CategoricalProfile:
+    if isinstance(known, NumericProfile):
+        assert isinstance(window, NumericWindow)
+        up_to = np.cumsum(window.counts)
+        below, at_or_below = up_to[:-1:2], up_to[1::2]
+        return replace(
+            known, n=int(up_to[-1]), missing=window.missing, infinite=window.infinite, invalid=window.invalid,
+            below=below.tolist(), at_or_below=at_or_below.tolist(),
+            tail_below=window.tail_below, tail_above=window.tail_above,
+        )  # fmt: skip
+    assert isinstance(window, CategoricalWindow)
+    ranked = sorted(window.counts.items(), key=lambda item: (-item[1], str(item[0])))
+    return CategoricalProfile(sum(window.counts.values()), window.missing, ranked)
 
 
 def _merge(
@@ -68,6 +120,7 @@ def _merge(
             a.infinite + b.infinite,
             a.tail_below + b.tail_below,
             a.tail_above + b.tail_above,
+            a.invalid + b.invalid,
         )
     assert isinstance(a, CategoricalWindow)
     assert isinstance(b, CategoricalWindow)
@@ -86,6 +139,7 @@ def window_to_json(window: Window) -> dict:
                 "infinite": column.infinite,
                 "tail_below": column.tail_below,
                 "tail_above": column.tail_above,
+                "invalid": column.invalid,
             }
         else:
             columns[name] = {
@@ -107,6 +161,7 @@ def window_from_json(document: Mapping) -> Window:
                 column["infinite"],
                 column["tail_below"],
                 column["tail_above"],
+                column.get("invalid", 0),
             )
         else:
             columns[name] = CategoricalWindow(dict(column["counts"]), column["missing"])

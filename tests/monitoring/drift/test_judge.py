@@ -119,6 +119,15 @@ def test_infinite_values_are_drift():
     )
 
 
+def test_text_in_a_column_of_numbers_is_drift():
+    window = draw(np.random.default_rng(8), 300)
+    window["n0"] = window["n0"].astype(object)
+    window["n0"][:30] = "12,5"
+    verdict = judged(window)["n0"]
+    assert (verdict.outcome, verdict.test) == ("drift", "values of another type")
+    assert "10.0% against 0.0% in the reference" in verdict.sentence
+
+
 def test_a_new_category_is_drift_once_it_fills_a_twentieth_of_the_window():
     window = draw(np.random.default_rng(9), 1000)
     window["c2"][:60] = 99
