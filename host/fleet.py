@@ -21,7 +21,7 @@ from host.manifest import Manifest, read_manifest
 from host.metrics import Counters
 from host.problems import ArtifactRefused, Problem
 from host.store import Pointer, Store, Target
-from host.version import LoadedVersion, ReadBack, read_parts
+from host.version import LoadedVersion, Parts, ReadBack, read_parts
 
 log = logging.getLogger("lastgood.host")
 Result = TypeVar("Result")
@@ -162,7 +162,7 @@ class Fleet:
         missing = [f.sha256 for f in manifest.files.values() if not self.store.blob(f.sha256).exists()]
         if missing:
             raise Problem(422, "missing-blobs", "Put the missing blobs first.", missing=missing)
-        await self.aside(lambda: self._check(manifest), slow=True)
+        await self.aside(lambda: self._read(manifest), slow=True)
         await self.aside(lambda: self.store.keep_manifest(name, version, data))
         slot = self.models.setdefault(name, Model(name)).slots.setdefault(version, Slot(version, manifest, digest))
         if slot.digest != digest:
@@ -171,8 +171,16 @@ class Fleet:
             slot.state, slot.reason = "staged", ""
         return known is None
 
-    def _check(self, manifest: Manifest) -> None:
-        """Check the files of a version. A blob whose bytes are no longer its name's is dropped, to be put again."""
+    def _read(self, manifest: Manifest) -> Parts:
+        """Read and check the files of a version. A blob whose bytes are no longer its name's is dropped, to be put
+        again."""
+        try:
+            return read_parts(manifest, self.store.blob)
+        except ArtifactRefused as refused:
+            self._drop_damaged(manifest)
+            raise Problem(422, "artifact-refused", str(refused)) from None
+
+    def _drop_damaged(self, manifest: Manifest) -> None:
         damaged = []
         for file in manifest.files.values():
             path = self.store.blob(file.sha256)
@@ -182,10 +190,6 @@ class Fleet:
                     damaged.append(file.sha256)
         if damaged:
             raise Problem(422, "missing-blobs", "Blobs were damaged on this host; put them again.", missing=damaged)
-        try:
-            read_parts(manifest, self.store.blob)
-        except ArtifactRefused as refused:
-            raise Problem(422, "artifact-refused", str(refused)) from None
 
     async def load(self, name: str, version: str) -> Slot:
         """Load a version and warm it up; returns when it is ready. A version that is ready stays as it is."""
@@ -212,10 +216,10 @@ class Fleet:
             raise Problem(
                 507, "insufficient-memory", f"Loading needs {needed} bytes and {free} are free; unload a version first."
             )
-        self._check(slot.manifest)
-        loaded = LoadedVersion(slot.version, read_parts(slot.manifest, self.store.blob), self.device)
+        parts = self._read(slot.manifest)
+        loaded = LoadedVersion(slot.version, parts, self.device)
         loaded.warm_up()
-        found = loaded.read_back().digest()
+        found = loaded.read_back_as_loaded(parts.weights).digest()
         if found != slot.digest:
             raise Problem(500, "digest-mismatch", f"What was loaded reads back as {found}, not as {slot.digest}.")
         return loaded
@@ -273,8 +277,15 @@ class Fleet:
             if old.fenced == old.default == target:
                 return
             raise Problem(409, "stale-fence", f"The fence {fence} has already switched to another version.")
-        if fence > old.fence:
-            await self._keep(model, Pointer(old.default, fence))
+        try:
+            await self._check_target(slot, target)
+        except Problem:
+            if fence > old.fence:
+                await self._keep(model, Pointer(old.default, fence))
+            raise
+        await self._keep(model, Pointer(target, fence, target))
+
+    async def _check_target(self, slot: Slot, target: Target) -> None:
         if slot.loaded is None or slot.state != "ready":
             raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
         found = (await self.read_back(slot.loaded)).manifest.digest()
@@ -283,7 +294,6 @@ class Fleet:
                 raise Problem(409, "digest-mismatch", f"Version {target.version} {what} as {digest}, not as asked.")
         if slot.state != "ready":
             raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
-        await self._keep(model, Pointer(target, fence, target))
 
     async def _keep(self, model: Model, pointer: Pointer) -> None:
         await self.aside(lambda: self.store.keep_pointer(model.name, pointer))

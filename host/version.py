@@ -24,9 +24,8 @@ from host.vocabulary import (
     read_architecture,
     read_preprocessing,
 )
-from host.weights import Header, check_tensors, file_bytes, read_header, read_tensors
+from host.weights import Header, Weights, check_tensors, read_header, read_tensors, stored_digest
 
-STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 RANGES = {name: (int(np.iinfo(name.lower()).min), int(np.iinfo(name.lower()).max)) for name in INTEGERS}
 LARGEST = {"FP32": float(np.finfo(np.float32).max), "FP64": float(np.finfo(np.float64).max)}
 # A wider or narrower datatype of the same family will do, since each value is checked against the signature's own.
@@ -75,7 +74,7 @@ class Parts:
     preprocessing: Preprocessing
     architecture: Architecture
     header: Header
-    tensors: dict[str, torch.Tensor]
+    weights: Weights
 
 
 def read_parts(manifest: Manifest, blob: Callable[[str], Path]) -> Parts:
@@ -116,9 +115,8 @@ class LoadedVersion:
         self.preprocessing = parts.preprocessing
         self.architecture = parts.architecture
         self.device = device
-        self.metadata = parts.header.metadata
-        self.dtypes = {name: STORED[dtype] for name, (dtype, _) in parts.header.tensors.items()}
-        self.tensors = {name: tensor.to(device, torch.float32) for name, tensor in parts.tensors.items()}
+        self.header = parts.header
+        self.tensors = {name: tensor.to(device, torch.float32) for name, tensor in parts.weights.tensors.items()}
         self.bytes = sum(tensor.nbytes for tensor in self.tensors.values())
         self.network = Network(self.architecture, self.tensors)
         numeric = {item.name: item for item in self.preprocessing.numeric}
@@ -136,16 +134,24 @@ class LoadedVersion:
         preprocessing, architecture and signature that answer requests. Its digest is this version's `loaded_digest`.
         """
         started = time.monotonic()
-        stored = {name: tensor.to(self.dtypes[name]) for name, tensor in self.tensors.items()}
+        sha256, size = stored_digest(self.tensors, self.header)
+        return self._read(sha256, size, time.monotonic() - started)
+
+    def read_back_as_loaded(self, weights: Weights) -> Manifest:
+        """The same right after loading. Tensors that are computed with where they were hashed, on the CPU and in
+        float32, are not hashed once more."""
+        same = all(self.tensors[name].data_ptr() == tensor.data_ptr() for name, tensor in weights.tensors.items())
+        return self._read(weights.sha256, weights.size, weights.seconds) if same else self.read_back()
+
+    def _read(self, sha256: str, size: int, seconds: float) -> Manifest:
         names = self.signature.files
         files: dict[str, File] = {
-            "weights": file_of(names["weights"].path, file_bytes(stored, self.metadata)),
+            "weights": File(names["weights"].path, sha256, size),
             "preprocessing": file_of(names["preprocessing"].path, canonical(self.preprocessing.to_json())),
             "config": file_of(names["config"].path, canonical(self.architecture.to_json())),
         }
         manifest = Manifest(self.signature.model, files, self.signature.inputs, self.signature.outputs)
-        done = time.monotonic()
-        self.last_read = ReadBack(manifest, time.time(), done, done - started)
+        self.last_read = ReadBack(manifest, time.time(), time.monotonic(), seconds)
         return manifest
 
     def warm_up(self) -> None:

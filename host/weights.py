@@ -7,8 +7,12 @@ datatype and name, so the same tensors always give the same bytes. A file writte
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import struct
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 MAX_HEADER = 16 * 1024 * 1024
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+TORCH_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+ORDER = ("F32", "BF16", "F16")
+CHUNK = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -108,29 +115,97 @@ def check_tensors(header: Header, wanted: Mapping[str, tuple[int, ...]], where: 
             raise ArtifactRefused(f"{where}: the tensor {name!r} has the shape {found}, declared is {list(shape)}.")
 
 
-def file_bytes(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None) -> bytes:
-    """The bytes of the weights file that holds these tensors."""
-    from safetensors.torch import save
+def file_start(header: Header) -> bytes:
+    """The bytes before the tensors, as `safetensors.torch.save` writes them: length, JSON, spaces to a multiple of 8.
 
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    Tensors are in the order of the file: wider datatypes first, by name where alike.
+    """
+    entries: dict[str, object] = {} if header.metadata is None else {"__metadata__": header.metadata}
+    offset = 0
+    for name in in_order(header):
+        dtype, shape = header.tensors[name]
+        end = offset + ITEM_BYTES[dtype] * math.prod(shape)
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
-def read_tensors(path: Path, sha256: str, header: Header, where: str) -> dict[str, torch.Tensor]:
-    """Read the tensors, on the CPU and in their stored datatypes.
+def in_order(header: Header) -> list[str]:
+    """The tensors' names in the order in which their bytes stand in the file."""
+    return sorted(header.tensors, key=lambda name: (ORDER.index(header.tensors[name][0]), name))
 
-    Raises ArtifactRefused when the bytes have another SHA-256, were not written the canonical way, or hold numbers
-    that are not finite. Needs about twice the file's size of memory for a moment.
+
+def stored_digest(tensors: Mapping[str, torch.Tensor], header: Header) -> tuple[str, int]:
+    """SHA-256 and size of the weights file that holds these tensors, on whatever device, in the header's datatypes.
+
+    One tensor at a time is copied, none where it lies on the CPU in its stored datatype.
     """
     import torch
-    from safetensors.torch import load
 
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != sha256:
+    start = file_start(header)
+    digest, size = hashlib.sha256(start), len(start)
+    for name in in_order(header):
+        stored = getattr(torch, TORCH_NAMES[header.tensors[name][0]])
+        data = tensors[name].detach().to(stored).cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(data)
+        size += len(data)
+    return digest.hexdigest(), size
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a file on the CPU, in their stored datatypes. `sha256` is of the very memory that holds them, with
+    the header before them; making it took `seconds`, reading included."""
+
+    tensors: dict[str, torch.Tensor]
+    sha256: str
+    size: int
+    seconds: float
+
+
+def read_tensors(path: Path, sha256: str, header: Header, where: str) -> Weights:
+    """Read the file once, hashing in another thread what is in memory already.
+
+    Raises ArtifactRefused when the bytes have another SHA-256, were not written the canonical way, or hold numbers
+    that are not finite. Needs the file's size of memory.
+    """
+    import torch
+
+    started = time.monotonic()
+    size = path.stat().st_size
+    whole = torch.empty(size, dtype=torch.uint8)
+    found = _fill(memoryview(whole.numpy()), path, where)
+    if found != sha256:
         raise ArtifactRefused(f"{where} is damaged: its SHA-256 is no longer {sha256}.")
-    tensors = load(data)
-    if file_bytes(tensors, header.metadata) != data:
+    start = file_start(header)
+    if bytes(whole[: len(start)].numpy()) != start:
         raise ArtifactRefused(f"{where} was not written by safetensors.torch.save; its digest could not be rebuilt.")
+    tensors, begin = {}, len(start)
+    for name in in_order(header):
+        dtype, shape = header.tensors[name]
+        end = begin + ITEM_BYTES[dtype] * math.prod(shape)
+        tensors[name] = whole[begin:end].view(getattr(torch, TORCH_NAMES[dtype])).reshape(shape)
+        begin = end
+    seconds = time.monotonic() - started
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if tensor.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all()):
             raise ArtifactRefused(f"{where}: the tensor {name!r} holds numbers that are not finite.")
-    return tensors
+    return Weights(tensors, found, size, seconds)
+
+
+def _fill(memory: memoryview, path: Path, where: str) -> str:
+    """Read the file into `memory`; the SHA-256 of what is there then."""
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(1, "hashing") as hashing, path.open("rb", buffering=0) as file:
+        for start in range(0, len(memory), CHUNK):
+            part = memory[start : start + CHUNK]
+            got = 0
+            while got < len(part):
+                more = file.readinto(part[got:])
+                if not more:
+                    raise ArtifactRefused(f"{where} became shorter while it was read.")
+                got += more
+            hashing.submit(digest.update, part)
+    return digest.hexdigest()
