@@ -11,7 +11,6 @@ from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts.authority.actions import FRESH_PROOF, end_delegation, end_grant, end_role, give_role, grant_role
 from accounts.authority.models import Delegation, RoleGrant
@@ -19,6 +18,7 @@ from accounts.errors import AccountError
 from accounts.models import ApiToken, User
 from accounts.permissions import MACHINE_SCOPES, SCOPES, WORDS, may
 from audit.actions import ANONYMOUS, Actor, Target, record
+from audit.clock import database_now
 
 TOKEN_MARK = "lg"  # noqa: S105 (the public beginning of every token)
 
@@ -160,7 +160,7 @@ def issue_token(
         allowed = may(owner, "admin" if scope in MACHINE_SCOPES else scope)
         if not allowed:
             raise AccountError(f"A token can't do more than its owner: {owner} may not {WORDS[scope]}.")
-    if "approve" in wanted and (proved_at is None or timezone.now() - proved_at > FRESH_PROOF):
+    if "approve" in wanted and (proved_at is None or database_now() - proved_at > FRESH_PROOF):
         raise AccountError("A token that may approve needs a fresh proof of who you are. Confirm your password first.")
     prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     full = f"{TOKEN_MARK}_{prefix}_{secret}"

@@ -3,7 +3,6 @@
 import datetime
 from typing import Any
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_serializer
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.request import Request
@@ -23,6 +22,7 @@ from accounts.permissions import SCOPES, permissions_of, user_roles
 from accounts.problems import Problem
 from accounts.rosters import api as rosters
 from accounts.step_up import proof_of
+from audit.clock import database_now
 
 __all__ = ["HasScope", "TokenAuthentication", "router_entries"]
 
@@ -95,7 +95,7 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
             )
         asked = TokenRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        expires_at = timezone.now() + datetime.timedelta(days=asked.validated_data["days"])
+        expires_at = database_now() + datetime.timedelta(days=asked.validated_data["days"])
         try:
             token, secret = issue_token(
                 owner=request.user,

@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -17,6 +16,7 @@ from accounts.forms import TokenForm
 from accounts.models import ApiToken
 from accounts.permissions import require
 from accounts.step_up import require_fresh_proof
+from audit.clock import database_now
 
 
 @login_required
@@ -33,7 +33,7 @@ def token_list(request: HttpRequest) -> HttpResponse:
                 owner=request.user,
                 name=form.cleaned_data["name"],
                 scopes=form.cleaned_data["scopes"],
-                expires_at=timezone.now() + datetime.timedelta(days=form.cleaned_data["days"]),
+                expires_at=database_now() + datetime.timedelta(days=form.cleaned_data["days"]),
                 actor=actor_for(request=request),
                 proved_at=proved_at,
             )

@@ -1,7 +1,6 @@
 """Is this process alive, is the whole installation ready, and what do its figures say?"""
 
 import hmac
-import time
 from collections.abc import Callable, Iterable
 
 import redis
@@ -31,14 +30,20 @@ def broker() -> redis.Redis:
 def beat() -> None:
     """Leave the clock's heartbeat. Raises redis.RedisError when the broker does not answer."""
     with broker() as client:
-        client.set(HEARTBEAT_KEY, repr(time.time()))
+        client.set(HEARTBEAT_KEY, repr(_moment(client)))
 
 
 def clock_age() -> float | None:
     """Seconds since the clock last looked; None when it never did. Raises redis.RedisError."""
     with broker() as client:
-        value = client.get(HEARTBEAT_KEY)
-    return None if value is None else max(0.0, time.time() - float(value))
+        value, now = client.get(HEARTBEAT_KEY), _moment(client)
+    return None if value is None else max(0.0, now - float(value))
+
+
+def _moment(client: redis.Redis) -> float:
+    """The broker's time: the clock program and the web processes may each have another."""
+    seconds, microseconds = client.time()
+    return float(seconds) + microseconds / 1e6
 
 
 @require_safe

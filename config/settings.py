@@ -85,6 +85,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "accounts.step_up.by_the_databases_clock",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
 ]
@@ -202,6 +203,7 @@ SOCIALACCOUNT_PROVIDERS = {
         else [],
     }
 }
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_AGE = env.integer("SESSION_COOKIE_AGE", 12 * 3600, 60)
 
 # --- cookies, headers ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.actions import Actor, Target, record, service_actor
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.errors import IncidentError
 from incidents.follow import rollbacks_of
@@ -32,6 +33,7 @@ from incidents.models import (
     StatusPage,
     StatusPost,
 )
+from incidents.rollback.models import StepState
 
 STYLESHEET = Path(settings.BASE_DIR) / "static" / "status.css"
 NEXT_UPDATE = timedelta(minutes=30)
@@ -129,7 +131,7 @@ def narrate(*, incident_id: int) -> list[StatusPost]:
                 continue
             if newest is None and status == PostStatus.RESOLVED:
                 continue
-            due = None if status == PostStatus.RESOLVED else timezone.now() + NEXT_UPDATE
+            due = None if status == PostStatus.RESOLVED else database_now() + NEXT_UPDATE
             made.append(
                 post(
                     page=component.page,
@@ -163,10 +165,21 @@ def sentence_for(incident: Incident, name: str, status: str) -> str:
     if status == PostStatus.MONITORING:
         done = incident.mitigated_at or timezone.now()
         remedy = "The change was undone at" if undone else "A remedy is in place since"
+        if undone and (left := left_out(incident)):
+            return f"{remedy} {done:%H:%M} UTC for most of “{name}”. {left} We are watching the rest."
         return f"{remedy} {done:%H:%M} UTC. We are watching that “{name}” works as it should again."
     minutes = max(1, round(((incident.resolved_at or timezone.now()) - start).total_seconds() / 60))
     span = "1 minute" if minutes == 1 else f"{minutes} minutes"
     return f"“{name}” works as it should again. It did not from {since} on, for {span}."
+
+
+def left_out(incident: Incident) -> str:
+    """A sentence where the newest rollback left a part of the machines as they were; "" where it reached all."""
+    newest = rollbacks_of(incident.ref).order_by("-started_at").first()
+    if newest is None:
+        return ""
+    total, done = newest.steps.count(), newest.steps.filter(state=StepState.DONE).count()
+    return f"It reached {done} of {total} machines so far." if done < total else ""
 
 
 def overall(page: StatusPage) -> str:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
 from audit.actions import Actor, Target, record
+from audit.clock import database_now
 from monitoring import alerts
 from monitoring.models import Monitor, Rule, RuleKind
 from monitoring.questions import DEFAULTS, checked_params
@@ -47,7 +47,7 @@ def watch_endpoint(
         "grace_seconds": grace_seconds,
         "label_delay_seconds": label_delay_seconds,
         "enabled": True,
-        "next_window_at": _aligned(timezone.now(), window_seconds),
+        "next_window_at": _aligned(database_now(), window_seconds),
     }
     with transaction.atomic():
         monitor, _ = Monitor.objects.update_or_create(endpoint=endpoint, defaults=lengths)

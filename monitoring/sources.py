@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from audit.actions import ANONYMOUS, Actor, Target, record
+from audit.clock import database_now
 from monitoring.models import WebhookSource
 from monitoring.webhooks import SECRET_PREFIX, Message, SignatureRefused, verify
 from registry import sealing
@@ -46,7 +46,7 @@ def rotate_source(*, source: WebhookSource, actor: Actor) -> str:
     locked = WebhookSource.objects.select_for_update().get(pk=source.pk)
     if locked.ended_at is not None:
         raise SourceError(f"The sender {source.name} was ended. Make one of another name.")
-    until = timezone.now() + OVERLAP
+    until = database_now() + OVERLAP
     before = sealing.unseal(bytes(locked.secret_sealed), _place(locked, "secret_sealed"))
     kept = sealing.seal(before, _place(locked, "previous_sealed"))
     WebhookSource.objects.filter(pk=locked.pk).update(previous_sealed=kept, previous_until=until)
@@ -71,7 +71,9 @@ def verified(name: str, headers: dict[str, str], body: bytes) -> Message:
     time. Raises SignatureRefused, after putting it on record."""
     source = WebhookSource.objects.filter(name=name, ended_at=None).first()
     try:
-        message = verify(headers, body, _secrets(source) if source else [STAND_IN, STAND_IN])
+        message = verify(
+            headers, body, _secrets(source) if source else [STAND_IN, STAND_IN], now=database_now().timestamp()
+        )
         if source is None:
             raise SignatureRefused("signature", "The signature is not that of this sender for this body.")
     except SignatureRefused as refused:
@@ -98,7 +100,7 @@ def signs(name: str) -> bool:
 
 def _secrets(source: WebhookSource) -> list[str]:
     current = sealing.unseal(bytes(source.secret_sealed), _place(source, "secret_sealed"))
-    if source.previous_until is None or source.previous_until <= timezone.now():
+    if source.previous_until is None or source.previous_until <= database_now():
         return [current, STAND_IN]
     return [current, sealing.unseal(bytes(source.previous_sealed), _place(source, "previous_sealed"))]
 

@@ -2,8 +2,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 
+from audit.clock import database_now
 from registry.models import Version
 
 
@@ -18,7 +18,7 @@ class SpanForm(ReasonForm):
 
     @property
     def until(self) -> datetime:
-        return timezone.now() + timedelta(hours=self.cleaned_data["hours"])
+        return database_now() + timedelta(hours=self.cleaned_data["hours"])
 
 
 class FreezeForm(SpanForm):
@@ -31,11 +31,11 @@ class FreezeForm(SpanForm):
     @property
     def starts(self) -> datetime | None:
         hours = self.cleaned_data["in_hours"]
-        return timezone.now() + timedelta(hours=hours) if hours else None
+        return database_now() + timedelta(hours=hours) if hours else None
 
     @property
     def until(self) -> datetime:
-        return (self.starts or timezone.now()) + timedelta(hours=self.cleaned_data["hours"])
+        return (self.starts or database_now()) + timedelta(hours=self.cleaned_data["hours"])
 
 
 class CompareForm(forms.Form):

@@ -7,7 +7,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from accounts.approvals import subjects
 from accounts.approvals.evidence import was_shown
@@ -245,12 +244,12 @@ def _check(request: ApprovalRequest, said: Said, held: list[Holding]) -> datetim
     if (approves or said.evidence) and not was_shown(request, said.evidence):
         raise Refused("evidence_unknown", "Nobody was shown the evidence that your answer names. Read the page again.")
     if not approves:
-        return said.auth_time or timezone.now()
+        return said.auth_time or database_now()
     _check_loans(request, held)
     if moved := subjects.moved(request):
         raise Refused("subject_moved", f"What it is about has changed: {'; '.join(moved)}. It must be proposed again.")
     fresh = datetime.timedelta(seconds=request.policy.step_up_seconds)
-    if said.auth_time is None or timezone.now() - said.auth_time > fresh:
+    if said.auth_time is None or database_now() - said.auth_time > fresh:
         raise Refused("step_up_needed", "Confirm your password first: approving needs a sign-in of the last minutes.")
     return said.auth_time
 

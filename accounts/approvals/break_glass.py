@@ -10,7 +10,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from accounts.approvals import subjects
 from accounts.approvals.actions import LIVE, Refused
@@ -151,7 +150,7 @@ def _check_person(user: User, policy: ApprovalPolicy, auth_time: datetime.dateti
             "took no part to review it, or another person to break glass.",
         )
     fresh = datetime.timedelta(seconds=policy.step_up_seconds)
-    if auth_time is None or timezone.now() - auth_time > fresh:
+    if auth_time is None or now - auth_time > fresh:
         raise Refused("step_up_needed", "Confirm your password first: this needs a sign-in of the last minutes.")
     return auth_time
 

@@ -12,11 +12,11 @@ from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.actions import actor_for
 from accounts.permissions import may, require
+from audit.clock import database_now
 from incidents import status
 from incidents.errors import IncidentError
 from incidents.forms import PostForm
@@ -122,7 +122,7 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
                 text=typed["text"],
                 by=user_of(request),
                 actor=actor_for(request=request),
-                next_update_at=timezone.now() + timedelta(minutes=minutes) if minutes else None,
+                next_update_at=database_now() + timedelta(minutes=minutes) if minutes else None,
             )
         except IncidentError as refused:
             form.add_error(None, str(refused))

@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from audit.actions import Target, record, service_actor
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from registry.actions.served import touch
 from registry.models import Health, Placement
@@ -78,7 +78,7 @@ def write_seen(*, placement: Placement, seen: Seen) -> bool:
         return False
     seen = _with_golden(placement, seen)
     fields: dict[str, Any] = {"health": seen.health, "health_reason": seen.reason[:500], "observed_at": Now()}
-    now = timezone.now()
+    now = database_now()
     asks = _asks_to_converge(placement, seen, now)
     if seen.answered:
         fields |= {
@@ -163,7 +163,7 @@ def _kept(placement: Placement, seen: Seen) -> dict[str, Any]:
 def _asks_to_converge(placement: Placement, seen: Seen, now: datetime) -> bool:
     host = placement.host
     wrong = seen.health == Health.WRONG_VERSION or seen.empty
-    held = host.drained_at is not None or host.is_held
+    held = host.drained_at is not None or (host.held_until is not None and host.held_until > now)
     if not wrong or held or placement.desired is None:
         return False
     asked = placement.observation.get("asked")

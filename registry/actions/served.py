@@ -9,7 +9,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
@@ -241,7 +240,7 @@ def freeze(
     _check_span(until, reason, "frozen")
     if starts is not None and starts >= until:
         raise RegistryError("A freeze ends after it has begun. Choose a later end.")
-    planned = starts if starts is not None and starts > timezone.now() else None
+    planned = starts if starts is not None and starts > database_now() else None
     Endpoint.objects.filter(pk=endpoint.pk).update(
         frozen_from=planned, frozen_until=until, frozen_reason=reason[:300], version=F("version") + 1
     )
@@ -307,7 +306,8 @@ def touch(endpoint: Endpoint) -> None:
 def _check_span(until: datetime.datetime, reason: str, word: str) -> None:
     if not reason.strip():
         raise RegistryError(f"Say why it is {word}.")
-    if not timezone.now() < until <= timezone.now() + MAX_FREEZE:
+    now = database_now()
+    if not now < until <= now + MAX_FREEZE:
         raise RegistryError(f"It can be {word} until a moment from now on, at most {MAX_FREEZE.days} days ahead.")
 
 

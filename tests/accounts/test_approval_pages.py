@@ -32,7 +32,7 @@ def browser(user: User, proof_age: float = 0) -> Client:
     client.post("/accounts/login/", {"login": user.username, "password": PASSWORD})
     session = client.session
     for entry in session["account_authentication_methods"]:
-        entry["at"] = time.time() - proof_age
+        entry["proved_at"] = time.time() - proof_age
     session.save()
     return client
 

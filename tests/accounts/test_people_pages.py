@@ -54,7 +54,7 @@ def test_confirming_asks_for_a_fresh_proof_first(staff: dict[str, User]) -> None
     bea = browser("bea")
     browser("ada").post("/people/of/vera/", {"role": "approver", "reason": "Shift."})
     session = bea.session
-    session["account_authentication_methods"][0]["at"] -= 600
+    session["account_authentication_methods"][0]["proved_at"] -= 600
     session.save()
 
     answer = bea.post(f"/people/proposals/{RoleProposal.objects.get().pk}/confirm/")

@@ -5,7 +5,8 @@
 A nursery has everything loaded and makes a child for each line it reads, {"task", "args", "point", "visited"}: the
 child is a worker that does that one task. To {"task": "wait"} it answers how its children ended, in order (-9: killed).
 The environment names LEDGER and, for worker and clock, POINT; with DEAF a worker consumes nothing;
-with CLOCK_OFFSET the program's clock is so many seconds away from the machine's.
+with CLOCK_OFFSET the program's clock is so many seconds away from the machine's; with VISIBILITY the broker gives a
+message that is not done after so many seconds to somebody else. A worker says `heard TASK ID` of each message.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any
 
 import django
 import time_machine
-from celery.signals import worker_ready
+from celery.signals import task_prerun, worker_ready
 
 from tests.faults.points import Points, read_point
 
@@ -28,9 +29,7 @@ PERSONS = ("compensate", "stop", "resume")
 
 def main(arguments: list[str]) -> None:
     django.setup()
-    if os.environ.get("CLOCK_OFFSET"):
-        there = datetime.now(UTC) + timedelta(seconds=float(os.environ["CLOCK_OFFSET"]))
-        time_machine.travel(there, tick=True).start()
+    set_clock()
     verb, *rest = arguments
     if verb == "nursery":
         nursery()
@@ -44,14 +43,28 @@ def main(arguments: list[str]) -> None:
         worker(*rest)
 
 
+def set_clock() -> None:
+    """Set this process's clock as many seconds away from the machine's as CLOCK_OFFSET says."""
+    if os.environ.get("CLOCK_OFFSET"):
+        there = datetime.now(UTC) + timedelta(seconds=float(os.environ["CLOCK_OFFSET"]))
+        time_machine.travel(there, tick=True).start()
+
+
 def worker(name: str, queues: str, concurrency: str = "8") -> None:
     from config.celery import app
 
     if os.environ.get("DEAF"):
         worker_ready.connect(lambda sender, **_: sender.task_consumer.cancel(), weak=False)
+    if os.environ.get("VISIBILITY"):
+        app.conf.broker_transport_options |= {"visibility_timeout": float(os.environ["VISIBILITY"])}
+    task_prerun.connect(_heard, weak=False)
     pool = ["--pool", "threads", "--concurrency", concurrency]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
     app.worker_main(["worker", *pool, "--queues", queues, "--hostname", f"{name}@test", *quiet])
+
+
+def _heard(task: Any, args: list[object], **_: Any) -> None:
+    sys.stderr.write(f"heard {task.name} {' '.join(map(str, args))}\n")
 
 
 def nursery() -> None:
