@@ -19,9 +19,9 @@ from django.db.models.functions import Now
 from audit.actions import Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
-from incidents.rollback import gates
+from incidents.rollback import gates, limits
 from incidents.rollback.lease import MOVING, Lease, LeaseLost
-from incidents.rollback.models import HostStep, Run, RunState, StepState, Watch, Wave, WaveState
+from incidents.rollback.models import CheckAnswer, HostStep, Run, RunState, StepState, Watch, Wave, WaveState
 from incidents.rollback.plan import PlanRefused, read
 from incidents.rollback.run import (
     COMPENSATION_FAILED,
@@ -37,6 +37,7 @@ from incidents.rollback.run import (
 )
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.steps import ENDED, FenceLost, Work, advance_step
+from registry.actions import hold
 from registry.golden import golden_of
 from registry.models import Placement
 from registry.serving.base import HostUnreachable
@@ -48,6 +49,8 @@ PARALLEL_HOSTS = 16
 SHORT_SECONDS = 0.25
 """Waits shorter than the clock's beat are spent with the lease in hand, PATIENCE_SECONDS of them in all."""
 PATIENCE_SECONDS = 3.0
+HELD_AFTER_FAILING = datetime.timedelta(days=1)
+LOOKS, LOOK_AGAIN_SECONDS = 3, 0.6
 GOT_THERE = [StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE]
 
 
@@ -104,6 +107,8 @@ def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
         check_progress(run, document)
     except PlanRefused as error:
         return _halt(run, lease, error.code, error.sentence)
+    if shortage := _shortage(_work(run, lease), lease):
+        return _halt(run, lease, "capacity", shortage)
     with transaction.atomic():
         lease.confirm()
         move(wave, WaveState.RUNNING)
@@ -112,26 +117,41 @@ def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     return 0
 
 
+def _shortage(work: Work, lease: Lease) -> str:
+    """What speaks against beginning a wave: fewer hosts serve than the plan asks for, at three looks in a row."""
+    for _ in range(LOOKS - 1):
+        answered = limits.enough_serve(work)
+        if answered is None or answered.answer == CheckAnswer.PASS:
+            return ""
+        lease.pause(LOOK_AGAIN_SECONDS)
+    answered = limits.enough_serve(work)
+    if answered is None or answered.answer == CheckAnswer.PASS:
+        return ""
+    return f"{answered.question} {answered.observed} (expected: {answered.expected}). Bring hosts back, then resume."
+
+
 def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     """Take the hosts of the wave forward, all at once."""
     work = _work(run, lease)
     wait = _in_parallel(work, [step for step in _steps(wave) if step.state not in ENDED], run, lease)
     if wait is not None:
         return wait
-    steps = _steps(wave)
-    failed = [step for step in steps if step.state == StepState.FAILED]
-    absent = run.steps.filter(state=StepState.UNREACHABLE).select_related("host")
-    if failed:
-        return _wave_failed(run, wave, lease, "step_failed", failed[0].state_reason)
-    if absent.count() > work.document.tolerated_absences:
-        names = ", ".join(step.host.name for step in absent)
-        sentence = f"{names} can't be reached; the plan tolerates {work.document.tolerated_absences} absent host(s)."
-        return _wave_failed(run, wave, lease, "unreachable", sentence)
+    if (limit := limits.broken(work, wave)) is not None:
+        return _wave_failed(run, wave, lease, *limit)
+    left = run.steps.filter(state__in=[StepState.UNREACHABLE, StepState.FAILED]).values_list("state", "host__name")
     with transaction.atomic():
         lease.confirm()
         move(wave, WaveState.SOAKING, soak_until=Now() + datetime.timedelta(seconds=work.document.wave_soak_seconds))
         _touch(run)
-        _record_wave(run, wave, "rollback.wave.switch", {"unreachable": [step.host.name for step in absent]})
+        _record_wave(
+            run,
+            wave,
+            "rollback.wave.switch",
+            {
+                "unreachable": sorted(name for state, name in left if state == StepState.UNREACHABLE),
+                "failed": sorted(name for state, name in left if state == StepState.FAILED),
+            },
+        )
         announce_run(run)
     return 0
 
@@ -161,7 +181,7 @@ def _soak(run: Run, wave: Wave, lease: Lease) -> float | None:
     if left > 0:
         return left
     work = _work(run, lease)
-    if wave.gate_passed_by_id is None and not work.document.gates_off:
+    if wave.gate_passed_by_id is None:
         judged = gates.judge(work, wave)
         patience = datetime.timedelta(seconds=work.document.gate_patience_seconds)
         if judged.wait and wave.soak_until and database_now() < wave.soak_until + patience:
@@ -271,9 +291,10 @@ def _switched(run: Run, lease: Lease) -> None:
         undo_at = Now() + datetime.timedelta(seconds=document.undo_seconds) if run.plan.from_version_id else None
         move(run, RunState.SWITCHED, switched_at=Now(), ended_at=Now(), undo_due_at=undo_at, state_reason="")
         watch = Watch.objects.create(run=run, until=Now() + watch_for, patience_until=Now() + patience, due_at=Now())
+        _hold_failed(run)
         Placement.objects.filter(
             endpoint=run.endpoint,
-            host__in=run.steps.filter(state=StepState.UNREACHABLE).values("host"),
+            host__in=run.steps.filter(state__in=[StepState.UNREACHABLE, StepState.FAILED]).values("host"),
         ).update(desired=run.plan.to_version)
         record_run(
             run,
@@ -282,6 +303,14 @@ def _switched(run: Run, lease: Lease) -> None:
             {"hosts": list(run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True))},
         )
         send_on_commit("rollback.watch", [str(watch.run_id)], queue="rollback")
+
+
+def _hold_failed(run: Run) -> None:
+    """A host that failed within the plan's budget waits for a person to look at it: converging it would fail again, and
+    hold up the endpoint."""
+    until = database_now() + HELD_AFTER_FAILING
+    for step in run.steps.filter(state=StepState.FAILED).select_related("host"):
+        hold(host=step.host, until=until, reason=f"It failed in a run: {step.state_reason}"[:300], actor=WORKER)
 
 
 def _work(run: Run, lease: Lease) -> Work:

@@ -22,6 +22,7 @@ from incidents.rollback.queries import candidate_evidence, plans, runs
 from incidents.rollback.views import act_on_run
 from registry.models import Endpoint, Version
 
+MALFORMED = ("reason_needed", "unknown_kind", "other_model", "bad_waves", "too_few_hosts")
 PLAN_KINDS = [PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL]
 
 
@@ -60,6 +61,21 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
         return own.pk if own else None
 
 
+class WaveBySerializer(serializers.Serializer[Any]):
+    """One of the three: hosts in each wave, percent of the hosts done after each, or a label with a wave per value."""
+
+    count = serializers.ListField(child=serializers.IntegerField(min_value=1), required=False)
+    percent = serializers.ListField(child=serializers.IntegerField(min_value=1, max_value=100), required=False)
+    label = serializers.CharField(max_length=60, required=False)
+
+
+class QuorumSerializer(serializers.Serializer[Any]):
+    """How much of each wave must succeed: a percentage of its hosts, or a number of them."""
+
+    percent = serializers.IntegerField(min_value=1, max_value=100, required=False)
+    hosts = serializers.IntegerField(min_value=1, required=False)
+
+
 class ProposeSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in PLAN_KINDS])
     endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
@@ -67,6 +83,10 @@ class ProposeSerializer(serializers.Serializer[Any]):
     incident_ref = serializers.CharField(max_length=40, required=False, allow_blank=True, default="")
     reason = serializers.CharField(max_length=2000)
     wave_sizes = serializers.ListField(child=serializers.IntegerField(min_value=1), required=False)
+    wave_by = WaveBySerializer(required=False)
+    quorum = QuorumSerializer(required=False)
+    failure_budget = serializers.IntegerField(min_value=0, required=False)
+    min_hosts_serving = serializers.IntegerField(min_value=0, required=False)
     wave_soak_seconds = serializers.IntegerField(min_value=0, max_value=86_400, required=False)
     watch_seconds = serializers.IntegerField(min_value=0, max_value=604_800, required=False)
     tolerated_absences = serializers.IntegerField(min_value=0, required=False)
@@ -160,7 +180,7 @@ def _person(request: Request) -> User:
 
 def refusal(error: PlanRefused) -> Problem:
     """A verb's refusal as a problem: in conflict with how things are, unless it asks for something malformed."""
-    code = 400 if error.code in ("reason_needed", "unknown_kind", "other_model") else 409
+    code = 400 if error.code in MALFORMED else 409
     return Problem(code, error.code.replace("_", "-"), error.sentence)
 
 

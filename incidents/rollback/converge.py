@@ -107,7 +107,7 @@ def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority:
             "to": version_facts(desired),
             "serving": sorted({found, "", desired.digest}),
             "hosts": [{"name": host.name, "engine": host.engine, "address": host.address}],
-            "strategy": "waves",
+            "strategy": "blue_green",
             "waves": [{"name": "converge", "hosts": [host.name]}],
             "wave_soak_seconds": 0,
             "gate_patience_seconds": 30,

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from audit.canonical import canonical_bytes, exact, instant
+from incidents.rollback.waves import PlanWave
 
 FORMAT = "lastgood-plan/1"
 HASH_PREFIX = b"lastgood-plan/1\0"
@@ -20,12 +21,6 @@ HASH_PREFIX = b"lastgood-plan/1\0"
 
 class DocumentError(ValueError):
     """The stored document is not one of ours."""
-
-
-@dataclass(frozen=True)
-class PlanWave:
-    name: str
-    hosts: list[str]
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class PlanDocument:
 
     @property
     def waves(self) -> list[PlanWave]:
-        return [PlanWave(wave["name"], list(wave["hosts"])) for wave in self.body["waves"]]
+        return [PlanWave(wave["name"], list(wave["hosts"]), wave.get("quorum", 0)) for wave in self.body["waves"]]
 
     @property
     def hosts(self) -> list[str]:
@@ -65,6 +60,11 @@ class PlanDocument:
     @property
     def tolerated_absences(self) -> int:
         return int(self.body["tolerated_absences"])
+
+    @property
+    def failure_budget(self) -> int:
+        """How many hosts may fail over the whole run; those that can't be reached are counted as absent instead."""
+        return int(self.body.get("failure_budget", 0))
 
     @property
     def min_hosts_serving(self) -> int:
@@ -117,25 +117,6 @@ def plan_hash(document: bytes) -> str:
 def evidence_digest(evidence: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of what was shown beside the plan."""
     return hashlib.sha256(canonical_bytes(dict(evidence))).hexdigest()
-
-
-def default_waves(hosts: Sequence[str], sizes: Sequence[int] | None = None) -> list[PlanWave]:
-    """One canary host first, then the rest; or waves of the given sizes, whose last takes what is left over."""
-    if not hosts:
-        return []
-    wanted = [size for size in (sizes or [1]) if size > 0]
-    waves: list[PlanWave] = []
-    left = list(hosts)
-    for size in wanted:
-        if left:
-            waves.append(PlanWave("", left[:size]))
-            left = left[size:]
-    if left:
-        waves.append(PlanWave("", left))
-    if len(waves) == 1:
-        return [PlanWave("all", waves[0].hosts)]
-    names = ["canary"] + [f"wave {number}" for number in range(2, len(waves))] + ["rest"]
-    return [PlanWave(name, wave.hosts) for name, wave in zip(names, waves, strict=True)]
 
 
 def default_gates(*, kind: str, min_requests: int, compared: bool) -> list[dict[str, str]]:

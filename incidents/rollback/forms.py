@@ -1,9 +1,17 @@
 """Forms of the engine's pages."""
 
+from typing import Any
+
 from django import forms
 
 from incidents.rollback.models import PlanKind
 from registry.models import Endpoint, Version
+
+WAVES = [
+    ("count", "hosts in each wave"),
+    ("percent", "percent of the hosts after each"),
+    ("label", "one a label value"),
+]
 
 
 class ProposeForm(forms.Form):
@@ -16,6 +24,46 @@ class ProposeForm(forms.Form):
     to_version = forms.ModelChoiceField(Version.objects.select_related("model").order_by("model__slug", "-number"))
     incident_ref = forms.CharField(max_length=40, required=False)
     reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
+    waves = forms.ChoiceField(choices=WAVES, required=False, label="Waves by")
+    wave_value = forms.CharField(
+        max_length=100,
+        required=False,
+        label="Waves",
+        help_text="Numbers such as “1, 10” or “10, 50, 100”, or a label such as “rack”. Empty: one host, then the rest.",
+    )
+    quorum_percent = forms.IntegerField(
+        min_value=1, max_value=100, required=False, label="Percent of each wave that must succeed"
+    )
+    failure_budget = forms.IntegerField(min_value=0, required=False, label="Hosts that may fail in the whole run")
+    tolerated_absences = forms.IntegerField(min_value=0, required=False, label="Hosts that may be absent")
+    min_hosts_serving = forms.IntegerField(min_value=0, required=False, label="Hosts that serve all the while")
+    wave_soak_seconds = forms.IntegerField(
+        min_value=0, max_value=86_400, required=False, label="Seconds between two waves"
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Fold the fields on waves into `wave_by` and `quorum`, and leave out what was left empty."""
+        cleaned = dict(super().clean() or {})
+        how, value = cleaned.pop("waves", "") or "count", cleaned.pop("wave_value", "").strip()
+        percent = cleaned.pop("quorum_percent", None)
+        if value and how == "label":
+            cleaned["wave_by"] = {"label": value}
+        elif value:
+            try:
+                cleaned["wave_by"] = {how: [int(part) for part in value.split(",")]}
+            except ValueError:
+                self.add_error("wave_value", "Give whole numbers with commas between them, such as 1, 10.")
+        if percent:
+            cleaned["quorum"] = {"percent": percent}
+        return {name: value for name, value in cleaned.items() if value is not None}
+
+    def first_fields(self) -> list[forms.BoundField]:
+        """What every plan says."""
+        return [self[name] for name in ("kind", "endpoint", "to_version", "incident_ref", "reason")]
+
+    def further_fields(self) -> list[forms.BoundField]:
+        """What few plans say otherwise than the endpoint's defaults."""
+        return [self[name] for name in self.fields if name not in [field.name for field in self.first_fields()]]
 
 
 class ReasonForm(forms.Form):

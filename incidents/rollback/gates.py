@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from incidents.rollback import fleet
+from incidents.rollback import fleet, limits
 from incidents.rollback.checks import (
     Answered,
     error_answer,
@@ -58,18 +58,23 @@ class Judged:
 
 
 def judge(work: Work, wave: Wave) -> Judged:
-    """Ask the plan's gates of every host of this wave and of those before it. Changes nothing."""
+    """Ask the plan's gates of every host of this wave and of those before it, and whether enough hosts serve, which is
+    asked without gates as well. Changes nothing."""
+    capacity = limits.enough_serve(work)
+    enough = [] if capacity is None else [capacity]
+    if work.document.gates_off:
+        return Judged(enough)
     done = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
     steps = list(done)
     if not steps:
         question = "Has any host switched whose answers could be looked at?"
-        return Judged([Answered("serving", question, CheckAnswer.INCONCLUSIVE, "none has", "at least one")])
+        return Judged([*enough, Answered("serving", question, CheckAnswer.INCONCLUSIVE, "none has", "at least one")])
     for step in steps:
         with suppress(HostUnreachable):  # said again as the answer about that host
             work.remote(step)
     with ThreadPoolExecutor(max_workers=min(16, len(steps))) as pool:
         asked = pool.map(lambda step: _ask_host(work, step, fresh=step.wave_id == wave.pk), steps)
-        answers = [answered for answers in asked for answered in answers]
+        answers = enough + [answered for answers in asked for answered in answers]
     gate = work.document.gate("latency")
     if gate is not None and verdict(answers) == CheckAnswer.PASS:
         # One host after the other: probes that run side by side would slow each other, not always alike.

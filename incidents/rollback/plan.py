@@ -23,13 +23,14 @@ from incidents.rollback.document import (
     PlanDocument,
     default_checks,
     default_gates,
-    default_waves,
     evidence_digest,
     plan_hash,
     write_document,
 )
 from incidents.rollback.models import Plan, PlanKind, PlanState
 from incidents.rollback.state import LostRace, move
+from incidents.rollback.waves import Member, WavesRefused, lay_out
+from registry.composing import part_of
 from registry.models import Deployment, Endpoint, Environment, Placement, Version
 
 PREFLIGHT_ALLOWANCE = datetime.timedelta(minutes=15)
@@ -45,9 +46,14 @@ class PlanRefused(Exception):
 
 
 class Options(TypedDict, total=False):
-    """What a plan may differ in from the endpoint's defaults. Times are in seconds; `wave_sizes` counts hosts."""
+    """What a plan may differ in from the endpoint's defaults. Times are in seconds; `wave_by` and `quorum` are as
+    incidents.rollback.waves.lay_out takes them, and `wave_sizes` is short for {"count": ...}."""
 
     wave_sizes: Sequence[int] | None
+    wave_by: Mapping[str, Any] | None
+    quorum: Mapping[str, int] | None
+    failure_budget: int | None
+    min_hosts_serving: int | None
     wave_soak_seconds: int | None
     watch_seconds: int | None
     tolerated_absences: int | None
@@ -120,7 +126,7 @@ def propose(
 ) -> Plan:
     """Write down one exact change and order its preflight (task `rollback.preflight`).
 
-    The first wave is one canary host unless `wave_sizes` says otherwise. `gates_off` leaves the gates out of the plan,
+    The first wave is one canary host unless `wave_by` says otherwise. `gates_off` leaves the gates out of the plan,
     on record. `replaces` is voided, and its approvals with it.
     Raises PermissionDenied, PlanRefused, and accounts.approvals.queries.NoPolicy.
     """
@@ -288,15 +294,24 @@ def _fleet(
 ) -> dict[str, Any]:
     """Hosts, what they may serve meanwhile, waves, absences."""
     hosts = [placement.host for placement in placements]
-    waves = default_waves([host.name for host in hosts], options.get("wave_sizes"))
-    spare = max(0, len(hosts) - max(1, endpoint.min_hosts_serving))
+    by = options.get("wave_by") or {"count": list(options.get("wave_sizes") or [1])}
+    try:
+        waves = lay_out([Member(host.name, host.labels) for host in hosts], by, options.get("quorum"))
+    except WavesRefused as error:
+        raise PlanRefused("bad_waves", str(error)) from error
+    least = _or(options.get("min_hosts_serving"), endpoint.min_hosts_serving)
+    if least > len(hosts):
+        raise PlanRefused("too_few_hosts", f"{least} hosts can't serve all the while: there are {len(hosts)}.")
+    spare = max(0, len(hosts) - max(1, least))
     return {
         "serving": sorted({from_version.digest if from_version else "", to_version.digest}),
         "hosts": [{"name": host.name, "engine": host.engine, "address": host.address} for host in hosts],
-        "strategy": "waves",
-        "waves": [{"name": wave.name, "hosts": wave.hosts} for wave in waves],
-        "min_hosts_serving": endpoint.min_hosts_serving,
+        "strategy": "blue_green",
+        "wave_by": dict(by),
+        "waves": [wave.facts for wave in waves],
+        "min_hosts_serving": least,
         "tolerated_absences": _or(options.get("tolerated_absences"), min(1, spare)),
+        "failure_budget": _or(options.get("failure_budget"), 0),
     }
 
 

@@ -1,7 +1,8 @@
 """Reads for pages and the API: plans as what changes, runs as lanes of hosts."""
 
 import datetime
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
@@ -18,6 +19,7 @@ from incidents.rollback.models import (
     StepState,
     WatchState,
     Wave,
+    WaveState,
 )
 from incidents.rollback.state import STEP_PATH
 from registry.models import Placement, Version
@@ -33,6 +35,8 @@ STEP_WORDS: dict[str, str] = {
     StepState.DONE: "done",
 }
 LANES = Prefetch("steps", HostStep.objects.select_related("host", "wave").order_by("wave__index", "host__name"))
+LARGE = 8
+"""More hosts than this are shown in waves that fold."""
 ENDED_BADLY = (StepState.FAILED, StepState.UNREACHABLE)
 
 
@@ -106,7 +110,23 @@ def waves_of(run: Run) -> list[dict[str, Any]]:
     for step in steps:
         group = waves.setdefault(step.wave_id, _wave(step.wave))
         group["lanes"].append(_lane(run, step, seen.get(step.host_id)))
+    for group in waves.values():
+        _fold(group, large=len(steps) > LARGE)
     return list(waves.values())
+
+
+def _fold(group: dict[str, Any], *, large: bool) -> None:
+    """Lanes that ended badly first; of many hosts, waves in which nobody has to look at anything are folded."""
+    lanes = group["lanes"]
+    quiet = (StepState.DONE, StepState.PENDING)
+    lanes.sort(key=lambda lane: (lane["state"] not in ENDED_BADLY, lane["state"] in quiet))
+    counts = Counter(str(StepState(lane["state"]).label).lower() for lane in lanes)
+    group["counts"] = f"{len(lanes)} host{'s' if len(lanes) > 1 else ''}: " + ", ".join(
+        f"{count} {word}" for word, count in counts.most_common()
+    )
+    bad = any(lane["state"] in ENDED_BADLY for lane in lanes)
+    group["folds"] = large
+    group["open"] = bad or group["state"] not in (WaveState.DONE, WaveState.PENDING)
 
 
 def _wave(wave: Wave) -> dict[str, Any]:
@@ -218,10 +238,12 @@ def plan_rows(plan: Plan) -> list[dict[str, str]]:
         _row("endpoint", name, before.get(name, ""), after.get(name, ""))
         for name in sorted(before.keys() | after.keys())
     ]
+    change = _number(plan.from_version), _number(plan.to_version)
     for number, wave in enumerate(document.waves, start=1):
-        for host in wave.hosts:
-            group = f"{host} · wave {number}"
-            rows.append(_row(group, "serves", _number(plan.from_version), _number(plan.to_version)))
+        if len(document.hosts) > LARGE:
+            rows.append(_row(f"wave {number} · {wave.name}", f"{names_of(wave.hosts)} serve", *change))
+        else:
+            rows += [_row(f"{host} · wave {number}", "serves", *change) for host in wave.hosts]
     return rows
 
 
@@ -246,20 +268,46 @@ def _components(version: Version | None) -> dict[str, str]:
 def plan_terms(plan: Plan) -> list[dict[str, str]]:
     """The plan's terms in words: waves, gates, checks, what happens on failure."""
     document = PlanDocument.read(bytes(plan.document))
-    waves = ", then ".join(f"{len(wave.hosts)} ({', '.join(wave.hosts)})" for wave in document.waves)
     failure = "goes back by itself" if document.compensates else "halts and waits for a person"
     gates = ", ".join(gate["name"] for gate in document.body["gates"]) or "switched off, on record"
     return [
-        {"label": "Waves", "value": waves},
+        {"label": "Waves", "value": _waves_in_words(document)},
         {"label": "Between waves", "value": f"at least {document.wave_soak_seconds} s, then the gates: {gates}"},
         {"label": "If a gate fails", "value": failure},
+        {"label": "Hosts that serve all the while", "value": f"at least {document.min_hosts_serving}"},
         {"label": "Hosts that may be absent", "value": str(document.tolerated_absences)},
+        {
+            "label": "Hosts that may fail",
+            "value": f"{document.failure_budget} of {len(document.hosts)}" if document.failure_budget else "none",
+        },
         {
             "label": "Afterwards watched",
             "value": f"{document.watch_seconds} s: {', '.join(check['name'] for check in document.body['checks'])}",
         },
         {"label": "The old version stays warm", "value": f"{document.undo_seconds} s"},
     ]
+
+
+def names_of(hosts: Sequence[str], most: int = 4) -> str:
+    """Host names for a sentence: all of a few, of many the first and how many more."""
+    if len(hosts) <= most + 1:
+        return ", ".join(hosts)
+    return f"{', '.join(hosts[:most])} and {len(hosts) - most} more"
+
+
+def _waves_in_words(document: PlanDocument) -> str:
+    """Wave after wave with its hosts, what made them, and how many of each have to succeed."""
+    waves = document.waves
+    few = len(document.hosts) <= LARGE
+    parts = [
+        f"{wave.name} {len(wave.hosts)}"
+        + (f" ({', '.join(wave.hosts)})" if few else "")
+        + (f", of which {wave.quorum} must succeed" if wave.quorum else "")
+        for wave in waves
+    ]
+    by = document.body.get("wave_by", {})
+    made = f"one for each {by['label']} after a first host: " if "label" in by and len(waves) > 1 else ""
+    return f"{made}{'; then '.join(parts)}"
 
 
 def candidate_of(plan: Plan) -> Candidate | None:

@@ -322,8 +322,12 @@ def _wave_in_hand(run: Run) -> Wave:
 
 
 def _renew_hosts(run: Run, *, going_back: bool) -> None:
-    """Hosts that ended badly begin anew; the wave in hand opens again, or has its gate asked again."""
-    for step in run.steps.filter(state__in=[StepState.FAILED, StepState.UNREACHABLE]):
+    """Hosts that ended badly begin anew, going forward those of the wave in hand: what earlier waves have left out was
+    within the plan's budgets. That wave opens again, or has its gate asked again."""
+    ended_badly = run.steps.filter(state__in=[StepState.FAILED, StepState.UNREACHABLE])
+    if not going_back:
+        ended_badly = ended_badly.filter(wave=_wave_in_hand(run))
+    for step in ended_badly:
         if going_back:
             marks = {name: at for name, at in step.marks.items() if name != StepState.COMPENSATING}
             HostStep.objects.filter(pk=step.pk).update(marks=marks, version=F("version") + 1)

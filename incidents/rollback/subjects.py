@@ -12,7 +12,7 @@ from incidents.rollback.checks import percent
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import ACTIVE_RUN_STATES, Candidate, Plan, PlanKind, Run
 from incidents.rollback.moved import moved
-from incidents.rollback.queries import candidates, check_rows, plan_rows, plan_terms, plans
+from incidents.rollback.queries import candidates, check_rows, names_of, plan_rows, plan_terms, plans
 from registry.models import Placement
 
 KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)
@@ -44,7 +44,7 @@ def consequence(plan: Plan) -> str:
     before = f" instead of version {plan.from_version.number}" if plan.from_version else ""
     waves = PlanDocument.read(bytes(plan.document)).waves
     first, total = waves[0].hosts, sum(len(wave.hosts) for wave in waves)
-    how = f"first on {', '.join(first)}, then on the rest" if len(waves) > 1 else "on all of its hosts at once"
+    how = f"first on {names_of(first)}, then on the rest" if len(waves) > 1 else "on all of its hosts at once"
     if total == 1:
         how = f"on its only host, {first[0]}"
     return f"If it is approved, {plan.endpoint.slug} will answer with version {plan.to_version.number}{before}, {how}."
