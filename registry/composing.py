@@ -200,6 +200,29 @@ def part_sentence(version: Version) -> str:
     return f"Version {made.base.number} with {what} of version {made.other.number}."
 
 
+def rehearsal_sentence(version: Version) -> str:
+    """What is known of a composed version's outputs, and how much that is worth; "" before it was rehearsed."""
+    told = version.metrics.get("rehearsal") if isinstance(version.metrics, dict) else None
+    if not isinstance(told, dict) or version.golden_id is None:
+        return ""
+    hosts = list(told.get("hosts", []))
+    agreed = "which agreed" if len(hosts) > 1 else "on one host only"
+    said = (
+        f"Its expected outputs were recorded on {' and '.join(hosts)} at rehearsal ({told.get('at', '')[:10]}), "
+        f"{agreed}; no training promised them. They show that hosts answer as at the rehearsal, not that it is right."
+    )
+    own = version.metrics.get("holdout")
+    if not own:
+        return f"{said} There are no held-out rows, so nothing says how often it is right."
+    figures = [f"it is right in {_share(own)}"]
+    figures += [f"version {number} in {_share(share)}" for number, share in told.get("parents", {}).items()]
+    return f"{said} On {own['n']} held-out rows, asked of one host: {', '.join(figures)}."
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    return f"{found['accuracy']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+
+
 def _digests(version: Version, component: str) -> list[tuple[str, str]]:
     files = VersionFile.objects.filter(version=version, component=component)
     return sorted(files.values_list("path", "artifact_id"))

@@ -2,8 +2,7 @@
 of the incident and on its holdout set. Each candidate answers itself, loaded on a host beside what is served."""
 
 import datetime
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,21 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from django.db import transaction
-from django.db.models import Sum
 
 from audit.actions import Actor, Target, record
-from incidents.rollback import fleet, live
+from incidents.rollback import fleet, live, trials
 from incidents.rollback.checks import percent
 from incidents.rollback.fleet import Remote
-from incidents.rollback.models import Candidate
-from incidents.rollback.prepare import NotPrepared, make_warm
-from monitoring.drift.measures import wilson
+from incidents.rollback.lease import LeaseLost
+from incidents.rollback.models import Candidate, TrialPurpose, TrialState
+from incidents.rollback.prepare import NotPrepared
+from incidents.rollback.trials import Bench, TrialLease
 from monitoring.windows import load_predictions, numpy_column
-from registry.models import Alias, Deployment, Endpoint, Placement, Version
+from registry.models import Alias, Deployment, Endpoint, Version
 from registry.serving.base import ServingError
 from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
-
-logger = logging.getLogger(__name__)
 
 REPLAY_ROWS = 2000
 HOLDOUT_ROWS = 1000
@@ -55,13 +52,13 @@ def rank(
     The traffic replayed is what was answered in `window` (start, end); accuracy is over the rows with a label by now.
     """
     suspect = suspect_version(endpoint, window[1])
-    remotes = _remotes(endpoint)
+    remotes = trials.remotes_of(endpoint)
     traffic = _traffic(endpoint, window, suspect)
     versions = Version.objects.filter(model=endpoint.model).order_by("-number")[:CONSIDERED]
     weighed = [_weigh(version, suspect, endpoint, remotes) for version in versions]
-    for candidate in weighed:
-        if candidate.eligible:
-            _replay(candidate, remotes, traffic, incident_ref, actor)
+    _replay_all(
+        [candidate for candidate in weighed if candidate.eligible], endpoint, remotes, traffic, incident_ref, actor
+    )
     ordered = sorted(weighed, key=_order)
     with transaction.atomic():
         Candidate.objects.filter(incident_ref=incident_ref).delete()
@@ -99,20 +96,6 @@ def suspect_version(endpoint: Endpoint, at: datetime.datetime) -> Version | None
     live_then = Deployment.objects.filter(endpoint=endpoint, since__lt=at).order_by("-since").select_related("version")
     first = live_then.first()
     return first.version if first else None
-
-
-def _remotes(endpoint: Endpoint) -> list[Remote]:
-    """Hosts that answer now, those with most free memory first."""
-    found = []
-    for placement in Placement.objects.filter(endpoint=endpoint, host__drained_at=None).select_related("host"):
-        try:
-            remote = fleet.reach(placement.host, endpoint)
-            observation, _ = remote.observe()
-        except ServingError as error:
-            logger.info("rollback.ranking.host_absent host=%s error=%s", placement.host.name, error)
-            continue
-        found.append((-observation.memory_free, placement.host.name, remote))
-    return [remote for _, _, remote in sorted(found, key=lambda entry: entry[:2])]
 
 
 def _traffic(
@@ -169,23 +152,58 @@ def _damaged(version: Version) -> str:
     return ""
 
 
-def _replay(weighed: Weighed, remotes: list[Remote], traffic: pa.Table, incident_ref: str, actor: Actor) -> None:
-    """Load the candidate beside what is served, on the first host that it fits, and let it answer."""
-    version = weighed.version
-    needed = 2 * (version.files.aggregate(size=Sum("artifact__size"))["size"] or 0)
+def _replay_all(
+    eligible: Sequence[Weighed],
+    endpoint: Endpoint,
+    remotes: Sequence[Remote],
+    traffic: pa.Table,
+    incident_ref: str,
+    actor: Actor,
+) -> None:
+    """Let each answer, one after the other, under a lease of the endpoint. What had to be loaded leaves again.
+
+    While a run or another trial has the endpoint nothing is loaded: those answer that are in memory anyway.
+    """
+    if not eligible:
+        return
+    trial = trials.open_trial(endpoint=endpoint, purpose=TrialPurpose.RANKING, incident_ref=incident_ref, actor=actor)
+    with TrialLease(trial.pk) as lease:
+        bench = Bench(trial, lease, actor) if lease.held else None
+        for candidate in eligible:
+            try:
+                _replay(candidate, remotes, traffic, bench)
+            except LeaseLost:
+                bench = None
+                _replay(candidate, remotes, traffic, bench)
+        if bench is not None:
+            bench.end(TrialState.DONE)
+            bench.tidy()
+        else:
+            trials.give_up(trial, "The endpoint was taken: a run or another trial went on.")
+
+
+def _replay(weighed: Weighed, remotes: Sequence[Remote], traffic: pa.Table, bench: Bench | None) -> None:
+    """Let the candidate answer on the first host that holds it or, with a bench, has room for it. Raises LeaseLost."""
+    version, error = weighed.version, ""
     for remote in remotes:
         try:
             observation, seen = remote.observe()
-            if not fleet.is_loaded(seen, version) and observation.memory_total > 0 and observation.memory_free < needed:
+            if bench is None and not fleet.is_loaded(seen, version):
                 continue
-            make_warm(remote=remote, version=version, incident_ref=incident_ref, cause="replay", actor=actor)
+            if not trials.fits(observation, seen, version):
+                continue
+            if bench is not None:
+                bench.bring(remote, version)
             weighed.replay = {"host": remote.host.name, **_replay_on(remote, version, traffic)}
             weighed.reasons.append(_replay_sentence(weighed.replay))
             return
-        except (ServingError, NotPrepared, KeyError) as error:
-            weighed.replay = {"error": str(error)[:300]}
-    if weighed.replay:
-        weighed.reject(f"It could not be tried on a host: {weighed.replay['error']}")
+        except (ServingError, NotPrepared, KeyError) as refused:
+            error = str(refused)[:300]
+    if error:
+        weighed.replay = {"error": error}
+        weighed.reject(f"It could not be tried on a host: {error}")
+    elif bench is None:
+        weighed.reasons.append("It was not tried: a run or another trial has the endpoint, and no host holds it warm.")
     else:
         weighed.reject("It fits into the free memory of no host.")
 
@@ -201,21 +219,14 @@ def _replay_on(remote: Remote, version: Version, traffic: pa.Table) -> dict[str,
         found["changed"] = int((answers != served).sum())
         found["labelled"] = int(known.sum())
         if known.any():
-            found["candidate"] = _share(answers[known] == labels[known])
-            found["live"] = _share(served[known] == labels[known])
+            found["candidate"] = live.share(answers[known] == labels[known])
+            found["live"] = live.share(served[known] == labels[known])
             found["groups"] = _groups(version, traffic, known, answers, served, labels)
     holdout = live.holdout_rows(version, HOLDOUT_ROWS)
     if holdout is not None:
         answers = live.predict(remote, version, live.columns_of(holdout, version), len(holdout))
-        found["holdout"] = _share(answers == numpy_column(holdout, live.LABEL).astype(float))
+        found["holdout"] = live.share(answers == numpy_column(holdout, live.LABEL).astype(float))
     return found
-
-
-def _share(right: np.ndarray) -> dict[str, Any]:
-    """Accuracy of a boolean array with its 95 % Wilson interval."""
-    n, correct = len(right), int(right.sum())
-    low, high = wilson(correct, n)
-    return {"n": n, "correct": correct, "accuracy": round(correct / n, 6), "low": round(low, 6), "high": round(high, 6)}
 
 
 def _groups(
@@ -237,8 +248,8 @@ def _groups(
                         "column": column,
                         "value": str(value),
                         "n": int(mine.sum()),
-                        "live": _share(served[mine] == labels[mine])["accuracy"],
-                        "candidate": _share(answers[mine] == labels[mine])["accuracy"],
+                        "live": live.share(served[mine] == labels[mine])["accuracy"],
+                        "candidate": live.share(answers[mine] == labels[mine])["accuracy"],
                     }
                 )
     return sorted(found, key=lambda group: group["live"] - group["candidate"])[:8]

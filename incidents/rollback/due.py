@@ -10,6 +10,7 @@ from audit.due import Due
 from incidents.rollback.lease import MOVING
 from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Watch, WatchState
 from incidents.rollback.moved import moved
+from incidents.rollback.trials import due_trials, leftovers
 
 AT_ONCE = 200
 MESSAGE_LOST = timedelta(seconds=2)
@@ -75,4 +76,6 @@ SOURCES = [
     Due(task="rollback.expire", queue="rollback", ids=expired),
     Due(task="rollback.watch", queue="rollback", ids=watches),
     Due(task="rollback.close_undo", queue="rollback", ids=undo_windows),
+    Due(task="rollback.try", queue="compute", ids=due_trials),
+    Due(task="rollback.take_out", queue="rollback", ids=leftovers),
 ]

@@ -4,8 +4,9 @@ import datetime
 import logging
 import threading
 import uuid
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import DatabaseError, connections
@@ -35,6 +36,9 @@ class Lease:
     run that a person has turned back meanwhile.
     """
 
+    rows: Any = Run
+    moving: Sequence[str] = MOVING
+
     def __init__(self, run_id: Any) -> None:
         self.run_id = run_id
         self.holder = f"lease-{uuid.uuid4().hex}"
@@ -44,17 +48,18 @@ class Lease:
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
 
-    def __enter__(self) -> "Lease":
-        free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now())
-        self.held = bool(
-            Run.objects.filter(free, pk=self.run_id).update(
-                lease_holder=self.holder, lease_expires_at=Now() + lease_length(), attempts=F("attempts") + 1
-            )
-        )
+    def __enter__(self) -> Self:
+        self.held = self._take()
         if self.held:
             self._renewer = threading.Thread(target=self._renew_until_ended, name=self.holder, daemon=True)
             self._renewer.start()
         return self
+
+    def _take(self, **fields: Any) -> bool:
+        free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now())
+        mine = {"lease_holder": self.holder, "lease_expires_at": Now() + lease_length()}
+        taken = self.rows.objects.filter(free, pk=self.run_id).update(**mine, attempts=F("attempts") + 1, **fields)
+        return bool(taken)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -72,7 +77,7 @@ class Lease:
 
         Every intent is committed together with this, so no call to a host is made without the lease.
         """
-        states = [self.state] if self.state else MOVING
+        states = [self.state] if self.state else self.moving
         rows = self._mine().filter(lease_expires_at__gt=Now(), state__in=states)
         if not rows.update(lease_expires_at=Now() + lease_length()):
             raise LeaseLost(f"The lease of run {self.run_id} is gone, or the run no longer moves.")
@@ -82,7 +87,7 @@ class Lease:
         self._ended.wait(seconds)
 
     def _mine(self) -> Any:
-        return Run.objects.filter(pk=self.run_id, lease_holder=self.holder)
+        return self.rows.objects.filter(pk=self.run_id, lease_holder=self.holder)
 
     def _renew_until_ended(self) -> None:
         try:

@@ -169,3 +169,10 @@ def predict(remote: Remote, version: Version, columns: dict[str, list[Any]], row
         batch = {column: values[start : start + BATCH_ROWS] for column, values in columns.items()}
         answers += list(remote.infer(batch, version).outputs[name])
     return np.asarray(answers, dtype=np.float64)
+
+
+def share(right: np.ndarray) -> dict[str, Any]:
+    """Accuracy of a boolean array with its 95 % Wilson interval."""
+    n, correct = len(right), int(right.sum())
+    low, high = wilson(correct, n)
+    return {"n": n, "correct": correct, "accuracy": round(correct / n, 6), "low": round(low, 6), "high": round(high, 6)}

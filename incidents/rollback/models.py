@@ -288,3 +288,79 @@ class Watch(models.Model):
 
     def __str__(self) -> str:
         return f"watch of {self.run_id}"
+
+
+class TrialPurpose(models.TextChoices):
+    REHEARSAL = "rehearsal", "Rehearsal"
+    RANKING = "ranking", "Ranking of targets"
+
+
+class TrialState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+OPEN_TRIALS = [TrialState.WAITING, TrialState.RUNNING]
+
+
+class Trial(models.Model):
+    """Versions asked on an endpoint's hosts beside what is served: nothing is switched, and what was loaded for it
+    leaves again. One at a time an endpoint, by a lease; a run that starts takes the endpoint from it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="trials")
+    purpose = models.CharField(max_length=10, choices=TrialPurpose)
+    version = models.ForeignKey(
+        Version, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="That is rehearsed."
+    )
+    incident_ref = models.CharField(max_length=40, blank=True)
+    state = models.CharField(max_length=8, choices=TrialState, default=TrialState.WAITING)
+    reason = models.CharField(max_length=500, blank=True)
+    asked_by = models.CharField(max_length=60)
+    asked_at = models.DateTimeField(db_default=Now())
+    lease_holder = models.CharField(max_length=80, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(db_default=Now())
+    attempts = models.PositiveIntegerField(default=0)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-asked_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=TrialState.values), name="rollback_trial_state_known"),
+            models.UniqueConstraint(
+                fields=["endpoint", "version"],
+                condition=Q(state__in=["waiting", "running"], version__isnull=False),
+                name="rollback_one_open_rehearsal",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} on {self.endpoint_id}"
+
+
+class TrialLoad(models.Model):
+    """A version that a trial brought into a host's memory, and whether it has left it again. What was warm before has
+    no row: it stays."""
+
+    trial = models.ForeignKey(Trial, on_delete=models.PROTECT, related_name="loads")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="+")
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    brought_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now(), help_text="When leaving is tried (again).")
+    attempts = models.PositiveIntegerField(default=0)
+    left_at = models.DateTimeField(null=True, blank=True)
+    left_because = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["host", "version"], condition=Q(left_at=None), name="rollback_one_trial_load"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version_id} on {self.host_id}"

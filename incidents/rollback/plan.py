@@ -238,6 +238,11 @@ def _check_target(kind: str, endpoint: Endpoint, to_version: Version) -> None:
         raise PlanRefused(
             "other_model", f"{to_version} belongs to another model than {endpoint.slug}. Choose one of its versions."
         )
+    if to_version.golden_id is None and part_of(to_version) is not None:
+        raise PlanRefused(
+            "not_rehearsed",
+            f"Version {to_version.number} was composed, and nothing says yet what it should answer. Rehearse it first.",
+        )
     if to_version.quarantined_at is not None:
         raise PlanRefused(
             "quarantined",

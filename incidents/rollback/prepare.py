@@ -22,16 +22,16 @@ def make_warm(*, remote: Remote, version: Version, incident_ref: str, cause: str
     reads_back = remote.driver.capabilities.digest_read_back
     seen = remote.look()
     if not fleet.is_staged(seen, version):
-        _act("stage", lambda: remote.stage(version), remote, version, incident_ref, cause, actor)
+        act("stage", lambda: remote.stage(version), remote, version, incident_ref, cause, actor)
     if not fleet.is_loaded(seen, version, read_back=reads_back):
-        _act("load", lambda: remote.load(version), remote, version, incident_ref, cause, actor)
+        act("load", lambda: remote.load(version), remote, version, incident_ref, cause, actor)
     if not fleet.is_loaded(remote.look(), version, read_back=reads_back):
         raise NotPrepared(
             f"{remote.host.name} said that version {version.number} is loaded, but what is in its memory is not it."
         )
 
 
-def _act(
+def act(
     name: str,
     call: Callable[[], None],
     remote: Remote,
@@ -40,6 +40,7 @@ def _act(
     cause: str,
     actor: Actor,
 ) -> None:
+    """One call that changes what a host holds, its intent on record before it and its outcome after it."""
     data = {"host": remote.host.name, "step": name, "version": version.digest, "cause": cause}
     put = partial(record, target=Target("host", remote.host.name), actor=actor, incident=incident_ref)
     put(action="rollback.prepare.intent", outcome="intent", data=data)

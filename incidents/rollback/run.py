@@ -33,6 +33,7 @@ from incidents.rollback.models import (
 from incidents.rollback.moved import fleet_moved, not_as_left
 from incidents.rollback.plan import PlanRefused, announce, facts, read
 from incidents.rollback.state import LostRace, move
+from incidents.rollback.trials import give_way
 from registry.models import Endpoint, Host, Placement
 
 WORKER = service_actor("rollback")
@@ -106,6 +107,7 @@ def _start(plan_id: Any, user: User | None, actor: Actor) -> Run:
 
 def open_run(*, plan: Plan, document: PlanDocument, fence: int, started_by: User | None) -> Run:
     """The rows of a run: waves and one step a host. Inside the transaction of whoever starts it."""
+    give_way(plan.endpoint)
     run = Run.objects.create(plan=plan, endpoint=plan.endpoint, fence=fence, started_by=started_by)
     hosts = {host.name: host for host in Host.objects.filter(name__in=document.hosts)}
     for index, entry in enumerate(document.waves, start=1):

@@ -55,3 +55,17 @@ def expire(plan_id: str) -> None:
     from incidents.rollback.decided import expire_plan
 
     expire_plan(plan_id)
+
+
+@task(name="rollback.try")
+def take_up_trial(trial_id: str) -> None:
+    from incidents.rollback.rehearsal import take_up
+
+    take_up(trial_id)
+
+
+@task(name="rollback.take_out")
+def take_out(load_id: int) -> None:
+    from incidents.rollback.trials import take_out as unload
+
+    unload(load_id)
