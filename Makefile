@@ -5,12 +5,13 @@
 # PYTHON=python3.11   which Python makes .venv
 # TORCH="..."         what pip shall install as torch, such as a CPU build; without it a torch in .venv is kept
 # ONCE=1 FAULT=scale  for demo: play it without waiting for anybody; which fault (recode, scale, slow)
+# TRY=lie,kill,tamper for demo: then break it on purpose, in these ways, and see each found
 # ONLY=name           for bench: one of the files in bench/
 # ARGS="-k name"      for the three tests: further arguments of pytest
 
 PYTHON ?= python3
 PY := .venv/bin/python
-export TORCH ONCE FAULT
+export TORCH ONCE FAULT TRY
 
 .PHONY: help demo up test test-faults test-engines lint bench venv venv-test clean
 
@@ -30,10 +31,10 @@ up: venv
 	@$(PY) manage.py up
 
 test: lint
-	$(PY) -m pytest -n 2 --dist loadfile -m "not faults and not engines" $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults and not engines" $(ARGS)
 
 test-faults: venv-test
-	$(PY) -m pytest -n 2 --dist loadfile -m faults $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m faults $(ARGS)
 
 test-engines: venv-test
 	$(PY) -m pytest -m engines $(ARGS)
@@ -46,7 +47,7 @@ lint: venv-test
 	$(PY) manage.py check --fail-level WARNING
 
 bench: venv
-	@for file in $(or $(ONLY),$(filter-out __init__ million report,$(basename $(notdir $(wildcard bench/*.py))))); do \
+	@for file in $(or $(ONLY),$(filter-out __init__ large light_host million report,$(basename $(notdir $(wildcard bench/*.py))))); do \
 		$(PY) -m bench.$$file || exit 1; done
 
 clean:

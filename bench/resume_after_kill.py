@@ -9,12 +9,11 @@ slowest of three. Target: at most 15 s.
 """
 
 import os
+import signal
 import tempfile
 import threading
 import time
 from pathlib import Path
-
-import psutil
 
 from bench.report import machine, report
 from bench.warm_switch import PAUSE, Bench, Client, hosts
@@ -23,16 +22,6 @@ from config.embedded.stack import Stack
 from tests.faults.proxy import Proxy
 
 ROUNDS, SECONDS = 3, 15.0
-
-
-def worker_of(stack: Stack) -> psutil.Process:
-    """The process that serves the queue `rollback`."""
-    assert stack.supervisor is not None
-    assert stack.supervisor.process is not None
-    for process in psutil.Process(stack.supervisor.process.pid).children(recursive=True):
-        if "rollback@lastgood" in process.cmdline():
-            return process
-    raise SystemExit("There is no worker for the queue rollback.")
 
 
 def main() -> int:
@@ -93,7 +82,7 @@ def once(bench: Bench, proxy: Proxy, stack: Stack, turn: int) -> float:
 
     def kill() -> None:
         proxy.held.wait(120)
-        worker_of(stack).kill()
+        os.kill(stack.pid("worker-rollback"), signal.SIGKILL)
         killed.append(time.monotonic())
         proxy.hold_before = ""
         proxy.let_go.set()

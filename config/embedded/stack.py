@@ -124,6 +124,12 @@ class Stack:
             raise StackError("Start the stack before adding a program to it.")
         self.supervisor.start(program)
 
+    def pid(self, program: str) -> int:
+        """The process that runs a program now; 0 while it is being started again."""
+        if self.supervisor is None:
+            raise StackError("The stack is not running.")
+        return self.supervisor.pid(program)
+
     def remove_data(self) -> None:
         """Delete `var` and the embedded database with it. Raises StackError while a stack runs in it."""
         self._make_directories()

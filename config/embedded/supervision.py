@@ -125,6 +125,12 @@ class Supervisor:
         self._call("addProcessGroup", program.name)
         self._call("startProcess", program.name)
 
+    def pid(self, name: str) -> int:
+        """The process of a program now; 0 while it is not running. Raises SupervisionError for an unknown name."""
+        found = self._call("getProcessInfo", name)
+        assert isinstance(found, dict)
+        return int(found["pid"])
+
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None

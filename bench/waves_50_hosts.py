@@ -1,0 +1,130 @@
+"""How much longer a rollout in waves takes than the loading that it waits for.
+
+The whole product runs with 50 light hosts (`bench/light_host.py`), each a process with a protocol server of its own: no
+GPU machine's worth of work is simulated but the time that loading takes. A release goes over them in 5 waves of 10; in
+each wave the loads take 2 to 4 s, so that the slowest chain (the slowest load of each wave, one after the other) is
+20 s. Preflight had loaded the version everywhere, and the hosts have dropped it again, as hosts do that lack the memory
+for both. Waves do not soak; every other gate is asked. Target: at most 1.05 times the slowest chain, from the last
+approval until the last wave is done.
+
+`floor` is the same chain asked of the hosts by a plain thread per host and nothing else: load and switch, wave by wave.
+"""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.report import machine, report
+from bench.warm_switch import ROOT, TOKEN, Bench, wait_for_host
+from config.embedded.ports import free_port
+from config.embedded.stack import Stack
+
+WAVES, HOSTS_A_WAVE = 5, 10
+CHAIN_SECONDS = 20.0
+RATIO = 1.05
+
+
+@contextmanager
+def light_hosts() -> Iterator[dict[str, int]]:
+    """The hosts on free ports, by name, in the order of their waves."""
+    ports: dict[str, int] = {}
+    running = []
+    try:
+        for number in range(1, WAVES * HOSTS_A_WAVE + 1):
+            name = f"h{number}" if number == 1 else f"h{number:02}"
+            ports[name] = free_port(not_in=frozenset(ports.values()))
+            command = [sys.executable, "-S", "-m", "bench.light_host", str(ports[name]), name, TOKEN]
+            running.append(subprocess.Popen(command, cwd=ROOT))
+        for port in ports.values():
+            wait_for_host(port)
+        yield ports
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def load_seconds(place: int) -> float:
+    """Of the host in this place of its wave: from half of the slowest to the slowest."""
+    slowest = CHAIN_SECONDS / WAVES
+    return slowest * (0.5 + 0.5 * place / (HOSTS_A_WAVE - 1))
+
+
+def forget(ports: dict[str, int]) -> None:
+    """Every host drops what it does not serve, and takes its time to load from now on."""
+    for place, port in enumerate(ports.values()):
+        ask(port, "/bench/forget", {"load_seconds": load_seconds(place % HOSTS_A_WAVE)})
+
+
+def ask(port: int, path: str, body: dict[str, Any]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    connection.request("POST", path, json.dumps(body), headers)
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise SystemExit(f"{path} on port {port} answered {answer.status}: {answer.read()!r}")
+    answer.read()
+    connection.close()
+
+
+def bare(ports: list[int], version: Any, fence: int) -> float:
+    """The chain without Lastgood."""
+
+    def change(port: int) -> None:
+        ask(port, f"/lastgood/v1/models/bench/versions/{version.number}/load", {})
+        target = {"version": str(version.number), "digest": version.digest, "fence": fence}
+        ask(port, "/lastgood/v1/models/bench/default", target)
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(HOSTS_A_WAVE) as pool:
+        for start in range(0, len(ports), HOSTS_A_WAVE):
+            list(pool.map(change, ports[start : start + HOSTS_A_WAVE]))
+    return time.perf_counter() - begun
+
+
+def main() -> int:
+    on = machine()
+    with tempfile.TemporaryDirectory(prefix="lastgood-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        stack = Stack(folder / "var", port=free_port(), given={"LASTGOOD_OBSERVE_SECONDS": "600"})
+        try:
+            stack.start()
+            os.environ.update(stack.env)
+            with light_hosts() as ports:
+                return measure(folder, ports, on)
+        finally:
+            stack.stop()
+            stack.remove_data()
+
+
+def measure(folder: Path, ports: dict[str, int], on: str) -> int:
+    import django
+
+    django.setup()
+    bench = Bench(folder, ports)
+    sizes = {"wave_sizes": [HOSTS_A_WAVE] * WAVES, "min_requests": 0}
+    bench.carried_out(bench.proposed(bench.versions[0], **sizes))
+    plan = bench.proposed(bench.versions[1], **sizes)
+    forget(ports)
+    took = bench.carried_out(plan).ended
+    forget(ports)
+    floor = bare(list(ports.values()), bench.versions[0], fence=1_000)
+    peers = {"hosts": len(ports), "waves": WAVES, "seconds": round(took, 2), "chain_seconds": CHAIN_SECONDS}
+    name, value = "waves_50_hosts_overhead", took / CHAIN_SECONDS
+    met = report(name, value, "x", RATIO, at_least=False, on=on, floor=floor / CHAIN_SECONDS, peers=peers)
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
