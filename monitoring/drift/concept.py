@@ -6,10 +6,10 @@ is said by `accuracy_windows`, which holds labels against the accuracy that the 
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,12 +18,18 @@ from scipy import special
 from monitoring.drift import measures
 from monitoring.drift.judge import Outcome, benjamini_hochberg
 
-Detector = Literal["ddm", "adwin", "page-hinkley"]
+Detector = Literal["ddm", "hddm-a", "hddm-w", "adwin", "page-hinkley"]
+
+ERRORS_ONLY: frozenset[str] = frozenset({"ddm", "hddm-a", "hddm-w"})
+"""Detectors that read errors, 0 and 1, and warn before they signal."""
+
+ADWIN_CLOCK = 32
+"""Values between two of river's looks for a cut, unless its `clock` says otherwise."""
 
 
 @dataclass(frozen=True)
 class StreamChanges:
-    """Positions in the stream at which a detector signalled a change, and at which it began to warn (DDM only)."""
+    """Positions in the stream at which a detector signalled a change, and at which it began to warn (DDM and HDDM)."""
 
     detector: Detector
     changes: list[int]
@@ -50,17 +56,21 @@ class AccuracyWindow:
 
 
 def detect_changes(values: Iterable[float], detector: Detector, **parameters: float) -> StreamChanges:
-    """Run a detector over a stream: errors as 0 and 1 for "ddm" (Gama 2004, one-sided: it sees only more errors), any
-    numbers for "adwin" (Bifet and Gavalda 2007) and "page-hinkley" (Page 1954), both of which see both directions.
+    """Run a detector over a stream: errors as 0 and 1 for "ddm" (Gama 2004, one-sided: it sees only more errors) and
+    "hddm-a" and "hddm-w" (Frias-Blanco 2015; one-sided unless `two_sided_test`), any numbers for "adwin" (Bifet and
+    Gavalda 2007) and "page-hinkley" (Page 1954), both of which see both directions.
 
-    `parameters` are river's. Raises ValueError for another detector or, with "ddm", for values but 0 and 1.
+    `parameters` are river's. Raises ValueError for another detector, for missing values, or for values but 0 and 1
+    where errors are read.
     """
-    stream = [float(value) for value in values]
-    if any(math.isnan(value) for value in stream):
+    array = np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.float64)
+    if np.isnan(array).any():
         raise ValueError("A stream can't hold missing values; leave out the rows whose label has not come.")
-    if detector == "ddm" and not set(stream) <= {0.0, 1.0}:
-        raise ValueError("DDM reads errors: 1 for a wrong answer and 0 for a right one.")
-    model = _river(detector, parameters)
+    if detector in ERRORS_ONLY and not np.isin(array, (0.0, 1.0)).all():
+        raise ValueError("DDM and HDDM read errors: 1 for a wrong answer and 0 for a right one.")
+    model, stream = _river(detector, parameters), array.tolist()
+    if detector == "adwin":
+        return StreamChanges(detector, _adwin_changes(model, stream, int(parameters.get("clock", ADWIN_CLOCK))), [])
     changes, warnings, warned = [], [], False
     for i, value in enumerate(stream):
         model.update(value)
@@ -73,10 +83,27 @@ def detect_changes(values: Iterable[float], detector: Detector, **parameters: fl
     return StreamChanges(detector, changes, warnings)
 
 
-def _river(detector: Detector, parameters: dict[str, float]):
+def _adwin_changes(model: Any, stream: list[float], clock: int) -> list[int]:
+    """ADWIN looks for a cut at every `clock`-th value only, so it is asked only then and fed in between without a loop
+    of Python's own."""
+    changes = []
+    for start in range(0, len(stream), clock):
+        deque(map(model.update, stream[start : start + clock]), maxlen=0)
+        if model.drift_detected:
+            changes.append(min(start + clock, len(stream)) - 1)
+    return changes
+
+
+def _river(detector: Detector, parameters: dict[str, float]) -> Any:
     from river import drift
 
-    factories = {"ddm": drift.binary.DDM, "adwin": drift.ADWIN, "page-hinkley": drift.PageHinkley}
+    factories = {
+        "ddm": drift.binary.DDM,
+        "hddm-a": drift.binary.HDDMA,
+        "hddm-w": drift.binary.HDDMW,
+        "adwin": drift.ADWIN,
+        "page-hinkley": drift.PageHinkley,
+    }
     if detector not in factories:
         raise ValueError(f"There is no detector {detector}; choose one of {', '.join(factories)}.")
     return factories[detector](**parameters)

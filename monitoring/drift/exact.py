@@ -9,12 +9,9 @@ lets go of the interpreter while it sorts, so columns run in threads.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,15 +21,12 @@ from monitoring.drift.compare import ColumnDrift, compare_column
 from monitoring.drift.measures import TestResult
 from monitoring.drift.profile import Kind, NumericProfile, Profile, profile_categorical, profile_numeric, row_count
 from monitoring.drift.values import NumericValues, category_counts, numeric_values
-from monitoring.drift.window import CategoricalWindow, count_sorted
+from monitoring.drift.window import CategoricalWindow, count_sorted, in_threads
 
 STRETCH = 64
 """Ranks of the reference between two looks of the Kolmogorov-Smirnov search."""
 
 DECILES = 10
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ def sort_reference(
         raise ValueError(f"These columns have a kind but no values: {', '.join(absent)}.")
     rows = row_count({name: columns[name] for name in kinds})
     numeric = [name for name, kind in kinds.items() if kind == "numeric"]
-    values = dict(zip(numeric, _in_threads(lambda n: numeric_values(columns[n]), numeric, threads), strict=True))
+    values = dict(zip(numeric, in_threads(lambda n: numeric_values(columns[n]), numeric, threads), strict=True))
     profiled = {
         name: profile_numeric(values[name], DECILES) if name in values else profile_categorical(columns[name])
         for name in kinds
@@ -81,12 +75,7 @@ def compare_exact(
         counted = CategoricalWindow(*(({}, rows) if column is None else category_counts(column)))
         return compare_column(name, known, counted)
 
-    return list(_in_threads(one, reference.profile.columns, threads))
-
-
-def _in_threads(work: Callable[[T], R], over: Iterable[T], threads: int | None) -> list[R]:
-    with ThreadPoolExecutor(max_workers=threads or os.cpu_count() or 1) as pool:
-        return list(pool.map(work, over))
+    return in_threads(one, list(reference.profile.columns), threads)
 
 
 def _compare_sorted(

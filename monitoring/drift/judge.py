@@ -84,8 +84,8 @@ def judge(
 
     Tested are the distribution (KS or chi-square; effect PSI - (k - 1)(1/n + 1/m), at least `psi_floor`), and the
     shares of missing, infinite, mistyped and unseen values (Fisher or z; effect the rise or fall of the share, for
-    unseen values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over all of
-    these. Fewer than `minimum_rows` usable rows in window or reference leave the distribution unjudged.
+    unseen values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over
+    all of these. Fewer than `minimum_rows` usable rows in window or reference leave the distribution unjudged.
     """
     columns = list(drifts)
     tested = {
