@@ -16,6 +16,8 @@ from tests.services import Services, database_of_this_process, pointed_at
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = pytest.StashKey[Services]()
+SLOW_WEIGHT = 40
+"""How many other tests take as long as one that is marked slow."""
 ENDED: list[str] = []
 """Databases of this process that are gone, or were made anew, since a test last connected."""
 
@@ -29,6 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
         services.start()
         with config.stash[blocking_manager_key].unblock():
             services.make_template()
+        services.multiply(len(config.getoption("tx", None) or []))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none of them is the last one, which runs alone."""
+    weights: dict[Path, int] = {}
+    for item in items:
+        weights[item.path] = weights.get(item.path, 0) + (SLOW_WEIGHT if item.get_closest_marker("slow") else 1)
+    items.sort(key=lambda item: -weights[item.path])
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -37,7 +48,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def services(pytestconfig: pytest.Config) -> Services:
-    """The run's own PostgreSQL and Redis."""
+    """The PostgreSQL of this process and the run's Redis."""
     return pytestconfig.stash[RUN]
 
 

@@ -1,7 +1,9 @@
-"""One private PostgreSQL and one private Redis for a whole test run, and clones of one migrated template database.
+"""Private PostgreSQL clusters and one private Redis for a whole test run, and clones of one migrated template database.
 
-The process that runs the tests (with xdist: the controller) starts both; they die with it, however it dies. Settings
-of the tests (`tests/settings.py`) put their addresses into the environment before Django reads it.
+Each process that runs tests has a cluster of its own: the log's horizon is the cluster's, so a transaction that a test
+keeps open would hold up what another process's test waits for. The process that was started (with xdist: the
+controller) starts them all; they die with it, however it dies. Settings of the tests (`tests/settings.py`) put their
+addresses into the environment before Django reads it.
 """
 
 import json
@@ -20,7 +22,11 @@ from audit.sealing import create_key_file
 from config.embedded.broker import Broker
 from config.embedded.ports import free_port
 from config.embedded.postgres import SHARED, Cluster
+from config.embedded.programs import Program
 
+# A file system in memory copies a database in a tenth of the time. Where it is small, as in containers, it is not used.
+MEMORY = Path("/dev/shm")
+ROOMY_BYTES = 4 << 30
 TEMPLATE = "lastgood_template"
 VARIABLE = "LASTGOOD_TEST_SERVICES"
 PREFIX = "lastgood-test-"
@@ -31,6 +37,7 @@ FAST = {
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "wal_level": "minimal",
+    "max_wal_size": "256MB",
     "max_wal_senders": "0",
     "io_method": "sync",
     "autovacuum": "off",
@@ -39,16 +46,17 @@ FAST = {
 
 @dataclass
 class Services:
-    """Where the run's servers are. `children` is known only to the process that started them."""
+    """Where one process's servers are. `children` is known only to the process that started them."""
 
     directory: Path
     database_port: int
     broker_port: int
+    home: str = "postgres"
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def cluster(self) -> Cluster:
-        return Cluster(self.directory / "postgres", self.directory / "secrets", self.database_port, FAST)
+        return Cluster(self.directory / self.home, self.directory / "secrets", self.database_port, FAST)
 
     @property
     def broker(self) -> Broker:
@@ -57,8 +65,7 @@ class Services:
     @property
     def broker_url(self) -> str:
         """A Redis database for each process that runs tests: its tests meet their own tasks alone."""
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-        return f"{self.broker.url.removesuffix('/0')}/{int(worker) % 16}"
+        return f"{self.broker.url.removesuffix('/0')}/{number_of_worker() % 16}"
 
     def start(self) -> None:
         """Start both servers and make the logins."""
@@ -67,14 +74,37 @@ class Services:
         cluster.prepare()
         run = self.directory / "run"
         run.mkdir(mode=0o700)
-        for program in (broker.program(), cluster.program()):
-            self.children.append(program.spawn(run, self.directory / f"{program.name}.log"))
+        self._spawn(broker.program())
+        self._spawn(cluster.program())
         cluster.wait()
         broker.wait()
         cluster.make_logins()
 
+    def _spawn(self, program: Program) -> None:
+        self.children.append(program.spawn(self.directory / "run", self.directory / f"{program.name}.log"))
+
+    def multiply(self, count: int) -> None:
+        """Give each of `count` workers of xdist a cluster: the first is this one, the others begin as copies of it."""
+        ports = [self.database_port]
+        while len(ports) < count:
+            ports.append(free_port(not_in=frozenset({self.broker_port, *ports})))
+        os.environ[VARIABLE] = json.dumps([str(self.directory), ports, self.broker_port])
+        if count < 2:
+            return
+        database = self.children.pop()
+        database.send_signal(signal.SIGINT)
+        database.wait(timeout=30)
+        clusters = [of_worker(str(self.directory), ports, self.broker_port, number).cluster for number in range(count)]
+        for copy in clusters[1:]:
+            subprocess.run(["cp", "-a", str(self.cluster.home), str(copy.home)], check=True)
+            copy.prepare()
+        for cluster in clusters:
+            self._spawn(cluster.program(cluster.home.name))
+        for cluster in clusters:
+            cluster.wait()
+
     def stop(self) -> None:
-        """Stop both, without ceremony, and remove everything that they wrote."""
+        """Stop all, without ceremony, and remove everything that they wrote."""
         for child in self.children:
             child.send_signal(signal.SIGQUIT)
         for child in self.children:
@@ -160,19 +190,33 @@ def announce() -> Services:
     """The run's services: those of the controller in one of its children, else new ones, which are not started yet."""
     known = os.environ.get(VARIABLE)
     if known:
-        directory, database_port, broker_port = json.loads(known)
-        return Services(Path(directory), database_port, broker_port)
+        return of_worker(*json.loads(known), number_of_worker())
     # As root where PostgreSQL's own system user can reach it: TMPDIR may lie behind closed doors.
     place = SHARED if os.geteuid() == 0 else Path(tempfile.gettempdir())
     place.mkdir(mode=0o755, exist_ok=True)
-    _remove_leftovers(place)
+    for used in (place, MEMORY):
+        _remove_leftovers(used)
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOMY_BYTES:
+        place = MEMORY
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
     (directory / "secrets").mkdir(mode=0o700)
     create_key_file(directory / "seal-key")
     first = free_port()
     services = Services(directory, first, free_port(not_in=frozenset({first})))
-    os.environ[VARIABLE] = json.dumps([str(directory), services.database_port, services.broker_port])
+    os.environ[VARIABLE] = json.dumps([str(directory), [services.database_port], services.broker_port])
     return services
+
+
+def of_worker(directory: str, database_ports: list[int], broker_port: int, number: int) -> Services:
+    """The services of a worker of xdist, by its number."""
+    place = number % len(database_ports)
+    home = f"postgres{place}" if place else "postgres"
+    return Services(Path(directory), database_ports[place], broker_port, home)
+
+
+def number_of_worker() -> int:
+    """0 in a run without xdist as well."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 def _remove_leftovers(place: Path) -> None:
