@@ -23,6 +23,10 @@ from monitoring.drift.values import Category
 from monitoring.drift.window import count_window
 
 
+Distances = tuple[TestResult | None, float, float | None]
+"""Kolmogorov-Smirnov's test, how far above it the exact statistic may lie, and Wasserstein's distance in sigmas."""
+
+
 @dataclass(frozen=True)
 class ColumnDrift:
     """How one column's window differs from its reference.
@@ -101,11 +105,15 @@ def compare(profile: Profile | Mapping, window: Window | Mapping[str, ArrayLike]
 
 
 def compare_column(
-    name: str, reference: NumericProfile | CategoricalProfile, window: NumericWindow | CategoricalWindow
+    name: str,
+    reference: NumericProfile | CategoricalProfile,
+    window: NumericWindow | CategoricalWindow,
+    exact: Distances | None = None,
 ) -> ColumnDrift:
+    """One column against its reference; `exact` are a numeric column's distances where both samples are at hand."""
     if isinstance(reference, NumericProfile):
         assert isinstance(window, NumericWindow)
-        ks, error, wasserstein = _distribution_distances(reference, window)
+        ks, error, wasserstein = exact or _distribution_distances(reference, window)
         counts = _numeric_counts(reference, window)
         return _drift(name, "numeric", counts, ks=ks, ks_error=error, wasserstein=wasserstein)
     assert isinstance(window, CategoricalWindow)
@@ -200,9 +208,7 @@ def _chi_square(counts: _Counts) -> TestResult | None:
     return measures.chi_square(*measures.pool_rare(counts.cells_reference, counts.cells_window))
 
 
-def _distribution_distances(
-    reference: NumericProfile, window: NumericWindow
-) -> tuple[TestResult | None, float, float | None]:
+def _distribution_distances(reference: NumericProfile, window: NumericWindow) -> Distances:
     """Kolmogorov-Smirnov's test, how far above it the exact statistic may lie, and Wasserstein's distance."""
     n_window = int(window.counts.sum())
     if reference.n == 0 or n_window == 0:

@@ -10,7 +10,7 @@ lets go of the interpreter while it sorts, so columns run in threads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -81,14 +81,14 @@ def compare_exact(
 def _compare_sorted(
     name: str, known: NumericProfile, reference: NDArray[np.floating], values: NumericValues
 ) -> ColumnDrift:
-    drift = compare_column(name, known, count_sorted(known, values))
+    counted = count_sorted(known, values)
     window = values.finite.astype(reference.dtype, copy=False) if known.single else values.finite
     if not len(reference) or not len(window):
-        return drift
+        return compare_column(name, known, counted)
     statistic = ks_statistic(reference, window)
     ks = TestResult(statistic, measures.ks_p(statistic, len(reference), len(window)))
     distance = wasserstein_distance(reference, window) / known.std if known.std else None
-    return replace(drift, ks=ks, ks_error=0.0, wasserstein=distance)
+    return compare_column(name, known, counted, (ks, 0.0, distance))
 
 
 def ks_statistic(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

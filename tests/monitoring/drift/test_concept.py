@@ -2,6 +2,7 @@ import random
 
 import numpy as np
 import pytest
+from river import drift
 
 from monitoring.drift.concept import accuracy_windows, detect_changes
 
@@ -32,12 +33,32 @@ def test_ddm_finds_the_pinned_points_and_warns_before():
     assert (found.changes, found.warnings[0]) == ([1334], 1084)
 
 
+def test_hddm_finds_the_pinned_points():
+    rng = np.random.RandomState(12345)
+    errors = np.concatenate((rng.binomial(1, 0.2, 1000), rng.binomial(1, 0.8, 1000)))
+    assert detect_changes(errors, "hddm-a").changes == [1047]
+    assert detect_changes(errors, "hddm-w").changes == [1018]
+
+
+@pytest.mark.parametrize("clock", [1, 7, 32])
+def test_adwin_finds_what_rivers_own_loop_finds(clock):
+    rng = np.random.default_rng(clock)
+    stream = np.concatenate([rng.normal(mean, 1, 700) for mean in (0, 0.1, 2, 0.5)])
+    model, expected = drift.ADWIN(clock=clock), []
+    for i, value in enumerate(stream.tolist()):
+        model.update(value)
+        if model.drift_detected:
+            expected.append(i)
+    assert len(expected) > 1
+    assert detect_changes(stream, "adwin", clock=clock).changes == expected
+
+
 def test_a_detectors_parameters_reach_it():
     assert detect_changes(steps(), "page-hinkley", threshold=1e9).changes == []
 
 
 def test_streams_that_a_detector_cannot_read_are_refused():
-    with pytest.raises(ValueError, match="DDM reads errors"):
+    with pytest.raises(ValueError, match="DDM and HDDM read errors"):
         detect_changes([0, 1, 2], "ddm")
     with pytest.raises(ValueError, match="no detector eddm"):
         detect_changes([0, 1], "eddm")

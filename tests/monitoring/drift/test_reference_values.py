@@ -126,6 +126,24 @@ def test_ks_p_values_are_scipys_exact_ones(n, m, shift):
     assert measures.ks_p(expected.statistic, n, m) == pytest.approx(expected.pvalue, abs=1e-9)
 
 
+@pytest.mark.parametrize("square", [0.5, 2.19, 2.2, 5.0, 17.9, 18.1, 60.0])
+def test_ks_p_values_of_large_samples_are_scipys(square):
+    for n in (5000, 40_000):
+        statistic = (square / n) ** 0.5
+        expected = stats.kstwo.sf(statistic, n)
+        assert measures.ks_p_asymptotic(statistic, 2 * n, 2 * n) == pytest.approx(expected, abs=1e-9)
+
+
+def test_small_proportions_have_scipys_fisher_p():
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        n, m = (int(size) for size in rng.integers(5, 400, 2))
+        hits = int(rng.integers(0, 4)), int(rng.integers(0, 5))
+        if 0 < sum(hits) * min(n, m) < measures.EXPECTED_MINIMUM * (n + m):
+            expected = stats.fisher_exact([[hits[0], n - hits[0]], [hits[1], m - hits[1]]])[1]
+            assert measures.proportions_p(hits[0], n, hits[1], m) == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("cells", [2, 5, 20])
 def test_divergences_are_scipys(cells):
     rng = np.random.default_rng(cells)
