@@ -22,7 +22,6 @@ from monitoring.drift.profile import (
 from monitoring.drift.values import Category
 from monitoring.drift.window import count_window
 
-
 Distances = tuple[TestResult | None, float, float | None]
 """Kolmogorov-Smirnov's test, how far above it the exact statistic may lie, and Wasserstein's distance in sigmas."""
 
