@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from accounts.actions import actor_for, record_denial, token_digest
 from accounts.models import ApiToken, User
-from accounts.permissions import MACHINE_SCOPES, may, refusal
+from accounts.permissions import MACHINE_SCOPES, may, may_on, permissions_of, refusal, roles_for
 from accounts.throttles import count_failure
 
 TOKEN_SHAPE = re.compile(r"lg_[0-9a-f]{8}_[A-Za-z0-9_-]{20,100}")
@@ -73,9 +73,27 @@ class HasScope(permissions.BasePermission):
         if token is not None and scope not in token.scopes:
             self.message = f"This token lacks the scope {scope}. Issue one that has it."
         elif may(request.user, scope):
+            self._ask_of_the_object(request, view, scope)
             return True
         else:
             self.message = refusal(scope)
+        record_denial(actor=actor_for(user=request.user, token=token), permission=scope, path=request.path)
+        return False
+
+    @staticmethod
+    def _ask_of_the_object(request: Request, view: Any, scope: str) -> None:
+        """Whose role is limited is asked about the object before anything of the body is read."""
+        named = getattr(view, "lookup_url_kwarg", None) or getattr(view, "lookup_field", "")
+        if named in view.kwargs and scope != "view" and scope not in permissions_of(roles_for(request.user)):
+            view.get_object()
+
+    def has_object_permission(self, request: Request, view: Any, obj: object) -> bool:
+        """Roles that are limited to other models than the object's do not count; a program's own scope needs none."""
+        scope = scope_of(view)
+        if scope in MACHINE_SCOPES or may_on(request.user, scope, obj) or not may(request.user, scope):
+            return True
+        self.message = refusal(scope, limited=True)
+        token = request.auth if isinstance(request.auth, ApiToken) else None
         record_denial(actor=actor_for(user=request.user, token=token), permission=scope, path=request.path)
         return False
 

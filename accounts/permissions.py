@@ -1,6 +1,7 @@
 """What each role may do, and the one function that asks."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
@@ -91,6 +92,23 @@ def may(user: User, permission: str, *, model: str = "", team: str = "") -> bool
     return permission in permissions_of(roles)
 
 
+@runtime_checkable
+class Concerning(Protocol):
+    """A row that is about models (each with `slug` and `team`). What is done to it asks for a role that holds for all
+    of them; where there are none, any role that carries the permission will do."""
+
+    def concerned_models(self) -> Sequence[Any]: ...
+
+
+def may_on(user: User, permission: str, thing: object) -> bool:
+    """Whether the user may do that to the thing: by a role that holds for each model that it is about. To look at
+    things asks for no particular model."""
+    if not may(user, permission):
+        return False
+    models = thing.concerned_models() if permission != "view" and isinstance(thing, Concerning) else ()
+    return all(may(user, permission, model=model.slug, team=model.team) for model in models)
+
+
 def roles_that(permission: str) -> list[str]:
     """The roles that carry the permission."""
     return [str(role) for role, held in PERMISSIONS.items() if permission in held]
@@ -101,8 +119,11 @@ def roles_with(permission: str) -> list[str]:
     return [str(Role(role).label) for role in roles_that(permission)]
 
 
-def refusal(permission: str) -> str:
+def refusal(permission: str, *, limited: bool = False) -> str:
+    """A sentence that says whom to ask; `limited`: the person's role is one, and holds for other models only."""
     who = " or ".join(role.lower() for role in roles_with(permission)) or "program with that scope"
+    if limited:
+        return f"You may not {WORDS[permission]} here: your role is for other models. Ask another {who}."
     return f"You may not {WORDS.get(permission, permission)}. Ask a person with the role {who}."
 
 
@@ -112,13 +133,28 @@ def require(subject: HttpRequest | User, permission: str, *, model: str = "", te
 
     For a request that came with an API token, the token's scopes must hold the permission as well.
     """
-    from accounts.actions import actor_for, record_denial
-
-    user = subject.user if isinstance(subject, HttpRequest) else getattr(subject, "user", subject)
-    token = getattr(subject, "auth", None)
+    user, token = _asker(subject)
     if may(user, permission, model=model, team=team) and (token is None or permission in token.scopes):
         return
-    path = getattr(subject, "path", "")
-    actor = actor_for(user=user, token=token)
-    record_denial(actor=actor, permission=permission, path=path)
-    raise PermissionDenied(refusal(permission))
+    _deny(subject, permission)
+
+
+def require_on(subject: HttpRequest | User, permission: str, thing: object) -> None:
+    """The same for what is done to a thing, as `may_on` judges it."""
+    user, token = _asker(subject)
+    if may_on(user, permission, thing) and (token is None or permission in token.scopes):
+        return
+    _deny(subject, permission)
+
+
+def _asker(subject: Any) -> tuple[User, Any]:
+    user = subject.user if isinstance(subject, HttpRequest) else getattr(subject, "user", subject)
+    return user, getattr(subject, "auth", None)
+
+
+def _deny(subject: Any, permission: str) -> NoReturn:
+    from accounts.actions import actor_for, record_denial
+
+    user, token = _asker(subject)
+    record_denial(actor=actor_for(user=user, token=token), permission=permission, path=getattr(subject, "path", ""))
+    raise PermissionDenied(refusal(permission, limited=may(user, permission) and token is None))

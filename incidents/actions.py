@@ -7,7 +7,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.models import User
-from accounts.permissions import may
+from accounts.permissions import may_on
 from audit.actions import Actor, Target, record
 from audit.dispatch import send_on_commit
 from incidents.errors import Conflict, GuardFailed, IncidentError
@@ -129,7 +129,7 @@ def hold_role(*, incident: Incident, role: str, user: User, actor: Actor) -> Rol
     """Give a role of the incident to a person; who held it before hands it over."""
     if role not in IncidentRole.values:
         raise IncidentError(f"There is no role {role}. The roles are: {', '.join(IncidentRole.values)}.")
-    if not may(user, "incident.respond"):
+    if not may_on(user, "incident.respond", incident):
         raise IncidentError(f"{user} may not work on incidents. Choose a responder or a commander.")
     Incident.objects.select_for_update(of=("self",)).get(pk=incident.pk)
     before = RoleHolding.objects.filter(incident=incident, role=role, until=None).select_related("user").first()

@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from monitoring.models import Alert
-from registry.models import Endpoint
+from registry.models import Endpoint, Model
 
 
 class IncidentState(models.TextChoices):
@@ -86,6 +86,9 @@ class Incident(models.Model):
 
     def __str__(self) -> str:
         return self.ref
+
+    def concerned_models(self) -> list[Model]:
+        return [self.endpoint.model] if self.endpoint is not None else []
 
 
 class IncidentAlert(models.Model):
@@ -245,6 +248,9 @@ class Review(models.Model):
 
     def __str__(self) -> str:
         return f"review of {self.incident_id}"
+
+    def concerned_models(self) -> list[Model]:
+        return self.incident.concerned_models()
 
 
 class ActionItem(models.Model):

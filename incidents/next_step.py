@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from accounts.models import User
-from accounts.permissions import may, roles_with
+from accounts.permissions import may_on, roles_with
 from incidents.diagnosis import best_candidate
 from incidents.models import IncidentState
 from incidents.queries import Situation
@@ -26,7 +26,7 @@ class NextStep:
 def next_step(now: Situation, user: User) -> NextStep:
     """The step for this reader: what to press, or who must."""
     step = _step(now)
-    if not step.permission or may(user, step.permission):
+    if not step.permission or may_on(user, step.permission, now.incident):
         return step
     who = " or ".join(role.lower() for role in roles_with(step.permission))
     return NextStep("", step.sentence, step.permission, f"This is for the {who}.", step.until)

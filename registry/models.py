@@ -31,6 +31,9 @@ class Model(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def concerned_models(self) -> "list[Model]":
+        return [self]
+
 
 class Artifact(models.Model):
     """A file in the content-addressed store; the SHA-256 of its bytes is its name."""
@@ -76,6 +79,9 @@ class Version(models.Model):
 
     def __str__(self) -> str:
         return f"version {self.number}"
+
+    def concerned_models(self) -> list[Model]:
+        return [self.model]
 
 
 class VersionFile(models.Model):
@@ -188,6 +194,9 @@ class Composition(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} of {self.other_id} in {self.base_id}"
 
+    def concerned_models(self) -> list[Model]:
+        return [self.model]
+
 
 class Alias(models.Model):
     """A movable name of a version (`champion`, `last-good`); each move is an audit event."""
@@ -236,6 +245,9 @@ class Endpoint(models.Model):
     def __str__(self) -> str:
         return self.slug
 
+    def concerned_models(self) -> list[Model]:
+        return [self.model]
+
     def is_frozen_at(self, moment: datetime) -> bool:
         """Whether a freeze is in force at the moment."""
         begun = self.frozen_from is None or self.frozen_from <= moment
@@ -261,6 +273,10 @@ class Host(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def concerned_models(self) -> list[Model]:
+        """Of all endpoints that the host serves, since what is done to it is done to each of them."""
+        return list(Model.objects.filter(endpoints__placements__host=self).distinct())
 
     @property
     def is_held(self) -> bool:

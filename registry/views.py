@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from markdown_it import MarkdownIt
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may_on, require, require_on
 from registry import actions, queries
 from registry.content import PICKLE
 from registry.forms import CompareForm, FreezeForm, MomentForm, ReasonForm, SpanForm
@@ -30,7 +30,9 @@ SLOW, FAST = 15, 1
 def endpoint_for(request: HttpRequest, slug: str, permission: str = "view") -> Endpoint:
     """Lookup and permission in one: an endpoint for a person who may do that with it."""
     require(request, permission)
-    return get_object_or_404(Endpoint.objects.select_related("model"), slug=slug)
+    endpoint = get_object_or_404(Endpoint.objects.select_related("model"), slug=slug)
+    require_on(request, permission, endpoint)
+    return endpoint
 
 
 def model_for(request: HttpRequest, slug: str) -> Model:
@@ -109,7 +111,7 @@ def _placements_context(request: HttpRequest, endpoint: Endpoint) -> dict[str, A
         "live": FAST if queries.is_moving(placements) else SLOW,
         "frozen": queries.is_frozen(endpoint),
         "freeze_planned": queries.is_freeze_planned(endpoint),
-        "may_command": may(request.user, "incident.command"),
+        "may_command": may_on(request.user, "incident.command", endpoint),
         "reason_form": ReasonForm(auto_id=False),
         "span_form": SpanForm(auto_id=False),
         "freeze_form": FreezeForm(auto_id=False),
@@ -145,6 +147,7 @@ def host_act(request: HttpRequest, slug: str, name: str, verb: str) -> HttpRespo
     endpoint_for(request, slug, "incident.command")
     host = get_object_or_404(Host, name=name, placements__endpoint__slug=slug)
     if verb not in HOST_VERBS:
+    require_on(request, "incident.command", host)
         raise Http404(f"A host has no verb {verb}.")
     form, change, said = HOST_VERBS[verb]
     _act(request, form, change, said.format(name), host=host)

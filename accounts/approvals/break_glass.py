@@ -27,7 +27,7 @@ from accounts.approvals.policy import policy_facts, policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for, standing
 from accounts.holdings import Holding, holdings
 from accounts.models import User
-from accounts.permissions import may
+from accounts.permissions import may, permissions_of, roles_for
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
@@ -252,7 +252,7 @@ def review(*, request_id: Any, user: User, verdict: str, reason: str, actor: Act
     data: dict[str, Any] = {"request": str(request.id), "by": user.pseudonym, "participants": sorted(took_part)}
     try:
         with transaction.atomic():
-            _check_review(user, took_part, verdict, reason)
+            _check_review(request, user, took_part, verdict, reason)
             reviewed = BreakGlass.objects.filter(request=request, reviewed_at=None).update(
                 verdict=verdict, review_reason=reason, reviewed_by=user, reviewed_at=Now()
             )
@@ -279,10 +279,15 @@ def review(*, request_id: Any, user: User, verdict: str, reason: str, actor: Act
     return BreakGlass.objects.get(request=request)
 
 
-def _check_review(user: User, took_part: frozenset[str], verdict: str, reason: str) -> None:
+def may_review(request: ApprovalRequest, user: User) -> bool:
+    """Whether the person holds a role that approves here; that they took no part is asked beside it."""
+    return "approve" in permissions_of(roles_for(user, model=request.model, team=request.team))
+
+
+def _check_review(request: ApprovalRequest, user: User, took_part: frozenset[str], verdict: str, reason: str) -> None:
     if user.pseudonym in took_part:
         raise Refused("took_part", "You had a hand in it, so you can't review it. Somebody who took no part must.")
-    if not may(user, "approve"):
+    if not may_review(request, user):
         raise Refused("not_a_role", "You hold no role that approves. Ask a commander, an approver or an administrator.")
     if verdict not in Verdict.values:
         raise Refused("unknown_verdict", "Say whether it was justified or not.")

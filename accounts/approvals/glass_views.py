@@ -12,12 +12,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts.actions import actor_for
 from accounts.approvals import evidence
 from accounts.approvals.actions import LIVE, Refused
-from accounts.approvals.break_glass import break_glass, may_break, participants, review
+from accounts.approvals.break_glass import break_glass, may_break, may_review, participants, review
 from accounts.approvals.forms import GlassForm, ReviewForm
 from accounts.approvals.models import ApprovalRequest, BreakGlass
 from accounts.approvals.subjects import subject_of
 from accounts.approvals.views import get_request_for
-from accounts.permissions import may, require
+from accounts.permissions import require_on
 from accounts.step_up import last_authentication
 
 
@@ -47,7 +47,7 @@ def _context(request: HttpRequest, entry: ApprovalRequest, form: GlassForm | Non
         "may_break": open_ and may_break(entry, request.user),
         "may_review": glass is not None
         and glass.reviewed_at is None
-        and may(request.user, "approve")
+        and may_review(entry, request.user)
         and request.user.pseudonym not in took_part,
         "took_part": request.user.pseudonym in took_part,
         "review_form": ReviewForm(),
@@ -63,7 +63,7 @@ def _sentence(entry: ApprovalRequest, glass: BreakGlass | None) -> str:
 
 
 def _break(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
-    require(request, "break_glass")
+    require_on(request, "break_glass", entry)
     form = GlassForm(request.POST)
     if not form.is_valid():
         return render(request, "accounts/break_glass.html", _context(request, entry, form), status=400)
@@ -92,8 +92,8 @@ def _break(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
 @login_required
 @require_POST
 def break_glass_review(request: HttpRequest, pk: str) -> HttpResponse:
-    require(request, "approve")
     entry = get_request_for(request, pk)
+    require_on(request, "approve", entry)
     form = ReviewForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Nothing was reviewed: say what you find, and why.")

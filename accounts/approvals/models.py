@@ -1,6 +1,7 @@
 """Approval policies, requests and decisions: N distinct people on the hash of one exact thing; acts and evidence."""
 
 import uuid
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import models
@@ -90,6 +91,14 @@ class ApprovalPolicy(models.Model):
         return f"{self.name} v{self.version}"
 
 
+@dataclass(frozen=True)
+class Named:
+    """A model by its slug and its owner team, on a floor that has no models."""
+
+    slug: str
+    team: str
+
+
 class ApprovalRequest(models.Model):
     """The question put to the approvers: may what hashes to `subject_hash` be done, once, before `expires_at`?"""
 
@@ -126,6 +135,9 @@ class ApprovalRequest(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    def concerned_models(self) -> list[Named]:
+        return [Named(self.model, self.team)] if self.model else []
 
 
 class ApprovalDecision(models.Model):

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import ApprovalRequest
-from registry.models import Endpoint, Host, Version
+from registry.models import Endpoint, Host, Model, Version
 
 
 class PlanKind(models.TextChoices):
@@ -75,6 +75,9 @@ class CheckAnswer(models.TextChoices):
     PASS = "pass", "Pass"
     FAIL = "fail", "Fail"
     INCONCLUSIVE = "inconclusive", "Inconclusive"
+
+    def concerned_models(self) -> list[Model]:
+        return [self.endpoint.model]
 
 
 class Candidate(models.Model):
@@ -172,6 +175,9 @@ class WaveState(models.TextChoices):
     RUNNING = "running", "Running"
     SOAKING = "soaking", "Soaking"
     DONE = "done", "Done"
+    def concerned_models(self) -> list[Model]:
+        return [self.endpoint.model]
+
     FAILED = "failed", "Failed"
 
 
@@ -350,6 +356,9 @@ class TrialLoad(models.Model):
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
     brought_at = models.DateTimeField(db_default=Now())
     due_at = models.DateTimeField(db_default=Now(), help_text="When leaving is tried (again).")
+    def concerned_models(self) -> "list[Model]":
+        return [self.endpoint.model]
+
     attempts = models.PositiveIntegerField(default=0)
     left_at = models.DateTimeField(null=True, blank=True)
     left_because = models.CharField(max_length=200, blank=True)

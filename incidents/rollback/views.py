@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy, may_stop, standing
 from accounts.models import User
-from accounts.permissions import may, require, user_roles
+from accounts.permissions import may_on, require, require_on, user_roles
 from incidents.rollback import preflight, run, watch
 from incidents.rollback.forms import ProposeForm, ReasonForm
 from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
@@ -63,8 +63,8 @@ def plan_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "standing": standing(plan.request) if plan.request else None,
         "is_draft": plan.state == PlanState.DRAFT,
         "is_open": plan.state in (PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING),
-        "may_propose": may(_user(request), "plan.propose"),
-        "may_start": may(_user(request), "plan.start"),
+        "may_propose": may_on(_user(request), "plan.propose", plan),
+        "may_start": may_on(_user(request), "plan.start", plan),
     }
     if own_run is not None:
         context |= lanes_context(own_run, _user(request))
@@ -103,7 +103,7 @@ def plan_url(plan: Plan) -> str:
 def plan_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
     """Preflight anew, start, or give up a plan."""
     plan = plan_for(request, pk)
-    require(request, {"start": "plan.start"}.get(verb, "plan.propose"))
+    require_on(request, {"start": "plan.start"}.get(verb, "plan.propose"), plan)
     actor = actor_for(request=request)
     try:
         if verb == "preflight":
@@ -190,14 +190,14 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "run_checks": check_rows(newest_checks(subject)),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
-        and may(user, "plan.stop")
+        and may_on(user, "plan.stop", subject)
         and may_stop(subject.plan.request.policy if subject.plan.request else None, user_roles(user)),
-        "can_resume": halted and may(user, "plan.start"),
-        "can_pass": halted and subject.halt_code == "gate_inconclusive" and may(user, "incident.command"),
-        "can_compensate": halted and subject.plan.from_version_id is not None and may(user, "plan.start"),
+        "can_resume": halted and may_on(user, "plan.start", subject),
+        "can_pass": halted and subject.halt_code == "gate_inconclusive" and may_on(user, "incident.command", subject),
+        "can_compensate": halted and subject.plan.from_version_id is not None and may_on(user, "plan.start", subject),
         "can_sign": watching is not None
         and watching.state == WatchState.INCONCLUSIVE
-        and may(user, "incident.command"),
+        and may_on(user, "incident.command", subject),
     }
 
 

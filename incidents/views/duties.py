@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may, may_on, require
 from audit.clock import database_now
 from audit.duties import load
 from audit.views import csv_file
@@ -125,7 +125,7 @@ def _page(request: HttpRequest, incident: Incident) -> HttpResponse:
         "incident": incident,
         "rows": _rows(found, now),
         "note": load().note,
-        "may_mark": may(user_of(request), "incident.command"),
+        "may_mark": may_on(user_of(request), "incident.command", incident),
         "sentence": f"{incident.ref}: {sentence}",
         "tone": tone,
         "trail": [("/incidents/", "Incidents"), (f"/incidents/{incident.ref}/", incident.ref)],

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
 from accounts.models import User
-from accounts.permissions import may, require
+from accounts.permissions import may, may_on, require, require_on
 from audit.queries import timeline
 from incidents import queries
 from incidents.forms import ProposeForm, ResolveForm, TriageForm
@@ -28,7 +28,9 @@ PAGE = 50
 def incident_for(request: HttpRequest, ref: str, permission: str = "view") -> Incident:
     """Lookup and permission in one: an incident for a person who may do that to it."""
     require(request, permission)
-    return get_object_or_404(queries.incidents(), ref=ref)
+    incident = get_object_or_404(queries.incidents(), ref=ref)
+    require_on(request, permission, incident)
+    return incident
 
 
 def user_of(request: HttpRequest) -> User:
@@ -182,18 +184,18 @@ def _forms(now: queries.Situation, user: User) -> dict[str, Any]:
     """The forms that this reader may use on this incident now."""
     incident = now.incident
     is_open = incident.state in OPEN_STATES
-    responds, commands = may(user, "incident.respond"), may(user, "incident.command")
+    responds, commands = (may_on(user, right, incident) for right in ("incident.respond", "incident.command"))
     seen = {"version": incident.version}
     triaged = {"impact": incident.impact, "urgency": incident.urgency, "assessment": incident.assessment}
     return {
         "may_respond": responds,
         "may_command": commands,
-        "may_tell": may(user, "status.publish"),
+        "may_tell": may_on(user, "status.publish", incident),
         "triage_form": TriageForm(initial=seen | triaged) if is_open and responds else None,
         "resolve_form": ResolveForm(initial=seen, auto_id="resolve_%s")
         if commands and IncidentState.RESOLVED in LEGAL_MOVES[incident.state]
         else None,
-        "may_propose": is_open and may(user, "plan.propose") and (now.run is None or not now.moves),
+        "may_propose": is_open and may_on(user, "plan.propose", incident) and (now.run is None or not now.moves),
         "propose_form": ProposeForm(),
         "raise_to": incident.severity - 1 if is_open and responds and incident.severity > 1 else None,
     }

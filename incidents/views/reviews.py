@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may, may_on, require, require_on
 from audit.queries import timeline
 from incidents import reviews
 from incidents.errors import Conflict, IncidentError
@@ -26,7 +26,9 @@ KINDS = {"md": ("text/markdown; charset=utf-8", as_markdown), "html": ("text/htm
 def review_for(request: HttpRequest, ref: str, permission: str = "view") -> Review:
     """Lookup and permission in one: the review of an incident for a person who may do that to it."""
     require(request, permission)
-    return get_object_or_404(Review.objects.select_related("incident__endpoint__model"), incident__ref=ref)
+    review = get_object_or_404(Review.objects.select_related("incident__endpoint__model"), incident__ref=ref)
+    require_on(request, permission, review)
+    return review
 
 
 @login_required
@@ -140,9 +142,9 @@ def _page(
         "evidence": incident.evidence.all(),
         "items": review.action_items.select_related("owner"),
         "told": tell(timeline(incident.ref, newest=SHOWN)),
-        "may_edit": is_draft and may(user, "incident.respond"),
-        "may_add": may(user, "incident.respond"),
-        "may_publish": is_draft and may(user, "incident.command"),
+        "may_edit": is_draft and may_on(user, "incident.respond", incident),
+        "may_add": may_on(user, "incident.respond", incident),
+        "may_publish": is_draft and may_on(user, "incident.command", incident),
         "may_audit": may(user, "audit.view"),
         "form": form or ReviewForm(initial=texts | {"version": review.version}),
         "item_form": item_form or ActionItemForm(auto_id="item_%s"),

@@ -15,7 +15,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may, require, require_on
 from audit.clock import database_now
 from incidents import status
 from incidents.errors import IncidentError
@@ -114,6 +114,7 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
         try:
             if incident is None:
                 raise IncidentError(f"There is no incident {typed['incident']}. Choose one that is open.")
+            require_on(request, "status.publish", incident)
             status.post(
                 page=told,
                 incident=incident,

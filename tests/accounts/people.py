@@ -31,7 +31,9 @@ def person(name: str, *roles: str) -> User:
     )
 
 
-def a_request(proposer: User, *, tier: str = "high", kind: str = "rollback", incident: str = "") -> ApprovalRequest:
+def a_request(
+    proposer: User, *, tier: str = "high", kind: str = "rollback", incident: str = "", model: str = ""
+) -> ApprovalRequest:
     """A request under the default policy of the kind: for a high tier one commander and one approver."""
     return open_request(
         policy=policy_for(subject_kind=kind, risk_tier=tier, environment="production"),
@@ -42,6 +44,7 @@ def a_request(proposer: User, *, tier: str = "high", kind: str = "rollback", inc
         incident_ref=incident,
         proposer=proposer,
         actor=actor_for(user=proposer),
+        model=model,
     )
 
 

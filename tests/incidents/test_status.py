@@ -11,13 +11,15 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from accounts.actions import create_user, grant_role
 from incidents import actions, due, status
 from incidents.errors import IncidentError
 from incidents.models import ComponentState, Incident, IncidentState, StatusPage, StatusPost
 from incidents.rollback.models import RunState, WatchState
 from incidents.status_history import days, spans, uptime
+from tests.api.programs import Program
 from tests.incidents import world as worlds
-from tests.incidents.world import World, events
+from tests.incidents.world import TEST, World, events
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -113,6 +115,25 @@ def test_a_commander_posts_through_the_form_and_a_viewer_may_not(world: World) -
     assert world.client("kofi").post("/status/services/post/", typed).status_code == 302
     assert StatusPost.objects.get().by == world.users["kofi"]
     assert b"Letters may go to the wrong people." in Client().get("/status/services/").content
+
+
+@pytest.mark.parametrize(("models", "codes"), [(["another"], (403, 403)), (["employment"], (302, 201))])
+def test_a_commander_of_other_models_tells_nothing_of_this_one(
+    world: World, models: list[str], codes: tuple[int, int]
+) -> None:
+    world.status_page()
+    incident = world.incident()
+    otto = create_user(username="otto", email="", full_name="Otto", password="x9 battery staple", roles=[], actor=TEST)
+    grant_role(user=otto, role="commander", granted_by=None, scope={"models": models}, actor=TEST)
+    world.users["otto"] = otto
+    typed = {"incident": incident.ref, "status": "investigating", "component_state": "degraded_performance"}
+    typed["text"] = "Letters may go to the wrong people."
+
+    page = world.client("otto").post("/status/services/post/", typed)
+    api = Program(otto, "status.publish").ask("POST", "/api/v1/status-pages/services/posts/", typed)
+
+    assert (page.status_code, api.status_code) == codes
+    assert StatusPost.objects.filter(by=otto).count() == (0 if codes[0] == 403 else 2)
 
 
 def test_a_public_page_has_no_script_is_small_and_is_answered_304_while_nothing_changed(world: World) -> None:
