@@ -146,8 +146,8 @@ def host_act(request: HttpRequest, slug: str, name: str, verb: str) -> HttpRespo
     """Hold, release, drain or bring back a host of the endpoint."""
     endpoint_for(request, slug, "incident.command")
     host = get_object_or_404(Host, name=name, placements__endpoint__slug=slug)
-    if verb not in HOST_VERBS:
     require_on(request, "incident.command", host)
+    if verb not in HOST_VERBS:
         raise Http404(f"A host has no verb {verb}.")
     form, change, said = HOST_VERBS[verb]
     _act(request, form, change, said.format(name), host=host)

@@ -70,14 +70,14 @@ class Plan(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} {self.plan_hash[:12]}"
 
+    def concerned_models(self) -> list[Model]:
+        return [self.endpoint.model]
+
 
 class CheckAnswer(models.TextChoices):
     PASS = "pass", "Pass"
     FAIL = "fail", "Fail"
     INCONCLUSIVE = "inconclusive", "Inconclusive"
-
-    def concerned_models(self) -> list[Model]:
-        return [self.endpoint.model]
 
 
 class Candidate(models.Model):
@@ -169,15 +169,15 @@ class Run(models.Model):
     def __str__(self) -> str:
         return str(self.id)
 
+    def concerned_models(self) -> list[Model]:
+        return [self.endpoint.model]
+
 
 class WaveState(models.TextChoices):
     PENDING = "pending", "Waiting"
     RUNNING = "running", "Running"
     SOAKING = "soaking", "Soaking"
     DONE = "done", "Done"
-    def concerned_models(self) -> list[Model]:
-        return [self.endpoint.model]
-
     FAILED = "failed", "Failed"
 
 
@@ -346,6 +346,9 @@ class Trial(models.Model):
     def __str__(self) -> str:
         return f"{self.purpose} on {self.endpoint_id}"
 
+    def concerned_models(self) -> "list[Model]":
+        return [self.endpoint.model]
+
 
 class TrialLoad(models.Model):
     """A version that a trial brought into a host's memory, and whether it has left it again. What was warm before has
@@ -356,9 +359,6 @@ class TrialLoad(models.Model):
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
     brought_at = models.DateTimeField(db_default=Now())
     due_at = models.DateTimeField(db_default=Now(), help_text="When leaving is tried (again).")
-    def concerned_models(self) -> "list[Model]":
-        return [self.endpoint.model]
-
     attempts = models.PositiveIntegerField(default=0)
     left_at = models.DateTimeField(null=True, blank=True)
     left_because = models.CharField(max_length=200, blank=True)
