@@ -7,11 +7,15 @@ import re
 import secrets
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 
 from audit import private
@@ -27,6 +31,10 @@ ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 class RecordError(ValueError):
     """The event cannot be recorded, so the action must not happen. The message names the field."""
+
+
+class WriterErased(RecordError, PermissionDenied):
+    """The person whose words these are was erased meanwhile; a page answers 403."""
 
 
 class CosignatureRefused(ValueError):
@@ -52,6 +60,20 @@ class Target:
     version: str = ""
 
 
+_under: ContextVar[dict[str, str]] = ContextVar("under", default={})  # noqa: B039  never changed, only replaced
+
+
+@contextmanager
+def under(**ids: str) -> Iterator[None]:
+    """Have everything that is recorded within the block carry these ids in its ``correlation``: ``under(act=...)``."""
+    token = _under.set({**_under.get(), **ids})
+    try:
+        yield
+    finally:
+        _under.reset(token)
+
+
+PEOPLE = ("user", "token")
 ACTOR_KINDS = ("user", "token", "service", "anonymous")
 ANONYMOUS = Actor("anonymous", "anonymous")
 
@@ -80,8 +102,9 @@ def record(
     the actor's); the record holds HMAC-SHA256 of it. ``incident`` is the incident's reference; the event then takes the
     incident's next gapless number, whose lock is held until commit.
 
-    Raises RecordError when the event is malformed, holds what canonical JSON cannot, or is longer than 65,535 bytes;
-    the caller's transaction is then marked for rollback.
+    Raises RecordError when the event is malformed, holds what canonical JSON cannot, or is longer than 65,535 bytes,
+    and WriterErased for the words of a person who was erased: a copy of them may stand in the caller's rows. The
+    caller's transaction is then marked for rollback.
     """
     with transaction.atomic(savepoint=False):
         _check(action, target, actor, outcome)
@@ -103,8 +126,8 @@ def record(
         }
         if incident:
             body |= {"incident": incident, "incident_seq": incident_seq}
-        if correlation:
-            body["correlation"] = correlation
+        if correlated := {**_under.get(), **(correlation or {})}:
+            body["correlation"] = correlated
         key = secrets.token_bytes(32)
         if reason:
             body["reason_commit"] = reason_commitment(key, reason)
@@ -123,7 +146,9 @@ def record(
             incident_seq=incident_seq,
         )
         if reason:
-            private.seal(event=event, subject=subject or actor.id, key=key, text=reason)
+            kept = private.seal(event=event, subject=subject or actor.id, key=key, text=reason)
+            if kept is None and not subject and actor.kind in PEOPLE:
+                raise WriterErased(f"{actor.id} was erased, so nothing more is written in their name.")
     return event
 
 

@@ -48,8 +48,8 @@ MARKS = """
 EARLIER = "SELECT e.canon FROM audit_event AS e WHERE e.action = 'audit.export' ORDER BY e.occurred_at DESC LIMIT %s"
 NOTE = """
     SELECT c.size, c.note || coalesce((SELECT string_agg(s.note_line, '' ORDER BY s.witness)
-                                       FROM audit_cosig AS s WHERE s.size = c.size), ''),
-           (SELECT count(*) FROM audit_cosig AS s WHERE s.size = c.size)
+                                       FROM audit_cosig AS s WHERE s.size = c.size AND s.witness = ANY(%s)), ''),
+           (SELECT count(*) FROM audit_cosig AS s WHERE s.size = c.size AND s.witness = ANY(%s))
     FROM audit_checkpoint AS c WHERE c.size > %s ORDER BY c.size DESC LIMIT 50
 """
 SIGNING = """
@@ -137,7 +137,7 @@ def write_bundle(
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         if not connections[alias].savepoint_ids:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute(NOTE, [-1])
+        cursor.execute(NOTE, _note_after(-1))
         row = cursor.fetchone()
         if row is None:
             raise NothingToExport("The log has no checkpoint yet. Start the sequencer, then export again.")
@@ -312,11 +312,17 @@ def _proven(event: AuditEvent, alias: str) -> tuple[int, str, bool]:
         row = cursor.fetchone()
         if row is None:
             return -1, "", False
-        cursor.execute(NOTE, [row[0]])
+        cursor.execute(NOTE, _note_after(row[0]))
         notes = cursor.fetchall()
     witnessed = [note for _, note, count in notes if count >= len(settings.LASTGOOD_WITNESSES)]
     found = witnessed or [note for _, note, _ in notes]
     return row[0], found[0] if found else "", bool(witnessed)
+
+
+def _note_after(leaf: int) -> list[Any]:
+    """Parameters of NOTE: signatures of witnesses that are configured, whose keys a bundle states."""
+    names = [verify.parse_vkey(key)[0] for key in settings.LASTGOOD_WITNESSES]
+    return [names, names, leaf]
 
 
 def tlog_proof(event: AuditEvent, alias: str = "default") -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audit.canonical import instant
-from audit.verify import Act, act_of, names_model, names_person
+from audit.verify import EFFECTS, Act, act_of, names_model, names_person
 
 SPAN = """
     SELECT min(l.leaf_index), max(l.leaf_index) FROM audit_leaf AS l JOIN audit_event AS e ON e.id = l.event_id
@@ -24,8 +24,9 @@ TEXTLESS = """
     WHERE l.leaf_index < %s AND l.leaf_index = ANY(%s) AND k.wrapped IS NULL AND position(%s::bytea IN e.canon) > 0
 """
 JUDGED = "(e.action LIKE 'rollback.run.%%' OR e.action LIKE 'rollback.step.%%' OR e.action LIKE 'act.%%'"
-JUDGED += " OR e.action = 'approval.break_glass')"
-POLICIES = "e.action = 'policy.replace'"
+JUDGED += f" OR e.action IN ('approval.break_glass', {', '.join(repr(action) for action in EFFECTS)}))"
+POLICIES = "e.action LIKE 'policy.%%'"
+REGISTERED = "e.action IN ('model.register', 'endpoint.register')"
 STARTS = "e.action IN ('rollback.run.start', 'rollback.run.compensated', 'act.propose', 'act.perform')"
 ROLES = "(e.action LIKE 'role.%%' OR e.action LIKE 'delegation.%%')"
 ERASURES = "e.action IN ('audit.reason.erase', 'subject.erase')"
@@ -163,8 +164,13 @@ class _Context:
         judged = self._acts(f"{JUDGED} AND l.leaf_index = ANY(%s)", everything)
         if judged:
             starts = self._acts(STARTS)
-            self._authorities(judged, starts)
-            self._people(self._acts(ROLES))
+            self._places(judged, starts)
+            policies, roles = self._acts(POLICIES), self._acts(ROLES)
+            self._authorities([*judged, *policies], starts)
+            self._take(policies)
+            if any(not act.under for act in policies):
+                self.people |= {str(act.data.get("user")) for act in roles if act.data.get("role") == "administrator"}
+            self._people(roles)
         self._erasures()
 
     def _acts(self, where: str, *parameters: Any) -> list[Act]:
@@ -174,18 +180,27 @@ class _Context:
     def _take(self, acts: Iterable[Act]) -> None:
         self.chosen.context |= {act.leaf for act in acts} - self.chosen.leaves
 
+    def _places(self, judged: list[Act], starts: list[Act]) -> None:
+        """As what the models and endpoints were registered that were changed: that decides which policy holds."""
+        registered = self._acts(REGISTERED)
+        runs = {str(act.data.get("run")) for act in judged}
+        changed = {str(act.data.get("endpoint")) for act in [*judged, *starts] if str(act.data.get("run")) in runs}
+        models = {act.target.partition("/")[0] for act in judged if act.action in EFFECTS}
+        models |= {str(act.data.get("model")) for act in registered if act.target in changed}
+        self._take(act for act in registered if act.target in models or act.data.get("model") in models)
+
     def _authorities(self, judged: list[Act], starts: list[Act]) -> None:
         """The requests behind what was judged, with all that was done with them, and the people who decided."""
         runs = {str(act.data.get("run")) for act in judged if act.action.startswith("rollback.step.")}
         behind = [act for act in starts if act.action == "rollback.run.start" and str(act.data.get("run")) in runs]
+        parts = {act.under for act in judged if act.under}
+        behind += [act for act in starts if act.data.get("act") in parts]
         named = {str(act.data.get("request", "")) for act in [*judged, *behind]} - {""}
         done = [act for act in starts if str(act.data.get("request", "")) in named]
         used = {str(act.data.get("run")) for act in done}
         done += [a for a in starts if a.action == "rollback.run.compensated" and str(a.data.get("run")) in used]
         about = self._acts("e.target_kind = 'approval_request' AND e.target_id = ANY(%s)", sorted(named))
         self._take([*done, *behind, *about])
-        policies = {str((act.data.get("policy") or {}).get("name")) for act in about if act.action == "approval.open"}
-        self._take(act for act in self._acts(POLICIES) if act.target in policies)
         deciding = ("approval.decide", "approval.break_glass")
         self.people |= {act.actor for act in about if act.action in deciding and act.outcome == "success"}
 

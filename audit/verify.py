@@ -65,7 +65,12 @@ RELEVANT = (
     "act.",
     "role.",
     "delegation.",
-    "policy.replace",
+    "policy.",
+    "alias.move",
+    "version.quarantine_lift",
+    "host.register",
+    "model.register",
+    "endpoint.register",
     "audit.reason.erase",
     "subject.erase",
 )
@@ -214,6 +219,14 @@ def open_note(note: str, vkey: str) -> str:
     raise ValueError(f"There is no signature by {name} ({identity.hex()}).")
 
 
+def _signs(note: str, vkey: str) -> bool:
+    try:
+        open_note(note, vkey)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     origin: str
@@ -265,6 +278,8 @@ class Act(NamedTuple):
     data: dict[str, Any]
     late: bool = False
     """Whether the tree held something before it that is younger by more than a transaction lasts."""
+    under: str = ""
+    """The act under approval that it was a part of, if any."""
 
     def before(self, other: Act) -> bool:
         """By the incident's own numbers where both are of one incident, else by the database's clock; by the tree's
@@ -295,6 +310,7 @@ def act_of(leaf: int, record: Mapping[str, Any], newest: str = "") -> Act:
         target=record["target"]["id"],
         data=record["data"],
         late=newest > record["occurred_at"] and _seconds(record["occurred_at"], newest) > LATE,
+        under=str(record.get("correlation", {}).get("act", "")),
     )
 
 
@@ -430,6 +446,11 @@ def _seconds(earlier: str, later: str) -> float:
     return (_instant(later) - _instant(earlier)).total_seconds()
 
 
+def _since(earlier: str, act: Act) -> float:
+    """Seconds from a moment to an act; below zero where the act came first."""
+    return _seconds(earlier, act.at)
+
+
 def _utc(text: str) -> str:
     """A moment as records write it, so that it compares as text."""
     return _instant(text).astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # noqa: UP017 (3.9)
@@ -484,6 +505,15 @@ class Authority:
         self.loan_ends = {str(act.data.get("delegation")): act for act in by.get("delegation.end", [])}
         self.faults: dict[int, str] = {}
         self.set_up = self.seats = self.short_rests = 0
+
+    def administrators(self, act: Act) -> set[str]:
+        """Everybody whose role as administrator had counted before ``act``, whether or not they held it still."""
+        return {
+            grant.user
+            for grants in self.grants.values()
+            for grant in grants
+            if grant.role == "administrator" and grant.act.before(act) and _since(grant.counts_from, act) > RACE
+        }
 
     def why_not(
         self, person: str, roles: Iterable[str], act: Act, model: str = "", team: str = "", ref: str = ""
@@ -573,6 +603,8 @@ class Authority:
         refusal = self.refused.get(grant.id)
         if refusal and refusal.before(confirm):
             return f"{who} had been refused (leaf {refusal.leaf})"
+        if not stepped_up(confirm, STEP_UP_SECONDS):
+            return f"{who} was confirmed without a sign-in of the last {STEP_UP_SECONDS} s (leaf {confirm.leaf})"
         rest = int(confirm.data["rest_seconds"])
         if _seconds(confirm.at, grant.counts_from) < rest - REST_SLACK:
             return f"{who} counted before it had rested for {rest} s"
@@ -613,6 +645,47 @@ class Authority:
 
 MOST_GLASS_SECONDS = 15 * 60
 STEP_UP_SECONDS = 300
+"""No policy can let a proof of identity be older than that."""
+SKEW = 60
+"""Seconds by which the clock of a web server, which states when somebody proved who they are, may be ahead."""
+COMMANDER, APPROVER, ADMINISTRATOR = ({"role": role, "count": 1} for role in APPROVING)
+EFFECTS = {
+    "policy.replace": ("policy_change",),
+    "policy.retire": ("policy_change", "policy_retirement"),
+    "alias.move": ("promotion",),
+    "version.quarantine_lift": ("unquarantine",),
+    "host.register": ("host_registration",),
+}
+"""What acts under approval do, and by which kind of act."""
+
+
+def _installed() -> Iterator[tuple[str, str, str, list[dict[str, Any]], int]]:
+    for kind in ("rollback", "release", "drill", "converge"):
+        for tier in ("low", "medium", "high"):
+            yield kind, tier, "staging", [COMMANDER], 1800
+            strict = tier != "low" and kind in ("rollback", "release")
+            yield kind, tier, "production", [COMMANDER, APPROVER] if strict else [COMMANDER], 1800
+    yield "policy_change", "any", "any", [ADMINISTRATOR], 1800
+    yield "unquarantine", "any", "production", [COMMANDER, APPROVER], 1800
+    yield "break_glass", "any", "any", [COMMANDER], 900
+
+
+def installed_policies() -> dict[str, dict[str, Any]]:
+    """The policies that a new installation has, by name, before any is put into force on record."""
+    return {
+        f"{kind}-{tier}-{environment}": {
+            "name": f"{kind}-{tier}-{environment}",
+            "version": 1,
+            "subject_kind": kind,
+            "risk_tier": tier,
+            "environment": environment,
+            "required": len(factors),
+            "factors": factors,
+            "step_up_seconds": STEP_UP_SECONDS,
+            "expires_seconds": seconds,
+        }
+        for kind, tier, environment, factors, seconds in _installed()
+    }
 
 
 class Execution(NamedTuple):
@@ -652,6 +725,11 @@ class Meaning:
         for execution in self.executions:
             self.uses[execution.request] += 1
         self.facts: list[str] = []
+        self.installed = {name: policy_hash(policy) for name, policy in installed_policies().items()}
+        self.policies: dict[str, list[Act]] = defaultdict(list)
+        for act in sorted([*self.by["policy.replace"], *self.by["policy.retire"]], key=lambda one: one.leaf):
+            self.policies[str(act.data["policy"].get("name"))].append(act)
+        self.alone = 0
 
     def _runs(self) -> Iterator[Execution]:
         for act in self.by["rollback.run.start"]:
@@ -674,6 +752,7 @@ class Meaning:
             *((act.leaf, partial(self._step, act)) for act in steps),
             *((act.leaf, partial(self._review, act)) for act in by["approval.break_glass"]),
             *((act.leaf, partial(self._act_hash, act)) for act in by["act.propose"]),
+            *((act.leaf, partial(self._effect, act)) for action in EFFECTS for act in by[action]),
         ]
         for leaf, check in sorted(checks, key=lambda one: one[0]):
             try:
@@ -700,6 +779,8 @@ class Meaning:
                 f"Seats: {self.authority.seats}, each filled by a person who held the role; {self.authority.set_up} "
                 "rest on roles that a program on the machine itself had set up, the others on two administrators."
             )
+        if self.alone:
+            told.append(f"Policies put in place by one person, while there was no second administrator: {self.alone}.")
         if self.authority.short_rests:
             told.append(f"Roles that were to rest for less than 24 hours: {self.authority.short_rests}.")
         return told
@@ -736,17 +817,115 @@ class Meaning:
         ]
         if not consumed:
             return f"{one.name} was started without consuming the approvals of request {one.request}"
-        return self._bound(one, opened[0]) or self._in_force(opened[0]) or self._approved(one, opened[0], consumed[0])
+        return (
+            self._bound(one, opened[0])
+            or self._in_force(opened[0])
+            or self._of_its_kind(one, opened[0].data["policy"])
+            or self._approved(one, opened[0], consumed[0])
+        )
 
-    def _in_force(self, opened: Act) -> str:
-        """The policy is the one that had been put into force last, where any of that name was."""
-        policy = opened.data["policy"]
-        replaced = [act for act in self.by["policy.replace"] if act.data["policy"]["name"] == policy.get("name")]
-        before = [act for act in replaced if act.before(opened)]
-        beside = [act for act in replaced if abs(_seconds(act.at, opened.at)) <= RACE]
-        if not before or opened.data["policy_hash"] in [act.data["policy_hash"] for act in [before[-1], *beside]]:
+    def _in_force(self, asked: Act) -> str:
+        """The policy that a request, or a break-glass, states is the one that had been put into force last, or one of
+        a new installation."""
+        policy, stated = asked.data["policy"], asked.data["policy_hash"]
+        name = str(policy.get("name"))
+        beside = [act for act in self.policies[name] if abs(_seconds(act.at, asked.at)) <= RACE]
+        if stated in [self._last(name, asked), *(act.data["policy_hash"] for act in beside)]:
             return ""
-        sentence = f"its request was opened under a policy that was not in force: {before[-1].at} brought another"
+        before = [act for act in self.policies[name] if act.before(asked)]
+        why = f"{before[-1].at} brought another" if before else f"nothing on record brought {name}"
+        sentence = f"its request was opened under a policy that was not in force: {why}"
+        if not self.complete:
+            raise Lacking(sentence)
+        return sentence
+
+    def _last(self, name: str, act: Act) -> str:
+        """The hash of the policy of that name that was in force before ``act``, what happened beside it left out; empty
+        where there was none."""
+        settled = [one for one in self.policies[name] if one.before(act) and _since(one.at, act) > RACE]
+        if not settled:
+            return self.installed.get(name, "")
+        return str(settled[-1].data["policy_hash"]) if settled[-1].action == "policy.replace" else ""
+
+    def _asked_for(self, kind: str, act: Act, tier: str = "", environment: str = "") -> str:
+        """The name of a policy that asked for approvals of that kind then; empty where none did."""
+        names = [f"{kind}-{one}-{other}" for one in (tier, "any") for other in (environment, "any")]
+        return next((name for name in names if self._last(name, act)), "")
+
+    def _of_its_kind(self, one: Execution, policy: Mapping[str, Any]) -> str:
+        """The policy is one for such a run or act, and for that model and place."""
+        kind, data = str(one.act.data.get("kind")), one.act.data
+        if policy.get("subject_kind", kind) != kind:
+            return f"{one.name} of kind {kind} was approved under the policy {policy.get('name')}"
+        places = [act for act in self.by["endpoint.register"] if act.target == data.get("endpoint")]
+        models = [act for act in self.by["model.register"] if places and act.target == places[0].data.get("model")]
+        for what, found in (("environment", places), ("risk_tier", models)):
+            actual = found[0].data.get(what) if found else None
+            if actual and policy.get(what, "any") not in (actual, "any"):
+                return f"{one.name}: the {what.replace('_', ' ')} is {actual}, its policy is {policy.get('name')}"
+        return ""
+
+    # What acts do
+
+    def _effect(self, done: Act) -> str:
+        """What needs approvals was done by an act that had them, as that act said; or no policy asked for any."""
+        what = f"{done.action} of {done.target or done.data.get('policy', {}).get('name')}"
+        if done.action == "alias.move" and not done.target.endswith("/champion"):
+            return ""
+        if done.action.startswith("policy.") and policy_hash(done.data["policy"]) != done.data["policy_hash"]:
+            return f"{what}: it is not the policy whose hash it states"
+        if not done.under:
+            return self._unasked(done, what)
+        performed = [act for act in self.by["act.perform"] if act.data.get("act") == done.under and act.before(done)]
+        proposed = [act for act in self.by["act.propose"] if act.data.get("act") == done.under]
+        if not performed or not proposed:
+            raise Lacking(f"{what} was a part of the act {done.under}, which is not in the record before it")
+        act, document = performed[-1], proposed[0].data.get("document", {})
+        twice = [one for one in self.by[done.action] if one.under == done.under and one.leaf < done.leaf]
+        if act.data.get("kind") not in EFFECTS[done.action] or _seconds(act.at, done.at) > LATE or twice:
+            return f"{what} was no part of the act {done.under} (leaf {act.leaf})"
+        if act_hash(document) != act.data.get("act_hash") or not self._as_said(done, document):
+            return f"{what} is not what the act {done.under} said (leaf {proposed[0].leaf})"
+        return ""
+
+    @staticmethod
+    def _as_said(done: Act, document: Mapping[str, Any]) -> bool:
+        """Whether what was done is what the act's document names."""
+        data, model = done.data, document.get("model")
+        if done.action == "policy.replace":
+            facts = data["policy"] | {"stop_roles": data["policy"].get("stop_roles", [])}
+            wish = document.get("policy", {})
+            return bool(wish) and all(facts.get(term, data.get(term)) == value for term, value in wish.items())
+        if done.action == "policy.retire":
+            return json.dumps(data["policy"].get("name")) in canonical(document)
+        if done.action == "alias.move":
+            return (done.target, data.get("to")) == (f"{model}/champion", document.get("digest"))
+        if done.action == "version.quarantine_lift":
+            return done.target == f"{model}/{document.get('number')}"
+        stated = {name: data.get(name) for name in ("engine", "address")} | {"name": done.target}
+        return stated == document.get("host") and data.get("labels") == document.get("labels")
+
+    def _unasked(self, done: Act, what: str) -> str:
+        """Done at once: no policy asked for approvals then, or there was nobody yet who could have given them."""
+        kind, data = EFFECTS[done.action][0], done.data
+        if done.action.startswith("policy."):
+            tier, environment = str(data["policy"].get("risk_tier")), str(data["policy"].get("environment"))
+            if len(self.authority.administrators(done)) < 2:
+                self.alone += 1
+                return ""
+        elif not done.by_a_person or any(run.data.get("to") == data.get("to", "") for run in self.starts.values()):
+            return ""  # what a program does by itself, and what follows from a run, which is judged as one
+        else:
+            model = done.target.partition("/")[0]
+            registered = [act for act in self.by["model.register"] if act.target == model]
+            tier = str(registered[0].data.get("risk_tier")) if registered else ""
+            places = [act for act in self.by["endpoint.register"] if act.data.get("model") == model]
+            live = any(act.data.get("environment") == "production" and act.before(done) for act in places)
+            environment = "production" if live else "staging"
+        policy = self._asked_for(kind, done, tier, environment)
+        if not policy:
+            return ""
+        sentence = f"{what} was done by {done.actor} without the approvals that the policy {policy} asked for"
         if not self.complete:
             raise Lacking(sentence)
         return sentence
@@ -779,13 +958,17 @@ class Meaning:
             return f"{one.name} was started under another policy than its request was opened under"
         if not one.broke_glass and _instant(one.act.at) > _instant(opened.data["expires_at"]):
             return f"{one.name} was started after its approvals had expired at {opened.data['expires_at']}"
+        most = opened.data["policy"].get("expires_seconds")
+        if most is not None and _seconds(opened.at, opened.data["expires_at"]) > int(most) + RACE:
+            return f"{one.name}: its request was to hold for longer than the {most} s of its policy"
         return ""
 
     def _approved(self, one: Execution, opened: Act, consumed: Act) -> str:
         policy = opened.data.get("policy", {})
         approvals, denied = self._standing(one.act, opened)
         seats = {seat["by"]: seat["role"] for seat in consumed.data.get("seats", [])}
-        approvals = {by: act for by, act in approvals.items() if by in seats}
+        editors = self._editors(opened)
+        approvals = {by: act for by, act in approvals.items() if by in seats and by not in editors}
         if denied:
             return f"{one.name} was started although {denied} had denied it"
         required = policy.get("required")
@@ -802,6 +985,12 @@ class Meaning:
             if filled < factor["count"]:
                 return f"{one.name} was started with {filled} of {factor['count']} approvals as {factor['role']}"
         return self._seated(one, opened, approvals, seats)
+
+    def _editors(self, opened: Act) -> set[str]:
+        """Who had changed the policy within the day before the request was opened, and may not approve under it."""
+        changed = self.policies[str(opened.data["policy"].get("name"))]
+        recent = [act for act in changed if act.before(opened) and RACE < _since(act.at, opened) < DAY - RACE]
+        return {str(act.data.get("edited_by")) for act in recent} - {"None"}
 
     def _seated(self, one: Execution, opened: Act, approvals: Mapping[str, Act], seats: Mapping[str, str]) -> str:
         """Each held the role for that model, when deciding and at the start; of a lender and all borrowers one did, and
@@ -843,11 +1032,10 @@ class Meaning:
     @staticmethod
     def _counts(act: Act, opened: Act) -> bool:
         """A person's approval of this very hash, in time, after a recent sign-in, by nobody who is excluded from it."""
-        limit = opened.data.get("policy", {}).get("step_up_seconds")
-        if limit is not None and not stepped_up(act, int(limit)):
-            return False
+        limit = min(int(opened.data.get("policy", {}).get("step_up_seconds", STEP_UP_SECONDS)), STEP_UP_SECONDS)
         return (
-            act.data.get("decision") == "approve"
+            stepped_up(act, limit)
+            and act.data.get("decision") == "approve"
             and act.data.get("subject_hash") == opened.data.get("subject_hash")
             and act.actor != opened.data.get("proposer")
             and act.actor not in opened.data.get("excluded", ())
@@ -862,6 +1050,8 @@ class Meaning:
             raise Lacking(f"{one.name} was started by break-glass, which is not in the record before it")
         glass = broken[-1]
         data = glass.data
+        if one.act.action == "act.perform":
+            return f"{one.name} was done by break-glass, which is for the start of a plan alone"
         if not one.subject or data.get("subject_hash") != one.subject:
             return f"{one.name} carries out plan {one.subject}, glass was broken for {data.get('subject_hash')}"
         if _instant(one.act.at) > _instant(data["expires_at"]):
@@ -870,12 +1060,40 @@ class Meaning:
             return f"{one.name}: its break-glass was for longer than {MOST_GLASS_SECONDS} s"
         if not glass.by_a_person or data.get("by") != glass.actor:
             return f"{one.name}: its glass was not broken by a person who answers for it"
-        policy = data.get("policy")
-        limit = policy.get("step_up_seconds", STEP_UP_SECONDS) if isinstance(policy, dict) else STEP_UP_SECONDS
-        if not stepped_up(glass, int(limit)):
-            return f"{one.name}: {glass.actor} broke glass without a sign-in of the last {limit} s"
-        if isinstance(policy, dict) and policy_hash(policy) != data.get("policy_hash"):
+        return self._may_break(one, glass) or self._not_locked(one, glass) or self._glass_bound(one, glass, opened)
+
+    def _may_break(self, one: Execution, glass: Act) -> str:
+        """By the policy for breaking glass that was in force: the role, the time, the sign-in."""
+        policy = glass.data["policy"]
+        if policy_hash(policy) != glass.data.get("policy_hash"):
             return f"{one.name}: its break-glass states another policy than the one whose hash it states"
+        roles = [factor["role"] for factor in policy.get("factors", [])]
+        if policy.get("subject_kind") != "break_glass" or glass.data.get("role") not in roles:
+            return f"{one.name}: the policy {policy.get('name')} lets no {glass.data.get('role')} break glass"
+        if _seconds(glass.at, glass.data["expires_at"]) > int(policy["expires_seconds"]) + RACE:
+            return f"{one.name}: its break-glass was for longer than its policy allows"
+        limit = min(int(policy["step_up_seconds"]), STEP_UP_SECONDS)
+        if not stepped_up(glass, limit):
+            return f"{one.name}: {glass.actor} broke glass without a sign-in of the last {limit} s"
+        return self._in_force(glass)
+
+    def _not_locked(self, one: Execution, glass: Act) -> str:
+        """No earlier use was without its review for so long that nobody could break glass."""
+        for earlier in self.by["approval.break_glass"]:
+            limit = earlier.data.get("review_limit")
+            if not limit or not earlier.before(glass) or _since(limit, glass) <= RACE:
+                continue
+            reviews = self.about["approval.break_glass.review", str(earlier.data.get("request"))]
+            if not any(review.before(glass) for review in reviews):
+                sentence = f"{one.name}: glass was broken while the use of leaf {earlier.leaf} still had no review"
+                if not self.complete:
+                    raise Lacking(sentence)
+                return sentence
+        return ""
+
+    def _glass_bound(self, one: Execution, glass: Act, opened: Act | None) -> str:
+        """By a person who held the role for that model."""
+        data = glass.data
         about = opened.data if opened else data
         model, team = str(about.get("model", "")), str(about.get("team", ""))
         fault = self.authority.why_not(glass.actor, [str(data.get("role"))], glass, model, team)
@@ -910,16 +1128,22 @@ class Meaning:
     @staticmethod
     def _act_hash(proposed: Act) -> str:
         """The hash that is approved is that of the act that is proposed."""
-        act, stated = proposed.data.get("act"), proposed.data.get("act_hash")
-        if isinstance(act, dict) and hashlib.sha256(f"lastgood-act/1\0{canonical(act)}".encode()).hexdigest() != stated:
+        document = proposed.data.get("document", {})
+        named = [document.get("act"), document.get("kind"), act_hash(document)]
+        if named != [proposed.data.get(name) for name in ("act", "kind", "act_hash")]:
             return "the act that was proposed is not the one whose hash was put to the approvers"
         return ""
 
 
 def stepped_up(act: Act, seconds: int) -> bool:
-    """Whether the person had proved who they are within so many seconds before."""
+    """Whether the person had proved who they are within so many seconds before, and not in the future."""
     auth_time = str(act.data.get("auth_time") or "")
-    return bool(auth_time) and _seconds(auth_time, act.at) <= seconds + 1
+    return bool(auth_time) and -SKEW <= _seconds(auth_time, act.at) <= seconds + 1
+
+
+def act_hash(document: Any) -> str:
+    """SHA-256 over ``lastgood-act/1``, a zero byte and the act's canonical JSON."""
+    return hashlib.sha256(b"lastgood-act/1\0" + canonical(document).encode()).hexdigest()
 
 
 def policy_hash(policy: Any) -> str:
@@ -1046,6 +1270,7 @@ class Check:
         stated = (self.manifest["origin"], self.manifest["size"], self.manifest["root"])
         if stated != (self.checkpoint.origin, self.checkpoint.size, base64.b64encode(self.checkpoint.root).decode()):
             self._bad(-1, "The manifest states another tree than the checkpoint.")
+        self._known_signers(note, "checkpoint")
         self._witnessed([note, *self._receipt(hashlib.sha256(manifest).hexdigest())])
         self._collect_marks()
         if self.kind == "whole":
@@ -1084,6 +1309,7 @@ class Check:
         entry = strict_json(data)
         canon, note = base64.b64decode(entry["record"], validate=True), str(entry["note"])
         later = self._signed(note, "checkpoint of the receipt")
+        self._known_signers(note, "checkpoint of the receipt")
         index, size = entry["leaf_index"], self.checkpoint.size
         hashes, bridge = ([bytes.fromhex(one) for one in entry[name]] for name in ("hashes", "consistency"))
         plain = {"leaf_index": index, "record": base64.b64encode(canon).decode(), "note": note}
@@ -1107,6 +1333,15 @@ class Check:
         self.newest, self.received = record["occurred_at"], True
         self.verdict.facts.append(f"Exported by {record['actor']['id']} at {self.newest}, on record as leaf {index}.")
         yield note
+
+    def _known_signers(self, note: str, what: str) -> None:
+        """Each signature is by a key that was given, or that the manifest states: no line of a note is idle."""
+        stated = [self.manifest.get("log_key", ""), *self.manifest.get("witness_keys", [])]
+        keys = [key for key in [self.key, *self.witnesses, *stated] if key]
+        text, _, signatures = note.rpartition("\n\n")
+        for line in signatures.splitlines():
+            if not any(_signs(f"{text}\n\n{line}\n", key) for key in keys):
+                self._bad(-1, f"The {what} bears a signature that none of the known keys made: {line[:80]}")
 
     def _witnessed(self, notes: Iterable[str]) -> None:
         """How many of the witnesses that were asked for have signed one of the trees, the bundle's or a later one."""

@@ -22,7 +22,7 @@ from accounts.approvals.queries import NoPolicy, policy_for
 from accounts.approvals.subjects import Subject
 from accounts.approvals.subjects import register as register_subject
 from accounts.models import User
-from audit.actions import Actor, Target, record, service_actor
+from audit.actions import Actor, Target, record, service_actor, under
 from audit.canonical import canonical_bytes, exact
 
 FORMAT = "lastgood-act/1"
@@ -124,7 +124,8 @@ def ask(
             proposer=user,
             request=request,
         )
-        record(action="act.propose", target=_target(act), actor=actor, reason=reason, data=_facts(act))
+        proposed = _facts(act) | {"document": json.loads(document)}
+        record(action="act.propose", target=_target(act), actor=actor, reason=reason, data=proposed)
     return act
 
 
@@ -171,7 +172,8 @@ def _perform(act_id: Any, kind: ActKind, actor: Actor) -> Act:
     consume(request_id=act.request_id, subject_hash=act.act_hash, actor=actor)
     data = _facts(act) | {"policy_hash": act.request.policy_hash}
     record(action="act.perform", target=_target(act), actor=actor, data=data)
-    kind.perform(act, body, actor)
+    with under(act=str(act.id)):
+        kind.perform(act, body, actor)
     return act
 
 

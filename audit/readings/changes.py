@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from audit.models import AuditEvent
-from audit.readings.records import Recorded, about, oldest_first, place_of
+from audit.readings.records import Recorded, about, of_event, oldest_first, place_of
 
 START, PERFORM, SWITCH = "rollback.run.start", "act.perform", "deployment.switch"
 ALONE = (
@@ -27,8 +27,9 @@ ENDINGS = {
     "rollback.run.compensate": "being turned back",
 }  # fmt: skip
 WITHOUT_RUN = b'"run":""'
-# Events of one transaction have the same xid; but those that came back from a backup have one between them all.
-AT_ONCE = datetime.timedelta(seconds=10)
+OF_AN_ACT = b'"correlation":{"act":"'
+LONGEST = datetime.timedelta(seconds=60)
+"""What an act does is recorded in its transaction, which lasts no longer."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,15 @@ def changes_in(since: datetime.datetime | None, until: datetime.datetime | None)
         found = found.filter(occurred_at__gte=since)
     if until:
         found = found.filter(occurred_at__lt=until)
-    found = found.alias(lone=place_of(WITHOUT_RUN))
-    same = {"xid": OuterRef("xid"), "actor": OuterRef("actor"), "action": PERFORM, "outcome": "success"}
-    act = AuditEvent.objects.filter(
-        **same, occurred_at__lte=OuterRef("occurred_at"), occurred_at__gte=OuterRef("occurred_at") - AT_ONCE
-    )
-    found = found.filter(~Q(action=SWITCH) | Q(lone__gt=0)).filter(Q(action__in=[START, PERFORM]) | ~Exists(act))
+    found = found.alias(lone=place_of(WITHOUT_RUN), part=place_of(OF_AN_ACT))
+    found = found.filter(~Q(action=SWITCH) | Q(lone__gt=0), Q(action__in=[START, PERFORM]) | Q(part=0))
     return found.order_by("-occurred_at", "-id")
 
 
 def act_of(event: AuditEvent) -> Recorded | None:
-    """The act under approval that did what the event says, in the same transaction."""
-    same = {"xid": event.xid, "actor": event.actor, "action": PERFORM, "outcome": "success"}
-    span = (event.occurred_at - AT_ONCE, event.occurred_at)
-    return next(reversed(oldest_first(**same, occurred_at__range=span)), None)
+    """The act under approval that did what the event says."""
+    act = of_event(event).act
+    return next((one for one in about([act], [PERFORM])[act] if one.done), None) if act else None
 
 
 def told(events: Sequence[Recorded]) -> list[Change]:
@@ -104,14 +100,11 @@ def _done_by(acts: list[Recorded]) -> dict[uuid.UUID, Recorded]:
     """What each of the acts did, by the act's event, in one query."""
     if not acts:
         return {}
-    span = (min(act.at for act in acts), max(act.at for act in acts) + AT_ONCE)
-    done = oldest_first(xid__in={act.xid for act in acts}, action__in=ALONE, occurred_at__range=span)
-    return {
-        act.uuid: one
-        for act in acts
-        for one in done
-        if (one.xid, one.actor) == (act.xid, act.actor) and act.at <= one.at <= act.at + AT_ONCE
-    }
+    spans = Q()
+    for act in acts:
+        spans |= Q(occurred_at__range=(act.at, act.at + LONGEST))
+    done = {one.act: one for one in oldest_first(spans, action__in=ALONE)}
+    return {act.uuid: done[act.target] for act in acts if act.target in done}
 
 
 def environments_of() -> dict[str, tuple[str, str]]:

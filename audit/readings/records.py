@@ -13,18 +13,16 @@ from django.db.models.fields import BinaryField, IntegerField
 from audit.models import AuditEvent, Outcome
 
 COLUMNS = (
-    "id", "xid", "event_uuid", "occurred_at", "action", "outcome", "actor_kind", "actor", "target_kind", "target_id",
+    "id", "event_uuid", "occurred_at", "action", "outcome", "actor_kind", "actor", "target_kind", "target_id",
     "incident", "canon",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One event. ``data`` is what the action said of itself; events of one transaction have the same ``xid``,
-    and so have all that came back from a backup."""
+    """One event. ``data`` is what the action said of itself; ``act`` the act under approval that it was a part of."""
 
     id: int
-    xid: int
     uuid: uuid.UUID
     at: datetime.datetime
     action: str
@@ -35,6 +33,7 @@ class Recorded:
     target: str
     incident: str
     data: dict[str, Any]
+    act: str = ""
 
     @property
     def done(self) -> bool:
@@ -71,7 +70,8 @@ def read(found: QuerySet[AuditEvent]) -> list[Recorded]:
 
 
 def _recorded(row: Sequence[Any]) -> Recorded:
-    values: list[Any] = [*row[:-1], json.loads(bytes(row[-1]))["data"]]
+    record = json.loads(bytes(row[-1]))
+    values: list[Any] = [*row[:-1], record["data"], str(record.get("correlation", {}).get("act", ""))]
     return Recorded(*values)
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from django.contrib import messages
+from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -31,8 +32,12 @@ class BadQuestion(Exception):
 def _span(asked: Asked) -> SpanForm:
     form = SpanForm(asked)
     if not form.is_valid():
-        raise BadQuestion(" ".join(str(error) for errors in form.errors.values() for error in errors))
+        raise BadQuestion(_wrong(form))
     return form
+
+
+def _wrong(form: Form) -> str:
+    return " ".join(str(error) for errors in form.errors.values() for error in errors)
 
 
 def _changes(asked: Asked) -> Iterator[Row]:
@@ -82,7 +87,9 @@ def _break_glass(asked: Asked) -> Iterator[Row]:
 def _approvers(asked: Asked) -> Iterator[Row]:
     yield "state", "person", "name", "role", "where", "how", "counts from", "until", "proposed by", "by", "grant"
     form = MomentForm(asked)
-    at = (form.cleaned_data["at"] if form.is_valid() else None) or database_now()
+    if not form.is_valid():
+        raise BadQuestion(_wrong(form))
+    at = form.cleaned_data["at"] or database_now()
     known = [held for held in holders.holdings() if held.role in holders.APPROVING]
     names = display({held.user for held in known})
     for held in known:

@@ -84,7 +84,7 @@ def test_the_log_tells_the_asking_the_use_and_the_doing_in_that_order(ada: User,
         recorded(action) for action in ("approval.open", "act.propose", "approval.consume", "act.perform")
     )
     facts = {"act": str(act.id), "kind": "policy_change", "act_hash": act.act_hash, "request": str(act.request_id)}
-    assert proposed["data"] == facts
+    assert proposed["data"] == facts | {"document": json.loads(bytes(act.document))}
     assert done["data"] == facts | {"policy_hash": act.request.policy_hash}
     assert opened[0]["data"]["act_kind"] == "policy_change"
     assert used["data"]["subject_hash"] == act.act_hash == acts.act_hash(bytes(act.document))

@@ -4,17 +4,11 @@ import datetime
 from typing import Any
 
 from audit.actions import Actor, Target, record, service_actor
-from audit.verify import policy_hash
+from audit.verify import installed_policies, policy_hash
 from tests.audit.log import ALICE, BOB, CAROL
 
 PLAN, REQUEST, RUN = "a" * 64, "request-1", "run-1"
-POLICY = {
-    "name": "production",
-    "version": 1,
-    "required": 2,
-    "factors": [{"role": "commander", "count": 1}, {"role": "approver", "count": 1}],
-    "step_up_seconds": 300,
-}
+POLICY = installed_policies()["rollback-high-production"]
 WORKER = service_actor("worker")
 
 

@@ -3,16 +3,12 @@
 import datetime
 from typing import Any
 
-from audit.verify import Act, Meaning, policy_hash
+from audit.verify import Act, Meaning, installed_policies, policy_hash
 
 BEGAN = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
 PLAN, REQUEST = "a" * 64, "request-1"
-POLICY = {
-    "name": "production",
-    "required": 2,
-    "factors": [{"role": "commander", "count": 1}, {"role": "approver", "count": 1}],
-    "step_up_seconds": 300,
-}
+POLICY = installed_policies()["rollback-high-production"]
+GLASS = installed_policies()["break_glass-any-any"]
 DAY = 24 * 60
 
 
@@ -28,11 +24,11 @@ class Tale:
         moment = BEGAN + datetime.timedelta(minutes=self.at + minutes)
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    def tell(self, action: str, by: str = "svc:worker", /, **data: Any) -> None:
+    def tell(self, action: str, by: str = "svc:worker", /, target: str = "", under: str = "", **data: Any) -> None:
         self.at += 0.1
         kind = "service" if by.startswith("svc:") else "user"
         leaf = len(self.acts)
-        self.acts.append(Act(leaf, self.instant(), "", 0, action, "success", kind, by, "", data))
+        self.acts.append(Act(leaf, self.instant(), "", 0, action, "success", kind, by, target, data, under=under))
 
     def set_up(self, user: str, role: str, **more: Any) -> None:
         data = {"grant": f"{user}-{role}", "user": user, "role": role, "scope": {}, "counts_from": self.instant()}
@@ -44,7 +40,7 @@ class Tale:
 
     def confirmed(self, by: str = "u-bert", rest: int = DAY * 60, **more: Any) -> None:
         data = {"grant": "g-bob", "user": "u-bob", "role": "commander", "scope": {}, "by": by, "proposer": "u-ada"}
-        counts = {"counts_from": self.instant(rest / 60), "rest_seconds": rest}
+        counts = {"counts_from": self.instant(rest / 60), "rest_seconds": rest, "auth_time": self.instant(-1)}
         self.tell("role.confirm", by, **data | counts | more)
 
     def lent(self, by: str = "u-carol", to: str = "u-eve", **more: Any) -> None:
@@ -84,6 +80,7 @@ class Tale:
 
     def glass(self, by: str = "u-bob", **more: Any) -> None:
         about = {"request": REQUEST, "subject_hash": PLAN, "by": by, "role": "commander"}
+        about |= {"policy": GLASS, "policy_hash": policy_hash(GLASS)}
         times = {
             "auth_time": self.instant(-1),
             "expires_at": self.instant(15),

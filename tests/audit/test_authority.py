@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from audit.verify import policy_hash
-from tests.audit.tale import DAY, POLICY, Tale
+from tests.audit.tale import DAY, Tale
 
 
 @pytest.fixture
@@ -141,24 +140,6 @@ def test_who_is_excluded_from_a_request_does_not_count(tale: Tale) -> None:
     tale.consumed(("u-bob", "commander"), ("u-carol", "approver"))
     tale.started()
     assert tale.problems() == [("run run-1 was started with 1 valid approvals; its policy demands 2", False)]
-
-
-def test_a_policy_that_was_not_in_force_any_more_or_never_is_found(tale: Tale) -> None:
-    tale.set_up("u-bob", "commander")
-    tale.tell("policy.replace", "u-ada", policy=POLICY, policy_hash=policy_hash(POLICY))
-    newer = POLICY | {"version": 2}
-    tale.at = 3 * DAY - 5
-    tale.tell("policy.replace", "u-ada", policy=newer, policy_hash=policy_hash(newer))
-    tale.approved()
-    tale.started()
-    ((sentence, lacking),) = tale.problems()
-    assert ("under a policy that was not in force: 2026-03-03T23:55" in sentence, lacking) == (True, False)
-    assert [lacking for _, lacking in tale.problems(complete=False)] == [True]
-
-    other = newer | {"name": "staging"}
-    tale.acts[-9:] = [act for act in tale.acts[-9:] if act.data.get("policy") != newer]
-    tale.tell("policy.replace", "u-ada", policy=other, policy_hash=policy_hash(other))
-    assert tale.problems() == []
 
 
 # Loans

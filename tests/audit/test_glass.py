@@ -1,12 +1,11 @@
 """What the verifier says of break-glass, and of other acts than runs."""
 
-import hashlib
 from collections.abc import Callable
 
 import pytest
 
-from audit.verify import canonical, policy_hash
-from tests.audit.tale import DAY, PLAN, POLICY, REQUEST, Tale
+from audit.verify import act_hash, installed_policies, policy_hash
+from tests.audit.tale import DAY, GLASS, PLAN, POLICY, REQUEST, Tale
 
 
 @pytest.fixture
@@ -37,7 +36,15 @@ def test_a_run_by_break_glass_that_was_reviewed_is_in_order(tale: Tale) -> None:
         (lambda t: (t.glass(by="svc:worker"), t.started(break_glass=True)), "not broken by a person"),
         (lambda t: (t.tell("approval.break_glass", "u-carol", **_said(t)), t.started(break_glass=True)), "by a person"),
         (lambda t: (t.glass(auth_time=t.instant(-9)), t.started(break_glass=True)), "without a sign-in of the last"),
-        (lambda t: (t.glass(by="u-carol", role="approver"), _end(t), t.started(break_glass=True)), "no right to break"),
+        (lambda t: (t.glass(by="u-carol"), _end(t), t.started(break_glass=True)), "no right to break"),
+        (
+            lambda t: (t.glass(by="u-carol", role="approver"), t.started(break_glass=True)),
+            "lets no approver break glass",
+        ),
+        (lambda t: (t.glass(auth_time=t.instant(9)), t.started(break_glass=True)), "without a sign-in of the last"),
+        (lambda t: (t.glass(**_terms(POLICY)), t.started(break_glass=True)), "lets no commander break glass"),
+        (lambda t: (t.glass(**_terms(GLASS | {"version": 2})), t.started(break_glass=True)), "was not in force"),
+        (lambda t: (_unreviewed(t), t.glass(), t.started(break_glass=True)), "still had no review"),
         (
             lambda t: (t.glass(), t.started(break_glass=True), t.started(run="run-2", break_glass=True)),
             "for another run",
@@ -50,7 +57,7 @@ def test_a_run_by_break_glass_that_was_reviewed_is_in_order(tale: Tale) -> None:
     ],
 )
 def test_a_run_beside_its_break_glass_is_found(tale: Tale, tell: Callable[[Tale], None], words: str) -> None:
-    tale.set_up("u-carol", "approver", grant="soon-over")
+    tale.set_up("u-carol", "commander", grant="soon-over")
     _end_all(tale) if "no right" in words else None
     tale.opened(expires_at=tale.instant(DAY))
     tell(tale)
@@ -71,6 +78,15 @@ def _end_all(tale: Tale) -> None:
     for grant in ("soon-over", "u-carol-approver"):
         tale.tell("role.end", "u-ada", grant=grant)
     tale.at += 1
+
+
+def _terms(policy: dict[str, object]) -> dict[str, object]:
+    return {"policy": policy, "policy_hash": policy_hash(policy)}
+
+
+def _unreviewed(tale: Tale) -> None:
+    """Another use, four days before, whose review nobody made."""
+    tale.glass(request="request-0", review_due=tale.instant(5 * DAY), review_limit=tale.instant(-DAY))
 
 
 def _said(tale: Tale) -> dict[str, object]:
@@ -123,18 +139,21 @@ def test_a_review_that_a_part_of_the_log_may_lack_is_lacking(tale: Tale) -> None
 
 # Acts
 
-ACT = {"kind": "unquarantine", "version": "income/3"}
-ACT_HASH = hashlib.sha256(b"lastgood-act/1\0" + canonical(ACT).encode()).hexdigest()
+ACT = {"act": "act-1", "kind": "unquarantine", "model": "income", "number": 3}
+ACT_HASH = act_hash(ACT)
+LIFTING = installed_policies()["unquarantine-any-production"]
+LIFT_TERMS = {"policy": LIFTING, "policy_hash": policy_hash(LIFTING)}
 
 
 def performed(tale: Tale, **more: object) -> None:
     about = {"act": "act-1", "kind": "unquarantine", "act_hash": ACT_HASH, "request": REQUEST}
-    tale.tell("act.perform", **about | {"policy_hash": policy_hash(POLICY)} | more)
+    tale.tell("act.perform", **about | {"policy_hash": policy_hash(LIFTING)} | more)
 
 
 def test_an_act_with_the_approvals_of_its_policy_is_in_order(tale: Tale) -> None:
-    tale.tell("act.propose", "u-dora", act=ACT, kind="unquarantine", act_hash=ACT_HASH, request=REQUEST)
-    tale.opened(subject_hash=ACT_HASH)
+    facts = {"act": "act-1", "kind": "unquarantine", "act_hash": ACT_HASH, "request": REQUEST}
+    tale.tell("act.propose", "u-dora", document=ACT, **facts)
+    tale.opened(subject_hash=ACT_HASH, **LIFT_TERMS)
     tale.decided("u-bob", "commander", subject_hash=ACT_HASH)
     tale.decided("u-carol", "approver", subject_hash=ACT_HASH)
     tale.consumed(("u-bob", "commander"), ("u-carol", "approver"), subject_hash=ACT_HASH)
@@ -148,10 +167,11 @@ def test_an_act_with_the_approvals_of_its_policy_is_in_order(tale: Tale) -> None
         ({"act_hash": "b" * 64}, "without consuming the approvals"),
         ({"policy_hash": "b" * 64}, "under another policy"),
         ({"request": "request-2"}, "request request-2 is not in the record"),
+        ({"kind": "promotion"}, "of kind promotion was approved under the policy unquarantine-any-production"),
     ],
 )
 def test_an_act_beside_its_approvals_is_found(tale: Tale, change: dict[str, str], words: str) -> None:
-    tale.opened(subject_hash=ACT_HASH)
+    tale.opened(subject_hash=ACT_HASH, **LIFT_TERMS)
     tale.decided("u-bob", "commander", subject_hash=ACT_HASH)
     tale.decided("u-carol", "approver", subject_hash=ACT_HASH)
     tale.consumed(("u-bob", "commander"), ("u-carol", "approver"), subject_hash=ACT_HASH)
@@ -167,5 +187,6 @@ def test_approvals_of_a_run_do_not_serve_for_an_act_as_well(tale: Tale) -> None:
 
 
 def test_an_act_whose_hash_is_not_its_own_is_found(tale: Tale) -> None:
-    tale.tell("act.propose", "u-dora", act=ACT, kind="unquarantine", act_hash="b" * 64, request=REQUEST)
+    facts = {"act": "act-1", "kind": "unquarantine", "act_hash": "b" * 64, "request": REQUEST}
+    tale.tell("act.propose", "u-dora", document=ACT, **facts)
     assert "not the one whose hash was put to the approvers" in tale.problems()[0][0]

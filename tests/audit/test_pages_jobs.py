@@ -6,12 +6,11 @@ import io
 from typing import Any
 
 import pytest
-from django.db import transaction
 from django.test import Client
 from django.utils.html import escape
 
 from accounts.models import User
-from audit.actions import Actor, Target, record, service_actor
+from audit.actions import Actor, Target, record, service_actor, under
 from audit.duties import Clock, load
 from audit.models import AuditEvent
 from audit.readings import changes, glass, holders, live
@@ -221,14 +220,16 @@ def test_an_auditor_finds_no_button_but_search_export_and_reveal(told: None) -> 
         assert User.objects.count() == 1
 
 
-@pytest.mark.django_db(transaction=True)
+def performed(name: str) -> None:
+    act = {"act": name, "kind": "unquarantine", "act_hash": "e" * 64, "request": "r-5", "policy_hash": "f" * 64}
+    put("act.perform", Target("act", name), act)
+
+
 def test_what_an_act_under_approval_did_is_told_with_its_approvals_and_once() -> None:
-    """In a transaction of its own, as acts are performed: what shares it belongs together."""
     story.opened(request="r-5", subject_hash="e" * 64, act_kind="unquarantine")
     story.consumed(request="r-5", subject_hash="e" * 64)
-    act = {"act": "a-5", "kind": "unquarantine", "act_hash": "e" * 64, "request": "r-5", "policy_hash": "f" * 64}
-    with transaction.atomic():
-        put("act.perform", Target("act", "a-5"), act)
+    performed("a-5")
+    with under(act="a-5"):
         put("version.quarantine_lift", Target("version", "employment/2"), {})
     put("version.quarantine_lift", Target("version", "employment/3"), {}, ALICE)
     alone, approved = changes.told(read(changes.changes_in(None, None)))
@@ -240,16 +241,24 @@ def test_what_an_act_under_approval_did_is_told_with_its_approvals_and_once() ->
     assert authority_of(AuditEvent.objects.get(target_id="employment/3")).change is None
 
 
-@pytest.mark.django_db(transaction=True)
-def test_after_a_restore_a_change_without_approval_is_neither_hidden_nor_told_as_an_act() -> None:
-    """All events that come back from a backup have one transaction id between them."""
-    act = {"act": "a-5", "kind": "unquarantine", "act_hash": "e" * 64, "request": "r-5", "policy_hash": "f" * 64}
-    with transaction.atomic():
-        put("act.perform", Target("act", "a-5"), act)
-        put("version.quarantine_lift", Target("version", "employment/2"), {})
-        put("version.quarantine_lift", Target("version", "employment/3"), {}, ALICE)
-    alone, approved = changes.told(read(changes.changes_in(None, None)))
-    assert (approved.subject, approved.needed) == ("version employment/2", True)
-    assert (alone.subject, alone.needed) == ("version employment/3", False)
-    assert authority_of(AuditEvent.objects.get(target_id="employment/2")).change is not None
-    assert authority_of(AuditEvent.objects.get(target_id="employment/3")).change is None
+def test_two_acts_of_one_program_at_once_each_keep_what_they_did() -> None:
+    """All events that come back from a backup have one transaction id between them, and moments may lie close."""
+    performed("a-5")
+    performed("a-6")
+    for act, number in (("a-6", 3), ("a-5", 2)):
+        with under(act=act):
+            put("version.quarantine_lift", Target("version", f"employment/{number}"), {})
+    put("version.quarantine_lift", Target("version", "employment/4"), {})
+    told = {change.event.target: change.subject for change in changes.told(read(changes.changes_in(None, None)))}
+    assert told == {
+        "employment/4": "version employment/4",
+        "a-6": "version employment/3",
+        "a-5": "version employment/2",
+    }
+
+
+def test_a_moment_that_cannot_be_read_makes_no_table(told: None) -> None:
+    client = signed_in()
+    answer = client.post("/audit/export/approvers.csv", {"at": "last tuesday"}, follow=True)
+    assert "Enter a valid date/time." in answer.content.decode()
+    assert not AuditEvent.objects.filter(action="audit.view.export").exists()

@@ -82,7 +82,9 @@ def test_a_persons_part_holds_what_the_person_did_or_is_named_in_and_what_it_is_
     assert status == 0, words
     assert "Runs: 1, each with the approvals its policy demanded" in words
     own, context = told(path)
-    assert ("role.grant u-mallory" in own, context) == (True, ["INC-1"]), "the decisions of the two are its context"
+    assert "role.grant u-mallory" in own
+    places = ["endpoint.register employment-production", "model.register income"]
+    assert context == ["INC-1", *places], "the decisions of the two are its context, and what says which policy holds"
 
 
 def test_an_erasure_goes_with_what_it_explains(log: Log) -> None:
