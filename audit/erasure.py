@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
-from audit.holds import Held, hold_on_event, hold_on_subject
+from audit.holds import Held, hold_on_event, hold_on_subject, settle
 from audit.models import AuditEvent, AuditPrivate, AuditSubjectKey
 from audit.private import text_of
 from audit.queries import record_of
@@ -89,6 +89,7 @@ def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
 
     Raises Held while a legal hold keeps it.
     """
+    settle()
     hold = hold_on_event(event)
     if hold:
         raise Held(hold)
@@ -103,17 +104,21 @@ def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
 def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
     """Destroy the key of a person's texts, take what they wrote out of other rows, and record it. No leaf changes.
 
+    What the person is writing at this moment is waited for and erased too; what they begin to write is refused.
     Raises ValueError without a reason, Held while a legal hold keeps the person's texts, AlreadyErased.
     """
     if not reason.strip():
         raise ValueError("Say in a sentence why the person is erased. Your reason is recorded.")
+    settle()
+    AuditSubjectKey.objects.bulk_create(
+        [AuditSubjectKey(subject=subject, wrapped=None, erased_at=database_now())], ignore_conflicts=True
+    )
+    # Whoever seals a text holds the key's row until commit: from here on all of them are to be seen, and none is added.
+    AuditSubjectKey.objects.select_for_update().get(pk=subject)
     hold = hold_on_subject(subject)
     if hold:
         raise Held(hold)
     written = _written_by(subject)
-    AuditSubjectKey.objects.bulk_create(
-        [AuditSubjectKey(subject=subject, wrapped=None, erased_at=database_now())], ignore_conflicts=True
-    )
     destroyed = AuditSubjectKey.objects.filter(pk=subject, erased_at=None).update(wrapped=None, erased_at=Now())
     if not destroyed and _was_erased(subject):
         raise AlreadyErased(f"{subject} was erased before. Nothing was changed.")
@@ -166,7 +171,7 @@ def rotate_seal_key(*, actor: Actor) -> tuple[KeyRing, int]:
 @transaction.atomic
 def _wrap_anew(ring: KeyRing) -> int:
     """Wrap some of the keys that another seal key wrapped; 0 when none is left."""
-    rows = AuditSubjectKey.objects.select_for_update().filter(erased_at=None).order_by("pk")
+    rows = AuditSubjectKey.objects.select_for_update(no_key=True).filter(erased_at=None).order_by("pk")
     old = rows.extra(where=["substr(wrapped, 1, 4) <> %s"], params=[ring.current])[:MOST_WRAPPED_AT_ONCE]
     changed = 0
     for row in old:

@@ -4,15 +4,16 @@ import datetime
 import json
 from collections.abc import Callable, Iterable
 
-from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
-from audit.models import AuditEvent, AuditHold, AuditPrivate, HoldKind
+from audit.models import AuditEvent, AuditHold, AuditPrivate, AuditSubjectKey, HoldKind
 from audit.names import display
 from audit.readings.changes import environments_of
+from audit.readings.records import place_of
 from audit.verify import names_model
 
 IncidentsOf = Callable[[str], Iterable[str]]
@@ -20,6 +21,9 @@ IncidentsOf = Callable[[str], Iterable[str]]
 
 Knower = Callable[[str], str]
 """Takes what somebody typed and returns the reference that is meant; empty where there is none."""
+
+LOCK = 0x6C617374_686F6C64
+COMMITTED = b'"reason_commit":"'
 
 _incidents_of: list[IncidentsOf] = []
 _knowers: dict[str, Knower] = {}
@@ -48,6 +52,16 @@ def register_known(kind: str, knower: Knower) -> None:
     _knowers[kind] = knower
 
 
+def settle(*, shared: bool = False) -> None:
+    """Wait until nobody places a hold, erases or prunes, and keep them waiting until the caller's transaction ends.
+
+    Call it before holds are asked for by what erases: a hold that was placed first is then seen, and one that is placed
+    later is told what is gone. ``shared``: for what prunes, which may go on beside others that prune.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_advisory_xact_lock{'_shared' if shared else ''}(%s)", [LOCK])
+
+
 def in_words(hold: AuditHold) -> str:
     """Such as `incident INC-3`; a person by name while that is known."""
     ref = display([hold.ref])[hold.ref] if hold.kind == HoldKind.SUBJECT else hold.ref
@@ -62,8 +76,11 @@ def _how_long(hold: AuditHold) -> str:
 def place(*, kind: str, ref: str, reason: str, actor: Actor, until: datetime.datetime | None = None) -> AuditHold:
     """Keep everything about one person (by pseudonym or user name), incident (its reference) or model (its slug).
 
-    Raises HoldError without a reason, for an unknown kind, for what is not there, or for an end that has passed.
+    It keeps what is there when it stands: ``data.erased`` of its event says how many texts about it were gone before.
+    Raises HoldError without a reason, for an unknown kind, for what is not there, for a person who was erased, or for
+    an end that has passed.
     """
+    settle()
     if kind not in HoldKind.values or not ref.strip():
         raise HoldError("Say on what the hold is placed: a person, an incident or a model, and which.")
     if not reason.strip():
@@ -75,7 +92,7 @@ def place(*, kind: str, ref: str, reason: str, actor: Actor, until: datetime.dat
         action="hold.place",
         target=Target(kind, ref),
         actor=actor,
-        data={"until": until},
+        data={"until": until, "erased": _gone(kind, ref)},
         reason=reason.strip(),
         subject=ref if kind == HoldKind.SUBJECT else "",
     )
@@ -87,7 +104,23 @@ def _meant(kind: str, typed: str) -> str:
     ref = _knowers[kind](typed) if kind in _knowers else typed
     if not ref:
         raise HoldError(f"There is no {HoldKind(kind).label.lower()} {typed}. Nothing is held.")
+    erased = AuditSubjectKey.objects.filter(pk=ref, erased_at__isnull=False).first()
+    if kind == HoldKind.SUBJECT and erased is not None:
+        raise HoldError(
+            f"{ref} was erased at {erased.erased_at:%Y-%m-%d %H:%M:%S} UTC: there is no text left to keep. "
+            "Nothing is held. To keep what others wrote, place a hold on the incident or the model."
+        )
     return ref
+
+
+def _gone(kind: str, ref: str) -> int:
+    """How many texts about an incident, or the incidents of a model, were erased before."""
+    refs = [ref] if kind == HoldKind.INCIDENT else _incidents(ref) if kind == HoldKind.MODEL else []
+    if not refs:
+        return 0
+    there = AuditPrivate.objects.filter(event=OuterRef("pk"), subject__erased_at=None)
+    written = AuditEvent.objects.filter(incident__in=refs).alias(committed=place_of(COMMITTED))
+    return written.filter(~Exists(there), committed__gt=0).count()
 
 
 @transaction.atomic
@@ -126,13 +159,12 @@ def held_incidents() -> dict[str, AuditHold]:
     """Every incident that a hold keeps, with the hold."""
     held: dict[str, AuditHold] = {}
     for hold in active().filter(kind__in=[HoldKind.INCIDENT, HoldKind.MODEL]):
-        refs = (
-            [hold.ref]
-            if hold.kind == HoldKind.INCIDENT
-            else [ref for resolver in _incidents_of for ref in resolver(hold.ref)]
-        )
-        held |= dict.fromkeys(refs, hold)
+        held |= dict.fromkeys([hold.ref] if hold.kind == HoldKind.INCIDENT else _incidents(hold.ref), hold)
     return held
+
+
+def _incidents(model: str) -> list[str]:
+    return [ref for resolver in _incidents_of for ref in resolver(model)]
 
 
 def hold_on_subject(subject: str) -> AuditHold | None:

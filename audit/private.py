@@ -2,8 +2,13 @@
 
 from collections.abc import Iterable
 
+from django.db import connection
+
 from audit.models import AuditEvent, AuditPrivate, AuditSubjectKey
 from audit.sealing import new_wrapped_key, open_text, seal_text
+
+# As an insert into audit_private does for its reference; an erasure waits for it, and it for an erasure.
+HOLD_KEY = "SELECT k.wrapped FROM audit_subject_key AS k WHERE k.subject = %s FOR KEY SHARE"
 
 SELECT = "private__subject"
 """For `select_related` on events: what `text_of` needs, in the same query."""
@@ -14,15 +19,24 @@ def seal(*, event: AuditEvent, subject: str, key: bytes, text: str) -> AuditPriv
 
     None, and nothing is kept, for a subject that was erased: whose key is destroyed gets no new one.
     """
-    owner = AuditSubjectKey.objects.filter(pk=subject).first()
-    if owner is None:
+    held = _held_key(subject)
+    if not held:
         made = AuditSubjectKey(subject=subject, wrapped=new_wrapped_key(subject))
         AuditSubjectKey.objects.bulk_create([made], ignore_conflicts=True)
-        owner = AuditSubjectKey.objects.get(pk=subject)
-    if owner.wrapped is None:
+        held = _held_key(subject)
+    wrapped = held[0][0]
+    if wrapped is None:
         return None
-    sealed = seal_text(event_id=event.pk, subject=subject, wrapped=bytes(owner.wrapped), key=key, text=text)
-    return AuditPrivate.objects.create(event=event, subject=owner, sealed=sealed)
+    sealed = seal_text(event_id=event.pk, subject=subject, wrapped=bytes(wrapped), key=key, text=text)
+    return AuditPrivate.objects.create(event=event, subject_id=subject, sealed=sealed)
+
+
+def _held_key(subject: str) -> list[tuple[bytes | None]]:
+    """The wrapped key, which nobody destroys until the caller's transaction ends; empty where none was made."""
+    with connection.cursor() as cursor:
+        cursor.execute(HOLD_KEY, [subject])
+        rows: list[tuple[bytes | None]] = cursor.fetchall()
+    return rows
 
 
 def text_of(event: AuditEvent) -> str | None:

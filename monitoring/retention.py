@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, Max, Min, OuterRef, QuerySet, Sum
+from django.db.models import Exists, Max, Min, OuterRef, Q, QuerySet, Sum
 
 from audit import holds
 from audit.actions import Target, record, service_actor
@@ -66,6 +66,7 @@ def prune(endpoint_id: int) -> int:
     endpoint = Endpoint.objects.select_related("model").get(pk=endpoint_id)
     now = database_now()
     with transaction.atomic():
+        holds.settle(shared=True)
         batches = list(prunable(endpoint, now).select_for_update(of=("self",), skip_locked=True)[:AT_ONCE])
         if not batches:
             return 0
@@ -111,13 +112,19 @@ def due_deliveries(now: datetime) -> list[object]:
 def _old_bodies(before: datetime) -> QuerySet[Delivery]:
     kept = Delivery.objects.filter(state=DeliveryState.UNPARSEABLE, body__isnull=False, received_at__lt=before)
     models = [hold.ref for hold in holds.active().filter(kind="model")]
-    return kept.exclude(endpoint__model__slug__in=models)
+    kept = kept.exclude(endpoint__model__slug__in=models)
+    # What can't be read may be of any endpoint, where it does not say of which.
+    for endpoint in Endpoint.objects.all():
+        for span in (span for keeper in _keepers for span in keeper(endpoint)):
+            kept = kept.exclude(Q(endpoint=endpoint) | Q(endpoint=None), received_at__range=span)
+    return kept
 
 
 def empty_delivery(delivery_id: object) -> bool:
     """Delete the body of an old delivery that could not be read; on record. False where it is gone or kept."""
     before = cutoff(database_now())
     with transaction.atomic():
+        holds.settle(shared=True)
         if before is None or not _old_bodies(before).filter(pk=delivery_id).update(body=None):
             return False
         record(

@@ -2,11 +2,12 @@ import datetime
 from collections.abc import Iterator
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
 from audit import holds
-from audit.actions import Target, record
+from audit.actions import Target, WriterErased, record
 from audit.erasure import AlreadyErased, NothingSealed, erase_reason, erase_subject, reveal
 from audit.holds import Held, HoldError, lift, place
 from audit.models import AuditEvent, AuditHold, AuditSubjectKey
@@ -55,7 +56,10 @@ def test_erasing_a_person_makes_all_their_texts_unreadable_and_changes_no_leaf()
 def test_nothing_is_sealed_for_an_erased_person_again() -> None:
     event(reason="before")
     erase_subject(subject="u-alice", actor=CAROL, reason="asked for it")
-    made = event(reason="after")
+    with pytest.raises(WriterErased, match="u-alice was erased"), transaction.atomic():
+        event(reason="after")
+    assert latest().action == "subject.erase"
+    made = event(actor=BOB, subject="u-alice", reason="of Alice")
     assert reason_of(again(made)) == ""
     assert "reason_commit" in record_of(made)
     assert AuditSubjectKey.objects.get(pk="u-alice").wrapped is None

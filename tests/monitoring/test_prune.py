@@ -103,6 +103,16 @@ def test_the_body_of_an_old_delivery_that_could_not_be_read_goes_and_its_row_sta
     assert retention.due_deliveries(timezone.now()) == []
     assert not retention.empty_delivery(kept.pk)
     Delivery.objects.filter(pk=kept.pk).update(received_at=OLD)
+    Incident.objects.create(
+        number=1, ref="INC-1", title="x", severity=2, endpoint=endpoint, group_key="x", detected_at=OLD,
+        state=IncidentState.CLOSED, resolved_at=OLD + timedelta(hours=2),
+    )  # fmt: skip
+    hold = place(kind="incident", ref="INC-1", reason="case 12", actor=SETUP)
+    for said in (endpoint, None):
+        Delivery.objects.filter(pk=kept.pk).update(endpoint=said)
+        assert retention.due_deliveries(timezone.now()) == []
+        assert not retention.empty_delivery(kept.pk), "it came in the time of an incident that is held"
+    lift(hold=hold, reason="settled", actor=SETUP)
     assert retention.due_deliveries(timezone.now()) == [kept.pk]
     assert retention.empty_delivery(kept.pk)
     assert Delivery.objects.get(pk=kept.pk).body is None
