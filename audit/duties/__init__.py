@@ -46,7 +46,8 @@ class Clock:
 class Duty:
     """One duty: what it asks, in its own words where they are public, what is recorded for it, and what is not.
 
-    ``checked``: the quote was compared with published copies of the text. ``see``: label and path of pages.
+    ``checked``: the quote was compared word for word with published copies of the text; ``compared``: with which.
+    ``see``: label and path of pages.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Duty:
     gaps: list[str]
     quote: str = ""
     checked: bool = False
+    compared: str = ""
     url: str = ""
     see: list[list[str]] = field(default_factory=list)
     clocks: list[Clock] = field(default_factory=list)
