@@ -8,7 +8,7 @@ from django.http import Http404
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, serializers, status, viewsets
+from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,40 +16,20 @@ from rest_framework.views import APIView
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
-from accounts.approvals.acts import ActRefused
 from accounts.approvals.api import WaitingActSerializer, waiting_answer
 from accounts.approvals.models import Act
 from accounts.parsers import declared_length
 from accounts.problems import Problem
 from audit.canonical import CanonicalError, canonical_bytes
 from registry import actions, acts, store
+from registry.api_base import RegistryViewSet, doing, slug_of
+from registry.composing_api import CompositionViewSet
 from registry.models import Deployment, Endpoint, Host, LineageKind, Model, Placement, Version
 from registry.queries import covers
-from registry.serving.allow import AddressRefused
 
 CHUNK_BYTES = 2**20
 MAX_EXTRA_BYTES = 512 * 2**20
 """A profile, golden test or holdout set is read whole."""
-
-
-def doing(change: Callable[..., Any], **arguments: Any) -> Any:
-    """Do a change of the registry; what it refuses becomes a problem: 409 for what is there already, else 422."""
-    try:
-        return change(**arguments)
-    except store.TooLarge:
-        raise
-    except ActRefused as error:
-        raise Problem(status.HTTP_409_CONFLICT, error.code.replace("_", "-"), error.sentence) from error
-    except actions.AlreadyThere as error:
-        raise Problem(status.HTTP_409_CONFLICT, "already-there", str(error)) from error
-    except AddressRefused as error:
-        raise Problem(status.HTTP_422_UNPROCESSABLE_ENTITY, "address-refused", str(error)) from error
-    except ValueError as error:
-        raise Problem(status.HTTP_422_UNPROCESSABLE_ENTITY, "refused", str(error)) from error
-
-
-def slug_of(model: type[Any], field: str = "slug") -> serializers.SlugRelatedField:
-    return serializers.SlugRelatedField(slug_field=field, queryset=model.objects.all())
 
 
 class AliasSerializer(serializers.Serializer):
@@ -87,22 +67,6 @@ class SpanSerializer(StatedReasonSerializer):
 
 class FreezeSerializer(SpanSerializer):
     starts = serializers.DateTimeField(required=False, help_text="When it begins; left out: at once.")
-
-
-class RegistryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
-    """Reading needs `view`, every change `registry.write`, but for what an incident's commander may do."""
-
-    permission_classes = [HasScope]
-    required_scope: Any = {"list": "view", "retrieve": "view", "*": "registry.write"}
-
-    def ask(self, serializer: type[serializers.Serializer]) -> dict[str, Any]:
-        asked = serializer(data=self.request.data)
-        asked.is_valid(raise_exception=True)
-        return dict(asked.validated_data)
-
-    def shown(self, row: Any, code: int = status.HTTP_200_OK) -> Response:
-        fresh = self.get_queryset().get(pk=row.pk)
-        return Response(self.get_serializer(fresh).data, status=code)
 
 
 class ModelViewSet(RegistryViewSet):
@@ -439,6 +403,7 @@ def _pieces(request: Request) -> Iterator[bytes]:
 router_entries = [
     ("models", ModelViewSet, "model"),
     ("versions", VersionViewSet, "version"),
+    ("compositions", CompositionViewSet, "composition"),
     ("endpoints", EndpointViewSet, "endpoint"),
     ("hosts", HostViewSet, "host"),
     ("placements", PlacementViewSet, "placement"),

@@ -4,7 +4,7 @@ from typing import Any
 from django import forms
 
 from audit.clock import database_now
-from registry.models import Version
+from registry.models import CompositionKind, Version
 
 
 class ReasonForm(forms.Form):
@@ -48,6 +48,35 @@ class CompareForm(forms.Form):
         super().__init__(*args, **more)
         for field in self.fields.values():
             field.queryset = versions
+
+
+class ComposeForm(forms.Form):
+    """A base, a version that a part is taken from, and which part."""
+
+    base = forms.ModelChoiceField(
+        Version.objects.none(), to_field_name="number", empty_label=None, label="Start from version"
+    )
+    kind = forms.ChoiceField(choices=CompositionKind.choices, label="and take its")
+    other = forms.ModelChoiceField(Version.objects.none(), to_field_name="number", empty_label=None, label="of version")
+    patterns = forms.CharField(
+        required=False,
+        max_length=4000,
+        label="Layers",
+        help_text="For named layers: tensors or patterns, such as embeddings.* layers.3.weight",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    incident_ref = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, versions: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        for name in ("base", "other"):
+            self.fields[name].queryset = versions
+
+    @property
+    def wish(self) -> dict[str, Any]:
+        """The arguments of registry.actions.ask_composition."""
+        patterns = tuple(self.cleaned_data["patterns"].replace(",", " ").split())
+        return {**self.cleaned_data, "patterns": patterns}
 
 
 class MomentForm(forms.Form):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from registry import views
+from registry import composing_views, views
 
 urlpatterns = [
     path("endpoints/", views.endpoint_list, name="endpoint-list"),
@@ -11,5 +11,7 @@ urlpatterns = [
     path("models/", views.model_list, name="model-list"),
     path("models/<slug:slug>/", views.model_detail, name="model-detail"),
     path("models/<slug:slug>/tensors/<int:left>/<int:right>/", views.tensors, name="model-tensors"),
+    path("models/<slug:slug>/compose/", composing_views.compose, name="model-compose"),
+    path("models/<slug:slug>/compositions/<int:number>/", composing_views.composition, name="model-composition"),
     path("models/<slug:slug>/<int:number>/", views.version_detail, name="version-detail"),
 ]

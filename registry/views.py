@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from accounts.actions import actor_for
 from accounts.permissions import may_on, require, require_on
 from registry import actions, queries
+from registry.composing import part_sentence, rehearsal_sentence
 from registry.content import PICKLE
 from registry.forms import CompareForm, FreezeForm, MomentForm, ReasonForm, SpanForm
 from registry.models import ComparisonState, Endpoint, Host, Model, TensorComparison, Version
@@ -194,6 +195,7 @@ def model_detail(request: HttpRequest, slug: str) -> HttpResponse:
         "trail": [(reverse("model-list"), "Models"), (reverse("model-detail", args=[slug]), slug)],
         "spans": Paginator(spans, PAGE).get_page(request.GET.get("page")),
         "difference": difference,
+        "may_compose": len(versions) > 1 and may_on(request.user, "plan.propose", model),
     }
     if difference is not None and difference.left != difference.right:
         context |= _tensors(model, difference.left, difference.right)
@@ -255,8 +257,13 @@ def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse
         "model": model,
         "version": version,
         "head": _version_sentence(version),
+        "endpoints": model.endpoints.order_by("environment", "slug"),
         "trail": [(reverse("model-list"), "Models"), (reverse("model-detail", args=[slug]), slug)],
         "files": files,
+        "part": part_sentence(version),
+        "rehearsed": rehearsal_sentence(version),
+        "incident_ref": request.GET.get("incident_ref", "")[:40],
+        "may_propose": may_on(request.user, "plan.propose", model),
         "pickled": [file.path for file in files if file.artifact.media_type == PICKLE],
         "aliases": version.aliases.all(),
         "parents": version.parents.select_related("parent"),

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from accounts.models import User
-from accounts.permissions import require
+from accounts.permissions import require_on
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
@@ -50,7 +50,7 @@ def ask_rehearsal(*, version: Version, endpoint: Endpoint, user: User, actor: Ac
 
     Wakes `rollback.try`. Raises PermissionDenied, and NotRehearsed for a version that needs no rehearsal.
     """
-    require(user, "plan.propose", model=endpoint.model.slug, team=endpoint.model.team)
+    require_on(user, "plan.propose", endpoint)
     if version.model_id != endpoint.model_id:
         raise NotRehearsed(f"{version} belongs to another model than {endpoint.slug}.")
     if composition_of(version) is None:
