@@ -35,6 +35,7 @@ LASTGOOD_LAG_ALARM_SECONDS = env.number("LASTGOOD_LAG_ALARM_SECONDS", 5, 0.5, 86
 LASTGOOD_WITNESSES = env.words("LASTGOOD_WITNESSES")
 LASTGOOD_WITNESS_ALARM_SECONDS = env.number("LASTGOOD_WITNESS_ALARM_SECONDS", 900, 1, 86400 * 31)
 LASTGOOD_WITNESS_TOKEN = env.secret("LASTGOOD_WITNESS_TOKEN", "")
+LASTGOOD_DEMO = env.text("LASTGOOD_DEMO", "")
 LASTGOOD_METRICS_TOKEN = env.secret("LASTGOOD_METRICS_TOKEN", "")
 
 DATABASE_URL = env.text("DATABASE_URL", "")
@@ -103,6 +104,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.broken_glass",
+                *(["demo.views.panel"] if LASTGOOD_DEMO else []),
             ],
         },
     }

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
 
 from config import health
@@ -16,5 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
 urlpatterns.append(path("api/", include("config.api")))
 urlpatterns.append(path("accounts/", include("accounts.sign_in_urls")))
 urlpatterns += [path("", include(module)) for module in PAGES if find_spec(module)]
+if settings.LASTGOOD_DEMO:
+    urlpatterns.append(path("demo/", include("demo.urls")))
 
 handler500 = "config.api.server_error"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from demo.board import TITLES, Board
 from demo.build import FAULTS, cached
 from demo.registration import PEOPLE, STATUS_PAGE, draw_password
 from demo.scenario import Offer, Scenario, ScenarioFailed, Told
 from demo.stage import COMPRESSED, ROOT, Stage, compressed_clocks
+from demo.tries import Tries
 
 VAR = ROOT / "var"
 START = time.monotonic()
@@ -24,11 +27,32 @@ def say(line: str) -> None:
     print(f"[{time.monotonic() - START:6.1f} s] {line}", flush=True)
 
 
+class Keys:
+    """What the reader types, line by line; nothing where there is no terminal."""
+
+    def __init__(self, *, listen: bool) -> None:
+        self.lines: queue.Queue[str] = queue.Queue()
+        if listen:
+            threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self.lines.put(line.strip())
+
+    def pressed(self) -> str | None:
+        """The next line; None when none was typed."""
+        try:
+            return self.lines.get_nowait()
+        except queue.Empty:
+            return None
+
+
 class Invitation(Offer):
     """At a terminal: the reader may approve in the browser; whoever does not within the time is stood in for."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, keys: Keys) -> None:
         self.seconds = seconds
+        self.keys = keys
 
     def approve(self, plan: Any, told: Told) -> None:
         address = f"{told.server}/approvals/{plan.request_id}/"
@@ -37,10 +61,8 @@ class Invitation(Offer):
             f"  In {self.seconds:.0f} s, or when you press Enter, the demo's people approve it themselves.\n",
             flush=True,
         )
-        pressed = threading.Event()
-        threading.Thread(target=lambda: (sys.stdin.readline(), pressed.set()), daemon=True).start()
         deadline = time.monotonic() + self.seconds
-        while time.monotonic() < deadline and not pressed.is_set():
+        while time.monotonic() < deadline and self.keys.pressed() is None:
             if _approvals(plan) >= 2:
                 return
             time.sleep(0.5)
@@ -76,8 +98,8 @@ def introduce(told: Told, once: bool) -> None:
     print("" if once else "Ctrl-C stops everything.\n", flush=True)
 
 
-def play(told: Told, stage: Stage, offer: Offer) -> dict[str, Any]:
-    """The whole story. Returns the report; raises ScenarioFailed."""
+def play(told: Told, stage: Stage, offer: Offer) -> tuple[Scenario, dict[str, Any]]:
+    """The whole story, and its report. Raises ScenarioFailed."""
     from demo.report import report
 
     build = subprocess.Popen([sys.executable, "-m", "demo.build", str(VAR / "demo-cache"), told.fault], cwd=ROOT)
@@ -99,7 +121,29 @@ def play(told: Told, stage: Stage, offer: Offer) -> dict[str, Any]:
     scenario.roll_back()
     scenario.close()
     proof = scenario.prove(VAR / "demo-audit.zip")
-    return report(stage, told, packages, proof)
+    return scenario, report(stage, told, packages, proof)
+
+
+def try_alone(tries: Tries, names: list[str]) -> dict[str, Any]:
+    """Those of the three that TRY names, one after the other: what each has come to."""
+    return {name: {"found": tries.play(name), "lines": tries.entries[name].lines} for name in names}
+
+
+def offer_tries(tries: Tries, told: Told, keys: Keys, alive: Any) -> None:
+    """The menu, and the page's buttons, until Ctrl-C."""
+    numbered = dict(zip("123", TITLES, strict=True))
+    menu = "".join(f"  {number}  {TITLES[name]}\n" for number, name in numbered.items())
+    print(f"\nIt stays up at {told.server} until Ctrl-C. Three things to try, here (a number and Enter) or at")
+    print(f"{told.server}/demo/:\n{menu}", flush=True)
+    while alive():
+        name = tries.board.take() or numbered.get(keys.pressed() or "")
+        if name:
+            if name == "tamper" and tries.entries[name].lines:
+                say("The log is tampered with already. To start afresh: Ctrl-C, then make demo.")
+                continue
+            tries.play(name)
+            print(f"\n{menu}", flush=True)
+        time.sleep(0.2)
 
 
 def _use(stage: Stage) -> None:
@@ -129,20 +173,27 @@ def main() -> int:
     if fault not in CHOSEN_FAULTS:
         print(f"There is no fault {fault!r}. Choose one of: {', '.join(CHOSEN_FAULTS)}.", file=sys.stderr)
         return 1
+    wanted = [name for name in os.environ.get("TRY", "").split(",") if name]
+    if not set(wanted) <= set(TITLES):
+        print(f"TRY is {','.join(wanted)!r}. Choose from: {', '.join(TITLES)}.", file=sys.stderr)
+        return 1
     VAR.mkdir(exist_ok=True)
     port = int(os.environ.get("LASTGOOD_PORT") or 8420)
     told = Told(fault, draw_password(), f"http://127.0.0.1:{port}")
     stage = Stage(VAR / "demo", port, say)
     introduce(told, once)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    offer = Offer() if once or not sys.stdin.isatty() else Invitation(120)
+    at_terminal = not once and sys.stdin.isatty()
+    keys = Keys(listen=at_terminal)
     try:
-        found = play(told, stage, offer)
+        scenario, found = play(told, stage, Invitation(120, keys) if at_terminal else Offer())
+        tries = Tries(scenario, Board(stage.tries), say, patient=not once)
+        found["tries"] = try_alone(tries, wanted)
         conclude(found)
         if not once:
-            print(f"\nIt stays up at {told.server} until Ctrl-C.", flush=True)
-            while stage.stack.supervisor is not None and stage.stack.supervisor.alive:
-                time.sleep(0.5)
+            offer_tries(tries, told, keys, lambda: stage.stack.supervisor and stage.stack.supervisor.alive)
+        if not all(tried["found"] for tried in found["tries"].values()):
+            return _fail("not everything that was tried was found")
         return 0 if found["ok"] else _fail("not every check of the report holds")
     except KeyboardInterrupt:
         return 130 if once else 0

@@ -60,3 +60,9 @@ def review(person: Person, ref: str) -> None:
     person.send(page.form(f"/reviews/{ref}/action-items/"), text="Validate new extracts against live inputs.")
     page = person.read(f"/reviews/{ref}/")
     person.send(page.form(f"/reviews/{ref}/publish/"))
+
+
+def export_log(person: Person) -> bytes:
+    """The whole log, as the auditor takes it away."""
+    page = person.read("/audit/")
+    return person.download(page.form("/audit/export"))

@@ -83,11 +83,17 @@ class Scenario:
 
         return Alias.objects.filter(name="last-good", version=self.told.v1).exists()
 
-    def _release(self, version: Any, *, gates_off: bool) -> Any:
+    def _release(self, version: Any, *, gates_off: bool) -> None:
         """A release goes the same way as a rollback: plan, preflight, two approvals, waves."""
+        reason = "Release gates are switched off for this one deployment." if gates_off else "First release."
+        plan = self.proposed_release(version, reason=reason, gates_off=gates_off)
+        self.approve_release(plan)
+        self.switched(plan, 60)
+
+    def proposed_release(self, version: Any, *, reason: str, gates_off: bool = False) -> Any:
+        """A release by the administrator that waits for its approvals."""
         from accounts.actions import actor_for
         from accounts.models import User
-        from incidents.rollback.models import Plan
         from incidents.rollback.plan import propose
         from registry.models import Endpoint
 
@@ -96,19 +102,19 @@ class Scenario:
             kind="release",
             endpoint=Endpoint.objects.get(slug=ENDPOINT),
             to_version=version,
-            reason="Release gates are switched off for this one deployment." if gates_off else "First release.",
+            reason=reason,
             user=ada,
             actor=actor_for(user=ada),
             gates_off=gates_off,
             wave_soak_seconds=1 if gates_off else 0,
             watch_seconds=1,
         )
-        plan = wait_for("the release's preflight", 60, lambda: self._preflighted(plan.pk))
+        return wait_for("the release's preflight", 60, lambda: self._preflighted(plan.pk))
+
+    def approve_release(self, plan: Any) -> None:
         for username in ("kofi", "ana"):
             with self.person(username) as person:
                 people.approve(person, plan.request_id)
-        self._switched(Plan.objects.get(pk=plan.pk), 60)
-        return plan
 
     def _preflighted(self, plan_id: Any) -> Any:
         from incidents.rollback.models import Plan, PlanState
@@ -121,7 +127,8 @@ class Scenario:
             raise ScenarioFailed(f"Preflight: {failed.question} {failed.observed}")
         return plan if plan.request_id else None
 
-    def _switched(self, plan: Any, seconds: float) -> Any:
+    def switched(self, plan: Any, seconds: float) -> Any:
+        """The run of a plan, once all of its hosts have switched."""
         from incidents.rollback.models import Run, RunState
 
         def look() -> Any:
@@ -203,7 +210,7 @@ class Scenario:
         """The rollback runs by itself: canary, soak, the rest; then it is watched under live traffic."""
         from incidents.rollback.models import Watch, WatchState
 
-        run = self._switched(self.told.plan, 90)
+        run = self.switched(self.told.plan, 90)
         self.told.moments["switched"] = run.switched_at
         self.say(f"all hosts switched back to {self.told.plan.to_version}; watching it under live traffic")
 
@@ -251,8 +258,7 @@ class Scenario:
         self.stage.stack.manage("audit", "verify")
         self.say("the log verifies: tree, signatures, every event in it")
         with self.person("idris") as idris:
-            page = idris.read("/audit/")
-            bundle.write_bytes(idris.download(page.form("/audit/export")))
+            bundle.write_bytes(people.export_log(idris))
         vkey = self.log_key()
         verdict = run_verifier(bundle, vkey)
         self.say(f"the exported bundle verifies with the verifier inside it: {verdict.stdout.strip().splitlines()[-1]}")

@@ -61,11 +61,13 @@ class Stage:
     def __post_init__(self) -> None:
         given = {name: value for name, (value, _) in COMPRESSED.items()}
         given |= {name: os.environ[name] for name in ("LOG_LEVEL",) if name in os.environ}
+        given["LASTGOOD_DEMO"] = str(self.tries.resolve())
         self.stack = Stack(self.var, port=self.port, given=given, say=self.say)
 
     def open(self) -> None:
         """Remove what an earlier demo left, and start the product."""
         self.stack.remove_data()
+        self.tries.mkdir(parents=True)
         self.stack.start()
 
     def close(self) -> None:
@@ -88,8 +90,9 @@ class Stage:
                 "LASTGOOD_INGEST_TOKEN": ingest_token,
                 "LASTGOOD_HOST_ENDPOINT": ENDPOINT,
                 "LASTGOOD_LOG_BATCH_SECONDS": "1",
+                "LIE_FILE": str(self.lie_file(name)),
             }
-            self._add(f"host-{name}", [sys.executable, "-m", "host"], env)
+            self._add(f"host-{name}", [sys.executable, "-m", "demo.lying"], env)
 
     def wait_for_hosts(self, seconds: float = 60) -> None:
         """Return when each host answers. Raises TimeoutError naming the one that does not."""
@@ -110,6 +113,21 @@ class Stage:
             "LASTGOOD_INGEST_TOKEN": ingest_token,
         }
         self._add("traffic", [sys.executable, "-m", "demo.traffic"], env)
+
+    @property
+    def tries(self) -> Path:
+        """The folder of the board of things to try."""
+        return self.var / "tries"
+
+    def lie_file(self, host: str) -> Path:
+        """While this file is there, the host lies about its weights."""
+        return self.tries / f"lies-{host}"
+
+    def switches(self, host: str, fence: int) -> int:
+        """How often a host switched under a fence, by the log that it keeps itself."""
+        lines = (self.var / "log" / f"host-{host}.log").read_text().splitlines()
+        acts = [json.loads(line.split(" switch ", 1)[1]) for line in lines if " switch {" in line]
+        return sum(act["fence"] == fence for act in acts)
 
     @property
     def statistics(self) -> Path:

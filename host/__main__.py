@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 
 import torch
 import uvicorn
 
 from host.app import Host
 from host.problems import ArtifactRefused
-from host.settings import SettingsError, read_settings
+from host.settings import Settings, SettingsError, read_settings
 from host.store import StateInUse
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit status."""
+def main(make: Callable[[Settings], Host] = Host) -> int:
+    """Serve what `make` makes of the settings until SIGTERM or SIGINT. Returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.set_num_threads(1)
     try:
         settings = read_settings()
-        host = Host(settings)
+        host = make(settings)
     except (SettingsError, StateInUse, ArtifactRefused) as error:
         sys.stderr.write(f"The host can't start. {error}\n")
         return 2
