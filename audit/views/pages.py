@@ -15,6 +15,7 @@ from audit import queries, search
 from audit.actions import Actor
 from audit.export import NothingToExport, ScopeError, export_bundle
 from audit.forms import ExportForm, FilterForm, PartForm
+from audit.merkle import leaf_hash
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.names import display
 from audit.queries import LogStatus
@@ -125,6 +126,7 @@ def event(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
     replaced = last_before(found) if found.action in REPLACING else None
     names = display(_people(found, authority, neighbours))
     what = action_words(found.action)
+    proof = queries.inclusion(found.pk)
     context = {
         "event": found,
         "record": record,
@@ -138,7 +140,8 @@ def event(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
         "replaced": replaced,
         "authority": authority,
         "neighbours": neighbours,
-        "proof": queries.inclusion(found.pk),
+        "proof": proof,
+        "forged": proof is not None and leaf_hash(bytes(found.canon)).hex() != proof.leaf_hash,
     }
     return render(request, "audit/event.html", context)
 

@@ -81,6 +81,23 @@ def test_an_event_shows_its_record_its_reason_and_its_proof(signed_log: Sequence
     assert "event number 1" in page
 
 
+def test_a_record_that_was_changed_after_it_was_signed_says_so_first(
+    signed_log: Sequencer, committed_db: CommittedDatabase
+) -> None:
+    found = AuditEvent.objects.order_by("id")[1]
+    assert "not the record that was signed" not in page_of(signed_in(), f"/audit/events/{found.event_uuid}/")
+
+    committed_db.execute("ALTER TABLE audit_event DISABLE TRIGGER USER", login="lastgood_owner")
+    committed_db.execute(
+        f"UPDATE audit_event SET canon = canon || ' '::bytea WHERE id = {found.pk}", login="lastgood_owner"
+    )
+
+    page = page_of(signed_in(name="eva"), f"/audit/events/{found.event_uuid}/")
+    assert "This is not the record that was signed: it was changed afterwards." in page
+    assert "The record does not belong to its leaf" in page
+    assert "Proof that it is in the signed tree" not in page
+
+
 def test_an_event_without_a_leaf_says_so(signed_log: Sequencer) -> None:
     late = event()
     assert "Not in the tree yet" in page_of(signed_in(), f"/audit/events/{late.event_uuid}/")
