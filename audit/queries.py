@@ -16,7 +16,7 @@ from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_pro
 from audit.models import AuditCheckpoint, AuditEvent, AuditIncidentCounter, AuditLeaf, AuditLogKey
 from audit.tree import StoredTree
 from audit.verify import node_hash, open_note
-from audit.watch import Lag, SequencerState, Witnessed, alarms, lag, sequencer_state, witnessed
+from audit.watch import Lag, SequencerState, Witnessed, alarms, lag, owed, sequencer_state, witnessed
 
 LISTED = ("action", "actor", "incident", "target_kind")
 LISTING = """
@@ -69,6 +69,8 @@ class LogStatus:
     lag: Lag
     sequencer: SequencerState | None
     witnessed: Witnessed
+    owed: list[str] = field(default_factory=list)
+    """Reports to authorities that are soon due, or overdue, a sentence each."""
 
     @property
     def lag_events(self) -> int:
@@ -80,7 +82,7 @@ class LogStatus:
 
     @property
     def alarms(self) -> list[str]:
-        return alarms(self.sequencer, self.lag, self.witnessed)
+        return [*alarms(self.sequencer, self.lag, self.witnessed), *self.owed]
 
     @property
     def events(self) -> int:
@@ -185,6 +187,7 @@ def status() -> LogStatus:
         lag=lag(),
         sequencer=sequencer_state(),
         witnessed=witnessed(),
+        owed=owed(),
     )
 
 

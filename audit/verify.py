@@ -665,6 +665,8 @@ def _installed() -> Iterator[tuple[str, str, str, list[dict[str, Any]], int]]:
             yield kind, tier, "staging", [COMMANDER], 1800
             strict = tier != "low" and kind in ("rollback", "release")
             yield kind, tier, "production", [COMMANDER, APPROVER] if strict else [COMMANDER], 1800
+    for kind in ("drain", "freeze"):
+        yield kind, "any", "any", [COMMANDER], 1800
     yield "policy_change", "any", "any", [ADMINISTRATOR], 1800
     yield "unquarantine", "any", "production", [COMMANDER, APPROVER], 1800
     yield "break_glass", "any", "any", [COMMANDER], 900

@@ -1,6 +1,7 @@
 """Is the log kept as it should be? Its lag and who causes it, its sequencer's own words, what witnesses have seen."""
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,6 +176,20 @@ def witnessed() -> Witnessed:
         cursor.execute(WITNESSED, [configured])
         size, since, seconds, behind = cursor.fetchone()
     return Witnessed(since, size, behind or [], configured, max(seconds or 0.0, 0.0))
+
+
+_owed: list[Callable[[], list[str]]] = []
+
+
+def register_owed(source: Callable[[], list[str]]) -> None:
+    """Have a floor above say, in sentences, which reports to authorities are soon due, or overdue."""
+    if source not in _owed:
+        _owed.append(source)
+
+
+def owed() -> list[str]:
+    """What the floors above say of reports that are soon due, or overdue."""
+    return [sentence for source in _owed for sentence in source()]
 
 
 def alarms(*parts: Told | None) -> list[str]:

@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from audit.watch import lag, sequencer_state, witnessed
+from incidents.duties import overdue_and_soon
 
 QUEUES = ("rollback", "intake", "compute")
 HEARTBEAT_KEY = "lastgood:clock"
@@ -141,7 +142,11 @@ class InstallationCollector:
         for name, question in (QUESTIONS | {"log": _log}).items():
             ready.add_metric([name], float(_ask(question) == "ok"))
         yield ready
-        for figures, errors in ((self._log_figures, DatabaseError), (self._broker_figures, redis.RedisError)):
+        for figures, errors in (
+            (self._log_figures, DatabaseError),
+            (self._duty_figures, DatabaseError),
+            (self._broker_figures, redis.RedisError),
+        ):
             try:
                 yield from figures()
             except errors:
@@ -160,6 +165,13 @@ class InstallationCollector:
         }
         for name, (words, value) in figures.items():
             yield GaugeMetricFamily(f"lastgood_log_{name}", words, value=value)
+
+    @staticmethod
+    def _duty_figures() -> Iterable[Metric]:
+        owed = GaugeMetricFamily("lastgood_duty_reports", "Reports to authorities by deadline", labels=["deadline"])
+        for deadline, count in overdue_and_soon().items():
+            owed.add_metric([deadline], float(count))
+        yield owed
 
     @staticmethod
     def _broker_figures() -> Iterable[Metric]:

@@ -10,6 +10,8 @@ class IncidentsConfig(AppConfig):
         from accounts.approvals.subjects import register_sections
         from audit.erasure import register_eraser
         from audit.holds import register_incidents, register_known
+        from audit.watch import register_owed
+        from incidents.duties import alarms
         from incidents.erasure import erase, incident_ref, incidents_of
         from incidents.keeping import evidence_spans
         from incidents.markers import incident_markers
@@ -21,4 +23,5 @@ class IncidentsConfig(AppConfig):
         register_eraser(erase)
         register_incidents(incidents_of)
         register_known("incident", incident_ref)
+        register_owed(alarms)
         retention.register_keeper(evidence_spans)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, F, OuterRef
 
 from audit.due import Due
+from incidents.duties import unwarned
 from incidents.follow import rollbacks_of
 from incidents.models import (
     OPEN_STATES,
@@ -79,5 +80,6 @@ SOURCES = [
     Due(task="incidents.follow_run", queue="intake", ids=unfollowed_runs),
     Due(task="incidents.publish_status", queue="intake", ids=untold_incidents),
     Due(task="incidents.publish_page", queue="intake", ids=stale_pages),
+    Due(task="incidents.warn_of_duty", queue="intake", ids=unwarned),
     Due(task="incidents.draft_review", queue="intake", ids=empty_reviews),
 ]

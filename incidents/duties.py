@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import F
 
-from audit.actions import Actor, Target, record
+from audit.actions import Actor, Target, record, service_actor
 from audit.canonical import instant
 from audit.clock import database_now
 from audit.duties import NEWEST, Clock, Duty, load
@@ -15,6 +15,8 @@ from incidents.errors import Conflict, IncidentError
 from incidents.models import OPEN_STATES, DutyState, Incident, IncidentDuty
 
 SOON = datetime.timedelta(hours=12)
+CLOCK = service_actor("clock")
+PRESSING = ("soon", "overdue")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,78 @@ class Ticking:
         if self.due is None:
             return "waits"
         return "overdue" if self.due <= moment else "soon" if self.due - moment <= SOON else "running"
+
+    def sentence_at(self, moment: datetime.datetime) -> str:
+        """Which report is owed, until when, and how long that is from then; for one that is soon due, or overdue."""
+        due = self.due or moment
+        what = f"{self.incident.ref}: {self.duty.source.partition(',')[0]} {self.duty.article}, {self.clock.label}"
+        when = f"{due:%Y-%m-%d %H:%M} UTC"
+        if due <= moment:
+            return f"{what} was due at {when}, {_roughly(moment - due)} ago. Send it, and mark it as sent."
+        return f"{what} is due in {_roughly(due - moment)}, at {when}."
+
+
+def _roughly(span: datetime.timedelta) -> str:
+    """Such as `6 h`, `45 min` or `3 days`, rounded down."""
+    minutes = int(span.total_seconds() // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
+
+
+def pressing() -> list[Ticking]:
+    """The deadlines that are soon due or overdue, the earliest first; one query where no report is owed."""
+    if not IncidentDuty.objects.filter(state=DutyState.APPLIES).exists():
+        return []
+    now = database_now()
+    found = [one for one in clocks_of_open() if one.state_at(now) in PRESSING]
+    return sorted(found, key=lambda one: one.due or now)
+
+
+def alarms() -> list[str]:
+    """A sentence for each deadline that is soon due, or overdue."""
+    found = pressing()
+    now = database_now() if found else None
+    return [one.sentence_at(now) for one in found if now]
+
+
+def overdue_and_soon() -> dict[str, int]:
+    """How many reports are overdue, and how many are due within SOON."""
+    found, now = pressing(), database_now()
+    states = [one.state_at(now) for one in found]
+    return {state: states.count(state) for state in PRESSING}
+
+
+def unwarned(now: datetime.datetime) -> list[int]:
+    """Marks whose deadline came near, or passed, and that is not on record yet."""
+    if not IncidentDuty.objects.filter(state=DutyState.APPLIES).exclude(warned="overdue").exists():
+        return []
+    return [
+        one.mark.pk
+        for one in clocks_of_open()
+        if one.mark and (state := one.state_at(now)) in PRESSING and one.mark.warned not in (state, "overdue")
+    ]
+
+
+@transaction.atomic
+def warn(*, duty_id: int) -> bool:
+    """Put on record that a deadline is near, or has passed, once each. False where there is nothing to say."""
+    mark = IncidentDuty.objects.select_related("incident").get(pk=duty_id)
+    now = database_now()
+    one = next(one for one in clocks_of(mark.incident) if one.clock.id == mark.clock)
+    state = one.state_at(now)
+    if state not in PRESSING or mark.warned in (state, "overdue"):
+        return False
+    if not IncidentDuty.objects.filter(pk=mark.pk, version=mark.version, warned=mark.warned).update(warned=state):
+        return False
+    record(
+        action=f"duty.{state}",
+        target=Target("duty", f"{mark.incident.ref}/{mark.clock}"),
+        actor=CLOCK,
+        incident=mark.incident.ref,
+        data={"clock": mark.clock, "edition": mark.edition, "due": instant(one.due or now)},
+    )
+    return True
 
 
 def clocks_of(incident: Incident) -> list[Ticking]:
@@ -142,6 +216,7 @@ def _mark(
         "aware_at": aware,
         "applied_at": None if state == DutyState.DISMISSED else applied,
         "notified_at": sent_at if state == DutyState.NOTIFIED else None,
+        "warned": "",
     }
     if before is None:
         mark = IncidentDuty.objects.create(incident=incident, clock=clock, **fields)

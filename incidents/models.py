@@ -285,6 +285,9 @@ class IncidentDuty(models.Model):
     aware_at = models.DateTimeField(help_text="When the organisation became aware, by its own account.")
     applied_at = models.DateTimeField(null=True, blank=True, help_text="When somebody said that it applies.")
     notified_at = models.DateTimeField(null=True, blank=True)
+    warned = models.CharField(
+        max_length=7, blank=True, default="", help_text="What is on record of its deadline: soon, overdue."
+    )
     version = models.PositiveIntegerField(default=1)
 
     class Meta:

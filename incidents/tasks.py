@@ -3,7 +3,7 @@ from typing import Any
 from celery import shared_task
 
 from audit.actions import service_actor
-from incidents import follow, intake, reviews, status
+from incidents import duties, follow, intake, reviews, status
 from incidents.models import Incident
 
 
@@ -31,6 +31,11 @@ def rank_candidates(incident_id: int) -> None:
         window=intake.replay_window(incident),
         actor=service_actor("incidents"),
     )
+
+
+@shared_task(name="incidents.warn_of_duty")
+def warn_of_duty(duty_id: int) -> None:
+    duties.warn(duty_id=duty_id)
 
 
 @shared_task(name="incidents.follow_run")

@@ -4,12 +4,17 @@ import datetime
 from typing import Any
 
 import pytest
+from django.utils.html import escape
 
+from audit.clock import database_now
 from audit.models import AuditEvent
+from audit.queries import status
 from audit.readings.records import read
+from config.health import InstallationCollector
 from incidents import duties
 from incidents.errors import Conflict, IncidentError
 from incidents.models import DutyState, Incident, IncidentDuty, IncidentState
+from incidents.tasks import warn_of_duty
 from tests.incidents.world import World
 
 HOUR = datetime.timedelta(hours=1)
@@ -135,3 +140,54 @@ def test_auditors_see_the_clocks_of_open_incidents_and_of_owed_reports(world: Wo
     taken = idris.post("/audit/clocks.csv").content.decode().splitlines()
     assert len(taken) == 1 + len(duties.clocks_of(incident))
     assert '"running"' in "".join(taken)
+
+
+# --- when a deadline is near, or has passed --------------------------------------------------------------------------
+
+
+def test_a_report_that_is_soon_due_or_overdue_is_an_alarm_until_it_was_sent(world: World) -> None:
+    incident = world.incident()
+    assert (duties.alarms(), duties.overdue_and_soon()) == ([], {"soon": 0, "overdue": 0})
+    late = incident.detected_at - 75 * HOUR
+    owed = mark(world, incident, "gdpr-33-authority", DutyState.APPLIES, aware_at=late)
+    mark(world, incident, "nis2-23-warning", DutyState.APPLIES, aware_at=incident.detected_at - 17 * HOUR)
+    mark(world, incident, "ai-act-73-general", DutyState.APPLIES)
+    first, second = duties.alarms()
+    due = late + 72 * HOUR
+    assert (
+        f"{incident.ref}: GDPR Article 33(1), Supervisory authority notified was due at {due:%Y-%m-%d %H:%M}" in first
+    )
+    assert "3 h ago. Send it, and mark it as sent." in first
+    assert "Early warning is due in 6 h, at " in second
+    assert status().alarms[-2:] == [first, second]
+    page = world.client("idris").get("/audit/").content.decode()
+    assert escape(first) in page
+    figures = {metric.name: metric.samples for metric in InstallationCollector().collect()}
+    told = {sample.labels["deadline"]: sample.value for sample in figures["lastgood_duty_reports"]}
+    assert told == {"soon": 1.0, "overdue": 1.0}
+    mark(world, incident, "gdpr-33-authority", DutyState.NOTIFIED, seen_version=owed.version)
+    assert duties.alarms() == [second]
+
+
+def test_the_clock_puts_a_deadline_on_record_when_it_is_near_and_when_it_has_passed(world: World) -> None:
+    incident = world.incident()
+    now = database_now()
+    said = mark(world, incident, "gdpr-33-authority", DutyState.APPLIES, aware_at=now - 66 * HOUR)
+    later = mark(world, incident, "ai-act-73-general", DutyState.APPLIES)
+    assert duties.unwarned(now) == [said.pk]
+    warn_of_duty(said.pk)
+    warn_of_duty(said.pk)
+    warn_of_duty(later.pk)
+    assert duties.unwarned(now) == []
+    IncidentDuty.objects.filter(pk=said.pk).update(aware_at=now - 73 * HOUR)
+    assert duties.unwarned(now) == [said.pk]
+    warn_of_duty(said.pk)
+    warn_of_duty(said.pk)
+    told = AuditEvent.objects.filter(target_id=f"{incident.ref}/gdpr-33-authority").order_by("id")
+    assert list(told.values_list("action", "actor")) == [
+        ("duty.apply", world.actor("kofi").id),
+        ("duty.soon", "svc:clock"),
+        ("duty.overdue", "svc:clock"),
+    ]
+    mark(world, incident, "gdpr-33-authority", DutyState.APPLIES, aware_at=now - 66 * HOUR, seen_version=said.version)
+    assert duties.unwarned(now) == [said.pk], "it was said anew when they became aware"
