@@ -4,7 +4,7 @@ from datetime import datetime
 
 from accounts.approvals import due as approvals
 from accounts.approvals.queries import waiting
-from accounts.models import Roster, User
+from accounts.models import ProposalState, RoleProposal, Roster, User
 from audit.due import Due
 
 
@@ -22,9 +22,15 @@ def rosters_to_read(now: datetime) -> list[str]:
     return [str(pk) for pk in due.values_list("pk", flat=True)[:100]]
 
 
+def proposals_to_close(now: datetime) -> list[str]:
+    late = RoleProposal.objects.filter(state=ProposalState.OPEN, expires_at__lte=now).order_by("expires_at")
+    return [str(pk) for pk in late.values_list("pk", flat=True)[:100]]
+
+
 SOURCES = [
     *approvals.SOURCES,
     Due(task="accounts.expire_request", queue="intake", ids=expired),
     Due(task="accounts.roles_changed", queue="intake", ids=roles_that_change),
+    Due(task="accounts.expire_proposal", queue="intake", ids=proposals_to_close),
     Due(task="accounts.read_roster", queue="intake", ids=rosters_to_read),
 ]

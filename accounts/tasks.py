@@ -1,7 +1,7 @@
 from celery import shared_task
 
-from accounts.approvals import actions, acts, break_glass
-from accounts.authority.actions import roles_changed
+from accounts.approvals import actions, acts, break_glass, notices
+from accounts.authority.actions import expire_proposal, roles_changed
 from accounts.models import User
 from accounts.rosters.actions import read_roster
 from audit.actions import service_actor
@@ -15,6 +15,16 @@ def expire_request(request_id: str) -> None:
 @shared_task(name="accounts.roles_changed")
 def bring_roles_up_to_date(user_id: str) -> None:
     roles_changed(user=User.objects.get(pk=user_id))
+
+
+@shared_task(name="accounts.expire_proposal")
+def expire_role_proposal(proposal_id: str) -> None:
+    expire_proposal(proposal_id=proposal_id, actor=service_actor("clock"))
+
+
+@shared_task(name="accounts.tell_glass")
+def tell_of_broken_glass(notice_id: str) -> None:
+    notices.tell(notice_id=int(notice_id))
 
 
 @shared_task(name="accounts.act_decided")

@@ -218,7 +218,7 @@ class Bench:
                 reason="",
                 auth_method="password",
                 auth_time=timezone.now(),
-                evidence=show(plan.request)[0],
+                evidence=show(plan.request, person)[0],
                 actor=actor_for(user=person),
             )
         runs = Run.objects.filter(plan=plan)

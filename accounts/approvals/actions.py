@@ -28,6 +28,7 @@ from audit.dispatch import send_on_commit
 
 LENT = "The same role has approved already, through the person to whom or by whom it was lent."
 LIVE = [RequestState.OPEN, RequestState.APPROVED]
+NOT_SHOWN = "You were not shown what your answer names, or too long ago. Read the page again."
 EXCLUDED = {
     "editor": "You changed this policy within the last 24 hours, so you can't approve under it. Others must.",
     "author": "You wrote the plan that this one replaces, so you can't approve it. Others must.",
@@ -57,11 +58,14 @@ def open_request(
     model: str = "",
     team: str = "",
     author: User | None = None,
+    risk_tier: str = "",
+    environment: str = "",
 ) -> ApprovalRequest:
     """Put a hash to the approvers. It expires after the policy's `expires_seconds`, by the database's clock.
 
-    `model` (a slug) and `team` say whose roles count. `author` wrote what this replaces and may not approve it, no more
-    than the proposer, and whoever changed the policy within the last 24 hours.
+    `model` (a slug) and `team` say whose roles count. `risk_tier` and `environment` are those of what is to be done,
+    which its policy may cover by "any". `author` wrote what this replaces and may not approve it, no more than the
+    proposer, and whoever changed the policy within the last 24 hours.
     """
     now = database_now()
     expires_at = now + datetime.timedelta(seconds=policy.expires_seconds)
@@ -78,6 +82,8 @@ def open_request(
         incident_ref=incident_ref,
         model=model,
         team=team,
+        risk_tier=risk_tier,
+        environment=environment,
         proposer=proposer,
         excluded=excluded,
         expires_at=expires_at,
@@ -241,8 +247,8 @@ def _check(request: ApprovalRequest, said: Said, held: list[Holding]) -> datetim
         raise Refused("nothing_to_revoke", "You have no approval here to take back.")
     if said.decision == Decision.DENY and not said.reason.strip():
         raise Refused("reason_needed", "Say in a sentence why you deny it; the others need to know.")
-    if (approves or said.evidence) and not was_shown(request, said.evidence):
-        raise Refused("evidence_unknown", "Nobody was shown the evidence that your answer names. Read the page again.")
+    if (approves or said.evidence) and not was_shown(request, said.evidence, said.user):
+        raise Refused("evidence_unknown", NOT_SHOWN)
     if not approves:
         return said.auth_time or database_now()
     _check_loans(request, held)
@@ -357,7 +363,9 @@ def reopen(*, request_id: Any, actor: Actor) -> bool:
     request = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
     if request.state != RequestState.APPROVED or standing(request).complete:
         return False
-    ApprovalRequest.objects.filter(pk=request.pk).update(state=RequestState.OPEN, version=F("version") + 1)
+    approved = ApprovalRequest.objects.filter(pk=request.pk, state=RequestState.APPROVED, version=request.version)
+    if not approved.update(state=RequestState.OPEN, version=F("version") + 1):
+        return False
     record(
         action="approval.reopen",
         target=Target("approval_request", str(request.id)),

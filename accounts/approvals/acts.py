@@ -112,6 +112,8 @@ def ask(
             actor=actor,
             model=model,
             team=team,
+            risk_tier=risk_tier,
+            environment=environment,
         )
         act = Act.objects.create(
             id=identity,

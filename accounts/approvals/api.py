@@ -154,7 +154,7 @@ class ApprovalViewSet(viewsets.ReadOnlyModelViewSet):
         """What an approver reads now. It is kept under the digest, which an approval then names."""
         entry = self.get_object()
         subject = subject_of(entry)
-        digest, body = evidence.show(entry, subject)
+        digest, body = evidence.show(entry, request.user, subject)
         return Response({"digest": digest, "moved": subject.moved, "body": body})
 
     @extend_schema(responses=ShownSerializer)

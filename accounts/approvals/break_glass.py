@@ -7,12 +7,12 @@ break glass any more.
 import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.approvals import subjects
-from accounts.approvals.actions import LIVE, Refused
+from accounts.approvals.actions import LIVE, NOT_SHOWN, Refused
 from accounts.approvals.evidence import was_shown
 from accounts.approvals.models import (
     ACT_KINDS,
@@ -23,6 +23,7 @@ from accounts.approvals.models import (
     SubjectKind,
     Verdict,
 )
+from accounts.approvals.notices import write as write_notices
 from accounts.approvals.policy import policy_facts, policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for, standing
 from accounts.holdings import Holding, holdings
@@ -34,6 +35,7 @@ from audit.dispatch import send_on_commit
 
 REVIEW_DUE = datetime.timedelta(hours=24)
 REVIEW_LIMIT = datetime.timedelta(hours=72)
+LOCK = 0x91A55
 MOST_UNREVIEWED = 2
 """Uses of one person that may wait for their reviews at a time."""
 
@@ -48,9 +50,9 @@ def policy_of(request: ApprovalRequest) -> ApprovalPolicy | None:
     """Who may break glass for what the request is about; None where nobody may."""
     if request.subject_kind in ACT_KINDS:
         return None
-    scope = {"risk_tier": request.policy.risk_tier, "environment": request.policy.environment}
+    tier, environment = request.risk_tier or request.policy.risk_tier, request.environment or request.policy.environment
     try:
-        return policy_for(subject_kind=SubjectKind.BREAK_GLASS, **scope)
+        return policy_for(subject_kind=SubjectKind.BREAK_GLASS, risk_tier=tier, environment=environment)
     except NoPolicy:
         return None
 
@@ -84,6 +86,7 @@ def break_glass(
     """
     try:
         with transaction.atomic():
+            lock_glass()
             request = (
                 ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
             )
@@ -102,6 +105,13 @@ def break_glass(
             data=data,
         )
         raise
+
+
+def lock_glass() -> None:
+    """Breaking, reviewing and changing policies wait for one another until the caller's transaction ends, so that no
+    limit is read while it moves."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
 def _check(
@@ -123,8 +133,8 @@ def _check(
         raise Refused("not_open", f"This request is closed: {request.get_state_display().lower()}.")
     if request.expires_at <= database_now():
         raise Refused("expired", "This request has expired. Ask for the plan to be proposed again.")
-    if not was_shown(request, evidence):
-        raise Refused("evidence_unknown", "Nobody was shown the evidence that your answer names. Read the page again.")
+    if not was_shown(request, evidence, user):
+        raise Refused("evidence_unknown", NOT_SHOWN)
     if moved := subjects.moved(request):
         raise Refused("subject_moved", f"What it is about has changed: {'; '.join(moved)}. It must be proposed again.")
     if not reason.strip():
@@ -176,7 +186,8 @@ def _break(
         review_due=now + REVIEW_DUE,
         review_limit=now + REVIEW_LIMIT,
     )
-    ApprovalRequest.objects.filter(pk=request.pk).update(version=F("version") + 1)
+    if not ApprovalRequest.objects.filter(pk=request.pk, version=request.version).update(version=F("version") + 1):
+        raise Refused("not_open", "Somebody decided at the same moment. Load the page again.")
     record(
         action="approval.break_glass",
         target=_target(request),
@@ -198,6 +209,7 @@ def _break(
             "review_limit": glass.review_limit.isoformat(),
         },
     )
+    write_notices(glass)
     send_on_commit("rollback.request_decided", [str(request.id)], queue="rollback")
     return glass
 
@@ -252,6 +264,7 @@ def review(*, request_id: Any, user: User, verdict: str, reason: str, actor: Act
     data: dict[str, Any] = {"request": str(request.id), "by": user.pseudonym, "participants": sorted(took_part)}
     try:
         with transaction.atomic():
+            lock_glass()
             _check_review(request, user, took_part, verdict, reason)
             reviewed = BreakGlass.objects.filter(request=request, reviewed_at=None).update(
                 verdict=verdict, review_reason=reason, reviewed_by=user, reviewed_at=Now()

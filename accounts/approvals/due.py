@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from accounts.approvals.break_glass import past_limits
-from accounts.approvals.models import ACT_KINDS, ApprovalRequest, RequestState
+from accounts.approvals.models import ACT_KINDS, ApprovalRequest, GlassNotice, RequestState
 from audit.due import Due
 
 AT_ONCE = 100
@@ -15,7 +15,14 @@ def approved_acts(now: datetime) -> list[str]:
     return [str(pk) for pk in due.values_list("pk", flat=True)[:AT_ONCE]]
 
 
+def notices_to_send(now: datetime) -> list[str]:
+    """E-mails about a broken glass that were not taken by the mail server yet."""
+    due = GlassNotice.objects.filter(sent_at=None, next_try_at__lte=now).order_by("next_try_at")
+    return [str(pk) for pk in due.values_list("pk", flat=True)[:AT_ONCE]]
+
+
 SOURCES = [
     Due(task="accounts.act_decided", queue="intake", ids=approved_acts),
+    Due(task="accounts.tell_glass", queue="intake", ids=notices_to_send),
     Due(task="accounts.break_glass_limits", queue="intake", ids=past_limits),
 ]

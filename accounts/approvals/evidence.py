@@ -1,12 +1,16 @@
 """What an approver was shown: kept as bytes under their digest, and shown again as it was."""
 
+import datetime
 import hashlib
 import json
 from typing import Any
 
-from accounts.approvals.models import ApprovalEvidence, ApprovalRequest
+from django.db.models.functions import Now
+
+from accounts.approvals.models import ApprovalEvidence, ApprovalRequest, EvidenceShown
 from accounts.approvals.policy import policy_facts
 from accounts.approvals.subjects import Subject, sections_of, subject_of
+from accounts.models import User
 from audit.canonical import canonical_bytes
 
 FORMAT = "lastgood-evidence/1"
@@ -28,12 +32,19 @@ def snapshot(request: ApprovalRequest, subject: Subject | None = None) -> dict[s
     }
 
 
-def show(request: ApprovalRequest, subject: Subject | None = None) -> tuple[str, dict[str, Any]]:
-    """Keep the snapshot, and return its SHA-256 in hex with the body as the kept bytes hold it."""
+def show(request: ApprovalRequest, person: User, subject: Subject | None = None) -> tuple[str, dict[str, Any]]:
+    """Keep the snapshot and that this person is shown it now; its SHA-256 in hex, with the body as the kept bytes hold
+    it."""
     body = canonical_bytes(snapshot(request, subject))
     digest = hashlib.sha256(body).hexdigest()
     ApprovalEvidence.objects.bulk_create(
         [ApprovalEvidence(digest=digest, request=request, body=body)], ignore_conflicts=True
+    )
+    EvidenceShown.objects.bulk_create(
+        [EvidenceShown(evidence_id=digest, person=person, shown_at=Now())],
+        update_conflicts=True,
+        unique_fields=["evidence", "person"],
+        update_fields=["shown_at"],
     )
     return digest, json.loads(body)
 
@@ -50,5 +61,8 @@ def shown(request: ApprovalRequest, digest: str) -> dict[str, Any]:
     return content
 
 
-def was_shown(request: ApprovalRequest, digest: str) -> bool:
-    return ApprovalEvidence.objects.filter(digest=digest, request=request).exists()
+def was_shown(request: ApprovalRequest, digest: str, person: User) -> bool:
+    """Whether this person was shown it, for this request, within the time that the policy gives a request."""
+    lately = Now() - datetime.timedelta(seconds=request.policy.expires_seconds)
+    showings = EvidenceShown.objects.filter(evidence=digest, evidence__request=request, person=person)
+    return showings.filter(shown_at__gt=lately).exists()

@@ -33,7 +33,7 @@ def break_glass_page(request: HttpRequest, pk: str) -> HttpResponse:
 def _context(request: HttpRequest, entry: ApprovalRequest, form: GlassForm | None = None) -> dict[str, object]:
     glass = BreakGlass.objects.select_related("by", "reviewed_by").filter(request=entry).first()
     subject = subject_of(entry)
-    digest, shown = evidence.show(entry, subject)
+    digest, shown = evidence.show(entry, request.user, subject)
     open_ = glass is None and entry.state in LIVE and entry.expires_at > timezone.now() and not subject.moved
     took_part = participants(entry)
     return {

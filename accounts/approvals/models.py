@@ -13,6 +13,8 @@ class SubjectKind(models.TextChoices):
     RELEASE = "release", "Release"
     DRILL = "drill", "Drill"
     CONVERGE = "converge", "Converge"
+    DRAIN = "drain", "Drain"
+    FREEZE = "freeze", "Freeze"
     PROMOTION = "promotion", "Promotion to champion"
     UNQUARANTINE = "unquarantine", "Lifting of a quarantine"
     POLICY_CHANGE = "policy_change", "Change of an approval policy"
@@ -112,6 +114,8 @@ class ApprovalRequest(models.Model):
     incident_ref = models.CharField(max_length=40, blank=True)
     model = models.CharField(max_length=50, blank=True, help_text="The model's slug, where it is about one.")
     team = models.CharField(max_length=100, blank=True, help_text="The model's owner team.")
+    risk_tier = models.CharField(max_length=10, blank=True, help_text="The model's; empty: as in the policy.")
+    environment = models.CharField(max_length=20, blank=True, help_text="The endpoint's; empty: as in the policy.")
     proposer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     excluded = models.JSONField(
         default=dict, help_text="Pseudonyms of others who may not approve, each with why: author, editor."
@@ -179,6 +183,21 @@ class ApprovalEvidence(models.Model):
         return self.digest[:12]
 
 
+class EvidenceShown(models.Model):
+    """To whom a piece of evidence was shown, and when last: a decision rests on what its maker saw."""
+
+    evidence = models.ForeignKey(ApprovalEvidence, on_delete=models.CASCADE, related_name="showings")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    shown_at = models.DateTimeField(db_default=models.functions.Now())
+
+    class Meta:
+        app_label = "accounts"
+        constraints = [models.UniqueConstraint(fields=["evidence", "person"], name="accounts_shown_once_each")]
+
+    def __str__(self) -> str:
+        return f"{self.evidence_id[:12]} to {self.person_id}"
+
+
 class Act(models.Model):
     """One exact act other than a plan, waiting for its approvals or performed. `document` is what they are given for.
 
@@ -235,3 +254,21 @@ class BreakGlass(models.Model):
 
     def __str__(self) -> str:
         return f"break-glass of {self.request_id}"
+
+
+class GlassNotice(models.Model):
+    """That one person is told by e-mail that the glass was broken. The row is what counts; a message may be lost."""
+
+    glass = models.ForeignKey(BreakGlass, on_delete=models.CASCADE, related_name="notices")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, db_default=models.functions.Now(), help_text="Empty: no more tries.")
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        app_label = "accounts"
+        constraints = [models.UniqueConstraint(fields=["glass", "person"], name="accounts_told_once_each")]
+        indexes = [models.Index(fields=["next_try_at"], condition=Q(sent_at=None), name="accounts_notice_due")]
+
+    def __str__(self) -> str:
+        return f"{self.glass_id} to {self.person_id}"

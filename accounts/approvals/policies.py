@@ -11,7 +11,8 @@ from django.db.models import Max
 from django.db.models.functions import Now
 
 from accounts.approvals import acts
-from accounts.approvals.models import ANYWHERE, Act, ApprovalPolicy, SubjectKind
+from accounts.approvals.break_glass import lock_glass
+from accounts.approvals.models import ACT_KINDS, ANYWHERE, Act, ApprovalPolicy, SubjectKind
 from accounts.approvals.policy import policy_facts, policy_hash
 from accounts.models import Role, RoleGrant, User
 from accounts.permissions import PERMISSIONS
@@ -66,11 +67,13 @@ def replace_policy(
     _check(subject_kind, risk_tier, environment, required, factors, step_up_seconds, expires_seconds)
     _check_stop(stop_roles or [])
     scope = {"subject_kind": subject_kind, "risk_tier": risk_tier, "environment": environment}
+    lock_glass()
     name = f"{subject_kind}-{risk_tier}-{environment}"
     # All versions of one name are locked, so that two replacements at once get two numbers.
     before = list(ApprovalPolicy.objects.select_for_update().filter(**scope))
     replaced = next((policy for policy in before if policy.active), None)
-    ApprovalPolicy.objects.filter(**scope, active=True).update(active=False)
+    if replaced is not None and not ApprovalPolicy.objects.filter(pk=replaced.pk, active=True).update(active=False):
+        raise PolicyError(f"The policy {replaced} was changed at the same moment. Try again.")
     newest = ApprovalPolicy.objects.filter(name=name).aggregate(newest=Max("version"))["newest"] or 0
     policy = ApprovalPolicy.objects.create(
         name=name,
@@ -167,6 +170,63 @@ def change_policy(*, user: User, actor: Actor, reason: str = "", **wish: Any) ->
     return replace_policy(**body, edited_by=user, alone=alone, actor=actor, reason=reason)
 
 
+@transaction.atomic
+def retire_policy(
+    *, policy: ApprovalPolicy, actor: Actor, edited_by: User | None = None, alone: bool = False, reason: str = ""
+) -> None:
+    """Take a policy out of force and put none in its place: what it covered falls to the next policy that covers it by
+    "any", and where none does, plans can't be approved any more and acts need no approval.
+
+    Raises PolicyError where it is not in force.
+    """
+    lock_glass()
+    if not ApprovalPolicy.objects.filter(pk=policy.pk, active=True).update(active=False):
+        raise PolicyError(f"The policy {policy} is not in force any more.")
+    data: dict[str, Any] = {"policy": policy_facts(policy), "policy_hash": policy_hash(policy)}
+    if edited_by is not None:
+        data["edited_by"] = edited_by.pseudonym
+    if alone:
+        data["alone"] = True
+    target = Target("approval_policy", policy.name, str(policy.version))
+    record(action="policy.retire", target=target, actor=actor, data=data, reason=reason)
+
+
+def ask_to_retire(*, policy: ApprovalPolicy, user: User, actor: Actor, reason: str) -> Act | None:
+    """Retire a policy as `retire_policy` does, or put that to the approvers whom the policy of kind policy_change
+    names, and return the act that waits for them; None where it was done.
+
+    Raises PolicyError, acts.ActRefused.
+    """
+    if not reason.strip():
+        raise PolicyError("Say in a sentence why nobody need agree by this policy any more.")
+    if not policy.active:
+        raise PolicyError(f"The policy {policy} is not in force any more.")
+    if policy.subject_kind == SubjectKind.POLICY_CHANGE:
+        raise PolicyError("The policy by which policies are changed can be replaced, and not retired.")
+    alone = not _had_two_administrators()
+    if not alone:
+        asked = acts.ask(
+            kind=SubjectKind.POLICY_CHANGE,
+            body={"policy": _facts_in_force(policy), "retires": policy.name, "replaces": policy_hash(policy)},
+            title=f"Retire the policy {policy}",
+            reason=reason,
+            user=user,
+            actor=actor,
+            risk_tier=policy.risk_tier,
+            environment=policy.environment,
+        )
+        if asked is not None:
+            return asked
+    retire_policy(policy=policy, actor=actor, edited_by=user, alone=alone, reason=reason)
+    return None
+
+
+def _facts_in_force(policy: ApprovalPolicy) -> dict[str, Any]:
+    """The policy as a document of its change names one."""
+    names = ("subject_kind", "risk_tier", "environment", *TERMS)
+    return {name: getattr(policy, name) for name in names}
+
+
 def _settled(
     *,
     subject_kind: str,
@@ -217,8 +277,12 @@ def _perform(act: Act, body: dict[str, Any], actor: Actor) -> None:
     wish, before = body["policy"], _in_force(body["policy"])
     if (policy_hash(before) if before else "") != body["replaces"]:
         raise acts.ActRefused("moved", f"The policy {_name(wish)} was changed since. Propose the change again.")
+    by = {"edited_by": act.proposer, "actor": actor, "reason": act.reason}
     try:
-        replace_policy(**wish, edited_by=act.proposer, actor=actor, reason=act.reason)
+        if before is not None and "retires" in body:
+            retire_policy(policy=before, **by)
+        else:
+            replace_policy(**wish, **by)
     except PolicyError as error:
         raise acts.ActRefused("refused", str(error)) from error
 
@@ -231,10 +295,31 @@ def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
             "group": _name(wish),
             "label": label,
             "before": "" if before is None else _words(getattr(before, term)),
-            "after": _words(wish[term]),
+            "after": "" if "retires" in body else _words(wish[term]),
         }
         for term, label in TERMS.items()
     ]
+
+
+def _consequence(body: dict[str, Any]) -> str:
+    if "retires" in body:
+        return f"From then on nobody is asked by {_name(body['policy'])}: {_next_in_line(body['policy'])}"
+    return f"From then on {_name(body['policy'])} counts as shown, for requests opened after it."
+
+
+def _next_in_line(scope: dict[str, Any]) -> str:
+    """What covers the same once the policy is gone."""
+    covering = ApprovalPolicy.objects.filter(
+        subject_kind=scope["subject_kind"],
+        risk_tier__in=[scope["risk_tier"], ANYWHERE],
+        environment__in=[scope["environment"], ANYWHERE],
+        active=True,
+    ).exclude(risk_tier=scope["risk_tier"], environment=scope["environment"])
+    if covering:
+        return f"{' or '.join(sorted(str(policy) for policy in covering))} covers it then."
+    if scope["subject_kind"] in ACT_KINDS:
+        return "no other policy covers it, so it then needs no approval."
+    return "no other policy covers it, so nobody can approve it then."
 
 
 def _words(value: Any) -> str:
@@ -251,6 +336,6 @@ acts.register(
         kind=SubjectKind.POLICY_CHANGE,
         perform=_perform,
         rows=_rows,
-        consequence=lambda body: f"From then on {_name(body['policy'])} counts as shown, for requests opened after it.",
+        consequence=_consequence,
     )
 )

@@ -72,7 +72,7 @@ def approval_detail(request: HttpRequest, pk: str) -> HttpResponse:
 
 def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str, object]:
     now, subject = standing(entry), subject_of(entry)
-    digest, shown = evidence.show(entry, subject)
+    digest, shown = evidence.show(entry, request.user, subject)
     latest = entry.decisions.filter(by=request.user).order_by("-decided_at").first()
     is_live = entry.state in ("open", "approved") and entry.expires_at > timezone.now()
     has_approved = latest is not None and latest.decision == Decision.APPROVE

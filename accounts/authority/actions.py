@@ -80,7 +80,8 @@ def propose_role(
         same = RoleProposal.objects.filter(user=user, role=role, scope=limits, state=ProposalState.OPEN)
         if same.filter(expires_at__gt=Now()).exists():
             raise AuthorityRefused("already_proposed", f"The role {_label(role)} was proposed for {user} already.")
-        same.update(state=ProposalState.REFUSED, decided_at=Now())
+        for old in same:
+            expire_proposal(proposal_id=old.pk, actor=actor)
         proposal = RoleProposal.objects.create(
             user=user, role=role, scope=limits, proposer=proposer, expires_at=database_now() + PROPOSAL_STANDS
         )
@@ -175,6 +176,18 @@ def refuse_role(*, proposal_id: Any, by: User, reason: str, actor: Actor) -> Non
         record(action="role.refuse", target=target, actor=actor, data=data, reason=reason)
 
 
+@transaction.atomic
+def expire_proposal(*, proposal_id: Any, actor: Actor) -> bool:
+    """Close a proposal that nobody decided on in its time. False when it was decided, or still has time."""
+    late = RoleProposal.objects.filter(pk=proposal_id, state=ProposalState.OPEN, expires_at__lte=Now())
+    if not late.update(state=ProposalState.EXPIRED, decided_at=Now()):
+        return False
+    proposal = RoleProposal.objects.select_related("user").get(pk=proposal_id)
+    target = Target("role_grant", str(proposal_id))
+    record(action="role.expire", target=target, actor=actor, data=_facts(proposal))
+    return True
+
+
 @contextmanager
 def _on_record(action: str, proposal_id: Any, by: User, actor: Actor) -> Iterator[None]:
     """One transaction; its refusal goes into the log in another."""
@@ -225,7 +238,9 @@ def end_grant(*, grant: RoleGrant, actor: Actor) -> None:
 def _end(grants: QuerySet[RoleGrant], actor: Actor) -> int:
     """End them, one event each, and say how many there were. The last administrator stays one."""
     ending = list(grants.select_for_update(of=("self",)).select_related("user"))
-    RoleGrant.objects.filter(pk__in=[grant.pk for grant in ending]).update(until=Now())
+    ended = RoleGrant.objects.filter(pk__in=[grant.pk for grant in ending], until=None).update(until=Now())
+    if ended != len(ending):
+        raise AccountError("Somebody ended one of these roles at the same moment. Load the page again.")
     for grant in ending:
         data = {"grant": str(grant.uuid), "user": grant.user.pseudonym, "role": grant.role}
         record(action="role.end", target=Target("user", grant.user.pseudonym), actor=actor, data=data)

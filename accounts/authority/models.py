@@ -68,6 +68,7 @@ class ProposalState(models.TextChoices):
     OPEN = "open", "Waits for a second administrator"
     CONFIRMED = "confirmed", "Confirmed"
     REFUSED = "refused", "Refused"
+    EXPIRED = "expired", "Expired"
 
 
 class RoleProposal(Scoped):

@@ -355,6 +355,8 @@ def submit(*, plan_id: Any, actor: Actor) -> Plan:
             author=plan.author,
             model=plan.endpoint.model.slug,
             team=plan.endpoint.model.team,
+            risk_tier=plan.endpoint.model.risk_tier,
+            environment=plan.endpoint.environment,
             actor=actor,
         )
         move(plan, PlanState.AWAITING, request=request)

@@ -55,7 +55,7 @@ def say(user: User, request: ApprovalRequest, decision: str = "approve", **chang
         "user": user,
         "decision": decision,
         "subject_hash": request.subject_hash,
-        "evidence": show(request)[0],
+        "evidence": show(request, user)[0],
         "reason": "",
         "auth_method": "password",
         "auth_time": timezone.now(),

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.actions import token_digest
 from accounts.approvals.evidence import show
 from accounts.approvals.models import ApprovalDecision, ApprovalPolicy, ApprovalRequest
 from accounts.models import ApiToken, User
@@ -26,7 +27,11 @@ def entry() -> ApprovalRequest:
 
 
 def decide(client: Client, entry: ApprovalRequest, headers: dict[str, str], **changes: Any) -> Any:
-    body = {"decision": "approve", "subject_hash": entry.subject_hash, "evidence": show(entry)[0]} | changes
+    """After its owner was shown the evidence by the API."""
+    secret = headers.get("Authorization", "").removeprefix("Bearer ")
+    token = ApiToken.objects.filter(sha256=token_digest(secret)).select_related("owner").first()
+    shown = show(entry, token.owner if token else entry.proposer)[0]
+    body = {"decision": "approve", "subject_hash": entry.subject_hash, "evidence": shown} | changes
     path = f"/api/v1/approvals/{entry.pk}/decide/"
     return client.post(path, body, content_type="application/json", headers=headers)
 

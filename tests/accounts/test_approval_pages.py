@@ -38,7 +38,9 @@ def browser(user: User, proof_age: float = 0) -> Client:
 
 
 def send(client: Client, request: ApprovalRequest, decision: str = "approve", **changes: str) -> Any:
-    data = {"decision": decision, "subject_hash": request.subject_hash, "evidence": show(request)[0]} | changes
+    """As a person does who has just opened the page."""
+    shown = show(request, User.objects.get(pk=client.session["_auth_user_id"]))[0]
+    data = {"decision": decision, "subject_hash": request.subject_hash, "evidence": shown} | changes
     return client.post(f"/approvals/{request.pk}/", data, follow=True)
 
 

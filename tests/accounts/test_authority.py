@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from accounts import due
 from accounts.actions import actor_for, end_role, grant_role
 from accounts.authority.actions import (
     AuthorityRefused,
     confirm_role,
     delegate,
     end_delegation,
+    expire_proposal,
     propose_role,
     refuse_role,
     roles_changed,
@@ -21,8 +23,9 @@ from accounts.due import roles_that_change
 from accounts.holdings import holdings, people_for
 from accounts.models import User
 from accounts.permissions import roles_for, user_roles
-from accounts.tasks import bring_roles_up_to_date
+from accounts.tasks import bring_roles_up_to_date, expire_role_proposal
 from audit.canonical import instant
+from audit.clock import database_now
 from audit.models import AuditEvent, AuditPrivate
 from tests.accounts.people import SETUP, person, recorded
 
@@ -272,3 +275,33 @@ def test_open_pages_learn_of_a_role_that_begins_or_ends_by_the_clock(staff: dict
     assert (anew(carla).permission_epoch, anew(carla).roles_change_at) == (carla.permission_epoch + 1, None)
     roles_changed(user=carla)
     assert roles_that_change(timezone.now()) == []
+
+
+def test_a_proposal_that_nobody_decided_on_expires_on_record(staff: dict[str, User]) -> None:
+    proposal = propose_role(user=staff["vera"], role="approver", proposer=staff["ada"], actor=SETUP)
+    assert not expire_proposal(proposal_id=proposal.pk, actor=SETUP)
+    assert due.proposals_to_close(database_now()) == []
+    RoleProposal.objects.update(expires_at=database_now())
+
+    assert due.proposals_to_close(database_now()) == [str(proposal.pk)]
+    expire_role_proposal(str(proposal.pk))
+    expire_role_proposal(str(proposal.pk))
+
+    proposal.refresh_from_db()
+    assert (proposal.state, proposal.decided_by, due.proposals_to_close(database_now())) == ("expired", None, [])
+    [expired] = recorded("role.expire")
+    assert (expired["actor"]["id"], expired["target"]["id"]) == ("svc:clock", str(proposal.pk))
+    with pytest.raises(AuthorityRefused) as refused:
+        confirm_role(
+            proposal_id=proposal.pk, by=staff["bea"], auth_method="password", auth_time=timezone.now(), actor=SETUP
+        )
+    assert refused.value.code == "not_open"
+
+
+def test_proposing_again_closes_a_proposal_whose_time_is_over_on_record(staff: dict[str, User]) -> None:
+    wish = {"user": staff["vera"], "role": "approver", "proposer": staff["ada"], "actor": SETUP}
+    first = propose_role(**wish)
+    RoleProposal.objects.update(expires_at=database_now())
+    second = propose_role(**wish)
+    assert [row["target"]["id"] for row in recorded("role.expire")] == [str(first.pk)]
+    assert set(RoleProposal.objects.values_list("pk", "state")) == {(first.pk, "expired"), (second.pk, "open")}

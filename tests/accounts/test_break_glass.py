@@ -1,6 +1,7 @@
 """One person starts one plan without its approvals, everybody is told, and somebody who took no part reviews it."""
 
 import datetime
+import uuid
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from django.utils import timezone
 
 from accounts.actions import actor_for, end_role
 from accounts.approvals import due
-from accounts.approvals.actions import Refused, withdraw
-from accounts.approvals.break_glass import break_glass, mark_limits, owed, review, stands, use
+from accounts.approvals.actions import Refused, open_request, withdraw
+from accounts.approvals.break_glass import break_glass, mark_limits, may_break, owed, policy_of, review, stands, use
 from accounts.approvals.evidence import show
 from accounts.approvals.models import ApprovalPolicy, ApprovalRequest, BreakGlass
+from accounts.approvals.policies import replace_policy
 from accounts.models import User
 from tests.accounts.people import SETUP, a_request, bearer, person, recorded, say
 from tests.accounts.test_approval_pages import browser, text_of
@@ -45,7 +47,7 @@ def smash(user: User, request: ApprovalRequest, **changes: Any) -> BreakGlass:
         "request_id": request.pk,
         "user": user,
         "subject_hash": request.subject_hash,
-        "evidence": show(request)[0],
+        "evidence": show(request, user)[0],
         "reason": "Loans are refused wrongly, and nobody else answers.",
         "auth_time": timezone.now(),
         "actor": actor_for(user=user),
@@ -234,7 +236,7 @@ def test_the_page_breaks_it_and_every_page_says_so_until_it_is_reviewed(
 
 def test_an_old_proof_leads_through_the_password(request_: ApprovalRequest, carla: User) -> None:
     client, page = browser(carla, proof_age=400), f"/approvals/{request_.pk}/break-glass/"
-    sent = {"subject_hash": request_.subject_hash, "evidence": show(request_)[0], "reason": "Nobody else answers."}
+    sent = {"subject_hash": request_.subject_hash, "evidence": show(request_, carla)[0], "reason": "No answer."}
     assert client.post(page, sent).url.startswith("/accounts/reauthenticate/")
     assert not BreakGlass.objects.exists()
 
@@ -243,7 +245,7 @@ def test_the_api_breaks_it_lists_it_and_takes_the_review(
     client: Client, request_: ApprovalRequest, carla: User, amir: User
 ) -> None:
     path = f"/api/v1/approvals/{request_.pk}/break-glass/"
-    body = {"subject_hash": request_.subject_hash, "evidence": show(request_)[0], "reason": "Nobody else answers."}
+    body = {"subject_hash": request_.subject_hash, "evidence": show(request_, carla)[0], "reason": "No answer."}
     post = {"content_type": "application/json"}
     reader = bearer(amir, "approve", "view")
     assert client.post(path, body, **post, headers=reader).status_code == 403
@@ -272,3 +274,23 @@ def test_the_words_of_both_can_be_erased_and_the_use_stays(request_: ApprovalReq
     glass = BreakGlass.objects.get()
     assert "refused" not in glass.reason + glass.review_reason
     assert (glass.by, glass.verdict) == (carla, "justified")
+
+
+def test_who_may_break_it_is_said_by_the_policy_of_the_models_own_tier(rita: User, carla: User) -> None:
+    """The plan's policy covers every tier; what it is about is a high-risk model in production."""
+    replace_policy(
+        subject_kind="drill", risk_tier="any", environment="any", required=1, factors=[], actor=SETUP, edited_by=None
+    )
+    replace_policy(
+        subject_kind="break_glass", risk_tier="high", environment="production", required=1,
+        factors=[{"role": "administrator", "count": 1}], expires_seconds=600, actor=SETUP,
+    )  # fmt: skip
+    asked = open_request(
+        policy=ApprovalPolicy.objects.get(subject_kind="drill", risk_tier="any", active=True),
+        subject_kind="drill", subject_ref=str(uuid.uuid4()), subject_hash=uuid.uuid4().hex * 2, title="A drill",
+        incident_ref="", proposer=rita, actor=SETUP, risk_tier="high", environment="production",
+    )  # fmt: skip
+    policy = policy_of(asked)
+    assert policy is not None
+    assert (policy.risk_tier, policy.factors) == ("high", [{"role": "administrator", "count": 1}])
+    assert not may_break(asked, carla)

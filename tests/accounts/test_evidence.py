@@ -1,5 +1,6 @@
 """What an approver is shown is kept, goes into the decision, and can be shown again as it was."""
 
+import datetime
 import json
 from typing import Any
 
@@ -9,9 +10,10 @@ from django.test import Client
 from accounts.approvals import subjects
 from accounts.approvals.actions import Refused
 from accounts.approvals.evidence import show, shown
-from accounts.approvals.models import ApprovalDecision, ApprovalEvidence, ApprovalRequest
+from accounts.approvals.models import ApprovalDecision, ApprovalEvidence, ApprovalRequest, EvidenceShown
 from accounts.approvals.subjects import Subject
 from accounts.models import User
+from audit.clock import database_now
 from tests.accounts.people import a_request, bearer, person, recorded, say
 from tests.accounts.test_approval_pages import browser, send, text_of
 
@@ -85,11 +87,11 @@ def test_the_page_is_shown_anew_when_its_evidence_is_unknown(request_: ApprovalR
     answer = send(browser(amir), request_, evidence="0" * 64)
     assert answer.status_code == 409
     assert "Read the page again." in text_of(answer)
-    assert digest_on(answer) == show(request_)[0]
+    assert digest_on(answer) == show(request_, amir)[0]
 
 
 def test_evidence_of_another_request_approves_nothing(request_: ApprovalRequest, amir: User) -> None:
-    other = show(a_request(person("rolf", "responder")))[0]
+    other = show(a_request(person("rolf", "responder")), amir)[0]
     with pytest.raises(Refused) as refused:
         say(amir, request_, evidence=other)
     assert refused.value.code == "evidence_unknown"
@@ -98,20 +100,49 @@ def test_evidence_of_another_request_approves_nothing(request_: ApprovalRequest,
 def test_an_earlier_page_that_was_read_is_what_the_decision_names(
     request_: ApprovalRequest, amir: User, told: dict[str, Any]
 ) -> None:
-    read, _ = show(request_)
+    read, _ = show(request_, amir)
     told["rows"] = ["h1 is away"]
-    assert show(request_)[0] != read
+    assert show(request_, amir)[0] != read
     assert say(amir, request_, evidence=read).evidence == read
     assert ApprovalEvidence.objects.count() == 2
 
 
-def test_the_same_page_is_kept_once(request_: ApprovalRequest) -> None:
-    assert show(request_) == show(request_)
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+def test_what_another_person_was_shown_is_not_what_this_one_saw(
+    request_: ApprovalRequest, amir: User, decision: str
+) -> None:
+    olga = person("olga", "approver")
+    read, _ = show(request_, olga)
+    with pytest.raises(Refused) as refused:
+        say(amir, request_, decision, evidence=read, reason="I was told of it.")
+    assert refused.value.code == "evidence_unknown"
+    assert not ApprovalDecision.objects.exists()
+    assert say(olga, request_, evidence=read).evidence == read
+
+
+def test_what_was_shown_too_long_ago_approves_nothing_until_it_is_shown_again(
+    request_: ApprovalRequest, amir: User
+) -> None:
+    """As long ago as the policy lets a request stand, even where this request was given longer."""
+    read, _ = show(request_, amir)
+    ago = datetime.timedelta(seconds=request_.policy.expires_seconds + 1)
+    EvidenceShown.objects.update(shown_at=database_now() - ago)
+    with pytest.raises(Refused) as refused:
+        say(amir, request_, evidence=read)
+    assert refused.value.code == "evidence_unknown"
+    assert show(request_, amir)[0] == read
+    assert say(amir, request_, evidence=read).evidence == read
+
+
+def test_the_same_page_is_kept_once(request_: ApprovalRequest, amir: User) -> None:
+    assert show(request_, amir) == show(request_, amir)
+    assert show(request_, amir)[0] == show(request_, person("olga", "approver"))[0]
+    assert EvidenceShown.objects.count() == 2
     assert ApprovalEvidence.objects.count() == 1
 
 
 def test_evidence_that_was_altered_behind_its_digest_is_not_shown(request_: ApprovalRequest, amir: User) -> None:
-    digest, _ = show(request_)
+    digest, _ = show(request_, amir)
     ApprovalEvidence.objects.update(body=b'{"title": "Nothing"}')
     with pytest.raises(ApprovalEvidence.DoesNotExist):
         shown(request_, digest)

@@ -101,13 +101,13 @@ def test_abuse_2_one_person_by_two_ways_in_has_one_vote(client: Client, provider
     come(client, "connect")
     grant_role(user=nina, role="approver", granted_by=None, actor=SETUP)
     form = {"decision": "approve", "subject_hash": asked.subject_hash}
-    client.post(f"/approvals/{asked.pk}/", form | {"evidence": show(asked)[0]})
+    client.post(f"/approvals/{asked.pk}/", form | {"evidence": show(asked, nina)[0]})
     other = Client()
     come(other)
     assert other.session["_auth_user_id"] == str(nina.pk)
 
     other.get(f"/approvals/{asked.pk}/")
-    answer = other.post(f"/approvals/{asked.pk}/", form | {"evidence": show(asked)[0]}, follow=True)
+    answer = other.post(f"/approvals/{asked.pk}/", form | {"evidence": show(asked, nina)[0]}, follow=True)
 
     assert "You have approved this already." in answer.content.decode()
     assert [row.by for row in ApprovalDecision.objects.all()] == [nina]

@@ -47,7 +47,7 @@ def test_the_frozen_evidence_and_the_course_of_each_breach_are_shown(world: Worl
 def test_they_are_part_of_what_the_digest_covers(world: World) -> None:
     incident = world.incident()
     request = a_request(world.users["rosa"], kind="converge", incident=incident.ref)
-    digest, body = show(request)
+    digest, body = show(request, world.users["kofi"])
     assert body == shown(request, digest)
     assert body["sections"][0]["title"] == f"What was found in {incident.ref}"
 

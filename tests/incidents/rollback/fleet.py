@@ -161,7 +161,7 @@ class Fleet:
             user=person,
             decision=decision,
             subject_hash=proposed.plan_hash,
-            evidence=show(proposed.request)[0],
+            evidence=show(proposed.request, person)[0],
             reason=reason,
             auth_method="password",
             auth_time=timezone.now(),

@@ -22,7 +22,7 @@ def test_breaking_glass_starts_the_plan_and_the_record_of_it_verifies(fleet: Fle
         request_id=plan.request_id,
         user=fleet.commander,
         subject_hash=plan.plan_hash,
-        evidence=show(plan.request)[0],
+        evidence=show(plan.request, fleet.commander)[0],
         reason="Loans are refused wrongly, and nobody else answers.",
         auth_time=timezone.now(),
         actor=actor_for(user=fleet.commander),
