@@ -13,6 +13,7 @@ from host.vocabulary import Architecture, Preprocessing
 
 FORMAT = "lastgood-manifest/1"
 COMPONENTS = ("weights", "preprocessing", "config")
+OPTIONAL = ("adapter",)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32")
@@ -97,9 +98,10 @@ def read_manifest(data: bytes, model: str) -> Manifest:
         raise ArtifactRefused(f"The manifest's format must be {FORMAT}.")
     if reader.text("model") != model:
         raise ArtifactRefused(f"The manifest is of the model {reader.text('model')!r}, not of {model!r}.")
-    components = Reader(reader.mapping("components"), "The manifest's components", COMPONENTS)
+    declared = reader.mapping("components")
+    components = Reader(declared, "The manifest's components", COMPONENTS, OPTIONAL)
     files: dict[str, File] = {}
-    for name in COMPONENTS:
+    for name in (*COMPONENTS, *(name for name in OPTIONAL if name in declared)):
         entries = components.array(name)
         if len(entries) != 1:
             raise ArtifactRefused(f"The component {name!r} must have exactly one file for this host.")

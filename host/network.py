@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from host.adapter import SIDES
 from host.vocabulary import Architecture, Layer
 
 Step = Callable[[Tensor], Tensor]
@@ -23,7 +24,10 @@ def _step(layer: Layer, own: Mapping[str, Tensor]) -> Step | None:
     """The layer as a function, or None for dropout, which does nothing when serving."""
     if layer.type == "linear":
         weight, bias = own["weight"], own["bias"]
-        return lambda x: functional.linear(x, weight, bias)
+        if "down" not in own:
+            return lambda x: functional.linear(x, weight, bias)
+        down, up = own["down"], own["up"]
+        return lambda x: functional.linear(x, weight, bias) + functional.linear(functional.linear(x, down), up)
     if layer.type == "layer_norm":
         weight, bias, sizes = own["weight"], own["bias"], list(layer.sizes)
         return lambda x: functional.layer_norm(x, sizes, weight, bias)
@@ -36,16 +40,21 @@ def _step(layer: Layer, own: Mapping[str, Tensor]) -> Step | None:
 class Network:
     """The members' stacks, evaluated one after another, their last layers' numbers averaged.
 
-    `tensors` are float32, on the device to compute on, named as `Architecture.tensors` says.
+    `tensors` are float32, on the device to compute on, named as `Architecture.tensors` says, and so are those of the
+    `adapter`, named as host.adapter says.
     """
 
-    def __init__(self, architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, architecture: Architecture, tensors: Mapping[str, Tensor], adapter: Mapping[str, Tensor]
+    ) -> None:
         self.members: list[tuple[list[Tensor], list[Step]]] = []
         for prefix in architecture.prefixes():
             tables = [tensors[f"{prefix}embeddings.{name}.weight"] for name in architecture.categorical]
             steps = []
             for index, layer in enumerate(architecture.layers):
-                own = {name: tensors[f"{prefix}layers.{index}.{name}"] for name in layer.tensors()}
+                place = f"{prefix}layers.{index}."
+                own = {name: tensors[place + name] for name in layer.tensors()}
+                own |= {side: adapter[place + side] for side in SIDES if place + side in adapter}
                 step = _step(layer, own)
                 if step is not None:
                     steps.append(step)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from host.adapter import check_adapter
 from host.manifest import FLOATS, INTEGERS, File, Manifest, check_signature, file_of
 from host.network import Network
 from host.problems import ArtifactRefused, Problem
@@ -75,6 +76,7 @@ class Parts:
     architecture: Architecture
     header: Header
     weights: Weights
+    adapter: tuple[Header, Weights] | None = None
 
 
 def read_parts(manifest: Manifest, blob: Callable[[str], Path]) -> Parts:
@@ -91,12 +93,24 @@ def read_parts(manifest: Manifest, blob: Callable[[str], Path]) -> Parts:
     check_together(preprocessing, architecture)
     check_signature(manifest, preprocessing, architecture)
     file = manifest.files["weights"]
+    path, header = _opened(file, blob)
+    check_tensors(header, architecture.tensors(), file.path)
+    adapter = _read_adapter(manifest.files["adapter"], architecture, blob) if "adapter" in manifest.files else None
+    weights = read_tensors(path, file.sha256, header, file.path)
+    return Parts(manifest, preprocessing, architecture, header, weights, adapter)
+
+
+def _opened(file: File, blob: Callable[[str], Path]) -> tuple[Path, Header]:
     path = blob(file.sha256)
     if path.stat().st_size != file.size:
         raise ArtifactRefused(f"{file.path} has {path.stat().st_size} bytes; the manifest says {file.size}.")
-    header = read_header(path, file.path)
-    check_tensors(header, architecture.tensors(), file.path)
-    return Parts(manifest, preprocessing, architecture, header, read_tensors(path, file.sha256, header, file.path))
+    return path, read_header(path, file.path)
+
+
+def _read_adapter(file: File, architecture: Architecture, blob: Callable[[str], Path]) -> tuple[Header, Weights]:
+    path, header = _opened(file, blob)
+    check_adapter(header, architecture, file.path)
+    return header, read_tensors(path, file.sha256, header, file.path)
 
 
 def _encoder(item: Categorical) -> Callable[[Sequence[Any]], NDArray[np.int64]]:
@@ -117,8 +131,11 @@ class LoadedVersion:
         self.device = device
         self.header = parts.header
         self.tensors = {name: tensor.to(device, torch.float32) for name, tensor in parts.weights.tensors.items()}
-        self.bytes = sum(tensor.nbytes for tensor in self.tensors.values())
-        self.network = Network(self.architecture, self.tensors)
+        self.adapter_header, adapter = parts.adapter or (None, None)
+        held = adapter.tensors if adapter is not None else {}
+        self.adapter = {name: tensor.to(device, torch.float32) for name, tensor in held.items()}
+        self.bytes = sum(tensor.nbytes for tensor in (*self.tensors.values(), *self.adapter.values()))
+        self.network = Network(self.architecture, self.tensors, self.adapter)
         numeric = {item.name: item for item in self.preprocessing.numeric}
         self._shift = np.array([[numeric[name].shift] for name in self.architecture.numeric], np.float64)
         self._scale = np.array([[numeric[name].scale] for name in self.architecture.numeric], np.float64)
@@ -150,6 +167,8 @@ class LoadedVersion:
             "preprocessing": file_of(names["preprocessing"].path, canonical(self.preprocessing.to_json())),
             "config": file_of(names["config"].path, canonical(self.architecture.to_json())),
         }
+        if self.adapter_header is not None:
+            files["adapter"] = File(names["adapter"].path, *stored_digest(self.adapter, self.adapter_header))
         manifest = Manifest(self.signature.model, files, self.signature.inputs, self.signature.outputs)
         self.last_read = ReadBack(manifest, time.time(), time.monotonic(), seconds)
         return manifest

@@ -65,8 +65,10 @@ def check_for_bundled(manifest: Manifest, sources: dict[str, Path | bytes]) -> N
     for component in ("weights", *COMPONENT_FORMATS):
         if len(manifest.component(component)) != 1:
             raise ContentRefused(f"The component {component} must have exactly one file for the bundled host.")
-    [weights] = manifest.component("weights")
-    _check_safetensors(weights, sources[weights.sha256])
+    if len(manifest.component("adapter")) > 1:
+        raise ContentRefused("The component adapter must have at most one file for the bundled host.")
+    for file in (*manifest.component("weights"), *manifest.component("adapter")):
+        _check_safetensors(file, sources[file.sha256])
     for component, form in COMPONENT_FORMATS.items():
         [file] = manifest.component(component)
         if read_json(sources[file.sha256], file.path).get("format") != form:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from audit.canonical import canonical_bytes
 from registry import actions, store, tensors
 from registry.composing import part_of, part_sentence, wish_for
 from registry.due import compositions
@@ -106,6 +107,39 @@ def test_named_layers_are_taken_tensor_by_tensor_and_the_file_is_one_that_safete
     assert changed == set(made.tensors)
     assert part_of(made.version)["parts"][0]["component"] == "weights"
     assert part_sentence(made.version) == "Version 2 with 3 tensors of version 1."
+
+
+def test_an_adapter_is_taken_or_left_out_as_the_other_version_has_it(world: World) -> None:
+    # given
+    three = adapted(world, rank=2, out=8)
+    wrong = adapted(world, rank=2, out=4)
+
+    # when
+    taken = world.composed("adapter", base=world.two, other=three)
+    left_out = world.composed("adapter", base=taken.version, other=world.one)
+    unfit = world.composed("adapter", base=world.two, other=wrong)
+
+    # then
+    assert digests(taken.version) == digests(world.two) | {"adapter": digests(three)["adapter"]}
+    assert left_out.version == world.two
+    assert (unfit.state, unfit.reason) == (
+        "refused",
+        "The adapter of version 4 changes layers.0, which is no linear layer of that size in the architecture of "
+        "version 2.",
+    )
+
+
+def adapted(world: World, *, rank: int, out: int) -> Version:
+    """Version 1 with an adapter of its first linear layer."""
+    import torch
+    from safetensors.torch import save
+
+    tensors = {"layers.0.down": torch.ones(rank, 6), "layers.0.up": torch.ones(out, rank)}
+    data = save(tensors, {"format": "lastgood-adapter/1"})
+    manifest = json.loads(bytes(world.one.manifest))
+    sha256 = hashlib.sha256(data).hexdigest()
+    manifest["components"]["adapter"] = [{"path": "adapter.safetensors", "sha256": sha256, "size": len(data)}]
+    return register(world.model, (canonical_bytes(manifest), {sha256: data}))
 
 
 def test_the_same_wish_is_the_same_version(world: World) -> None:
