@@ -13,11 +13,12 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
 from monitoring import alerts
+from monitoring.drift.profile import Profile
 from monitoring.measure import LABELLED, Measured, measure
 from monitoring.models import Answer, Finding, MetricPoint, Monitor, Rule, RuleKind, Window, WindowState
 from monitoring.profiles import profiles_of
 from monitoring.questions import Answered, Asked, ask, checked_params
-from monitoring.references import latency_reference, promised, versions_of
+from monitoring.references import false_alarms, latency_reference, promised, versions_of
 from monitoring.series import save_points, series_for
 from monitoring.windows import load_predictions
 from registry.models import Endpoint, Host
@@ -157,8 +158,16 @@ def _ask_all(window: Window, table: pa.Table, rules: list[Rule]) -> Iterator[Jud
                 outputs=profiles[1] if profiles else None,
                 latencies=reference.table if reference else None,
                 latencies_of=reference.words if reference else "",
+                false_alarms=_false_alarms(rule, window, profiles, len(own)),
             )
             yield Judged(rule, number, ask(rule.kind, asked))
+
+
+def _false_alarms(rule: Rule, window: Window, profiles: tuple[Profile, Profile] | None, rows: int) -> str:
+    monitor = Monitor.objects.filter(endpoint=window.endpoint_id).first()
+    if profiles is None or monitor is None:
+        return ""
+    return false_alarms(rule, monitor, profiles[0 if rule.kind == RuleKind.INPUT_DRIFT else 1], rows)
 
 
 def _write(window: Window, measured: list[Measured], judged: list[Judged]) -> None:

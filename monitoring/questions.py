@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from monitoring.drift.compare import compare
 from monitoring.drift.concept import accuracy_windows
-from monitoring.drift.judge import ColumnVerdict, judge, overall
+from monitoring.drift.judge import LEAST_WEIGHT, ColumnVerdict, Limits, Verdict, judge, overall
 from monitoring.drift.latency import LatencyVerdict, compare_latency
 from monitoring.drift.profile import Profile
 from monitoring.models import Answer, RuleKind
@@ -25,7 +25,7 @@ EXACT = 10**9
 
 DEFAULTS: dict[str, dict[str, float]] = {
     RuleKind.ACCURACY: {"drop": 0.03, "alpha": 0.001},
-    RuleKind.INPUT_DRIFT: {"psi": 0.2, "share": 0.05, "alpha": 0.01},
+    RuleKind.INPUT_DRIFT: {"psi": 0.2, "share": 0.05, "alpha": 0.01, "importance": LEAST_WEIGHT},
     RuleKind.OUTPUT_DRIFT: {"psi": 0.2, "share": 0.05, "alpha": 0.01},
     RuleKind.LATENCY: {"ratio": 2.0, "rise_ms": 1.0, "tail_ratio": 4.0, "tail_rise_ms": 10.0, "alpha": 0.001},
 }
@@ -35,6 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "alpha": (1e-9, 0.2),
     "psi": (0.01, 10.0),
     "share": (0.001, 1.0),
+    "importance": (0.0, 1.0),
     "ratio": (1.05, 1000.0),
     "rise_ms": (0.0, 600_000.0),
     "tail_ratio": (1.05, 1000.0),
@@ -62,7 +63,8 @@ class Asked:
     """What a rule is asked about: the rows of version `version` in one window, and what they are held against.
 
     `promised` is the accuracy that the version was released with, on `promised_rows` rows. `latencies` are the rows of
-    the reference (latency_ms, host) and `latencies_of` says which those are.
+    the reference (latency_ms, host) and `latencies_of` says which those are. `false_alarms` says how many a drift rule
+    raises on its own reference.
     """
 
     version: str
@@ -75,6 +77,7 @@ class Asked:
     outputs: Profile | None = None
     latencies: pa.Table | None = None
     latencies_of: str = ""
+    false_alarms: str = ""
 
     @property
     def hosts(self) -> list[str]:
@@ -186,15 +189,10 @@ def output_drift(asked: Asked) -> list[Answered]:
 
 def _drift(asked: Asked, profile: Profile, columns: Mapping[str, np.ndarray], what: str) -> Answered:
     drifts = compare(profile, columns)
-    verdicts = judge(
-        drifts,
-        alpha=asked.params["alpha"],
-        psi_floor=asked.params["psi"],
-        share_floor=asked.params["share"],
-        minimum_rows=asked.min_rows,
-    )
-    verdict = overall(verdicts)
-    ranked = sorted(verdicts, key=lambda v: (not v.drifted, -_relative(v)))
+    verdicts = judge(drifts, limits=drift_limits(asked.params, asked.min_rows))
+    verdict = overall(verdicts, profile.weights, asked.params.get("importance", 0.0))
+    score = {v.column: _relative(v) * profile.weights.get(v.column, 1.0) for v in verdicts}
+    ranked = sorted(verdicts, key=lambda v: (v.column not in verdict.drifted, not v.drifted, -score[v.column]))
     psi = {drift.name: drift.psi for drift in drifts}
     data = {
         "drifted": verdict.drifted,
@@ -206,14 +204,18 @@ def _drift(asked: Asked, profile: Profile, columns: Mapping[str, np.ndarray], wh
                 "effect_name": v.effect_name,
                 "p_adjusted": v.p_adjusted,
                 "drifted": v.drifted,
+                "importance": profile.weights.get(v.column),
+                "score": score[v.column],
                 "sentence": v.sentence,
             }
             for v in ranked
         ],
+        "unimportant": verdict.unimportant,
+        "false_alarms": asked.false_alarms,
         "hosts": asked.hosts,
     }
     largest = max((v.effect or 0.0 for v in verdicts if v.effect_name == "PSI"), default=None)
-    sentence = _drift_sentence(asked, verdict.outcome, ranked, verdict.drifted, what)
+    sentence = _drift_sentence(asked, verdict, ranked, what)
     return Answered(
         ANSWERS[verdict.outcome], largest, asked.params["psi"], len(asked.table), sentence[:500], None, data
     )
@@ -223,9 +225,20 @@ def _relative(verdict: ColumnVerdict) -> float:
     return (verdict.effect or 0.0) / verdict.floor if verdict.floor else 0.0
 
 
-def _drift_sentence(asked: Asked, outcome: str, ranked: list[ColumnVerdict], drifted: list[str], what: str) -> str:
-    if outcome == "not enough data":
+def drift_limits(params: Mapping[str, float], min_rows: int) -> Limits:
+    """A drift rule's params as the engine takes them."""
+    return Limits(params["alpha"], params["psi"], params["share"], min_rows)
+
+
+def _drift_sentence(asked: Asked, verdict: Verdict, ranked: list[ColumnVerdict], what: str) -> str:
+    drifted = verdict.drifted
+    if verdict.outcome == "not enough data":
         return f"{len(asked.table):,} rows of version {asked.version}; {asked.min_rows:,} are needed to judge drift."
+    if not drifted and verdict.unimportant:
+        return (
+            f"{what} of version {asked.version} are unlike its training data only in {listed(verdict.unimportant)}, "
+            f"which it hardly reads: less than {asked.params['importance']:.0%} as important as its most important one."
+        )
     if not drifted:
         return (
             f"{what} of version {asked.version} are like its training data: none of {len(ranked)} columns reached "
@@ -320,10 +333,16 @@ def limits_in_words(kind: str, params: Mapping[str, float]) -> str:
             f"{p['tail_ratio']:g} times and {p['tail_rise_ms']:g} ms, with the ratio's interval (alpha {p['alpha']:g}) "
             f"above 1."
         )
+    hardly_read = (
+        f" A column known to be less than {p['importance']:.0%} as important to the version as its most important one "
+        f"is told and is no breach."
+        if p.get("importance")
+        else ""
+    )
     return (
         f"Breach when a column's PSI, less its sampling noise, reaches {p['psi']:g}, or its share of missing, infinite "
         f"or never-seen values changes by {100 * p['share']:g} points, at a false discovery rate of {p['alpha']:g} "
-        f"over all columns (Benjamini-Hochberg)."
+        f"over all columns (Benjamini-Hochberg).{hardly_read}"
     )
 
 

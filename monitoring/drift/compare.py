@@ -131,18 +131,23 @@ def compare_column(
 
 
 def _numeric_counts(reference: NumericProfile, window: NumericWindow) -> _Counts:
-    ends = np.asarray(reference.deciles, dtype=np.int64) * 2 + 2
-    starts = np.concatenate(([0, 1], ends)) if len(ends) else np.array([0], dtype=np.int64)
-    # The first cell is below the reference's minimum, the last above its maximum; a decile cell ends at its edge.
+    starts = psi_starts(reference)
     cells_reference = np.add.reduceat(reference.counts, starts)
     cells_window = np.add.reduceat(window.counts, starts)
-    outside = int(window.counts[0] + window.counts[-1]) if len(ends) else 0
-    lone = int(reference.counts[1] == 1) + int(reference.counts[-2] == 1) if len(ends) else 0
+    outside = int(window.counts[0] + window.counts[-1]) if reference.edges else 0
+    lone = int(reference.counts[1] == 1) + int(reference.counts[-2] == 1) if reference.edges else 0
     return _Counts(
         cells_reference, cells_window, reference.n, int(window.counts.sum()),
         (reference.missing, window.missing), (reference.infinite, window.infinite),
         (lone, outside), (reference.invalid, window.invalid),
     )  # fmt: skip
+
+
+def psi_starts(reference: NumericProfile) -> NDArray[np.int64]:
+    """Where among a column's cells (see NumericWindow) those of PSI begin: below the reference's minimum, its deciles,
+    each of which ends at its edge, and above its maximum."""
+    ends = np.asarray(reference.deciles, dtype=np.int64) * 2 + 2
+    return np.concatenate(([0, 1], ends)) if len(ends) else np.array([0], dtype=np.int64)
 
 
 def _categorical_counts(

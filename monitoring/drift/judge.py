@@ -8,8 +8,8 @@ significant; small ones make any distance large: neither alone is drift.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,9 @@ from monitoring.drift.compare import ColumnDrift
 Outcome = Literal["drift", "no drift", "not enough data"]
 
 MISTYPED = "values of another type"
+
+LEAST_WEIGHT = 0.05
+"""Share of the largest importance below which a column's drift is told and wakes nobody."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ class ColumnVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer for a window as a whole."""
+    """The answer for a window as a whole: the columns that drifted, and those of them that the model hardly reads."""
 
     outcome: Outcome
     drifted: list[str]
     judged: int
     sentence: str
+    unimportant: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -72,48 +76,72 @@ class _Hypothesis:
         return adjusted <= alpha and self.effect >= self.floor, relative, -adjusted
 
 
-def judge(
-    drifts: Iterable[ColumnDrift],
-    *,
-    alpha: float = 0.01,
-    psi_floor: float = 0.2,
-    share_floor: float = 0.05,
-    minimum_rows: int = 100,
-) -> list[ColumnVerdict]:
+@dataclass(frozen=True)
+class Limits:
+    """What a difference must reach: `alpha` is the false discovery rate, the floors are of PSI and of shares, and a
+    distribution is judged from `minimum_rows` usable rows on, in window and reference."""
+
+    alpha: float = 0.01
+    psi_floor: float = 0.2
+    share_floor: float = 0.05
+    minimum_rows: int = 100
+
+
+def judge(drifts: Iterable[ColumnDrift], *, limits: Limits = Limits()) -> list[ColumnVerdict]:
     """Judge each column, in the order given.
 
-    Tested are the distribution (KS or chi-square; effect PSI - (k - 1)(1/n + 1/m), at least `psi_floor`), and the
-    shares of missing, infinite, mistyped and unseen values (Fisher or z; effect the rise or fall of the share, for
-    unseen values its rise, less sampling noise, at least `share_floor`). `alpha` is the false discovery rate over
-    all of these. Fewer than `minimum_rows` usable rows in window or reference leave the distribution unjudged.
+    Tested are the distribution (KS or chi-square; effect PSI - (k - 1)(1/n + 1/m)), and the shares of missing,
+    infinite, mistyped and unseen values (Fisher or z; effect the rise or fall of the share, for unseen values its
+    rise, less sampling noise). The false discovery rate is held over all of these.
     """
-    columns = list(drifts)
-    tested = {
-        column.name: _hypotheses(column, psi_floor=psi_floor, share_floor=share_floor, minimum_rows=minimum_rows)
-        for column in columns
-    }
-    flat = [hypothesis for hypotheses in tested.values() for hypothesis in hypotheses]
-    adjusted = dict(zip(map(id, flat), benjamini_hochberg([h.p for h in flat]), strict=True))
-    verdicts = []
-    for column in columns:
-        ranked = sorted(tested[column.name], key=lambda h: h.weight(adjusted[id(h)], alpha), reverse=True)
-        enough = min(column.n_window, column.n_reference) >= minimum_rows
-        if ranked and (enough or ranked[0].weight(adjusted[id(ranked[0])], alpha)[0]):
-            verdicts.append(_verdict(column, ranked[0], float(adjusted[id(ranked[0])]), alpha, len(columns)))
-        else:
-            verdicts.append(_not_enough(column, psi_floor, minimum_rows))
-    return verdicts
+    return judge_windows([list(drifts)], limits=limits)[0]
 
 
-def overall(verdicts: Sequence[ColumnVerdict]) -> Verdict:
-    """The window's answer: drift when any column drifted, as the columns' answers are already corrected for many."""
-    drifted = [v.column for v in verdicts if v.drifted]
+def judge_windows(windows: Sequence[Sequence[ColumnDrift]], *, limits: Limits = Limits()) -> list[list[ColumnVerdict]]:
+    """Judge many windows at once, as a look back over a week does: one false discovery rate over all their columns."""
+    tested = [[_hypotheses(column, limits) for column in window] for window in windows]
+    flat = [hypothesis for window in tested for hypotheses in window for hypothesis in hypotheses]
+    adjusted = dict(zip(map(id, flat), benjamini_hochberg([h.p for h in flat]).tolist(), strict=True))
+    return [
+        [
+            _judged(column, found, adjusted, limits, len(window))
+            for column, found in zip(window, hypotheses, strict=True)
+        ]
+        for window, hypotheses in zip(windows, tested, strict=True)
+    ]
+
+
+def _judged(
+    column: ColumnDrift, found: list[_Hypothesis], adjusted: dict[int, float], limits: Limits, columns: int
+) -> ColumnVerdict:
+    ranked = sorted(found, key=lambda h: h.weight(adjusted[id(h)], limits.alpha), reverse=True)
+    enough = min(column.n_window, column.n_reference) >= limits.minimum_rows
+    if ranked and (enough or ranked[0].weight(adjusted[id(ranked[0])], limits.alpha)[0]):
+        return _verdict(column, ranked[0], adjusted[id(ranked[0])], limits.alpha, columns)
+    return _not_enough(column, limits.psi_floor, limits.minimum_rows)
+
+
+def overall(
+    verdicts: Sequence[ColumnVerdict], weights: Mapping[str, float] | None = None, least: float = LEAST_WEIGHT
+) -> Verdict:
+    """The window's answer: drift when any column drifted, as the columns' answers are already corrected for many.
+
+    `weights` are importances as shares of the largest (see drift.importance). A column whose weight is below `least`
+    is named, and is no reason for the answer; one whose weight is not known counts in full.
+    """
+    known = weights or {}
+    every = [v.column for v in verdicts if v.drifted]
+    drifted = [name for name in every if known.get(name, 1.0) >= least]
+    unimportant = [name for name in every if name not in drifted]
     judged = sum(1 for v in verdicts if v.outcome != "not enough data")
-    if drifted:
-        return Verdict("drift", drifted, judged, f"{len(drifted)} of {judged} columns drifted: {', '.join(drifted)}.")
     if judged == 0:
-        return Verdict("not enough data", [], 0, "No column has enough rows to be judged; wait for a larger window.")
-    return Verdict("no drift", [], judged, f"None of {judged} columns drifted.")
+        sentence = "No column has enough rows to be judged; wait for a larger window."
+        return Verdict("not enough data", [], 0, sentence)
+    told = f"{len(drifted)} of {judged} columns drifted: {', '.join(drifted)}." if drifted else ""
+    if unimportant:
+        told += f" Drifted, but hardly read by the model: {', '.join(unimportant)}."
+    told = told.strip() or f"None of {judged} columns drifted."
+    return Verdict("drift" if drifted else "no drift", drifted, judged, told, unimportant)
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> NDArray[np.float64]:
@@ -128,7 +156,8 @@ def benjamini_hochberg(p_values: Sequence[float]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _hypotheses(column: ColumnDrift, *, psi_floor: float, share_floor: float, minimum_rows: int) -> list[_Hypothesis]:
+def _hypotheses(column: ColumnDrift, limits: Limits) -> list[_Hypothesis]:
+    psi_floor, share_floor, minimum_rows = limits.psi_floor, limits.share_floor, limits.minimum_rows
     found = []
     test, name = (column.ks, "Kolmogorov-Smirnov") if column.kind == "numeric" else (column.chi_square, "chi-square")
     if test and column.psi is not None and min(column.n_window, column.n_reference) >= minimum_rows:

@@ -137,22 +137,27 @@ class Profile:
 
     rows: int
     columns: dict[str, NumericProfile | CategoricalProfile] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    """How much each column matters to the model, as a share of the most important one's; empty where not known."""
 
     def to_json(self) -> dict:
         """The profile as JSON values; finite numbers only."""
-        return {"format": FORMAT, "rows": self.rows, "columns": {name: asdict(c) for name, c in self.columns.items()}}
+        columns = {name: asdict(c) for name, c in self.columns.items()}
+        known = {"importance": {"weights": self.weights}} if self.weights else {}
+        return {"format": FORMAT, "rows": self.rows, "columns": columns} | known
 
     @classmethod
     def from_json(cls, document: Mapping) -> Profile:
         """Read `to_json` back. Raises ValueError when the format is another one or a column's kind is unknown."""
         if document.get("format") != FORMAT:
             raise ValueError(f"This is not a drift profile of format {FORMAT}: its format is {document.get('format')}.")
-        return cls(int(document["rows"]), {name: _read_column(name, c) for name, c in document["columns"].items()})
+        columns = {name: _read_column(name, c) for name, c in document["columns"].items()}
+        return cls(int(document["rows"]), columns, dict((document.get("importance") or {}).get("weights") or {}))
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the profile's JSON: windows counted on different profiles must not be added."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(replace(self, weights={}).to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

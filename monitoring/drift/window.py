@@ -113,16 +113,20 @@ def _column_as_reference(
 ) -> NumericProfile | CategoricalProfile:
     if isinstance(known, NumericProfile):
         assert isinstance(window, NumericWindow)
-        up_to = np.cumsum(window.counts)
-        below, at_or_below = up_to[:-1:2], up_to[1::2]
-        return replace(
-            known, n=int(up_to[-1]), missing=window.missing, infinite=window.infinite, invalid=window.invalid,
-            below=below.tolist(), at_or_below=at_or_below.tolist(),
-            tail_below=window.tail_below, tail_above=window.tail_above,
-        )  # fmt: skip
+        return numeric_as_reference(known, window)
     assert isinstance(window, CategoricalWindow)
     ranked = sorted(window.counts.items(), key=lambda item: (-item[1], str(item[0])))
     return CategoricalProfile(sum(window.counts.values()), window.missing, ranked)
+
+
+def numeric_as_reference(known: NumericProfile, window: NumericWindow) -> NumericProfile:
+    """One column of `as_reference`."""
+    up_to = np.cumsum(window.counts)
+    return replace(
+        known, n=int(up_to[-1]), missing=window.missing, infinite=window.infinite, invalid=window.invalid,
+        below=up_to[:-1:2].tolist(), at_or_below=up_to[1::2].tolist(),
+        tail_below=window.tail_below, tail_above=window.tail_above,
+    )  # fmt: skip
 
 
 def _merge(

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from monitoring.drift.compare import compare
-from monitoring.drift.judge import benjamini_hochberg, judge, overall
+from monitoring.drift.judge import Limits, benjamini_hochberg, judge, judge_windows, overall
 from monitoring.drift.profile import Profile, build_profile
 
 RNG = np.random.default_rng(2024)
@@ -29,7 +29,7 @@ PROFILE = Profile.from_json(build_profile(REFERENCE, KINDS))
 
 
 def judged(window, **options):
-    return {verdict.column: verdict for verdict in judge(compare(PROFILE, window), **options)}
+    return {verdict.column: verdict for verdict in judge(compare(PROFILE, window), limits=Limits(**options))}
 
 
 def test_adjusted_p_values_equal_scipy():
@@ -38,7 +38,7 @@ def test_adjusted_p_values_equal_scipy():
     assert benjamini_hochberg([]).tolist() == []
 
 
-@pytest.mark.parametrize(("rows", "windows"), [(100, 100), (300, 500), (2000, 50)])
+@pytest.mark.parametrize(("rows", "windows"), [(100, 60), (300, 120), (2000, 20)])
 def test_windows_without_drift_stay_quiet(rows, windows):
     rng = np.random.default_rng(rows)
     results = [judge(compare(PROFILE, draw(rng, rows))) for _ in range(windows)]
@@ -144,3 +144,28 @@ def test_identifiers_that_are_always_new_are_not_unseen_values():
     profile = Profile.from_json(build_profile({"id": np.arange(900)}, {"id": "categorical"}))
     [verdict] = judge(compare(profile, {"id": np.arange(5000, 5300)}))
     assert verdict.test != "unseen values" or not verdict.drifted
+
+
+def test_a_column_that_the_model_hardly_reads_is_named_and_is_no_reason():
+    window = draw(np.random.default_rng(11), 500)
+    window["n1"] = window["n1"] * 50
+    verdicts = list(judged(window).values())
+    weights = {"n0": 1.0, "n1": 0.01}
+    assert overall(verdicts).drifted == ["n1"]
+    quiet = overall(verdicts, weights)
+    assert (quiet.outcome, quiet.drifted, quiet.unimportant) == ("no drift", [], ["n1"])
+    assert quiet.sentence == "Drifted, but hardly read by the model: n1."
+    assert overall(verdicts, weights, 0.005).outcome == "drift"
+    assert overall(verdicts, {"n0": 1.0}).outcome == "drift"
+
+
+def test_many_windows_together_share_one_false_discovery_rate():
+    rng = np.random.default_rng(12)
+    windows = [compare(PROFILE, draw(rng, 300)) for _ in range(4)]
+    drifted = draw(rng, 300)
+    drifted["n0"] = drifted["n0"] + 1
+    windows.append(compare(PROFILE, drifted))
+    together = judge_windows(windows)
+    assert [overall(verdicts).drifted for verdicts in together] == [[], [], [], [], ["n0"]]
+    alone, among = judge(windows[-1])[0], together[-1][0]
+    assert alone.p_adjusted < among.p_adjusted < 1e-6

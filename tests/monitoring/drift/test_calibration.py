@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from monitoring.drift.calibration import FalseAlarms, false_alarms
+from monitoring.drift.judge import Limits
+from monitoring.drift.profile import Profile, build_profile
+
+RNG = np.random.default_rng(5)
+ROWS = 4000
+COLUMNS = {
+    "x": np.where(RNG.random(ROWS) < 0.1, np.nan, RNG.lognormal(size=ROWS)),
+    "whole": RNG.integers(0, 9, ROWS).astype(float),
+    "k": RNG.choice(list("abcdefg"), ROWS),
+}
+PROFILE = Profile.from_json(build_profile(COLUMNS, {"x": "numeric", "whole": "numeric", "k": "categorical"}))
+
+
+def test_the_reference_split_against_itself_raises_hardly_an_alarm():
+    found = false_alarms(PROFILE, 256, limits=Limits(), splits=200)
+    assert (found.splits, found.rows, found.alarms) == (200, 256, 0)
+    assert found.high == pytest.approx(0.01885, abs=1e-4)
+
+
+def test_limits_that_are_too_tight_are_seen_to_cry_wolf():
+    loose = Limits(alpha=0.2, psi_floor=0.001, share_floor=0.001)
+    found = false_alarms(PROFILE, 256, limits=loose, splits=100)
+    # Half of a false discovery rate of 20 % or more is left after the floors.
+    assert 8 <= found.alarms <= 35
+
+
+def test_the_size_of_a_window_counts():
+    tight = Limits(alpha=0.2, psi_floor=0.03, share_floor=0.05)
+    small, large = (false_alarms(PROFILE, rows, limits=tight, splits=60) for rows in (128, 1500))
+    assert large.alarms <= small.alarms
+    assert large.alarms == 0
+
+
+def test_columns_that_the_model_does_not_read_raise_none():
+    loose = Limits(alpha=0.2, psi_floor=0.001, share_floor=0.001)
+    weights = {"x": 0.0, "whole": 0.0, "k": 0.0}
+    assert false_alarms(PROFILE, 256, limits=loose, splits=30, weights=weights).alarms == 0
+
+
+def test_a_reference_too_small_to_split_has_no_figure():
+    assert false_alarms(PROFILE, 50, limits=Limits()) is None
+    small = Profile.from_json(build_profile({"x": np.arange(150.0)}, {"x": "numeric"}))
+    assert false_alarms(small, 1000, limits=Limits()) is None
+
+
+def test_the_sentence_says_how_often_in_days():
+    found = FalseAlarms(splits=400, rows=2048, alarms=0, high=0.0095)
+    assert found.days_between(window_seconds=300, in_a_row=2) == pytest.approx(1 / (288 * 0.0095**2))
+    assert found.sentence(window_seconds=300, in_a_row=2) == (
+        "Split against itself 400 times, 2,048 rows at a time, the reference was judged to have drifted 0 times: "
+        "with 2 in a row, at most about one false alarm in 38 days."
+    )
+    assert found.sentence(window_seconds=60, in_a_row=1).endswith("at most about 13.7 false alarms a day.")
