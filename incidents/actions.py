@@ -21,9 +21,12 @@ from incidents.models import (
     RoleHolding,
     Update,
 )
-from incidents.rollback.models import ACTIVE_RUN_STATES, PlanKind, Run, WatchState
+from incidents.rollback.models import ACTIVE_RUN_STATES, PlanKind, Run, RunState, WatchState
 from incidents.severity import severity_of
-from registry.models import Placement
+from registry.models import Health, Placement
+from registry.queries import placements_of, sentence_of
+
+SEEN_AMISS = (Health.UNREACHABLE, Health.NOT_READY, Health.WRONG_VERSION, Health.WRONG_OUTPUT)
 
 
 def _change(
@@ -175,7 +178,7 @@ def guard_resolve(incident: Incident) -> None:
         raise GuardFailed("no_active_run", "A rollback for this incident is under way. Wait for it, or stop it.")
     run = (
         runs.exclude(plan__kind=PlanKind.CONVERGE)
-        .select_related("watch", "plan__to_version")
+        .select_related("watch", "plan__to_version", "endpoint")
         .order_by("-started_at")
         .first()
     )
@@ -186,6 +189,8 @@ def guard_resolve(incident: Incident) -> None:
         raise GuardFailed(
             "whole_fleet", "Only a part of the hosts was switched. Bring all of them to one version, then resolve."
         )
+    if run.state == RunState.SWITCHED:
+        _guard_whole_fleet(run)
     watch = getattr(run, "watch", None)
     if watch is None or watch.state == WatchState.PASSED:
         return
@@ -195,6 +200,14 @@ def guard_resolve(incident: Incident) -> None:
         WatchState.INCONCLUSIVE: "could not be verified by itself. A person must sign it off first.",
     }
     raise GuardFailed("verification_passed", f"The rollback to {run.plan.to_version} {words[WatchState(watch.state)]}")
+
+
+def _guard_whole_fleet(run: Run) -> None:
+    """A host that the run left out, or that was lost since, is not over with because the others are well."""
+    rows = placements_of([run.endpoint])[run.endpoint_id]
+    if any(row.host.drained_at is None and row.health in SEEN_AMISS for row in rows):
+        said = sentence_of(run.endpoint, rows).text
+        raise GuardFailed("whole_fleet", f"{said} Bring back or drain what is not as it should be, then resolve.")
 
 
 @transaction.atomic

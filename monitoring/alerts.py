@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
@@ -28,6 +29,10 @@ SEVERITIES = {
 
 ABSENT = "absent"
 """What is said of a window with traffic in which a version answered nothing."""
+
+OBSERVED = "observed"
+"""The source of alerts about a host that was seen to serve something else than it was left with."""
+OBSERVED_SEVERITY = 3
 
 
 @dataclass(frozen=True)
@@ -199,8 +204,8 @@ def _record(action: str, alert: Alert, **more: str) -> None:
         **more,
     }
     words = alert.summary
-    if alert.rule:
-        data |= {"rule": alert.rule.kind, "summary": alert.summary}
+    if alert.rule or alert.source == OBSERVED:
+        data |= {"rule": alert.rule.kind if alert.rule else OBSERVED, "summary": alert.summary}
         words = ""
     # What an outside sender wrote may name people, so it stands beside the log, where it can be erased.
     record(
@@ -210,6 +215,32 @@ def _record(action: str, alert: Alert, **more: str) -> None:
         data=data,
         reason=words,
     )
+
+
+def observed() -> QuerySet[Alert]:
+    """The firing alerts about hosts that are not as they were left; `annotations` names the placement."""
+    return Alert.objects.filter(source=OBSERVED, state=AlertState.FIRING)
+
+
+def fire_observed(*, endpoint: Endpoint, placement: int, host: str, summary: str, started_at: datetime) -> Alert | None:
+    """Fire the alert that a host is not as it was left, unless it fires. It names no version: it is about the host."""
+    alert = Alert(
+        fingerprint=fingerprint(OBSERVED, placement),
+        source=OBSERVED,
+        endpoint=endpoint,
+        severity=OBSERVED_SEVERITY,
+        summary=summary[:500],
+        labels={"rule": OBSERVED, "hosts": [host]},
+        annotations={"placement": placement},
+        started_at=started_at,
+    )
+    return next(iter(_open(alert)), None)
+
+
+def end_observed(*, placement: int, why: str) -> Alert | None:
+    """End that alert, if it fires."""
+    firing = observed().filter(fingerprint=fingerprint(OBSERVED, placement)).annotate(now=Now()).first()
+    return next(iter(_resolve(firing, ended_at=firing.now, why=why)), None) if firing is not None else None
 
 
 def take_webhook(delivery: Delivery, rows: list[AlertRow]) -> int:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
+from monitoring.alerts import OBSERVED
 from monitoring.models import Alert, Answer, Finding, Monitor, Window, WindowState
 from registry.models import Endpoint, Version
 
@@ -11,10 +12,12 @@ from registry.models import Endpoint, Version
 def alert_on_record(endpoint: Endpoint, version: Version, since: datetime) -> str:
     """The sentence against a version for which an alert fired here since it went live; "" when none did.
 
-    An alert of an outside sender that names no version counts against the one that was live.
+    An alert of an outside sender that names no version counts against the one that was live; one about a host that is
+    not as it was left says nothing of a version.
     """
     found = (
         Alert.objects.filter(Q(version=str(version.number)) | Q(version=""), endpoint=endpoint, fired_at__gte=since)
+        .exclude(source=OBSERVED)
         .order_by("fired_at")
         .first()
     )

@@ -1,14 +1,14 @@
 """The reads of monitoring that are more than one line."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from django.db.models import QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 
 from monitoring.drift.measures import wilson
 from monitoring.models import (
@@ -23,6 +23,10 @@ from monitoring.models import (
 )
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Endpoint, Host
+
+SILENCE_LOOKS_BACK = timedelta(days=7)
+LATE_WINDOWS = 3
+"""So many windows may end without being judged before that counts as silence."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,30 @@ def latest_findings(endpoint: Endpoint) -> list[Finding]:
 def newest_window(endpoint: Endpoint) -> Window | None:
     """The newest judged window of the endpoint that had traffic."""
     return Window.objects.filter(endpoint=endpoint, state=WindowState.JUDGED, rows__gt=0).first()
+
+
+def silent_since(endpoints: Iterable[Endpoint], now: datetime) -> dict[int, datetime]:
+    """By id, the watched endpoints of which nothing came in their newest window, and since when: the end of the last
+    window that had traffic, at most SILENCE_LOOKS_BACK ago. No data says nothing, least of all that all is well.
+
+    An endpoint whose windows are no longer judged is as silent. One query for any number.
+    """
+    rows = (
+        Monitor.objects.filter(endpoint__in=endpoints, enabled=True)
+        .filter(endpoint__windows__start__gte=now - SILENCE_LOOKS_BACK, endpoint__windows__state=WindowState.JUDGED)
+        .values_list("endpoint", "window_seconds", "grace_seconds", "label_delay_seconds")
+        .annotate(
+            first=Min("endpoint__windows__start"),
+            judged=Max("endpoint__windows__end"),
+            heard=Max("endpoint__windows__end", filter=Q(endpoint__windows__rows__gt=0)),
+        )
+    )
+    found = {}
+    for endpoint, window, grace, labels, first, judged, heard in rows:
+        late = timedelta(seconds=LATE_WINDOWS * window + grace + labels)
+        if heard is None or heard < judged or judged < now - late:
+            found[endpoint] = heard or first
+    return found
 
 
 def waiting_deliveries() -> int:

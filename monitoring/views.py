@@ -95,6 +95,7 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
     endpoint = endpoint_for(request, slug)
     hours = _hours(request)
     over = _span(endpoint, hours)
+    silent = _silent(endpoint)
     drawn = [chart for draw in charts.CHARTS.values() if (chart := draw(over)) is not None]
     context = {
         "endpoint": endpoint,
@@ -104,20 +105,27 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
         "charts": drawn,
         "hours": hours,
         "choices": HOURS,
-        "sentence": _sentence(endpoint),
+        "sentence": _sentence(endpoint, silent),
+        "silent": silent,
     }
     name = "endpoint_charts" if request.headers.get("HX-Request") else "endpoint_charts_page"
     return render(request, f"monitoring/{name}.html", context)
 
 
-def _sentence(endpoint: Endpoint) -> str:
+def _sentence(endpoint: Endpoint, silent: datetime | None) -> str:
     found = [f for f in queries.latest_findings(endpoint) if f.answer == Answer.BREACH]
     if found:
         return found[0].sentence
     window = queries.newest_window(endpoint)
     if window is None:
         return f"No window of {endpoint.name} has been judged yet."
+    if silent:
+        return f"No data from {endpoint.name} since {_clock(silent)} UTC: whether it is well is not known."
     return f"Nothing was beyond its limit in the newest window of {endpoint.name}, {_clock(window.start)} UTC."
+
+
+def _silent(endpoint: Endpoint) -> datetime | None:
+    return queries.silent_since([endpoint], timezone.now()).get(endpoint.pk)
 
 
 def _clock(at: datetime) -> str:
@@ -175,7 +183,7 @@ def window_list(request: HttpRequest, slug: str) -> HttpResponse:
     windows = Window.objects.filter(endpoint=endpoint).prefetch_related("findings__rule").order_by("-start", "-id")
     page = Paginator(windows, PAGE).get_page(request.GET.get("page"))
     rows = [(window, _worth_telling(window.findings.all())) for window in page]
-    context = {"endpoint": endpoint, "page": page, "rows": rows, "sentence": _sentence(endpoint)}
+    context = {"endpoint": endpoint, "page": page, "rows": rows, "sentence": _sentence(endpoint, _silent(endpoint))}
     return render(request, "monitoring/window_list.html", context)
 
 

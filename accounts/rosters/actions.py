@@ -19,6 +19,7 @@ AHEAD = datetime.timedelta(days=60)
 BEHIND = datetime.timedelta(days=1)
 EVERY = datetime.timedelta(minutes=15)
 DAILY = datetime.timedelta(days=1)
+CLAIM = datetime.timedelta(minutes=1)
 
 
 def set_roster(*, team: str, actor: Actor, address: str = "", calendar: str = "") -> Roster:
@@ -62,6 +63,8 @@ def read_roster(*, roster_id: int, actor: Actor) -> None:
     if roster is None:
         return
     now = database_now()
+    # One worker waits for a slow server, and not each that the clock wakes meanwhile.
+    Roster.objects.filter(pk=roster_id, next_read_at__lte=now).update(next_read_at=now + CLAIM)
     try:
         text = roster.calendar
         if roster.address:

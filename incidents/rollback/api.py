@@ -16,6 +16,7 @@ from accounts.models import User
 from accounts.problems import Problem
 from incidents.rollback import preflight as preflights
 from incidents.rollback import run as run_verbs
+from incidents.rollback import undo as undoing
 from incidents.rollback.models import Candidate, Check, HostStep, Plan, PlanKind, Preflight, Run, Wave
 from incidents.rollback.plan import PlanRefused, compose, propose, void
 from incidents.rollback.queries import candidate_evidence, plans, runs
@@ -292,6 +293,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
         "pass_gate": "incident.command",
         "sign_off": "incident.command",
         "reject": "incident.command",
+        "undo": "plan.propose",
         "*": "view",
     }
     filterset_fields = ["state", "endpoint__slug", "plan__incident_ref"]
@@ -332,6 +334,22 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
     def reject(self, request: Request, pk: str) -> Response:
         """Judge a verification that waits for a person as failed."""
         return self._act(request, "reject")
+
+    @extend_schema(request=ReasonSerializer, responses={201: PlanSerializer})
+    @action(detail=True, methods=["post"])
+    def undo(self, request: Request, pk: str) -> Response:
+        """Propose the plan that undoes the run, while the version that it left is still warm."""
+        asked = ReasonSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        person, actor = _person(request), actor_for(request=request)
+        try:
+            proposed = undoing.undo(
+                run_id=self.get_object().pk, user=person, reason=asked.validated_data["reason"], actor=actor
+            )
+        except PlanRefused as error:
+            raise refusal(error) from error
+        shown = plans().select_related("run").prefetch_related("preflights__host").get(pk=proposed.pk)
+        return Response(PlanSerializer(shown).data, status=status.HTTP_201_CREATED)
 
     def _act(self, request: Request, verb: str) -> Response:
         asked = ReasonSerializer(data=request.data)

@@ -14,10 +14,11 @@ from accounts.approvals.queries import objections
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
-from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run, RunState
+from incidents.rollback.left import left_with
+from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanKind, PlanState, Run
 from incidents.rollback.plan import version_facts
 from incidents.rollback.run import open_run, record_start
-from registry.models import Endpoint, Placement, Version
+from registry.models import Endpoint, Host, Placement, Version
 
 WORKER = service_actor("reconciler")
 
@@ -48,7 +49,7 @@ def _converge(placement_id: Any) -> Run | None:
         return None
     if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
         return None
-    authority = authority_for(endpoint, desired)
+    authority = authority_for(endpoint, desired, placement.host)
     refused = _refusal(desired, authority)
     if authority is None or refused:
         _deny(placement, desired, refused)
@@ -73,21 +74,18 @@ def _refusal(desired: Version, authority: Plan | None) -> str:
     return "objection" if objected else ""
 
 
-def authority_for(endpoint: Endpoint, desired: Version) -> Plan | None:
-    """The plan under which the endpoint runs, if what its used-up approval was given for is `desired`; of a run that
-    has gone back, if `desired` is what it went back to."""
+def authority_for(endpoint: Endpoint, desired: Version, host: Host) -> Plan | None:
+    """The plan under which the endpoint runs, if `desired` is what its last run has left that host with."""
     last = (
         Run.objects.filter(endpoint=endpoint, plan__request__state=RequestState.CONSUMED)
         .exclude(plan__kind=PlanKind.CONVERGE)
-        .select_related("plan__request__policy", "plan__to_version")
+        .select_related("plan__request__policy", "plan__to_version", "plan__from_version")
         .order_by("-started_at")
         .first()
     )
     if last is None:
         return None
-    gone_back = last.state == RunState.COMPENSATED
-    left_with = last.plan.from_version_id if gone_back else last.plan.to_version_id
-    return last.plan if desired.pk == left_with else None
+    return last.plan if desired == left_with(last, host) else None
 
 
 def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority: Plan) -> Plan:

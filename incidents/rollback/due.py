@@ -7,7 +7,8 @@ from django.db.models import Exists, OuterRef, Q
 from accounts.approvals.actions import LIVE
 from accounts.approvals.models import BreakGlass, RequestState
 from audit.due import Due
-from incidents.rollback.lease import MOVING
+from incidents.rollback.drifted import unsettled
+from incidents.rollback.lease import MOVING, is_free
 from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Watch, WatchState
 from incidents.rollback.moved import moved
 from incidents.rollback.trials import due_trials, leftovers
@@ -17,9 +18,8 @@ MESSAGE_LOST = timedelta(seconds=2)
 
 
 def runs(now: datetime) -> list[object]:
-    """Runs that can be moved: their time has come and nobody holds the lease."""
-    free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
-    due = Run.objects.filter(free, state__in=MOVING, due_at__lte=now)
+    """Runs that can be moved: their time has come and nobody holds the lease, or nobody who lives."""
+    due = Run.objects.filter(is_free(now), state__in=MOVING, due_at__lte=now)
     return list(due.values_list("pk", flat=True)[:AT_ONCE])
 
 
@@ -75,6 +75,7 @@ SOURCES = [
     Due(task="rollback.request_decided", queue="rollback", ids=moved_plans),
     Due(task="rollback.expire", queue="rollback", ids=expired),
     Due(task="rollback.watch", queue="rollback", ids=watches),
+    Due(task="rollback.drifted", queue="rollback", ids=unsettled),
     Due(task="rollback.close_undo", queue="rollback", ids=undo_windows),
     Due(task="rollback.try", queue="compute", ids=due_trials),
     Due(task="rollback.take_out", queue="rollback", ids=leftovers),

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from django.conf import settings
-from django.db import DatabaseError, connections
-from django.db.models import F, Q
+from django.db import DatabaseError, connection, connections
+from django.db.models import BooleanField, F, Func, Q
 from django.db.models.functions import Now
 
 from incidents.rollback.models import Run, RunState
@@ -18,6 +18,30 @@ from incidents.rollback.models import Run, RunState
 logger = logging.getLogger(__name__)
 
 MOVING = [RunState.RUNNING, RunState.COMPENSATING]
+WATCHED = "watched-"
+"""How a holder is called whose session keeps a lock of that name: PostgreSQL drops it when its process dies."""
+
+
+class SessionIsGone(Func):
+    """True when no session of this database keeps the advisory lock of that name. pg_locks shows the 64 bits of its key
+    as two halves (classid, objid), objsubid 1."""
+
+    template = (
+        "NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND ((classid::bigint << 32) | objid::bigint) = hashtextextended(%(expressions)s, 0))"
+    )
+    output_field = BooleanField()
+
+
+def is_free(now: Any) -> Q:
+    """The condition that nobody holds a row's lease: none was taken, it has run out, or its holder's session has ended.
+
+    A holder that is only slow, stopped or cut off keeps its session, and so its lease until that runs out. Were one
+    wrongly taken for dead, it would lose its lease as to one that has run out: hosts refuse nobody twice for it.
+    """
+    gone = Q(lease_holder__startswith=WATCHED) & Q(SessionIsGone(F("lease_holder")))
+    return Q(lease_expires_at=None) | Q(lease_expires_at__lte=now) | gone
 
 
 class LeaseLost(Exception):
@@ -42,6 +66,7 @@ class Lease:
     def __init__(self, run_id: Any) -> None:
         self.run_id = run_id
         self.holder = f"lease-{uuid.uuid4().hex}"
+        self.watched = WATCHED + self.holder
         self.held = False
         self.due_in: datetime.timedelta | None = None
         self.state = ""
@@ -56,9 +81,10 @@ class Lease:
         return self
 
     def _take(self, **fields: Any) -> bool:
-        free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now())
         mine = {"lease_holder": self.holder, "lease_expires_at": Now() + lease_length()}
-        taken = self.rows.objects.filter(free, pk=self.run_id).update(**mine, attempts=F("attempts") + 1, **fields)
+        taken = self.rows.objects.filter(is_free(Now()), pk=self.run_id).update(
+            **mine, attempts=F("attempts") + 1, **fields
+        )
         return bool(taken)
 
     def __exit__(
@@ -87,15 +113,27 @@ class Lease:
         self._ended.wait(seconds)
 
     def _mine(self) -> Any:
-        return self.rows.objects.filter(pk=self.run_id, lease_holder=self.holder)
+        return self.rows.objects.filter(pk=self.run_id, lease_holder__in=[self.holder, self.watched])
 
     def _renew_until_ended(self) -> None:
+        """In a thread, whose own session shows that this process lives."""
         try:
-            while not self._ended.wait(lease_length().total_seconds() / 3):
+            wait = 0.0
+            while not self._ended.wait(wait):
+                wait = lease_length().total_seconds() / 3
                 try:
-                    self._mine().filter(lease_expires_at__gt=Now()).update(lease_expires_at=Now() + lease_length())
+                    self._renew()
                 except DatabaseError as error:
                     logger.warning("rollback.lease.renewal_failed run=%s error=%s", self.run_id, error)
                     connections.close_all()
         finally:
             connections.close_all()
+
+    def _renew(self) -> None:
+        """Keep the lock, anew where the session is, and only then be called after it."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [self.watched])
+            (locked,) = cursor.fetchone()
+        holder = self.watched if locked else self.holder
+        mine = self._mine().filter(lease_expires_at__gt=Now())
+        mine.update(lease_holder=holder, lease_expires_at=Now() + lease_length())

@@ -8,12 +8,14 @@ from typing import Any
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
 from incidents.rollback.document import PlanDocument
+from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
     Candidate,
     Check,
     CheckAnswer,
     HostStep,
     Plan,
+    PlanKind,
     Run,
     RunState,
     StepState,
@@ -96,6 +98,40 @@ def run_sentence(run: Run) -> str:
         RunState.SWITCHED: "all hosts switched",
     }
     return f"{what}: {done} of {total} hosts switched; {words_of_run[RunState(run.state)]}"
+
+
+def left_as(run: Run) -> list[dict[str, str]]:
+    """Of a run that was stopped: what each host shall serve now and why, how it was last seen, and what becomes of it.
+    Empty for any other run, and once another run has changed these hosts."""
+    if run.state != RunState.STOPPED:
+        return []
+    later = Run.objects.filter(endpoint=run.endpoint_id, started_at__gt=run.started_at)
+    if later.exclude(plan__kind=PlanKind.CONVERGE).exists():
+        return []
+    rows = []
+    steps = {step.host_id: step for step in run.steps.all()}
+    placements = Placement.objects.filter(endpoint=run.endpoint_id, host__in=steps).select_related("host", "desired")
+    for placement in placements.order_by("host__name"):
+        step = steps[placement.host_id]
+        if has_switched(step):
+            why = "the run had switched it"
+        elif step.switch_calls:
+            why = "the run was switching it and had not read it back; what it serves is observed"
+        else:
+            why = "the run had not come to it"
+        kept = left_with(run, placement.host) == placement.desired
+        rows.append(
+            {
+                "host": placement.host.name,
+                "desired": f"version {placement.desired.number}" if placement.desired else "nothing",
+                "why": why,
+                "seen": placement.get_health_display().lower(),
+                "then": "is brought to it if it comes back with something else"
+                if kept
+                else "is left alone: bringing the version back that was to be left needs a plan of its own",
+            }
+        )
+    return rows
 
 
 def waves_of(run: Run) -> list[dict[str, Any]]:

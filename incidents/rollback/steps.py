@@ -130,8 +130,7 @@ def _count_unreachable(work: Work, step: HostStep, error: HostUnreachable) -> fl
     if step.attempts + 1 < MAX_ATTEMPTS:
         change(step, attempts=F("attempts") + 1)
         return 0.5
-    doubt = " Whether it switched is not known." if step.intent == "switch" else ""
-    end(work, step, StepState.UNREACHABLE, f"{step.host.name} can't be reached: {error}{doubt}")
+    end(work, step, StepState.UNREACHABLE, f"{step.host.name} can't be reached: {error}{_doubt(step)}")
     return None
 
 
@@ -140,8 +139,13 @@ def _count_unknown(work: Work, step: HostStep) -> float | None:
     if step.attempts + 1 < MAX_ATTEMPTS:
         change(step, attempts=F("attempts") + 1)
         return 1.0
-    end(work, step, StepState.UNREACHABLE, f"{step.host.name} accepts connections but gives no answer.")
+    said = f"{step.host.name} accepts connections but gives no answer.{_doubt(step)}"
+    end(work, step, StepState.UNREACHABLE, said)
     return None
+
+
+def _doubt(step: HostStep) -> str:
+    return " Whether it switched is not known." if step.intent in ("switch", "restore") else ""
 
 
 def _lock(work: Work, step: HostStep) -> None:

@@ -43,6 +43,13 @@ def converge(placement_id: int) -> None:
     start(placement_id)
 
 
+@task(name="rollback.drifted")
+def drifted(placement_id: int) -> None:
+    from incidents.rollback.drifted import settle
+
+    settle(placement_id)
+
+
 @task(name="rollback.close_undo")
 def close_undo(run_id: str) -> None:
     from incidents.rollback.undo import close_window

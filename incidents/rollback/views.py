@@ -14,7 +14,7 @@ from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy, may_stop, standing
 from accounts.models import User
 from accounts.permissions import may_on, require, require_on, user_roles
-from incidents.rollback import preflight, run, watch
+from incidents.rollback import preflight, run, undo, watch
 from incidents.rollback.forms import ProposeForm, ReasonForm
 from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
 from incidents.rollback.plan import PlanRefused, propose, void
@@ -22,6 +22,7 @@ from incidents.rollback.queries import (
     candidate_evidence,
     candidate_of,
     check_rows,
+    left_as,
     newest_checks,
     plan_rows,
     plan_terms,
@@ -139,7 +140,7 @@ def run_lanes(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 @require_POST
 def run_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
-    """Stop, resume, pass a gate, turn back, sign off: with a reason, by a person who may."""
+    """Stop, resume, pass a gate, turn back, sign off, undo: with a reason, by a person who may."""
     subject = run_for(request, pk)
     form = ReasonForm(request.POST)
     if not form.is_valid():
@@ -172,6 +173,9 @@ def act_on_run(verb: str, who: dict[str, Any]) -> str:
     if verb == "compensate":
         run.compensate(**who)
         return "The hosts go back to what they served before."
+    if verb == "undo":
+        undo.undo(**who)
+        return "Undoing it is proposed as a plan. It starts once its approvers have approved it."
     if verb in ("sign-off", "reject"):
         watch.sign_off(**who, passed=verb == "sign-off")
         return "The verification was signed off." if verb == "sign-off" else "The verification was judged failed."
@@ -187,6 +191,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "run_sentence": run_sentence(subject),
         "run_live": 1 if run_is_live(subject) else 15,
         "waves": waves_of(subject),
+        "left_as": left_as(subject),
         "run_checks": check_rows(newest_checks(subject)),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
@@ -195,6 +200,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "can_resume": halted and may_on(user, "plan.start", subject),
         "can_pass": halted and subject.halt_code == "gate_inconclusive" and may_on(user, "incident.command", subject),
         "can_compensate": halted and subject.plan.from_version_id is not None and may_on(user, "plan.start", subject),
+        "can_undo": may_on(user, "plan.propose", subject) and undo.why_not_undone(subject) is None,
         "can_sign": watching is not None
         and watching.state == WatchState.INCONCLUSIVE
         and may_on(user, "incident.command", subject),

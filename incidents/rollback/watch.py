@@ -13,7 +13,7 @@ from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
-from incidents.rollback import fleet, live
+from incidents.rollback import fleet, live, undo
 from incidents.rollback.checks import Answered, error_answer, golden_answer, keep, put_on_record, verdict
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
@@ -22,7 +22,7 @@ from incidents.rollback.models import CheckAnswer, HostStep, PlanKind, Run, Step
 from incidents.rollback.plan import read
 from incidents.rollback.run import RunRefused, announce_run
 from incidents.rollback.state import LostRace, move
-from registry.actions import move_alias, quarantine
+from registry.actions import move_alias
 from registry.golden import golden_of
 from registry.models import Alias
 from registry.serving.base import ServingError
@@ -203,7 +203,7 @@ def _end(watch: Watch, state: WatchState, reason: str, answers: list[Answered]) 
         except LostRace:
             return
         if state == WatchState.PASSED:
-            _settle_versions(watch.run, WORKER)
+            _verified(watch.run, WORKER)
         put_on_record(
             run=watch.run,
             action=f"rollback.watch.{names[state]}",
@@ -226,12 +226,13 @@ def sign_off(*, run_id: Any, user: User, passed: bool, reason: str, actor: Actor
         raise RunRefused("not_inconclusive", f"Nothing waits for a person: {watch.get_state_display().lower()}.")
     state = WatchState.PASSED if passed else WatchState.FAILED
     with transaction.atomic():
+        Run.objects.filter(pk=watch.run_id).update(version=F("version") + 1)
         try:
             move(watch, state, state_reason=reason[:500], ended_at=Now(), signed_off_by=user)
         except LostRace as error:
             raise RunRefused("moved", "Somebody decided at the same moment. Look again.") from error
         if passed:
-            _settle_versions(watch.run, actor)
+            _verified(watch.run, actor)
         record(
             action="rollback.watch.sign_off",
             target=Target("run", str(watch.run_id)),
@@ -244,13 +245,10 @@ def sign_off(*, run_id: Any, user: User, passed: bool, reason: str, actor: Actor
     return watch
 
 
-def _settle_versions(run: Run, actor: Actor) -> None:
-    """A verified run names its target champion; a verified rollback quarantines the version that it went from."""
+def _verified(run: Run, actor: Actor) -> None:
+    """A verified run names its target champion. The version that it left is quarantined when its undo window closes, or
+    now where that has closed."""
     plan = run.plan
-    if plan.kind in (PlanKind.DRILL, PlanKind.CONVERGE) or run.endpoint.environment != "production":
-        return
-    move_alias(model=run.endpoint.model, name=Alias.CHAMPION, version=plan.to_version, actor=actor)
-    origin = plan.from_version
-    if plan.kind == PlanKind.ROLLBACK and origin is not None and origin.quarantined_at is None:
-        why = f"Rolled back from on {run.endpoint.slug}" + (f" in {plan.incident_ref}." if plan.incident_ref else ".")
-        quarantine(version=origin, reason=why, actor=actor)
+    if plan.kind not in (PlanKind.DRILL, PlanKind.CONVERGE) and run.endpoint.environment == "production":
+        move_alias(model=run.endpoint.model, name=Alias.CHAMPION, version=plan.to_version, actor=actor)
+    undo.quarantine_what_was_left(run.pk, actor)

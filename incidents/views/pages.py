@@ -1,11 +1,13 @@
 """What is wrong now, all incidents, and one incident live."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.models import User
@@ -19,6 +21,8 @@ from incidents.next_step import next_step
 from incidents.rollback.models import Plan
 from incidents.rollback.views import lanes_context
 from monitoring.models import Alert, AlertState
+from monitoring.queries import silent_since
+from monitoring.questions import listed
 from registry.models import Endpoint, Placement
 
 NEWEST = 8
@@ -44,21 +48,25 @@ def home(request: HttpRequest) -> HttpResponse:
     """What is wrong now, which model, who has it, and what waits for the reader."""
     require(request, "view")
     going_on = list(queries.found(state="open"))
+    endpoints = _endpoints(going_on)
+    silent = [row["endpoint"].name for row in endpoints if row["silent"]]
     return render(
         request,
         "incidents/home.html",
         {
             "incidents": [_row(incident) for incident in going_on],
-            "sentence": _sentence(going_on),
-            "tone": "bad" if going_on else "ok",
+            "sentence": _sentence(going_on, silent),
+            "tone": "bad" if going_on else "unknown" if silent else "ok",
             "waiting": queries.waits_for(user_of(request), going_on),
-            "endpoints": _endpoints(going_on),
+            "endpoints": endpoints,
             "past": queries.found(state="over")[:5],
         },
     )
 
 
-def _sentence(going_on: list[Incident]) -> str:
+def _sentence(going_on: list[Incident], silent: list[str]) -> str:
+    if not going_on and silent:
+        return f"No incident is open, but there is no data from {listed(silent)}."
     if not going_on:
         return "Nothing is wrong now."
     if len(going_on) == 1:
@@ -72,22 +80,34 @@ def _row(incident: Incident) -> dict[str, Any]:
 
 
 def _endpoints(going_on: list[Incident]) -> list[dict[str, Any]]:
-    """Each endpoint with what its hosts serve and whether something fires. Three queries for any number."""
+    """Each endpoint with what its hosts serve, and whether something fires or nothing comes in. Four queries in all."""
     firing = set(Alert.objects.filter(state=AlertState.FIRING).values_list("endpoint_id", flat=True))
     wrong = {incident.endpoint_id for incident in going_on}
     served: dict[int, set[str]] = {}
     for placement in Placement.objects.filter(host__drained_at=None):
         served.setdefault(placement.endpoint_id, set()).add(placement.observed_version)
+    endpoints = list(Endpoint.objects.select_related("model").order_by("slug"))
+    silent = silent_since(endpoints, timezone.now())
     return [
         {
             "endpoint": endpoint,
             "versions": sorted(version for version in served.get(endpoint.pk, ()) if version),
             "hosts": endpoint.pk in served,
-            "state": "bad" if endpoint.pk in wrong else "warn" if endpoint.pk in firing else "ok",
-            "word": "incident" if endpoint.pk in wrong else "alert" if endpoint.pk in firing else "quiet",
+            "silent": endpoint.pk in silent,
         }
-        for endpoint in Endpoint.objects.select_related("model").order_by("slug")
+        | _state(endpoint, wrong, firing, silent)
+        for endpoint in endpoints
     ]
+
+
+def _state(endpoint: Endpoint, wrong: set[Any], firing: set[Any], silent: dict[int, datetime]) -> dict[str, str]:
+    if endpoint.pk in wrong:
+        return {"state": "bad", "word": "incident"}
+    if endpoint.pk in firing:
+        return {"state": "warn", "word": "alert"}
+    if endpoint.pk in silent:
+        return {"state": "unknown", "word": f"no data since {silent[endpoint.pk]:%Y-%m-%d %H:%M}"}
+    return {"state": "ok", "word": "quiet"}
 
 
 @login_required

@@ -49,7 +49,11 @@ FAULTS: dict[int, tuple[str, str]] = {
     34: ("the sequencer is killed in a batch; two sequencers", "contiguous leaves, one root a size"),
     35: ("a long transaction holds the horizon back", "alarm; nothing lost"),
     36: ("a witness is down, or is shown two histories", "said so; alarm"),
-    37: ("a webhook's receiver is down or slow", "tried again; no worker starves"),
+    37: (
+        "a server that Lastgood calls beside the hosts is down or slow: that of an on-call calendar, for webhooks are "
+        "only received",
+        "tried again; no worker starves",
+    ),
     38: ("a host is killed or rebooted in the middle of the switch", "its new boot is observed"),
     39: ("the application is deployed anew during a run", "the run survives"),
     40: ("a source of metrics falls silent", "no data, never healthy"),

@@ -16,13 +16,16 @@ Rewrite = Callable[[str, str, bytes], bytes]
 class Proxy:
     """Forwards to `target`. `hold_before` and `hold_after` hold calls whose path ends so, until `let_go` is set. What a
     caller no longer waits for is dropped, or with `drop_late` False forwarded all the same: a call that comes late.
-    While `down`, nobody is answered, as if the host were away."""
+    While `down`, nobody is answered, as if the host were away; `cut_before` and `cut_after` let the host go away in the
+    middle of such a call, before or after it has done it."""
 
     def __init__(self, target: str, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.hold_before = ""
         self.hold_after = ""
         self.swallow = ""
+        self.cut_before = ""
+        self.cut_after = ""
         self.down = False
         self.drop_late = True
         self.rewrite_request: Rewrite | None = None
@@ -39,6 +42,8 @@ class Proxy:
             def do(self) -> None:
                 proxy.calls.append(f"{self.command} {self.path}")
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if proxy._holds(proxy.cut_before, self.path, wait=False):
+                    proxy.cut_before, proxy.down = "", True
                 if proxy.down:
                     self.close_connection = True
                     return
@@ -57,6 +62,10 @@ class Proxy:
                 try:
                     given = client.request(self.command, proxy._path(self.path), content=body, headers=kept)
                 except httpx.TransportError:  # the host is down or has died: so does this connection
+                    self.close_connection = True
+                    return
+                if proxy._holds(proxy.cut_after, self.path, wait=False):
+                    proxy.cut_after, proxy.down = "", True
                     self.close_connection = True
                     return
                 content = given.content

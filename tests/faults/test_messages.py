@@ -4,6 +4,7 @@ import pytest
 from celery import Celery
 
 from incidents.rollback.models import HostStep, Run, RunState
+from tests.faults.matrix.stories import WithAHostOfItsOwn
 from tests.faults.town import PATIENT, Town
 from tests.waiting import until
 
@@ -34,5 +35,47 @@ def test_f13_the_same_message_fifty_times_to_two_workers_is_one_execution(town: 
     town.worker("another")
 
     town.wait_for([run])
+    assert list(HostStep.objects.filter(run=run).values_list("switch_calls", flat=True)) == [1, 1, 1]
+    assert town.judge().wrong() == []
+
+
+def test_f02_a_message_that_is_sent_twice_starts_and_carries_out_one_run(town: Town) -> None:
+    """Whoever sent the word died before noting it, and sends it again: two workers hear of one approval at once."""
+    endpoint = town.endpoint()
+    town.end_programs()
+    plan = town.approved(endpoint)
+    workers = [town.worker(name) for name in ("one", "two")]
+    sender = Celery(broker=town.redis)
+    for _ in workers:
+        sender.send_task("rollback.request_decided", args=[str(plan.request_id)], queue="rollback")
+
+    until(lambda: Run.objects.filter(plan=plan).exists(), seconds=PATIENT)
+    run = Run.objects.get(plan=plan)
+    town.wait_for([run])
+    said = town.said("one") + town.said("two")
+    assert said.count(f"heard rollback.request_decided {plan.request_id}") >= 2
+    assert list(HostStep.objects.filter(run=run).values_list("switch_calls", flat=True)) == [1, 1, 1]
+    assert town.judge().wrong() == []
+
+
+def test_f12_a_task_that_outlasts_the_visibility_timeout_is_carried_out_once(town: Town) -> None:
+    """The broker takes the first worker for dead and gives its message to another one while a host is being called."""
+    endpoint = town.endpoint(WithAHostOfItsOwn)
+    assert isinstance(endpoint, WithAHostOfItsOwn)
+    town.end_programs()
+    run = town.run(endpoint)
+    endpoint.door.hold_before = f"/lastgood/v1/models/{endpoint.slug}/default"
+    sender = Celery(broker=town.redis)
+    sender.send_task("rollback.advance", args=[str(run.pk)], queue="rollback")
+    town.worker("long", VISIBILITY="1")
+    until(endpoint.door.held.is_set, seconds=PATIENT)
+
+    town.worker("quick", VISIBILITY="1")  # looks at its start for what nobody has acknowledged in time
+    until(lambda: f"heard rollback.advance {run.pk}" in town.said("quick"), seconds=PATIENT)
+    endpoint.door.hold_before = ""
+    endpoint.door.let_go.set()
+
+    town.wait_for([run])
+    assert f"heard rollback.advance {run.pk}" in town.said("long")
     assert list(HostStep.objects.filter(run=run).values_list("switch_calls", flat=True)) == [1, 1, 1]
     assert town.judge().wrong() == []

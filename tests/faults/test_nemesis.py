@@ -1,7 +1,9 @@
-"""Everything at once, at random from a fixed seed: RUNS runs (50; nightly 2000) on endpoints side by side, with the
-reconciler running, while workers, hosts, broker and database are killed, stopped, slowed and lied for.
+"""Everything at once, at random from a fixed seed: LASTGOOD_NEMESIS_RUNS runs (200; 2000 in a night) on endpoints side
+by side, with the reconciler running, while workers, hosts, broker and database are killed, stopped, slowed, or answer
+late and wrongly, and programs start with clocks that are minutes off.
 
-People do what people do: bring hosts back, take a halted run up again, and stop one that can't go on.
+People do what people do: they turn runs back, undo them, bring hosts back, take a halted run up again, and stop one
+that can't go on.
 """
 
 import os
@@ -17,18 +19,20 @@ from celery import Celery
 from django.db import connections
 
 from accounts.actions import actor_for
+from accounts.models import User
 from incidents.rollback import run as runs
+from incidents.rollback import undo
 from incidents.rollback.models import ACTIVE_RUN_STATES, Run, RunState
 from incidents.rollback.plan import PlanRefused
 from registry.models import Host
 from tests.faults.durable import Durable
 from tests.faults.proxy import Proxy
-from tests.faults.town import ENDED_OR_HALTED, Endpoint, Town, go_on
+from tests.faults.town import ENDED_OR_HALTED, Endpoint, Town, go_on, prepared
 from tests.ports import free_port
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
-RUNS = int(os.environ.get("RUNS", "50"))
+RUNS = int(os.environ.get("LASTGOOD_NEMESIS_RUNS", "200"))
 SEED = int(os.environ.get("SEED", "20260728"))
 SIDE_BY_SIDE = 5
 PATIENT = 300.0
@@ -41,24 +45,29 @@ class Nemesis:
         self.town, self.durable, self.proxies = town, durable, proxies
         self.random = random.Random(seed)
         self.done: dict[str, int] = {}
+        self.deck: list[Callable[[], None]] = []
         self.ended = threading.Event()
         self.clock = town.clock()
         self.workers = [self._worker(number) for number in range(2)]
         town.worker("reconciler", "intake", LASTGOOD_PROGRAM="reconciler")
         self.sender = Celery(broker=town.redis)
 
-    def _worker(self, number: int) -> subprocess.Popen[Any]:
-        return self.town.worker(f"worker{number}")
+    def _worker(self, number: int, offset: float = 0) -> subprocess.Popen[Any]:
+        return self.town.worker(f"worker{number}", CLOCK_OFFSET=str(offset) if offset else "")
 
     def faults(self) -> list[Callable[[], None]]:
         often = [self.kill_worker, self.stop_worker, self.flush_broker, self.repeat_messages, self.slow_host]
-        return [*often, *often, self.lie, self.come_late, self.kill_clock, self.kill_host, self.restart_database]
+        rarely = [self.lie, self.come_late, self.answer_late, self.kill_clock, self.kill_host, self.restart_database]
+        return [*often, *often, *rarely, self.jump_clock]
 
     def trouble(self, runs_: list[Run]) -> None:
         """Until all the runs have ended or halted."""
         ids = [run.pk for run in runs_]
         while Run.objects.filter(pk__in=ids).exclude(state__in=ENDED_OR_HALTED).exists():
-            fault = self.random.choice(self.faults())
+            if not self.deck:
+                self.deck = self.faults()
+                self.random.shuffle(self.deck)
+            fault = self.deck.pop()
             fault()
             self.done[fault.__name__] = self.done.get(fault.__name__, 0) + 1
             self._pass(self.random.uniform(0.3, 1.2))
@@ -68,11 +77,16 @@ class Nemesis:
     def _pass(self, seconds: float) -> None:
         self.ended.wait(seconds)
 
-    def kill_worker(self) -> None:
+    def kill_worker(self, offset: float = 0) -> None:
         number = self.random.randrange(len(self.workers))
         self.workers[number].kill()
         self.workers[number].wait()
-        self.workers[number] = self._worker(number)
+        self.workers[number] = self._worker(number, offset)
+
+    def jump_clock(self) -> None:
+        """A worker and the clock are restarted with clocks of their own, up to ten minutes off, until they are next."""
+        self.kill_worker(self.random.uniform(-600, 600))
+        self.kill_clock(self.random.uniform(-600, 600))
 
     def stop_worker(self) -> None:
         worker = self.random.choice(self.workers)
@@ -88,10 +102,10 @@ class Nemesis:
         self._pass(seconds)
         go_on(process)
 
-    def kill_clock(self) -> None:
+    def kill_clock(self, offset: float = 0) -> None:
         self.clock.kill()
         self.clock.wait()
-        self.clock = self.town.clock()
+        self.clock = self.town.clock(CLOCK_OFFSET=str(offset) if offset else "")
 
     def flush_broker(self) -> None:
         self.town.flush_broker()
@@ -131,6 +145,16 @@ class Nemesis:
         proxy.let_go.set()
 
 
+    def answer_late(self) -> None:
+        """A host does what it is asked, and nobody hears of it for a while."""
+        proxy = self.random.choice(self.proxies)
+        proxy.let_go = threading.Event()
+        proxy.hold_after = self.random.choice(["/default", "/state", "/infer"])
+        self._pass(self.random.uniform(0.5, 3))
+        proxy.hold_after = ""
+        proxy.let_go.set()
+
+
 @pytest.fixture(scope="module")
 def proxies(durable_town: Town) -> Iterator[list[Proxy]]:
     """One before each host; the registry knows the hosts by them."""
@@ -159,11 +183,18 @@ def test_a_random_mix_of_faults_loses_doubles_and_leaves_nothing(
     judgement = town.judge()
     assert judgement.wrong() == [], nemesis.done
     assert len(judgement.stories) >= RUNS
+    if sum(nemesis.done.values()) >= len(nemesis.faults()):
+        assert {fault.__name__ for fault in nemesis.faults()} == set(nemesis.done)
 
 
 def begin(town: Town, endpoint: Endpoint, chance: random.Random) -> Run:
-    """A run; one in four is turned back by a person before its second wave."""
-    turn = chance.random() < 0.25
+    """A run; one in four is turned back by a person before its second wave, one in five undoes the last one."""
+    turn, back = chance.random() < 0.25, chance.random() < 0.2
+    last = Run.objects.filter(endpoint=endpoint.endpoint).exclude(plan__kind="converge").order_by("-started_at").first()
+    if back and last is not None and undo.why_not_undone(last) is None:
+        plan = prepared(undo.undo(run_id=last.pk, **said(endpoint, "It was right.", endpoint.responder)))
+        endpoint.approve(plan, endpoint.commander)
+        return town.begun(plan)
     run = town.run(endpoint, wave_soak_seconds=2 if turn else 0)
     if turn:
         with suppress(PlanRefused):
@@ -171,8 +202,8 @@ def begin(town: Town, endpoint: Endpoint, chance: random.Random) -> Run:
     return run
 
 
-def said(endpoint: Endpoint, reason: str) -> dict[str, Any]:
-    person = endpoint.commander
+def said(endpoint: Endpoint, reason: str, person: User | None = None) -> dict[str, Any]:
+    person = person or endpoint.commander
     return {"user": person, "reason": reason, "actor": actor_for(user=person)}
 
 

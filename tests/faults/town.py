@@ -96,7 +96,7 @@ class Nursery:
 
 @dataclass
 class Town:
-    """`env` is the environment of a program on the town's database."""
+    """`env` is the environment of a program on the town's database, `code` where its programs are started from."""
 
     env: dict[str, str]
     folder: Path
@@ -104,6 +104,7 @@ class Town:
     people: Fleet | None = None
     endpoints: list[Endpoint] = field(default_factory=list)
     started: list[subprocess.Popen[Any]] = field(default_factory=list)
+    code: Path = ROOT
 
     def __post_init__(self) -> None:
         # Broker database 0 belongs to tests that start no worker; theirs would take our messages, and ours theirs.
@@ -127,10 +128,10 @@ class Town:
     def start(self, name: str, *arguments: str, **more: Any) -> subprocess.Popen[Any]:
         """A program of tests/faults/program.py, or `module`; `env` in `more` adds to its environment."""
         env = self.env | more.pop("env", {})
-        module = more.pop("module", "tests.faults.program")
+        command = [sys.executable, "-m", more.pop("module", "tests.faults.program"), *arguments]
         with (self.folder / f"{name}.log").open("ab") as log:
             process: subprocess.Popen[Any] = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], cwd=ROOT, env=env, stderr=log, **({"stdout": log} | more)
+                command, cwd=self.code, env=env, stderr=log, **({"stdout": log} | more)
             )
         self.started.append(process)
         return process

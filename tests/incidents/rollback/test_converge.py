@@ -11,6 +11,7 @@ from incidents.rollback import advance
 from incidents.rollback import run as runs
 from incidents.rollback.converge import converge
 from incidents.rollback.models import PlanKind, Run, RunState
+from incidents.rollback.queries import left_as
 from registry.actions import hold, quarantine
 from registry.models import Placement
 from tests.faults.proxy import Proxy
@@ -116,3 +117,56 @@ def test_after_a_run_went_back_a_host_is_brought_to_what_it_went_back_to(make_fl
     assert started is not None
     advance.advance(started.pk)
     assert fleet.serving() == [fleet.bad.digest] * 3
+
+
+@pytest.fixture
+def stopped(make_fleet: Callable[..., Fleet]) -> Callable[[str], tuple[Fleet, Run]]:
+    """A run of that kind was stopped with the canary switched and the other two not come to."""
+
+    def stop(kind: str) -> tuple[Fleet, Run]:
+        fleet = make_fleet(wave_soak_seconds=3600)
+        fleet.serve(fleet.bad)
+        run = fleet.finished(kind=kind)
+        runs.stop(run_id=run.pk, user=fleet.commander, reason="Wrong.", actor=actor_for(user=fleet.commander))
+        run.refresh_from_db()
+        return fleet, run
+
+    return stop
+
+
+def came_back_with(host: str, digest: str) -> Run | None:
+    rows = Placement.objects.filter(host__name=host)
+    rows.update(observed_digest=digest, observed_at=timezone.now(), health="wrong_version")
+    return converge(rows.get().pk)
+
+
+def test_after_a_stop_each_host_is_kept_on_what_it_was_left_with(
+    stopped: Callable[[str], tuple[Fleet, Run]],
+) -> None:
+    fleet, run = stopped("release")
+    told = {row["host"]: (row["desired"], row["why"]) for row in left_as(run)}
+    assert told == {
+        "h1": ("version 1", "the run had switched it"),
+        "h2": ("version 2", "the run had not come to it"),
+        "h3": ("version 2", "the run had not come to it"),
+    }
+
+    for host, back_to in (("h1", fleet.good), ("h2", fleet.bad)):
+        started = came_back_with(host, "f" * 64)
+        assert started is not None
+        assert started.plan.to_version == back_to
+        Run.objects.filter(pk=started.pk).update(state=RunState.STOPPED)
+
+
+def test_after_a_stopped_rollback_nobody_brings_the_bad_version_back_by_himself(
+    stopped: Callable[[str], tuple[Fleet, Run]],
+) -> None:
+    fleet, run = stopped("rollback")
+
+    assert came_back_with("h2", "f" * 64) is None
+
+    assert [event["data"]["refused"] for event in events("rollback.converge.start")] == ["no_authority"]
+    rows = {row["host"]: row["then"] for row in left_as(run)}
+    assert rows["h2"].startswith("is left alone")
+    assert rows["h1"].startswith("is brought to it")
+    assert fleet.serving() == [fleet.good.digest, fleet.bad.digest, fleet.bad.digest]
