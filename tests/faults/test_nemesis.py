@@ -28,6 +28,7 @@ from registry.models import Host
 from tests.faults.durable import Durable
 from tests.faults.proxy import Proxy
 from tests.faults.town import ENDED_OR_HALTED, Endpoint, Town, go_on, prepared
+from tests.host.nursery import Child
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -97,7 +98,7 @@ class Nemesis:
         assert host.process is not None
         self._stop_for(host.process, self.random.uniform(0.2, 3))
 
-    def _stop_for(self, process: subprocess.Popen[Any], seconds: float) -> None:
+    def _stop_for(self, process: subprocess.Popen[Any] | Child, seconds: float) -> None:
         process.send_signal(19)
         self._pass(seconds)
         go_on(process)

@@ -28,6 +28,7 @@ from tests.audit.log import sequence_all, sequencer_in
 from tests.faults.judge import Judgement, final_defaults
 from tests.faults.points import Point
 from tests.host.fixtures import HostProcess
+from tests.host.nursery import Child
 from tests.incidents.rollback.fleet import SETUP, Fleet
 from tests.ports import free_port
 from tests.waiting import until
@@ -283,7 +284,7 @@ def pause(process: subprocess.Popen[Any]) -> None:
     until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
 
 
-def go_on(process: subprocess.Popen[Any]) -> None:
+def go_on(process: subprocess.Popen[Any] | Child) -> None:
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGCONT)
 

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from config.embedded.programs import Program
 from registry.serving.base import HostAddress
 from tests.host.artifacts import digest_of
+from tests.host.nursery import Child, nursery
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ TOKEN = "a-control-token-for-tests"
 
 
 class HostProcess:
-    """One `python -m host` with its own state directory. `start` returns when it is alive, and ready if asked."""
+    """A host's process with its own state directory. `start` returns when it is alive, and ready if asked."""
 
     def __init__(self, state: Path, name: str, env: dict[str, str]) -> None:
         self.state = state
@@ -36,7 +36,7 @@ class HostProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.address = HostAddress(self.url, TOKEN)
         self.env = env
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Child | None = None
         self.http = httpx.Client(base_url=self.url, timeout=30, headers={"Authorization": f"Bearer {TOKEN}"})
 
     def _environment(self) -> dict[str, str]:
@@ -58,10 +58,8 @@ class HostProcess:
         return ended.returncode, ended.stderr
 
     def start(self, *, ready: bool = True) -> HostProcess:
-        program = Program(name=self.name, argv=[sys.executable, "-m", "host"], env=self._environment(), cwd=ROOT)
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(program.write(self.state.parent), stderr=log)
+        self.process = nursery().start(self._environment(), self.log)
         self.wait_for("/v2/health/ready" if ready else "/v2/health/live")
         return self
 
