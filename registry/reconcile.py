@@ -95,7 +95,12 @@ def _detail(observation: Observation, model: ModelObservation | None) -> dict[st
     }
     if model is not None:
         detail["versions"] = {
-            name: {"state": state.state, "digest": state.loaded_digest or state.digest, "bytes": state.memory_bytes}
+            name: {
+                "state": state.state,
+                "digest": state.loaded_digest or state.digest,
+                "bytes": state.memory_bytes,
+                "requests": state.requests,
+            }
             for name, state in model.versions.items()
         }
     return detail

@@ -34,21 +34,32 @@ class Answered:
 def keep(*, run: Run, stage: str, answers: Iterable[Answered], wave: Wave | None = None) -> None:
     """Store the latest answer to each question of a stage; an earlier answer to the same question is replaced, and
     stays in the log where it decided something."""
-    for answered in answers:
-        Check.objects.update_or_create(
-            run=run,
-            wave=wave,
-            host=answered.host,
-            stage=stage,
-            name=answered.name,
-            defaults={
-                "question": answered.question[:300],
-                "answer": answered.answer,
-                "observed": answered.observed[:300],
-                "expected": answered.expected[:300],
-                "interval": answered.interval[:100],
-            },
-        )
+    asked = {(answered.host.pk if answered.host else None, answered.name): answered for answered in answers}
+    named = Check.objects.filter(run=run, wave=wave, stage=stage, name__in={name for _, name in asked})
+    changed = []
+    for check in named.select_for_update():
+        answered = asked.pop((check.host_id, check.name), None)
+        if answered is not None and _put(check, answered):
+            changed.append(check)
+    Check.objects.bulk_update(changed, _KEPT)
+    new = []
+    for answered in asked.values():
+        check = Check(run=run, wave=wave, host=answered.host, stage=stage, name=answered.name)
+        _put(check, answered)
+        new.append(check)
+    Check.objects.bulk_create(new)
+
+
+_KEPT = ("question", "answer", "observed", "expected", "interval")
+
+
+def _put(check: Check, answered: Answered) -> bool:
+    """Write an answer into its row, unsaved; whether the row is another than before."""
+    before = [getattr(check, name) for name in _KEPT]
+    check.question, check.answer = answered.question[:300], str(answered.answer)
+    check.observed, check.expected = answered.observed[:300], answered.expected[:300]
+    check.interval = answered.interval[:100]
+    return before != [getattr(check, name) for name in _KEPT]
 
 
 def put_on_record(*, run: Run, action: str, answers: list[Answered], actor: Actor, data: dict[str, Any]) -> None:

@@ -155,7 +155,8 @@ def _errors(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, 
 def _latency(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answered]:
     """Both versions asked for one row on the same host, in the order new old old new, so that both bear the same load,
     which only ever adds: the fastest answers are compared. A slow one is asked again while there is patience.
-    Not asked where the old version is gone, or the engine knows no versions."""
+    An answer within the floor can't be slower by more than it, so that is enough of them. Not asked where the old
+    version is gone, or the engine knows no versions."""
     origin, remote = work.origin, work.remote(step)
     if origin is None or work.golden is None or not remote.driver.capabilities.versioned_inference:
         return []
@@ -170,6 +171,8 @@ def _latency(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answered]
             for version, times in turns:
                 times.append(remote.infer(row, version).latency_ms)
             turns.reverse()
+            if min(new) <= float(gate["floor_ms"]):
+                break
     except ServingError as error:
         return [_silent(step, error)]
     return [

@@ -195,7 +195,30 @@ def _lane(run: Run, step: HostStep, placement: Placement | None) -> dict[str, An
         "took": (last - first).total_seconds() if ended and last else None,
         "reason": step.state_reason if step.state in ENDED_BADLY else "",
         "steps": _stops(step, times),
+        "counted": _counted(run, step, placement),
     }
+
+
+def _counted(run: Run, step: HostStep, placement: Placement | None) -> list[str]:
+    """What the engine itself says each version answered before the run, until its step was done, and since: sentences.
+
+    An engine that was started again counts from nothing; then only what it counts now is said.
+    """
+    before, after = step.baseline.get("before", {}), step.baseline.get("after", {})
+    latest = placement.observation.get("versions", {}) if placement else {}
+    told = []
+    for version in (run.plan.from_version, run.plan.to_version):
+        if version is None or str(version.number) not in before | after:
+            continue
+        name = str(version.number)
+        words = [f"{before.get(name, 0):,} before"]
+        if name in after:
+            words.append(f"{max(0, after[name] - before.get(name, 0)):,} while it was changed")
+        now = latest.get(name, {}).get("requests")
+        if name in after and now is not None:
+            words.append(f"{now - after[name]:,} since" if now >= after[name] else f"{now:,} since the host's restart")
+        told.append(f"version {name}: {', '.join(words)}")
+    return told
 
 
 def _serving(run: Run, step: HostStep, placement: Placement | None) -> str:

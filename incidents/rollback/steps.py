@@ -156,7 +156,8 @@ def _lock(work: Work, step: HostStep) -> None:
         raise FenceLost(
             f"{step.host.name} has seen fence {seen.fence}, and this run holds {work.run.fence}: somebody else acted."
         )
-    _advance(work, step, f"fence {work.run.fence}", before_digest=fleet.serving_digest(seen))
+    baseline = {"before": _counts(seen)}
+    _advance(work, step, f"fence {work.run.fence}", before_digest=fleet.serving_digest(seen), baseline=baseline)
 
 
 def _preflight(work: Work, step: HostStep) -> None:
@@ -225,9 +226,15 @@ def _postcheck(work: Work, step: HostStep) -> None:
 
 
 def _finish(work: Work, step: HostStep) -> None:
-    held = fleet.version_on(work.look(step), work.target)
+    seen = work.look(step)
+    held = fleet.version_on(seen, work.target)
     counters = {"requests": held.requests, "failures": held.failures} if held else {}
-    _advance(work, step, "", baseline=counters)
+    _advance(work, step, "", baseline={**step.baseline, **counters, "after": _counts(seen)})
+
+
+def _counts(seen: ModelObservation) -> dict[str, int]:
+    """How many live requests each version has answered on the host, by the engine's own count."""
+    return {name: held.requests for name, held in seen.versions.items()}
 
 
 def _restore(work: Work, step: HostStep) -> None:
@@ -363,8 +370,7 @@ def _refused(work: Work, step: HostStep, name: str, error: Refused) -> None:
 def _advance(work: Work, step: HostStep, note: str, **fields: Any) -> None:
     """An edge without an effect on the host."""
     with transaction.atomic():
-        work.lease.confirm()
-        _touch(work.run)
+        work.lease.confirm(touch=True)
         at = _next(step)
         _move_on(step, at, note, **fields)
         _record(work, step, "rollback.step.outcome", data={"step": at, "state": at, "note": note})
@@ -378,8 +384,7 @@ def _judge(work: Work, step: HostStep, stage: str, answered: Answered) -> None:
             keep(run=work.run, stage=stage, wave=step.wave, answers=[answered])
         raise StepFailed(f"{answered.question} No: {answered.observed}.")
     with transaction.atomic():
-        work.lease.confirm()
-        _touch(work.run)
+        work.lease.confirm(touch=True)
         after = _next(step)
         _move_on(step, after, answered.observed)
         keep(run=work.run, stage=stage, wave=step.wave, answers=[answered])
