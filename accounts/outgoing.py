@@ -11,7 +11,8 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpcore
@@ -139,18 +140,37 @@ def client(networks: tuple[str, ...]) -> httpx.Client:
     return httpx.Client(transport=PinnedTransport(networks, limits), follow_redirects=False, trust_env=False)
 
 
-def fetch(url: str, *, networks: Sequence[str], seconds: float = 10.0, limit: int = 2**21) -> bytes:
-    """What a GET of the URL brings, within a time and a number of bytes. Only a 2xx counts; a redirect is a failure.
+@dataclass(frozen=True)
+class Answer:
+    """What came back, read whole."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def ask(
+    method: str,
+    url: str,
+    *,
+    networks: Sequence[str],
+    content: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    seconds: float = 10.0,
+    limit: int = 2**21,
+) -> Answer:
+    """The answer to one request, whatever its status, within a time and a number of bytes; redirects are not followed.
 
     Raises AddressRefused, FetchFailed.
     """
     split_address(url)
     deadline, pieces, size = time.monotonic() + seconds, [], 0
     timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+    opened, named = client(tuple(networks)), dict(headers or {})
     try:
-        with client(tuple(networks)).stream("GET", url, timeout=timeout) as response:
-            if not response.is_success:
-                raise FetchFailed(f"The answer was {response.status_code}; redirects are not followed.")
+        with opened.stream(
+            method, url, content=content or None, headers=dict(headers or {}), timeout=timeout
+        ) as response:
             for piece in response.iter_bytes():
                 size += len(piece)
                 if size > limit:
@@ -160,4 +180,12 @@ def fetch(url: str, *, networks: Sequence[str], seconds: float = 10.0, limit: in
                 pieces.append(piece)
     except httpx.HTTPError as error:
         raise FetchFailed(f"No answer: {error or type(error).__name__}.") from error
-    return b"".join(pieces)
+    return Answer(response.status_code, dict(response.headers), b"".join(pieces))
+
+
+def fetch(url: str, *, networks: Sequence[str], seconds: float = 10.0, limit: int = 2**21) -> bytes:
+    """What a GET of the URL brings. Only a 2xx counts; a redirect is a failure. Raises AddressRefused, FetchFailed."""
+    answer = ask("GET", url, networks=networks, seconds=seconds, limit=limit)
+    if not 200 <= answer.status < 300:
+        raise FetchFailed(f"The answer was {answer.status}; redirects are not followed.")
+    return answer.body

@@ -87,6 +87,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "accounts.step_up.by_the_databases_clock",
+    "accounts.oidc.unreachable_provider",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
 ]
@@ -187,6 +188,8 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Lastgood"
 # Sign-in by an OpenID Connect provider, where one is named. Who comes from there for the first time has no role.
 OIDC_ISSUER = env.text("LASTGOOD_OIDC_ISSUER", "").rstrip("/")
+# Where the provider may be: networks, or "public" for all of the Internet's addresses.
+LASTGOOD_OIDC_NETWORKS = env.words("LASTGOOD_OIDC_NETWORKS", "public")
 OIDC_ORIGINS = env.words("LASTGOOD_OIDC_ORIGINS", f"{urlsplit(OIDC_ISSUER).scheme}://{urlsplit(OIDC_ISSUER).netloc}")
 SOCIALACCOUNT_ADAPTER = "accounts.oidc.OidcAdapter"
 SOCIALACCOUNT_PROVIDERS = {

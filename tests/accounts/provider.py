@@ -29,6 +29,8 @@ class Provider:
         self.person: dict[str, str] = {}
         self.codes: dict[str, dict[str, str]] = {}
         self.tokens: dict[str, dict[str, str]] = {}
+        self.leads_to = ""
+        self.asked_elsewhere = 0
 
     def configuration(self) -> dict[str, Any]:
         places = {name: f"{self.url}/{name}" for name in ("authorize", "token", "userinfo", "jwks")}
@@ -75,6 +77,8 @@ def running() -> Iterator[Provider]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             place = urlsplit(self.path)
+            if place.path == "/token2":
+                provider.asked_elsewhere += 1
             if place.path == "/authorize":
                 self.send_response(302)
                 asked = {name: values[0] for name, values in parse_qs(place.query).items()}
@@ -92,6 +96,13 @@ def running() -> Iterator[Provider]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if self.path != "/token":
+                provider.asked_elsewhere += 1
+            elif provider.leads_to:
+                self.send_response(307)
+                self.send_header("Location", provider.leads_to)
+                self.end_headers()
+                return
             self._answer(provider.token({name: values[0] for name, values in parse_qs(body).items()}))
 
         def _answer(self, body: dict[str, Any] | None) -> None:

@@ -36,6 +36,7 @@ def provider(running_provider: Provider, settings: Any) -> Provider:
         "secret": SECRET,
         "settings": {"server_url": running_provider.url},
     }
+    settings.LASTGOOD_OIDC_NETWORKS = ["127.0.0.0/8"]
     settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": [app]}}
     running_provider.person = NINA
     return running_provider
@@ -135,6 +136,34 @@ def test_a_code_is_good_once(client: Client, provider: Provider) -> None:
     client.get(back)
     assert "_auth_user_id" not in client.session
     assert not User.objects.exists()
+
+
+@pytest.mark.parametrize("networks", [["public"], ["10.0.0.0/8"]])
+def test_abuse_36_a_provider_outside_of_the_allowed_networks_is_not_asked(
+    client: Client, provider: Provider, settings: Any, networks: list[str]
+) -> None:
+    back = way_back(client)
+    issued = dict(provider.codes)
+    settings.LASTGOOD_OIDC_NETWORKS = networks
+    cache.clear()
+    answer = client.get(back, follow=True)
+    assert "can't be reached from here" in answer.content.decode().replace("&#x27;", "'")
+    assert provider.codes == issued
+    assert "_auth_user_id" not in client.session
+    assert not User.objects.exists()
+    assert [leaf["outcome"] for leaf in recorded("session.sign_in")] == ["failed"]
+
+
+def test_abuse_34_a_provider_that_leads_elsewhere_is_not_followed(
+    client: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = way_back(client)
+    issued = dict(provider.codes)
+    monkeypatch.setattr(provider, "leads_to", f"{provider.url}/token2")
+    client.get(back)
+    assert provider.asked_elsewhere == 0
+    assert provider.codes == issued
+    assert "_auth_user_id" not in client.session
 
 
 def test_without_a_provider_there_is_no_button_and_no_way(client: Client) -> None:
