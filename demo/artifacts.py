@@ -12,12 +12,15 @@ import rfc8785
 
 from demo.census import CATEGORICAL, FEATURES, NUMERIC, People
 from demo.training import Network, predict
+from monitoring.drift.importance import permutation_importance
 from monitoring.drift.profile import build_profile
 
 MODEL = "employment"
 THRESHOLD = 0.5
 GOLDEN_ROWS = 64
 HOLDOUT_ROWS = 5000
+IMPORTANCE_ROWS = 4000
+"""Training rows, evenly spaced, that are shuffled to learn what each input is worth to the model."""
 GOLDEN_TOLERANCE = "0.0005"
 
 
@@ -94,6 +97,10 @@ def _profile(network: Network, training: People) -> dict[str, Any]:
     score = predict(network, training)
     outputs = {"output": (score >= THRESHOLD).astype(np.int64), "score": score.astype(np.float32)}
     profile = build_profile(training.features, kinds)
+    some = training.take(np.linspace(0, len(training) - 1, IMPORTANCE_ROWS).astype(np.int64))
+    profile["importance"] = permutation_importance(
+        lambda columns: predict(network, People(columns, some.label)) >= THRESHOLD, some.features, some.label, repeats=1
+    )
     profile["outputs"] = build_profile(outputs, {"output": "categorical", "score": "numeric"})["columns"]
     return profile
 

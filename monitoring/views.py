@@ -142,7 +142,7 @@ def _row(finding: Finding) -> Row:
         expected=expected,
         interval=interval,
         note=finding.sentence,
-        limits=limits_in_words(finding.rule.kind, finding.rule.params),
+        limits=f"{limits_in_words(finding.rule.kind, finding.rule.params)} {finding.data.get('false_alarms', '')}",
         finding=finding,
     )
 

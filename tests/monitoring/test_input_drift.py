@@ -1,0 +1,81 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from monitoring import references
+from monitoring.drift.profile import Profile, build_profile
+from monitoring.models import Answer, Monitor, Rule, RuleKind
+from monitoring.questions import Asked, ask, checked_params, limits_in_words
+
+RNG = np.random.default_rng(8)
+ROWS = 4000
+TRAINING = {"age": RNG.normal(40, 10, ROWS), "shoe": RNG.normal(42, 2, ROWS)}
+DOCUMENT = build_profile(TRAINING, {"age": "numeric", "shoe": "numeric"})
+WEIGHED = {**DOCUMENT, "importance": {"weights": {"age": 1.0, "shoe": 0.01}}}
+
+
+def asked(document, **shift):
+    rng = np.random.default_rng(9)
+    columns = {f"feature.{n}": rng.normal(*p, 400) + shift.get(n, 0) for n, p in (("age", (40, 10)), ("shoe", (42, 2)))}
+    table = pa.table(columns | {"host": ["a"] * 400})
+    params = checked_params(RuleKind.INPUT_DRIFT, {})
+    profile = Profile.from_json(json.loads(json.dumps(document)))
+    return Asked(version="7", table=table, min_rows=200, params=params, inputs=profile, false_alarms="None in a year.")
+
+
+def test_drift_of_a_column_that_the_version_hardly_reads_is_told_and_is_no_breach():
+    [found] = ask(RuleKind.INPUT_DRIFT, asked(WEIGHED, shoe=5))
+    assert found.answer == Answer.OK
+    assert found.sentence == (
+        "The inputs of version 7 are unlike its training data only in shoe, which it hardly reads: less than 5% as "
+        "important as its most important one."
+    )
+    assert (found.data["drifted"], found.data["unimportant"]) == ([], ["shoe"])
+
+
+def test_the_same_drift_is_a_breach_where_importance_is_not_known_or_great():
+    [unknown] = ask(RuleKind.INPUT_DRIFT, asked(DOCUMENT, shoe=5))
+    assert (unknown.answer, unknown.data["drifted"]) == (Answer.BREACH, ["shoe"])
+    [great] = ask(RuleKind.INPUT_DRIFT, asked(WEIGHED, age=20))
+    assert (great.answer, great.data["drifted"]) == (Answer.BREACH, ["age"])
+
+
+def test_columns_are_ranked_by_what_their_drift_weighs():
+    [found] = ask(RuleKind.INPUT_DRIFT, asked(WEIGHED, age=15, shoe=8))
+    assert [column["column"] for column in found.data["columns"]] == ["age", "shoe"]
+    age, shoe = found.data["columns"]
+    assert (age["importance"], shoe["importance"]) == (1.0, 0.01)
+    assert shoe["psi"] > age["psi"]
+    assert age["score"] > shoe["score"]
+    assert found.data["drifted"] == ["age"]
+    assert found.data["false_alarms"] == "None in a year."
+
+
+def test_the_rule_says_what_it_leaves_out():
+    assert limits_in_words(RuleKind.INPUT_DRIFT, {}).endswith(
+        "A column known to be less than 5% as important to the version as its most important one is told and is no "
+        "breach."
+    )
+    assert "important" not in limits_in_words(RuleKind.INPUT_DRIFT, {"importance": 0.0})
+    assert "important" not in limits_in_words(RuleKind.OUTPUT_DRIFT, {})
+
+
+@pytest.mark.parametrize("rows", [300, 511])
+def test_false_alarms_are_measured_once_for_windows_of_about_one_size(rows):
+    rule = Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200, for_windows=2, params={})
+    monitor, profile = Monitor(window_seconds=300), Profile.from_json(DOCUMENT)
+    sentence = references.false_alarms(rule, monitor, profile, rows)
+    assert sentence.startswith("Split against itself 400 times, 256 rows at a time, the reference was judged")
+    assert "at most about one false alarm in" in sentence
+    hits = references._measured.cache_info().hits
+    assert references.false_alarms(rule, monitor, Profile.from_json(DOCUMENT), 256) == sentence
+    assert references._measured.cache_info().hits == hits + 1
+
+
+def test_where_false_alarms_cannot_be_told_nothing_is_said():
+    monitor, profile = Monitor(window_seconds=300), Profile.from_json(DOCUMENT)
+    assert references.false_alarms(Rule(kind=RuleKind.LATENCY, min_rows=200), monitor, profile, 500) == ""
+    assert references.false_alarms(Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200), monitor, profile, 150) == ""
+    assert references.false_alarms(Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200), monitor, None, 500) == ""
