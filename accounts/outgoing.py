@@ -166,7 +166,7 @@ def ask(
     split_address(url)
     deadline, pieces, size = time.monotonic() + seconds, [], 0
     timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
-    opened, named = client(tuple(networks)), dict(headers or {})
+    opened = client(tuple(networks))
     try:
         with opened.stream(
             method, url, content=content or None, headers=dict(headers or {}), timeout=timeout
