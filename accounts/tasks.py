@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from accounts.approvals import actions, acts, break_glass, notices
+from accounts.approvals import actions, acts, break_glass, keeping, notices
 from accounts.authority.actions import expire_proposal, roles_changed
 from accounts.models import User
 from accounts.rosters.actions import read_roster
@@ -35,6 +35,11 @@ def act_decided(request_id: str) -> None:
 @shared_task(name="accounts.break_glass_limits")
 def break_glass_limits(glass_id: str) -> None:
     break_glass.mark_limits(glass_id=glass_id, actor=service_actor("clock"))
+
+
+@shared_task(name="accounts.prune_evidence")
+def prune_evidence(request_id: str) -> None:
+    keeping.prune_evidence(request_id=request_id)
 
 
 @shared_task(name="accounts.read_roster")

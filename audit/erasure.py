@@ -12,7 +12,7 @@ from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.holds import Held, hold_on_event, hold_on_subject, settle
 from audit.models import AuditEvent, AuditPrivate, AuditSubjectKey
-from audit.private import text_of
+from audit.private import SELECT, text_of
 from audit.queries import record_of
 from audit.sealing import KeyRing, add_key, key_ring
 
@@ -29,8 +29,8 @@ class Written:
 
 
 Eraser = Callable[[str, Sequence[Written]], dict[str, int]]
-"""Takes a pseudonym and what this person wrote, puts ERASED for it in an app's own rows, in the caller's transaction,
-and returns how many rows of which table it changed."""
+"""Takes a pseudonym and what this person wrote (or an empty one, and the text of one event), puts ERASED for it in an
+app's own rows, in the caller's transaction, and returns how many rows of which table it changed."""
 
 _erasers: list[Eraser] = []
 
@@ -85,7 +85,8 @@ def reveal(*, event: AuditEvent, actor: Actor, reason: str) -> str:
 
 @transaction.atomic
 def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
-    """Delete the free text of one event with its key, and record that it was. False when there was nothing to erase.
+    """Delete the free text of one event with its key, take it out of other rows, and record that it was. False when
+    there was nothing to erase.
 
     Raises Held while a legal hold keeps it.
     """
@@ -93,10 +94,18 @@ def erase_reason(*, event: AuditEvent, actor: Actor, reason: str) -> bool:
     hold = hold_on_event(event)
     if hold:
         raise Held(hold)
+    text = text_of(AuditEvent.objects.select_related(SELECT).get(pk=event.pk))
     deleted, _ = AuditPrivate.objects.filter(pk=event.pk).delete()
     if not deleted:
         return False
-    record(action="audit.reason.erase", target=Target("audit_event", str(event.event_uuid)), actor=actor, reason=reason)
+    rows = _other_rows("", [Written(event, text)] if text else [])
+    record(
+        action="audit.reason.erase",
+        target=Target("audit_event", str(event.event_uuid)),
+        actor=actor,
+        data={"rows": rows},
+        reason=reason,
+    )
     return True
 
 
@@ -123,7 +132,7 @@ def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
     if not destroyed and _was_erased(subject):
         raise AlreadyErased(f"{subject} was erased before. Nothing was changed.")
     texts = len(written)
-    rows = {table: count for eraser in _erasers for table, count in eraser(subject, written).items() if count}
+    rows = _other_rows(subject, written)
     record(
         action="subject.erase",
         target=Target("subject", subject),
@@ -132,6 +141,10 @@ def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
         reason=reason.strip(),
     )
     return Erased(texts, rows)
+
+
+def _other_rows(subject: str, written: Sequence[Written]) -> dict[str, int]:
+    return {table: count for eraser in _erasers for table, count in eraser(subject, written).items() if count}
 
 
 def _written_by(subject: str) -> list[Written]:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from accounts.approvals.break_glass import past_limits
+from accounts.approvals.keeping import due_evidence
 from accounts.approvals.models import ACT_KINDS, ApprovalRequest, GlassNotice, RequestState
 from audit.due import Due
 
@@ -25,4 +26,5 @@ SOURCES = [
     Due(task="accounts.act_decided", queue="intake", ids=approved_acts),
     Due(task="accounts.tell_glass", queue="intake", ids=notices_to_send),
     Due(task="accounts.break_glass_limits", queue="intake", ids=past_limits),
+    Due(task="accounts.prune_evidence", queue="intake", ids=due_evidence),
 ]

@@ -55,6 +55,10 @@ def shown(request: ApprovalRequest, digest: str) -> dict[str, Any]:
     Raises ApprovalEvidence.DoesNotExist.
     """
     body = bytes(ApprovalEvidence.objects.get(digest=digest, request=request).body)
+    if not body:
+        raise ApprovalEvidence.DoesNotExist(
+            f"The evidence {digest[:12]} was erased, for it quoted an erased text. Its digest stays with the decisions."
+        )
     if hashlib.sha256(body).hexdigest() != digest:
         raise ApprovalEvidence.DoesNotExist(f"The evidence {digest[:12]} was altered behind its digest.")
     content: dict[str, Any] = json.loads(body)

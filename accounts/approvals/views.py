@@ -111,8 +111,9 @@ def approval_evidence(request: HttpRequest, pk: str, digest: str) -> HttpRespons
     entry = get_request_for(request, pk)
     try:
         shown = evidence.shown(entry, digest)
-    except ApprovalEvidence.DoesNotExist:
-        raise Http404("Nobody was shown evidence of that digest here.") from None
+    except ApprovalEvidence.DoesNotExist as gone:
+        erased = "erased" in str(gone)
+        raise Http404(str(gone) if erased else "Nobody was shown evidence of that digest here.") from None
     row = ApprovalEvidence.objects.get(digest=digest)
     makers = [str(decision.by) for decision in entry.decisions.filter(evidence=digest).select_related("by")]
     told = f"{' and '.join(dict.fromkeys(makers))} decided on it." if makers else "Nobody decided on it."

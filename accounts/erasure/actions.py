@@ -9,12 +9,14 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from accounts.actions import deactivate_user
+from accounts.approvals.keeping import forget
 from accounts.approvals.models import Act, ApprovalDecision, BreakGlass
 from accounts.errors import AccountError
 from accounts.models import ApiToken, Shift, User
 from audit.actions import Actor
 from audit.erasure import ERASED, AlreadyErased, Erased, Written, erase_subject
 from audit.holds import Held
+from audit.queries import record_of
 
 
 @transaction.atomic
@@ -36,9 +38,10 @@ def erase_person(*, user: User, by: User | None, reason: str, actor: Actor) -> E
 
 def erase_account(subject: str, written: Sequence[Written]) -> dict[str, int]:
     """What stands in the rows of accounts about the person or in their words; counts by table."""
+    quoted = {"accounts_approvalevidence": forget(one.text for one in written)}
     user = User.objects.filter(pseudonym=subject).first()
     if user is None:
-        return {}
+        return quoted | _single(written)
     renamed = User.objects.filter(pk=user.pk).update(
         username=subject, first_name="", last_name="", email="", password=make_password(None), last_login=None
     )
@@ -54,7 +57,25 @@ def erase_account(subject: str, written: Sequence[Written]) -> dict[str, int]:
         "mfa_authenticator": Authenticator.objects.filter(user=user).delete()[0],
         "usersessions_usersession": UserSession.objects.filter(user=user).delete()[0],
         **_outside_identities(user),
+        **quoted,
     }
+
+
+def _single(written: Sequence[Written]) -> dict[str, int]:
+    """What stands in rows in the words of single events, whoever wrote them."""
+    counts = {"accounts_approvaldecision": 0, "accounts_act": 0, "accounts_breakglass": 0}
+    for one in written:
+        ref, data = one.event.target_id, record_of(one.event)["data"]
+        if one.event.action == "approval.decide":
+            decisions = ApprovalDecision.objects.filter(pk=data.get("decision_id"))
+            counts["accounts_approvaldecision"] += decisions.update(reason=ERASED)
+        elif one.event.action == "act.propose":
+            counts["accounts_act"] += Act.objects.filter(pk=ref).update(reason=ERASED)
+        elif one.event.action == "approval.break_glass":
+            counts["accounts_breakglass"] += BreakGlass.objects.filter(request=ref).update(reason=ERASED)
+        elif one.event.action == "approval.break_glass.review":
+            counts["accounts_breakglass"] += BreakGlass.objects.filter(request=ref).update(review_reason=ERASED)
+    return counts
 
 
 def _outside_identities(user: User) -> dict[str, int]:

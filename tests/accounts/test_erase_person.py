@@ -18,8 +18,8 @@ from audit.actions import Target, record
 from audit.holds import HoldError, lift, place
 from audit.models import AuditEvent, AuditPrivate, AuditSubjectKey
 from audit.queries import record_of, timeline
-from incidents import actions
-from incidents.models import Incident, Update
+from incidents import actions, status
+from incidents.models import ComponentState, Incident, PostStatus, StatusPage, Update
 from registry.actions.known import quarantine
 from registry.models import Version
 from tests.accounts.people import PASSWORD, SETUP, a_request, bearer, person, recorded, say
@@ -214,3 +214,40 @@ def test_a_hold_on_what_is_not_there_is_refused(kind: str, ref: str) -> None:
     with pytest.raises(HoldError, match=f"There is no .* {ref}"):
         place(kind=kind, ref=ref, reason="case", actor=SETUP)
     assert not AuditEvent.objects.exists()
+
+
+def test_a_post_on_a_status_page_stays_when_its_writer_is_erased_and_goes_with_its_own_event(world: World) -> None:
+    """The organisation told it to the public; who wrote it stands nowhere on the page."""
+    ada = User.objects.get(username="ada")
+    incident, kofi = world.incident(), User.objects.get(username="kofi")
+    page = status.create_page(slug="public", name="Public", description="", public=True, actor=SETUP)
+    told: dict[str, Any] = {"page": page, "incident": incident}
+    told |= {"status": PostStatus.INVESTIGATING, "component_state": ComponentState.DEGRADED}
+    post = status.post(**told, text="Jane Doe looks into it.", by=kofi, actor=actor_for(user=kofi))
+    erased = erase(kofi, ada)
+    post.refresh_from_db()
+    assert "incidents_statuspost" not in erased.rows
+    assert post.text == "Jane Doe looks into it."
+    assert str(post.by) == kofi.pseudonym
+    event = AuditEvent.objects.get(action="status.post")
+    assert not AuditPrivate.objects.get(event=event).text, "the log's own copy is erased"
+
+    other = status.post(**told, text="John Doe looks into it.", by=ada, actor=actor_for(user=ada))
+    version = StatusPage.objects.get().version
+    event = AuditEvent.objects.filter(action="status.post").latest("id")
+    call_command("erase", "--event", str(event.event_uuid), "--reason", "John asked for it")
+    other.refresh_from_db()
+    post.refresh_from_db()
+    assert (other.text, post.text) == ("[erased]", "Jane Doe looks into it.")
+    assert StatusPage.objects.get().version == version + 1, "it is published again"
+
+
+def test_a_single_text_goes_from_the_rows_that_repeat_it(world: World) -> None:
+    incident, kofi = world.incident(), User.objects.get(username="kofi")
+    said = {"incident": incident, "actions": "", "needs": "", "user": kofi, "actor": actor_for(user=kofi)}
+    actions.post_update(conditions="Jane Doe complained.", **said)
+    actions.post_update(conditions="All is well.", **said)
+    event = AuditEvent.objects.filter(action="incident.post_update").earliest("id")
+    call_command("erase", "--event", str(event.event_uuid), "--reason", "Jane asked for it")
+    assert list(Update.objects.order_by("pk").values_list("conditions", flat=True)) == ["[erased]", "All is well."]
+    assert recorded("audit.reason.erase")[0]["data"] == {"rows": {"incidents_update": 1}}
