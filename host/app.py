@@ -105,6 +105,8 @@ class Host:
                 return as_json({"ready": True})
             case ["models", model, "ready"]:
                 self.fleet.answering(model, None)
+                if self.fleet.model(model).pointer.out:
+                    raise Problem(503, "out-of-service", f"{model} was taken out of service on this host.")
                 return as_json({"name": model, "ready": True})
             case ["models", model, "versions", version, "ready"]:
                 self.fleet.answering(model, version)
@@ -135,7 +137,7 @@ class Host:
         data = await body(receive, MAX_INFERENCE_BYTES)
         started = time.perf_counter()
         request = parse(data)
-        slot = self.fleet.answering(model, version)
+        slot = self.fleet.answering(model, version) if version else self.fleet.chosen(model, request.get("id"))
         loaded = slot.loaded
         assert loaded is not None
         columns = check_columns(loaded.signature, request)

@@ -40,6 +40,13 @@ async def lastgood(host: Host, method: str, path: list[str], receive: Receive) -
         case "POST", ["models", model, "default"]:
             target, fence = _target(parse_object(await body(receive, MAX_CONTROL_BYTES)))
             return as_json(await describe_model(host, await host.fleet.switch(model, target, fence)))
+        case "POST", ["models", model, "service"]:
+            serving, fence = _service(parse_object(await body(receive, MAX_CONTROL_BYTES)))
+            return as_json(await describe_model(host, await host.fleet.set_service(model, serving, fence)))
+        case "POST", ["models", model, "share"]:
+            value = parse_object(await body(receive, MAX_CONTROL_BYTES))
+            (target, fence), percent = _target(value), _percent(value)
+            return as_json(await describe_model(host, await host.fleet.share(model, target, percent, fence)))
     raise Problem(404, "not-found", f"There is no {method} /lastgood/v1/{'/'.join(path)} here.")
 
 
@@ -91,9 +98,27 @@ def _target(value: dict[str, Any]) -> tuple[Target, int]:
     version, digest, fence = value.get("version"), value.get("digest"), value.get("fence")
     if not isinstance(version, str) or not isinstance(digest, str) or not SHA256.fullmatch(digest):
         raise Problem(400, "bad-request", "A switch needs 'version', a text, and 'digest', 64 hexadecimal digits.")
+    return Target(version, digest), _fence(fence)
+
+
+def _fence(fence: object) -> int:
     if type(fence) is not int or not 0 < fence < 2**63:
-        raise Problem(400, "bad-request", "A switch needs 'fence', a whole number greater than 0.")
-    return Target(version, digest), fence
+        raise Problem(400, "bad-request", "The call needs 'fence', a whole number greater than 0.")
+    return fence
+
+
+def _service(value: dict[str, Any]) -> tuple[bool, int]:
+    serving = value.get("serving")
+    if type(serving) is not bool:
+        raise Problem(400, "bad-request", "The call needs 'serving', true or false.")
+    return serving, _fence(value.get("fence"))
+
+
+def _percent(value: dict[str, Any]) -> int:
+    percent = value.get("percent")
+    if type(percent) is not int or not 0 < percent < 100:
+        raise Problem(400, "bad-request", "A share needs 'percent', a whole number from 1 to 99.")
+    return percent
 
 
 async def describe(host: Host, slot: Slot) -> dict[str, Any]:
@@ -119,7 +144,14 @@ async def describe_model(host: Host, model: Model) -> dict[str, Any]:
     """A model as /lastgood/v1/state shows it."""
     versions = {slot.version: await describe(host, slot) for slot in list(model.slots.values())}
     default = model.pointer.default
-    return {"default": default.to_json() if default else None, "fence": model.pointer.fence, "versions": versions}
+    share = model.pointer.share
+    return {
+        "default": default.to_json() if default else None,
+        "fence": model.pointer.fence,
+        "in_service": not model.pointer.out,
+        "share": share.to_json() if share else None,
+        "versions": versions,
+    }
 
 
 async def state(host: Host) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -20,7 +20,7 @@ from host.device import free_memory
 from host.manifest import Manifest, read_manifest
 from host.metrics import Counters
 from host.problems import ArtifactRefused, Problem
-from host.store import Pointer, Store, Target
+from host.store import Pointer, Share, Store, Target
 from host.version import LoadedVersion, Parts, ReadBack, read_parts
 
 log = logging.getLogger("lastgood.host")
@@ -71,6 +71,11 @@ def note(what: str, model: Model, **facts: object) -> None:
     log.info("%s %s", what, json.dumps({"model": model.name, **facts}, sort_keys=True))
 
 
+def _stale(fence: int, old: Pointer) -> Problem:
+    seen = "has moved on already" if fence == old.fence else f"is below {old.fence}, which was seen already"
+    return Problem(409, "stale-fence", f"The fence {fence} {seen}.")
+
+
 class Fleet:
     """All models. Methods raise Problem."""
 
@@ -112,7 +117,7 @@ class Fleet:
         """Verify and load every model's default again; one that fails leaves the host not ready, with the reason."""
         for model in self.models.values():
             slot = model.default_slot()
-            if slot is not None:
+            if slot is not None and not model.pointer.out:
                 try:
                     await self.load(model.name, slot.version)
                 except Problem as problem:
@@ -120,9 +125,9 @@ class Fleet:
 
     @property
     def ready(self) -> bool:
-        """Whether every model that has a default can answer with it."""
-        slots = [slot for model in self.models.values() if (slot := model.default_slot())]
-        return all(slot.state == "ready" for slot in slots)
+        """Whether every model that has a default can answer with it, and none was taken out of service."""
+        having = [(model, slot) for model in self.models.values() if (slot := model.default_slot())]
+        return all(slot.state == "ready" and not model.pointer.out for model, slot in having)
 
     def model(self, name: str) -> Model:
         if name not in self.models:
@@ -146,6 +151,17 @@ class Fleet:
         if slot.state != "ready":
             raise Problem(503, "not-ready", f"Version {slot.version} of {name} is {slot.state}, not ready.")
         return slot
+
+    def chosen(self, name: str, request_id: object) -> Slot:
+        """The slot that answers an unversioned request: the default, or the version that takes a share of the requests
+        where this one's id falls into it. The same id falls the same way each time."""
+        share = self.model(name).pointer.share
+        if share is not None and isinstance(request_id, str):
+            slot = self.slot(name, share.target.version)
+            part = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) % 100
+            if slot.state == "ready" and part < share.percent:
+                return slot
+        return self.answering(name, None)
 
     async def stage(self, name: str, version: str, data: bytes) -> bool:
         """Check a version's manifest and every file that it names. True when it is new, False when already known."""
@@ -232,8 +248,11 @@ class Fleet:
         model, slot = self.model(name), self.slot(name, version)
         async with slot.lock:
             async with model.lock:
-                if model.pointer.default and model.pointer.default.version == version:
+                pointer = model.pointer
+                if pointer.default and pointer.default.version == version and not pointer.out:
                     raise Problem(409, "is-default", f"Version {version} is the default of {name}; switch it first.")
+                if pointer.share and pointer.share.target.version == version:
+                    raise Problem(409, "is-default", f"Version {version} takes a share of {name}'s requests; end that.")
                 if slot.state != "ready":
                     return slot
                 slot.state = "draining"
@@ -272,7 +291,7 @@ class Fleet:
     async def _switch(self, model: Model, slot: Slot, target: Target, fence: int) -> None:
         old = model.pointer
         if fence < old.fence:
-            raise Problem(409, "stale-fence", f"The fence {fence} is below {old.fence}, which was seen already.")
+            raise _stale(fence, old)
         if fence == old.fence and old.fenced is not None:
             if old.fenced == old.default == target:
                 return
@@ -281,9 +300,51 @@ class Fleet:
             await self._check_target(slot, target)
         except Problem:
             if fence > old.fence:
-                await self._keep(model, Pointer(old.default, fence))
+                await self._keep(model, replace(old, fence=fence, fenced=None))
             raise
         await self._keep(model, Pointer(target, fence, target))
+
+    async def set_service(self, name: str, serving: bool, fence: int) -> Model:
+        """Take a model out of service, or bring it back, under a fence. Out of service the host is not ready, so that
+        what steers traffic looks elsewhere; late requests are still answered until the version is unloaded.
+
+        409 `stale-fence` for a fence below the highest seen, and for taking it out by one that has switched already;
+        `not-ready` for bringing back what is not loaded.
+        """
+        model = self.model(name)
+        async with model.lock:
+            old = model.pointer
+            if fence < old.fence or (fence == old.fence and old.fenced is not None and not serving and not old.out):
+                note("service-refused", model, serving=serving, fence=fence)
+                raise _stale(fence, old)
+            slot = model.default_slot()
+            if serving and slot is not None and slot.state != "ready":
+                raise Problem(409, "not-ready", f"Version {slot.version} is {slot.state}; load it first.")
+            fenced = old.fenced if fence == old.fence else None
+            if (old.out, old.fence) != (not serving, fence):
+                await self._keep(model, replace(old, out=not serving, fence=fence, fenced=fenced))
+                note("service", model, serving=serving, fence=fence)
+            return model
+
+    async def share(self, name: str, target: Target, percent: int, fence: int) -> Model:
+        """Let a loaded version take `percent` of the unversioned requests, 1 to 99, under a fence.
+
+        Under one fence the share only grows, and ends with the switch: anything else is 409 `stale-fence`. `not-ready`
+        and `digest-mismatch` as in `switch`, which ends every share.
+        """
+        model, slot = self.model(name), self.slot(name, target.version)
+        async with model.lock:
+            old = model.pointer
+            asked = {"version": target.version, "digest": target.digest, "percent": percent, "fence": fence}
+            grown = old.share is not None and (old.share.target != target or old.share.percent > percent)
+            if fence < old.fence or (fence == old.fence and (old.fenced is not None or grown)):
+                note("share-refused", model, **asked)
+                raise _stale(fence, old)
+            await self._check_target(slot, target)
+            if fence != old.fence or old.share != Share(target, percent):
+                await self._keep(model, replace(old, fence=fence, fenced=None, share=Share(target, percent)))
+                note("share", model, **asked)
+            return model
 
     async def _check_target(self, slot: Slot, target: Target) -> None:
         if slot.loaded is None or slot.state != "ready":

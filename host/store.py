@@ -53,23 +53,49 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A version that takes `percent` of the unversioned requests, 1 to 99, while the default takes the rest."""
+
+    target: Target
+    percent: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.target.to_json(), "percent": self.percent}
+
+
+@dataclass(frozen=True)
 class Pointer:
-    """A model's default, the highest fence seen, and the target that this fence moved the default to, if it did."""
+    """A model's default, the highest fence seen, and the target that this fence moved the default to, if it did.
+
+    `out`: the model was taken out of service. `share`: a version beside the default that takes some of its requests.
+    """
 
     default: Target | None = None
     fence: int = 0
     fenced: Target | None = None
+    out: bool = False
+    share: Share | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "default": self.default.to_json() if self.default else None,
             "fence": self.fence,
             "fenced": self.fenced.to_json() if self.fenced else None,
+            "out": self.out,
+            "share": self.share.to_json() if self.share else None,
         }
 
 
 def _target(value: dict[str, str] | None) -> Target | None:
     return Target(**value) if value else None
+
+
+def _pointer(value: dict[str, Any]) -> Pointer:
+    share = value.get("share")
+    taken = Share(Target(share["version"], share["digest"]), share["percent"]) if share else None
+    return Pointer(
+        _target(value["default"]), value["fence"], _target(value["fenced"]), bool(value.get("out", False)), taken
+    )
 
 
 class Store:
@@ -125,8 +151,7 @@ class Store:
             pointer = Pointer()
             path = folder / "pointer.json"
             if path.exists():
-                value = json.loads(path.read_bytes())
-                pointer = Pointer(_target(value["default"]), value["fence"], _target(value["fenced"]))
+                pointer = _pointer(json.loads(path.read_bytes()))
             manifests = {file.name: file.read_bytes() for file in folder.glob("versions/*")}
             if manifests:
                 result[folder.name] = (pointer, manifests)

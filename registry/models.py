@@ -236,6 +236,10 @@ class Endpoint(models.Model):
     undo_seconds = models.PositiveIntegerField(default=3600, help_text="How long the old version stays warm.")
     min_hosts_serving = models.PositiveIntegerField(default=1)
     fence = models.PositiveBigIntegerField(default=0)
+    fallback = models.ForeignKey(
+        Version, on_delete=models.PROTECT, null=True, blank=True, related_name="+",
+        help_text="Kept warm on every host, to be fallen back on.",
+    )  # fmt: skip
     frozen_from = models.DateTimeField(null=True, blank=True, help_text="When a planned freeze begins; empty: at once.")
     frozen_until = models.DateTimeField(null=True, blank=True)
     frozen_reason = models.CharField(max_length=300, blank=True)

@@ -68,11 +68,15 @@ def judge(placement: Placement, observation: Observation, *, read_back: bool = T
         return Seen(
             Health.NOT_READY, f"Version {model.default_version} is {state.state if state else 'gone'}.", **facts
         )
+    if not model.in_service:
+        return Seen(Health.NOT_READY, f"Version {model.default_version} is loaded, out of service.", **facts)
     if desired is None:
         said = f"It serves version {model.default_version}, which was not released to it."
         return Seen(Health.WRONG_VERSION, said, **facts)
     if digest == desired.digest:
-        return Seen(Health.SERVING, **facts)
+        share = model.share
+        said = f"{share.percent} % of its requests go to version {share.version}." if share is not None else ""
+        return Seen(Health.SERVING, said, **facts)
     if model.default_version == str(desired.number):
         said = f"It says version {desired.number}, but other content is loaded ({digest[:12] or 'nothing readable'})."
     else:

@@ -19,9 +19,21 @@ from django.db.models.functions import Now
 from audit.actions import Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
-from incidents.rollback import gates, limits
+from incidents.rollback import gates, limits, steering
+from incidents.rollback.document import PlanDocument
 from incidents.rollback.lease import MOVING, Lease, LeaseLost
-from incidents.rollback.models import CheckAnswer, HostStep, Run, RunState, StepState, Watch, Wave, WaveState
+from incidents.rollback.models import (
+    STEERING_KINDS,
+    CheckAnswer,
+    HostStep,
+    PlanKind,
+    Run,
+    RunState,
+    StepState,
+    Watch,
+    Wave,
+    WaveState,
+)
 from incidents.rollback.plan import PlanRefused, read
 from incidents.rollback.run import (
     COMPENSATION_FAILED,
@@ -36,8 +48,8 @@ from incidents.rollback.run import (
     record_run,
 )
 from incidents.rollback.state import LostRace, move
-from incidents.rollback.steps import ENDED, FenceLost, Work, advance_step
-from registry.actions import hold
+from incidents.rollback.steps import ENDED, TURNS, FenceLost, Work, advance_step, has_acted
+from registry.actions import freeze, hold
 from registry.golden import golden_of
 from registry.models import Placement
 from registry.serving.base import HostUnreachable
@@ -51,6 +63,7 @@ SHORT_SECONDS = 0.25
 PATIENCE_SECONDS = 3.0
 HELD_AFTER_FAILING = datetime.timedelta(days=1)
 LOOKS, LOOK_AGAIN_SECONDS = 3, 0.6
+TURNS.update(steering.TURNS)
 GOT_THERE = [StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE]
 
 
@@ -133,12 +146,22 @@ def _shortage(work: Work, lease: Lease) -> str:
 def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     """Take the hosts of the wave forward, all at once."""
     work = _work(run, lease)
-    wait = _in_parallel(work, [step for step in _steps(wave) if step.state not in ENDED], run, lease)
+    left = [step for step in _steps(wave) if step.state not in ENDED]
+    taken = limits.may_go(work, left)
+    if left and not taken:
+        sentence = (
+            f"No host can be taken out of service: at least {work.document.min_hosts_serving} have to serve. "
+            "Bring hosts back, then resume."
+        )
+        return _halt(run, lease, "capacity", sentence)
+    wait = _in_parallel(work, taken, run, lease)
     if wait is not None:
         return wait
+    if len(taken) < len(left):
+        return 0
     if (limit := limits.broken(work, wave)) is not None:
         return _wave_failed(run, wave, lease, *limit)
-    left = run.steps.filter(state__in=[StepState.UNREACHABLE, StepState.FAILED]).values_list("state", "host__name")
+    lost = run.steps.filter(state__in=[StepState.UNREACHABLE, StepState.FAILED]).values_list("state", "host__name")
     with transaction.atomic():
         lease.confirm()
         move(wave, WaveState.SOAKING, soak_until=Now() + datetime.timedelta(seconds=work.document.wave_soak_seconds))
@@ -148,8 +171,8 @@ def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
             wave,
             "rollback.wave.switch",
             {
-                "unreachable": sorted(name for state, name in left if state == StepState.UNREACHABLE),
-                "failed": sorted(name for state, name in left if state == StepState.FAILED),
+                "unreachable": sorted(name for state, name in lost if state == StepState.UNREACHABLE),
+                "failed": sorted(name for state, name in lost if state == StepState.FAILED),
             },
         )
         announce_run(run)
@@ -275,13 +298,16 @@ def _go_back(run: Run, lease: Lease) -> float | None:
 
 
 def _must_go_back(step: HostStep) -> bool:
-    """It has switched, or may have (its switch was called), and was not tried yet."""
-    return (step.state in GOT_THERE or step.switch_calls > 0) and StepState.COMPENSATING not in step.marks
+    """Its requests go elsewhere than before, or may (that was called), and it was not tried yet."""
+    return (step.state in GOT_THERE or has_acted(step)) and StepState.COMPENSATING not in step.marks
 
 
 def _switched(run: Run, lease: Lease) -> None:
     """All waves are done: the endpoint is free for another run, and the watching begins as a row of its own."""
     document = read(run.plan)
+    if run.plan.kind in STEERING_KINDS:
+        _steered(run, document, lease)
+        return
     watch_for = datetime.timedelta(seconds=document.watch_seconds)
     patience = watch_for + datetime.timedelta(
         seconds=max(settings.LASTGOOD_WATCH_PATIENCE_SECONDS, document.watch_seconds)
@@ -303,6 +329,18 @@ def _switched(run: Run, lease: Lease) -> None:
             {"hosts": list(run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True))},
         )
         send_on_commit("rollback.watch", [str(watch.run_id)], queue="rollback")
+
+
+def _steered(run: Run, document: PlanDocument, lease: Lease) -> None:
+    """Hosts are out of service or back in it; a freeze is set now. There is nothing to watch."""
+    with transaction.atomic():
+        lease.confirm()
+        if run.plan.kind == PlanKind.FREEZE:
+            until = datetime.datetime.fromisoformat(document.body["freeze"]["until"])
+            freeze(endpoint=run.endpoint, until=until, reason=run.plan.reason, actor=WORKER)
+        move(run, RunState.SWITCHED, switched_at=Now(), ended_at=Now(), state_reason="")
+        hosts = run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True)
+        record_run(run, "rollback.run.switched", WORKER, {"hosts": list(hosts)})
 
 
 def _hold_failed(run: Run) -> None:

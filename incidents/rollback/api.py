@@ -18,8 +18,9 @@ from incidents.rollback import preflight as preflights
 from incidents.rollback import run as run_verbs
 from incidents.rollback import undo as undoing
 from incidents.rollback.models import Candidate, Check, HostStep, Plan, PlanKind, Preflight, Run, Wave
-from incidents.rollback.plan import PlanRefused, compose, propose, void
+from incidents.rollback.plan import STRATEGIES, PlanRefused, compose, propose, void
 from incidents.rollback.queries import candidate_evidence, plans, runs
+from incidents.rollback.rehearsal_api import RehearsalViewSet
 from incidents.rollback.views import act_on_run
 from registry.models import Endpoint, Version
 
@@ -86,6 +87,8 @@ class ProposeSerializer(serializers.Serializer[Any]):
     wave_sizes = serializers.ListField(child=serializers.IntegerField(min_value=1), required=False)
     wave_by = WaveBySerializer(required=False)
     quorum = QuorumSerializer(required=False)
+    strategy = serializers.ChoiceField(choices=[(name, name) for name in STRATEGIES], required=False)
+    shares = serializers.ListField(child=serializers.IntegerField(min_value=1, max_value=99), required=False)
     failure_budget = serializers.IntegerField(min_value=0, required=False)
     min_hosts_serving = serializers.IntegerField(min_value=0, required=False)
     wave_soak_seconds = serializers.IntegerField(min_value=0, max_value=86_400, required=False)
@@ -377,4 +380,5 @@ router_entries = [
     ("plans", PlanViewSet, "plan"),
     ("runs", RunViewSet, "run"),
     ("candidates", CandidateViewSet, "candidate"),
+    ("rehearsals", RehearsalViewSet, "rehearsal"),
 ]

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from audit.canonical import canonical_bytes, exact, instant
+from incidents.rollback.state import DRAIN_PATH, RECREATE_PATH, RETURN_PATH, STEP_PATH, WEIGHTED_PATH
 from incidents.rollback.waves import PlanWave
 
 FORMAT = "lastgood-plan/1"
@@ -43,6 +44,36 @@ class PlanDocument:
     @property
     def waves(self) -> list[PlanWave]:
         return [PlanWave(wave["name"], list(wave["hosts"]), wave.get("quorum", 0)) for wave in self.body["waves"]]
+
+    @property
+    def strategy(self) -> str:
+        """blue_green, recreate or weighted."""
+        return {"waves": "blue_green"}.get(self.body["strategy"], str(self.body["strategy"]))
+
+    @property
+    def recreated(self) -> list[str]:
+        """Hosts whose memory holds one version only: they are out of service while it is replaced."""
+        return list(self.body.get("recreated", []))
+
+    @property
+    def shares(self) -> list[int]:
+        """What a canary host of the strategy `weighted` lets the target take before it takes all, in percent."""
+        return list(self.body.get("shares", []))
+
+    @property
+    def outcome(self) -> str:
+        """roll_back, roll_forward, fallback, drain, bring_back or freeze; "" for what documents did not name yet."""
+        return str(self.body.get("outcome", ""))
+
+    def path_of(self, host: str) -> list[str]:
+        """The states that the host goes through."""
+        if self.outcome in ("drain", "bring_back"):
+            return DRAIN_PATH if self.outcome == "drain" else RETURN_PATH
+        if host in self.recreated:
+            return RECREATE_PATH
+        if self.shares and host in self.body.get("shared", []):
+            return WEIGHTED_PATH
+        return STEP_PATH
 
     @property
     def hosts(self) -> list[str]:

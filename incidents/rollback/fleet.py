@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from registry import serving_access
 from registry.golden import GoldenResult, run_golden
@@ -15,7 +15,9 @@ from registry.serving.base import (
     ModelObservation,
     Observation,
     Prediction,
+    Refused,
     ServingDriver,
+    SteeringDriver,
     VersionState,
 )
 
@@ -47,6 +49,17 @@ class Remote:
 
     def switch(self, version: Version, fence: int) -> None:
         self.driver.switch(self.address, self.model, str(version.number), version.digest, fence)
+
+    def set_service(self, serving: bool, fence: int) -> None:
+        self._steering().set_service(self.address, self.model, serving, fence)
+
+    def share(self, version: Version, percent: int, fence: int) -> None:
+        self._steering().share(self.address, self.model, str(version.number), version.digest, percent, fence)
+
+    def _steering(self) -> SteeringDriver:
+        if not self.driver.capabilities.drain:
+            raise Refused(501, "cannot-steer", f"The engine of {self.host.name} can't be told where requests go.")
+        return cast(SteeringDriver, self.driver)
 
     def unload(self, version: Version) -> None:
         self.driver.unload(self.address, self.model, str(version.number))
@@ -88,8 +101,8 @@ def is_loaded(seen: ModelObservation, version: Version, *, read_back: bool = Tru
 
 
 def serves(seen: ModelObservation, version: Version, *, read_back: bool = True) -> bool:
-    """It is the default, and what is in memory is it."""
-    return seen.default_digest == version.digest and is_loaded(seen, version, read_back=read_back)
+    """It is the default, in service, and what is in memory is it."""
+    return seen.in_service and seen.default_digest == version.digest and is_loaded(seen, version, read_back=read_back)
 
 
 def serving_digest(seen: ModelObservation) -> str:

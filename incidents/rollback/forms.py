@@ -13,6 +13,13 @@ WAVES = [
     ("label", "one a label value"),
 ]
 
+STRATEGY_WORDS = [
+    ("", "as each host's memory allows"),
+    ("blue_green", "both versions in memory, one switch"),
+    ("recreate", "out of service, unload, load, back"),
+    ("weighted", "the canary takes more and more of its requests"),
+]
+
 
 class ProposeForm(forms.Form):
     """A plan proposed by hand; on an incident's page most of it is filled in."""
@@ -24,12 +31,13 @@ class ProposeForm(forms.Form):
     to_version = forms.ModelChoiceField(Version.objects.select_related("model").order_by("model__slug", "-number"))
     incident_ref = forms.CharField(max_length=40, required=False)
     reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
+    strategy = forms.ChoiceField(choices=STRATEGY_WORDS, required=False)
     waves = forms.ChoiceField(choices=WAVES, required=False, label="Waves by")
     wave_value = forms.CharField(
         max_length=100,
         required=False,
         label="Waves",
-        help_text="Numbers such as “1, 10” or “10, 50, 100”, or a label such as “rack”. Empty: one host, then the rest.",
+        help_text="Such as “1, 10”, “10, 50, 100” or the label “rack”. Empty: one host, then the rest.",
     )
     quorum_percent = forms.IntegerField(
         min_value=1, max_value=100, required=False, label="Percent of each wave that must succeed"
@@ -55,6 +63,8 @@ class ProposeForm(forms.Form):
                 self.add_error("wave_value", "Give whole numbers with commas between them, such as 1, 10.")
         if percent:
             cleaned["quorum"] = {"percent": percent}
+        if not cleaned.get("strategy"):
+            cleaned.pop("strategy", None)
         return {name: value for name, value in cleaned.items() if value is not None}
 
     def first_fields(self) -> list[forms.BoundField]:

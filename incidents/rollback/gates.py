@@ -80,7 +80,7 @@ def judge(work: Work, wave: Wave) -> Judged:
         # One host after the other: probes that run side by side would slow each other, not always alike.
         for step in steps:
             if step.wave_id == wave.pk:
-                answers += _latency(work, step, gate)
+                answers += latency_of(work, step, gate)
     return Judged(answers)
 
 
@@ -109,7 +109,7 @@ def _ask_host(work: Work, step: HostStep, *, fresh: bool) -> list[Answered]:
         seen = remote.look()
         answers = [_serving(work, step, seen)]
         if (gate := work.document.gate("errors")) is not None:
-            answers.append(_errors(work, step, seen, gate, fresh=fresh))
+            answers.append(errors_of(work, step, seen, gate, fresh=fresh))
         if fresh and work.document.gate("golden") is not None and work.golden is not None:
             where = f"version {work.target.number} on {step.host.name}"
             answers.append(golden_answer(step.host, remote.golden(work.target, work.golden), work.target.digest, where))
@@ -135,7 +135,7 @@ def _serving(work: Work, step: HostStep, seen: ModelObservation) -> Answered:
     )
 
 
-def _errors(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str], *, fresh: bool) -> Answered:
+def errors_of(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str], *, fresh: bool) -> Answered:
     """Live requests that the target answered on this host since its step was done, by the host's own count."""
     held = fleet.version_on(seen, work.target)
     requests = held.requests - int(step.baseline.get("requests", 0)) if held else 0
@@ -152,7 +152,7 @@ def _errors(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, 
     )
 
 
-def _latency(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answered]:
+def latency_of(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answered]:
     """Both versions asked for one row on the same host, in the order new old old new, so that both bear the same load,
     which only ever adds: the fastest answers are compared. A slow one is asked again while there is patience.
     An answer within the floor can't be slower by more than it, so that is enough of them. Not asked where the old

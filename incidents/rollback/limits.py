@@ -2,15 +2,16 @@
 many hosts must serve all the while."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from incidents.rollback import fleet
 from incidents.rollback.checks import Answered
-from incidents.rollback.models import CheckAnswer, HostStep, StepState, Wave
+from incidents.rollback.models import CheckAnswer, HostStep, PlanKind, StepState, Wave
 from incidents.rollback.steps import Work
-from registry.serving.base import HostUnreachable, ServingError
+from registry.models import Host
+from registry.serving.base import ServingError
 
 PARALLEL_LOOKS = 16
+STILL_SERVING = (StepState.PENDING, StepState.LOCKED, StepState.PREFLIGHT, StepState.STAGED)
 
 
 def broken(work: Work, wave: Wave) -> tuple[str, str] | None:
@@ -34,30 +35,45 @@ def broken(work: Work, wave: Wave) -> tuple[str, str] | None:
 
 
 def serving(work: Work, enough: int | None = None) -> list[str]:
-    """The plan's hosts that answer with a version that the plan knows, by asking them now; from `enough` on, no more
-    are asked."""
-    steps = list(work.run.steps.select_related("host", "wave").order_by("wave__index", "id"))
+    """The hosts that answer with a version that the plan knows, by asking them now; from `enough` on, no more are
+    asked. Of a plan that drains hosts all of the endpoint's are asked, else those of the plan."""
+    if work.document.body["kind"] == PlanKind.DRAIN:
+        hosts = [row.host for row in work.run.endpoint.placements.filter(host__drained_at=None).select_related("host")]
+    else:
+        hosts = [step.host for step in work.run.steps.select_related("host").order_by("wave__index", "id")]
     found: list[str] = []
-    for start in range(0, len(steps), PARALLEL_LOOKS):
-        batch = steps[start : start + PARALLEL_LOOKS]
-        for step in batch:
-            with suppress(HostUnreachable):  # said again by the look itself
-                work.remote(step)
+    for start in range(0, len(hosts), PARALLEL_LOOKS):
+        batch = hosts[start : start + PARALLEL_LOOKS]
         with ThreadPoolExecutor(max_workers=len(batch)) as pool:
-            answers = list(pool.map(lambda step: _serves(work, step), batch))
-        found += [step.host.name for step, serves in zip(batch, answers, strict=True) if serves]
+            answers = list(pool.map(lambda host: _serves(work, host), batch))
+        found += [host.name for host, serves in zip(batch, answers, strict=True) if serves]
         if enough is not None and len(found) >= enough:
             break
     return found
 
 
-def _serves(work: Work, step: HostStep) -> bool:
+def _serves(work: Work, host: Host) -> bool:
     try:
-        seen = work.look(step)
+        seen = fleet.reach(host, work.run.endpoint).look()
     except ServingError:
         return False
     held = seen.versions.get(seen.default_version or "")
-    return held is not None and held.state == "ready" and fleet.serving_digest(seen) in work.document.tolerated
+    ready = seen.in_service and held is not None and held.state == "ready"
+    return ready and fleet.serving_digest(seen) in work.document.tolerated
+
+
+def may_go(work: Work, left: list[HostStep]) -> list[HostStep]:
+    """Those of a wave's hosts that may go on now: hosts that have to leave service do so one after the other, or as
+    many at once as can be spared of those that serve."""
+    waiting = [step for step in left if step.state in STILL_SERVING and _leaves_service(work, step)]
+    if not waiting:
+        return left
+    room = max(0, len(serving(work)) - work.document.min_hosts_serving)
+    return [step for step in left if step not in waiting] + waiting[:room]
+
+
+def _leaves_service(work: Work, step: HostStep) -> bool:
+    return StepState.DRAINED in work.document.path_of(step.host.name)
 
 
 def enough_serve(work: Work) -> Answered | None:

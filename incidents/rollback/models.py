@@ -16,6 +16,12 @@ class PlanKind(models.TextChoices):
     RELEASE = "release", "Release"
     DRILL = "drill", "Drill"
     CONVERGE = "converge", "Converge"
+    DRAIN = "drain", "Drain"
+    FREEZE = "freeze", "Freeze"
+
+
+STEERING_KINDS = [PlanKind.DRAIN, PlanKind.FREEZE]
+"""Kinds that change no version anywhere: where requests go, and what may be deployed."""
 
 
 class PlanState(models.TextChoices):
@@ -204,8 +210,12 @@ class StepState(models.TextChoices):
     LOCKED = "locked", "Locked"
     PREFLIGHT = "preflight", "Checked"
     STAGED = "staged", "Staged"
+    DRAINED = "drained", "Out of service"
+    EMPTIED = "emptied", "Old version unloaded"
     LOADED = "loaded", "Loaded"
     GOLDEN_OK = "golden_ok", "Golden test passed"
+    SHARED = "shared", "Takes a share of the traffic"
+    IN_SERVICE = "in_service", "Back in service"
     SWITCHED = "switched", "Switched"
     POSTCHECK_OK = "postcheck_ok", "Checked after the switch"
     DONE = "done", "Done"

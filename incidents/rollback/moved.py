@@ -4,11 +4,15 @@ from collections.abc import Collection
 from typing import Any
 
 from incidents.rollback.document import PlanDocument
-from incidents.rollback.models import Plan, PlanKind, PlanState
+from incidents.rollback.models import STEERING_KINDS, Plan, PlanKind, PlanState
 from registry.models import Deployment, Endpoint, Health, Placement
 
 SEEN = (Health.SERVING, Health.WRONG_VERSION, Health.WRONG_OUTPUT)
 """Observations that say what is served; a host that can't be reached is an absence, which the waves count."""
+
+
+SOME_HOSTS = (PlanKind.CONVERGE, *STEERING_KINDS)
+"""Kinds of plans that are about some of an endpoint's hosts, or none."""
 
 
 def moved(plan: Plan) -> list[str]:
@@ -22,7 +26,7 @@ def moved(plan: Plan) -> list[str]:
         return []
     document = PlanDocument.read(bytes(plan.document))
     sentences = fleet_moved(plan.endpoint, document)
-    if plan.to_version.quarantined_at is not None:
+    if plan.to_version.quarantined_at is not None and plan.kind not in STEERING_KINDS:
         sentences.append(f"version {plan.to_version.number}, to which it goes, was quarantined")
     return sentences
 
@@ -30,7 +34,12 @@ def moved(plan: Plan) -> list[str]:
 def fleet_moved(endpoint: Endpoint, document: PlanDocument) -> list[str]:
     """Hosts that joined, left or changed, and hosts that serve what the plan does not know."""
     placements = _placements(endpoint)
-    return _members_moved(endpoint, document, placements) + _serves_else(endpoint, document, placements, done=())
+    members = placements
+    if document.body["kind"] in SOME_HOSTS:
+        # Those that are brought back are drained until then.
+        rows = Placement.objects.filter(endpoint=endpoint, host__name__in=document.hosts)
+        members = list(rows.select_related("host").order_by("host__name"))
+    return _members_moved(endpoint, document, members) + _serves_else(endpoint, document, placements, done=())
 
 
 def not_as_left(endpoint: Endpoint, document: PlanDocument, done: Collection[str]) -> list[str]:
@@ -41,7 +50,7 @@ def not_as_left(endpoint: Endpoint, document: PlanDocument, done: Collection[str
     placements = _placements(endpoint)
     drained = Placement.objects.filter(endpoint=endpoint, host__drained_at__isnull=False, host__name__in=document.hosts)
     members = [*placements, *drained.select_related("host")]
-    if document.body["kind"] == PlanKind.CONVERGE:
+    if document.body["kind"] in SOME_HOSTS:
         members = [member for member in members if member.host.name in document.hosts]
     return _members_moved(endpoint, document, members) + _serves_else(endpoint, document, placements, done)
 

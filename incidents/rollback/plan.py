@@ -53,6 +53,8 @@ class Options(TypedDict, total=False):
     wave_by: Mapping[str, Any] | None
     quorum: Mapping[str, int] | None
     failure_budget: int | None
+    strategy: str | None
+    shares: Sequence[int] | None
     min_hosts_serving: int | None
     wave_soak_seconds: int | None
     watch_seconds: int | None
@@ -140,6 +142,34 @@ def propose(
         evidence=evidence,
         **options,
     )
+    return keep_plan(
+        composed,
+        kind=kind,
+        endpoint=endpoint,
+        to_version=to_version,
+        incident_ref=incident_ref,
+        reason=reason,
+        user=user,
+        actor=actor,
+        start_on_approval=start_on_approval,
+        replaces=replaces,
+    )
+
+
+def keep_plan(
+    composed: Composed,
+    *,
+    kind: str,
+    endpoint: Endpoint,
+    to_version: Version,
+    incident_ref: str,
+    reason: str,
+    user: User,
+    actor: Actor,
+    start_on_approval: bool,
+    replaces: Plan | None = None,
+) -> Plan:
+    """Store what was composed, and order its preflight."""
     with transaction.atomic():
         plan = Plan.objects.create(
             id=composed.identity,
@@ -264,7 +294,7 @@ def promised_accuracy(version: Version) -> Decimal | None:
     return None if value is None else Decimal(str(value))
 
 
-def _who_and_what(
+def who_and_what(
     identity: uuid.UUID,
     kind: str,
     endpoint: Endpoint,
@@ -273,6 +303,7 @@ def _who_and_what(
     incident_ref: str,
     user: User,
 ) -> dict[str, Any]:
+    """What every document begins with: which change of which endpoint, for whom."""
     return {
         "plan": str(identity),
         "kind": kind,
@@ -311,13 +342,61 @@ def _fleet(
     return {
         "serving": sorted({from_version.digest if from_version else "", to_version.digest}),
         "hosts": [{"name": host.name, "engine": host.engine, "address": host.address} for host in hosts],
-        "strategy": "blue_green",
+        **_strategy(placements=placements, waves=waves, origin=from_version, target=to_version, options=options),
         "wave_by": dict(by),
         "waves": [wave.facts for wave in waves],
         "min_hosts_serving": least,
         "tolerated_absences": _or(options.get("tolerated_absences"), min(1, spare)),
         "failure_budget": _or(options.get("failure_budget"), 0),
     }
+
+
+def _outcome(endpoint: Endpoint, origin: Version | None, target: Version) -> str:
+    """Back to what was before, forward to a later version, or to the one that the endpoint keeps to fall back on."""
+    if target.pk == endpoint.fallback_id:
+        return "fallback"
+    return "roll_back" if origin is not None and target.number < origin.number else "roll_forward"
+
+
+def _strategy(
+    *,
+    placements: Sequence[Placement],
+    waves: Sequence[PlanWave],
+    origin: Version | None,
+    target: Version,
+    options: Options,
+) -> dict[str, Any]:
+    """How each host is changed: as asked for, else `recreate` where a host's memory, as last observed, can't hold both
+    versions, else `blue_green`. Raises PlanRefused."""
+    asked = options.get("strategy")
+    if asked not in (None, "", *STRATEGIES):
+        raise PlanRefused("unknown_strategy", f"There is no strategy {asked!r}. Choose {', '.join(STRATEGIES)}.")
+    names = [placement.host.name for placement in placements]
+    recreated = (
+        names if asked == "recreate" else [p.host.name for p in placements if asked is None and _is_full(p, target)]
+    )
+    if origin is not None and recreated:
+        return {"strategy": "recreate", "recreated": recreated, "drain_seconds": DRAIN_SECONDS}
+    if asked == "weighted" and origin is not None:
+        able = {p.host.name for p in placements if driver_for(p.host.engine).capabilities.weighted_traffic}
+        shares = sorted(set(options.get("shares") or SHARES))
+        if not all(0 < share < 100 for share in shares):
+            raise PlanRefused("bad_shares", "Shares are whole numbers of percent, from 1 to 99, such as 5, 25.")
+        return {"strategy": "weighted", "shares": shares, "shared": [n for n in waves[0].hosts if n in able]}
+    return {"strategy": "blue_green"}
+
+
+def _is_full(placement: Placement, target: Version) -> bool:
+    """Whether the host was seen without room for the target beside what it holds, and can be taken out of service."""
+    seen = placement.observation
+    if any(
+        held.get("digest") == target.digest and held.get("state") == "ready"
+        for held in seen.get("versions", {}).values()
+    ):
+        return False
+    needed = LOAD_FACTOR * sum(target.files.values_list("artifact__size", flat=True))
+    full = seen.get("memory_total", 0) > 0 and seen.get("memory_free", 0) < needed
+    return full and driver_for(placement.host.engine).capabilities.drain
 
 
 def _questions(
@@ -332,7 +411,7 @@ def _questions(
         "wave_soak_seconds": soak,
         "gate_patience_seconds": max(30, 2 * soak),
         "watch_seconds": _or(options.get("watch_seconds"), endpoint.watch_seconds),
-        "undo_seconds": endpoint.undo_seconds,
+        "undo_seconds": 0 if options.get("strategy") == "recreate" else endpoint.undo_seconds,
         "gates": [] if options.get("gates_off") else gates,
         "checks": default_checks(
             promised=promised_accuracy(to_version),

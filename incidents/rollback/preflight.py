@@ -20,14 +20,24 @@ from incidents.rollback import fleet
 from incidents.rollback.checks import golden_answer
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
-from incidents.rollback.models import ACTIVE_RUN_STATES, CheckAnswer, Plan, PlanState, Preflight, Run
+from incidents.rollback.models import (
+    ACTIVE_RUN_STATES,
+    STEERING_KINDS,
+    CheckAnswer,
+    Plan,
+    PlanKind,
+    PlanState,
+    Preflight,
+    Run,
+)
 from incidents.rollback.plan import PlanRefused, announce, facts, read, void
-from incidents.rollback.prepare import NotPrepared, make_warm
+from incidents.rollback.prepare import NotPrepared, make_ready, make_warm
+from incidents.rollback.queries import steering_title
 from incidents.rollback.run import StartRefused, check_fleet
 from incidents.rollback.state import move
 from registry.golden import golden_of
-from registry.models import Host, Placement, Version
-from registry.serving.base import ModelObservation, Observation, ServingError
+from registry.models import Endpoint, Health, Host, Placement, Version
+from registry.serving.base import Capabilities, ModelObservation, Observation, ServingError
 from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
 
 WORKER = service_actor("rollback")
@@ -93,6 +103,8 @@ def _give_up(plan: Plan) -> None:
 
 
 def _ask_everything(plan: Plan, document: PlanDocument) -> list[Found]:
+    if plan.kind in STEERING_KINDS:
+        return _ask_steering(plan, document)
     found = _ask_fleet(plan, document)
     if any(answer.answer == FAIL for answer in found):
         return found
@@ -107,20 +119,64 @@ def _ask_everything(plan: Plan, document: PlanDocument) -> list[Found]:
     return found
 
 
+def _ask_steering(plan: Plan, document: PlanDocument) -> list[Found]:
+    """What a drain, its end or a freeze depends on: the endpoint, the policy, each host, and those that are left."""
+    endpoint = plan.endpoint
+    found = [_no_active_run(endpoint), _policy_stands(plan, document), _membership(plan, document)]
+    if plan.kind == PlanKind.FREEZE:
+        return found
+    hosts = list(Host.objects.filter(name__in=document.hosts).order_by("name"))
+    with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
+        for answers in pool.map(lambda host: _ask_steered(plan, document, host), hosts):
+            found += answers
+    if document.outcome == "drain":
+        left = Placement.objects.filter(endpoint=endpoint, host__drained_at=None, health=Health.SERVING)
+        names = left.exclude(host__name__in=document.hosts).values_list("host__name", flat=True)
+        least = document.min_hosts_serving
+        answer = PASS if len(names) >= least else FAIL
+        observed = f"{len(names)}: {', '.join(names)}" if names else "none, as last observed"
+        found.append(Found("rest", "Do enough of the other hosts serve?", answer, observed, f"at least {least}"))
+    return found
+
+
+def _ask_steered(plan: Plan, document: PlanDocument, host: Host) -> list[Found]:
+    """Runs in a thread of its own. A host that comes back has to give the golden outputs of what is served."""
+    try:
+        remote = fleet.reach(host, plan.endpoint)
+        seen = remote.look()
+        found = [Found("reachable", f"Does {host.name} answer?", PASS, "it does", "it does", host)]
+        can = remote.driver.capabilities.drain
+        observed = (
+            "it can" if can else f"{host.engine} can't: whoever runs the load balancer does it, and it is entered"
+        )
+        question = f"Can {host.name} be told to leave and to return?"
+        found.append(Found("drains", question, PASS if can else INCONCLUSIVE, observed, "it can", host))
+        if document.outcome == "bring_back":
+            right = fleet.is_loaded(seen, plan.to_version, read_back=remote.driver.capabilities.digest_read_back)
+            holds = f"Does {host.name} hold version {plan.to_version.number}?"
+            found.append(
+                Found("holds", holds, PASS if right else FAIL, fleet.serving_digest(seen)[:12], "it does", host)
+            )
+    except ServingError as error:
+        found = [Found("reachable", f"Does {host.name} answer?", FAIL, str(error), "it does", host)]
+    finally:
+        connections.close_all()
+    return found
+
+
+def _no_active_run(endpoint: Endpoint) -> Found:
+    busy = Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists()
+    question = f"Is {endpoint.slug} free of other runs?"
+    return Found("no-active-run", question, FAIL if busy else PASS, "a run is active" if busy else "none", "none")
+
+
 def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
     """What needs no host: the endpoint, the policy, the target's files."""
     endpoint = plan.endpoint
-    busy = Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists()
     frozen = endpoint.is_frozen_at(database_now())
     target = plan.to_version
     return [
-        Found(
-            "no-active-run",
-            f"Is {endpoint.slug} free of other runs?",
-            FAIL if busy else PASS,
-            "a run is active" if busy else "none",
-            "none",
-        ),
+        _no_active_run(endpoint),
         Found(
             "not-frozen",
             f"May {endpoint.slug} be changed?",
@@ -181,13 +237,14 @@ def _artifacts_whole(version: Version) -> Found:
 
 def _enough_hosts(document: PlanDocument, absent: int) -> Found:
     present = len(document.hosts) - absent
-    enough = absent <= document.tolerated_absences and present >= max(1, document.min_hosts_serving)
+    spared = min(1, len(document.recreated))
+    enough = absent <= document.tolerated_absences and present - spared >= max(1 - spared, document.min_hosts_serving)
     return Found(
         "enough-hosts",
         "Do enough hosts take part?",
         PASS if enough else FAIL,
-        f"{present} of {len(document.hosts)}",
-        f"at most {document.tolerated_absences} absent, at least {max(1, document.min_hosts_serving)} serving",
+        f"{present} of {len(document.hosts)}" + (", one of which is out of service at a time" if spared else ""),
+        f"at most {document.tolerated_absences} absent, at least {max(1 - spared, document.min_hosts_serving)} serving",
     )
 
 
@@ -201,7 +258,7 @@ def _ask_host(plan: Plan, document: PlanDocument, host: Host, golden: dict[str, 
         found += _ask_state(plan, document, remote, observation, seen)
         if any(answer.answer == FAIL for answer in found):
             return found
-        found += _make_warm(plan, remote, golden)
+        found += _make_warm(plan, document, remote, golden)
     except ServingError as error:
         if found:
             found.append(Found("answers", f"Does {host.name} keep answering?", FAIL, str(error), "it does", host))
@@ -236,8 +293,22 @@ def _ask_state(
             host,
         ),
         _own_machine(plan, host, observation),
-        _memory(plan.to_version, host, observation, seen),
+        _memory(plan.to_version, host, observation, seen, recreated=host.name in document.recreated),
+        *_steers(document, host, can),
     ]
+
+
+def _steers(document: PlanDocument, host: Host, can: Capabilities) -> list[Found]:
+    """Whether the engine can do what the strategy asks of this host; a share that it can't give is not a hindrance."""
+    if host.name in document.recreated:
+        question = f"Can {host.name} be taken out of service while its version is replaced?"
+        observed = "it can" if can.drain else f"the engine {host.engine} can't be told where requests go"
+        return [Found("drains", question, PASS if can.drain else FAIL, observed, "it can", host)]
+    if document.shares and host.name in document.waves[0].hosts and not can.weighted_traffic:
+        question = f"Can a version take a share of the requests of {host.name}?"
+        observed = f"the engine {host.engine} can't share; it switches at once, after the golden test"
+        return [Found("shares", question, INCONCLUSIVE, observed, "it can", host)]
+    return []
 
 
 def _own_machine(plan: Plan, host: Host, observation: Observation) -> Found:
@@ -250,7 +321,9 @@ def _own_machine(plan: Plan, host: Host, observation: Observation) -> Found:
     return Found("machine", question, FAIL if named else PASS, f"also for {named}" if named else "it does", "", host)
 
 
-def _memory(version: Version, host: Host, observation: Observation, seen: ModelObservation) -> Found:
+def _memory(
+    version: Version, host: Host, observation: Observation, seen: ModelObservation, *, recreated: bool
+) -> Found:
     question = f"Does version {version.number} fit into the memory of {host.name}?"
     if fleet.is_loaded(seen, version, read_back=False):
         return Found("memory", question, PASS, "it is loaded already", "", host)
@@ -258,12 +331,29 @@ def _memory(version: Version, host: Host, observation: Observation, seen: ModelO
     observed, expected = f"{observation.memory_free / 2**20:.0f} MiB free", f"{2 * needed / 2**20:.1f} MiB"
     if observation.memory_total <= 0:
         return Found("memory", question, INCONCLUSIVE, "the host does not say", expected, host)
-    return Found("memory", question, PASS if observation.memory_free >= 2 * needed else FAIL, observed, expected, host)
+    free = observation.memory_free
+    if recreated:
+        held = seen.versions.get(seen.default_version or "")
+        given_back = (held.memory_bytes or 0) if held is not None else 0
+        free, observed = free + given_back, f"{observed}, {given_back / 2**20:.1f} MiB given back before"
+    if free < 2 * needed and not recreated:
+        observed = f"{observed}; propose it with the strategy recreate"
+    return Found("memory", question, PASS if free >= 2 * needed else FAIL, observed, expected, host)
 
 
-def _make_warm(plan: Plan, remote: Remote, golden: dict[str, Any] | None) -> list[Found]:
+def _make_warm(plan: Plan, document: PlanDocument, remote: Remote, golden: dict[str, Any] | None) -> list[Found]:
     host, target = remote.host, plan.to_version
     question = f"Is version {target.number} warm on {host.name}?"
+    if host.name in document.recreated:
+        make_ready(
+            remote=remote,
+            version=target,
+            incident_ref=plan.incident_ref,
+            cause=f"plan {plan.plan_hash[:12]}",
+            actor=WORKER,
+        )
+        staged = f"Are the files of version {target.number} on {host.name}?"
+        return [Found("staged", staged, PASS, "they are; it is loaded and tested once the host is out", "", host)]
     try:
         make_warm(
             remote=remote,
@@ -366,7 +456,12 @@ def submit(*, plan_id: Any, actor: Actor) -> Plan:
 
 def title(plan: Plan) -> str:
     """The plan in a line, for lists and for the approver's page."""
+    document = PlanDocument.read(bytes(plan.document))
+    if plan.kind in STEERING_KINDS:
+        return steering_title(plan.endpoint, document)
     verb = {"rollback": "Roll back", "release": "Release on", "drill": "Drill on"}.get(plan.kind, plan.kind)
+    if plan.kind == PlanKind.ROLLBACK and document.outcome != "roll_back":
+        verb = {"roll_forward": "Roll forward", "fallback": "Fall back on"}.get(document.outcome, verb)
     before = f" from version {plan.from_version.number}" if plan.from_version else ""
     return f"{verb} {plan.endpoint.slug}{before} to version {plan.to_version.number}"
 

@@ -14,6 +14,12 @@ class NotPrepared(Exception):
     """The version could not be made warm on the host; the message is a sentence."""
 
 
+def make_ready(*, remote: Remote, version: Version, incident_ref: str, cause: str, actor: Actor) -> None:
+    """Bring the version's files onto a host whose memory can't hold it beside what is served. Idempotent."""
+    if not fleet.is_staged(remote.look(), version):
+        act("stage", lambda: remote.stage(version), remote, version, incident_ref, cause, actor)
+
+
 def make_warm(*, remote: Remote, version: Version, incident_ref: str, cause: str, actor: Actor) -> None:
     """Stage and load `version` beside what is served. Idempotent. `cause` says for which plan or ranking.
 

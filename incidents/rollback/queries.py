@@ -10,6 +10,7 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
+    STEERING_KINDS,
     Candidate,
     Check,
     CheckAnswer,
@@ -23,20 +24,29 @@ from incidents.rollback.models import (
     Wave,
     WaveState,
 )
-from incidents.rollback.state import STEP_PATH
-from registry.models import Placement, Version
+from registry.composing import part_sentence
+from registry.models import Endpoint, Placement, Version
 
 STEP_WORDS: dict[str, str] = {
     StepState.LOCKED: "lock",
     StepState.PREFLIGHT: "check",
     StepState.STAGED: "stage",
+    StepState.DRAINED: "leave service",
+    StepState.EMPTIED: "unload old",
     StepState.LOADED: "load warm",
     StepState.GOLDEN_OK: "golden test",
+    StepState.SHARED: "share traffic",
+    StepState.IN_SERVICE: "back in service",
     StepState.SWITCHED: "switch",
     StepState.POSTCHECK_OK: "post-check",
     StepState.DONE: "done",
 }
 LANES = Prefetch("steps", HostStep.objects.select_related("host", "wave").order_by("wave__index", "host__name"))
+GIVEN_BACK = (
+    StepState.DRAINED, StepState.EMPTIED, StepState.SHARED, StepState.IN_SERVICE, StepState.SWITCHED,
+    StepState.POSTCHECK_OK, StepState.DONE,
+)  # fmt: skip
+"""What going back takes back."""
 LARGE = 8
 """More hosts than this are shown in waves that fold."""
 ENDED_BADLY = (StepState.FAILED, StepState.UNREACHABLE)
@@ -78,7 +88,16 @@ def run_sentence(run: Run) -> str:
     steps = run.steps.all()
     done, total = sum(step.state == StepState.DONE for step in steps), len(steps)
     watch = getattr(run, "watch", None)
-    verb = {"rollback": "Rollback", "release": "Release", "drill": "Drill", "converge": "Convergence"}[plan.kind]
+    verb = {"rollback": "Rollback", "release": "Release", "drill": "Drill", "converge": "Convergence"}.get(plan.kind)
+    if verb is None:
+        document = PlanDocument.read(bytes(plan.document))
+        words = {
+            "running": "running",
+            "switched": "done",
+            "compensating": "being taken back",
+            "compensated": "taken back",
+        }
+        return f"{steering_title(run.endpoint, document)}: {words.get(run.state) or f'{run.state}: {run.state_reason}'}"
     what = f"{verb} of {run.endpoint.slug} to version {plan.to_version.number}"
     if run.state == RunState.SWITCHED and watch is not None:
         words = {
@@ -98,6 +117,14 @@ def run_sentence(run: Run) -> str:
         RunState.SWITCHED: "all hosts switched",
     }
     return f"{what}: {done} of {total} hosts switched; {words_of_run[RunState(run.state)]}"
+
+
+def steering_title(endpoint: Endpoint, document: PlanDocument) -> str:
+    """A plan that changes no version, in a line."""
+    if document.outcome == "freeze":
+        return f"Freeze {endpoint.slug} until {document.body['freeze']['until'][:16].replace('T', ' ')} UTC"
+    verb = "Take {} of {} out of service" if document.outcome == "drain" else "Bring {} of {} back into service"
+    return verb.format(names_of(document.hosts), endpoint.slug)
 
 
 def left_as(run: Run) -> list[dict[str, str]]:
@@ -138,6 +165,7 @@ def waves_of(run: Run) -> list[dict[str, Any]]:
     """The run as `parts/run_lanes.html` takes it. Two queries for any number of hosts."""
     prefetch_related_objects([run], LANES)
     steps = list(run.steps.all())
+    document = PlanDocument.read(bytes(run.plan.document))
     seen = {
         placement.host_id: placement
         for placement in Placement.objects.filter(endpoint=run.endpoint, host__in=[step.host_id for step in steps])
@@ -145,7 +173,8 @@ def waves_of(run: Run) -> list[dict[str, Any]]:
     waves: dict[int, dict[str, Any]] = {}
     for step in steps:
         group = waves.setdefault(step.wave_id, _wave(step.wave))
-        group["lanes"].append(_lane(run, step, seen.get(step.host_id)))
+        path = document.path_of(step.host.name)
+        group["lanes"].append(_lane(run, step, seen.get(step.host_id), path))
     for group in waves.values():
         _fold(group, large=len(steps) > LARGE)
     return list(waves.values())
@@ -176,7 +205,7 @@ def _wave(wave: Wave) -> dict[str, Any]:
     }
 
 
-def _lane(run: Run, step: HostStep, placement: Placement | None) -> dict[str, Any]:
+def _lane(run: Run, step: HostStep, placement: Placement | None, path: list[str]) -> dict[str, Any]:
     times = {name: datetime.datetime.fromisoformat(at) for name, at in step.marks.items()}
     began = run.started_at
     last = max(times.values(), default=None)
@@ -190,11 +219,11 @@ def _lane(run: Run, step: HostStep, placement: Placement | None) -> dict[str, An
         "from_version": run.plan.from_version.number if run.plan.from_version else "–",
         "to_version": run.plan.to_version.number,
         "serving": _serving(run, step, placement),
-        "current": _current(step),
+        "current": _current(step, path),
         "since": None if ended else (last or began),
         "took": (last - first).total_seconds() if ended and last else None,
         "reason": step.state_reason if step.state in ENDED_BADLY else "",
-        "steps": _stops(step, times),
+        "steps": _stops(step, times, path),
         "counted": _counted(run, step, placement),
     }
 
@@ -230,23 +259,23 @@ def _serving(run: Run, step: HostStep, placement: Placement | None) -> str:
     return placement.observed_version if placement else ""
 
 
-def _current(step: HostStep) -> str:
-    if step.state in STEP_PATH[:-1]:
-        coming = STEP_PATH[STEP_PATH.index(step.state) + 1]
+def _current(step: HostStep, path: list[str]) -> str:
+    if step.state in path[:-1]:
+        coming = path[path.index(step.state) + 1]
         return "waiting" if step.state == StepState.PENDING and not step.marks else STEP_WORDS[coming]
     return str(step.get_state_display())
 
 
-def _stops(step: HostStep, times: dict[str, datetime.datetime]) -> list[dict[str, Any]]:
+def _stops(step: HostStep, times: dict[str, datetime.datetime], path: list[str]) -> list[dict[str, Any]]:
     stops: list[dict[str, Any]] = []
     before: datetime.datetime | None = None
     missed = False
-    for state in STEP_PATH[1:]:
+    for state in path[1:]:
         at = times.get(state)
         if at is not None:
-            word = "undone" if StepState.COMPENSATING in times and state in STEP_PATH[6:] else "done"
+            word = "undone" if StepState.COMPENSATING in times and state in GIVEN_BACK else "done"
         elif missed:
-            word = "waiting" if step.state in STEP_PATH else "skipped"
+            word = "waiting" if step.state in path else "skipped"
         else:
             word = "failed" if step.state in ENDED_BADLY else "current"
             word = "waiting" if step.state == StepState.PENDING and not step.marks else word
@@ -291,6 +320,8 @@ def newest_checks(run: Run) -> list[Check]:
 def plan_rows(plan: Plan) -> list[dict[str, str]]:
     """What the plan changes, as `parts/plan_diff.html` takes it: first the version and its parts, then host by host."""
     document = PlanDocument.read(bytes(plan.document))
+    if plan.kind in STEERING_KINDS:
+        return _steering_rows(plan, document)
     rows = [_row("endpoint", "version", _number(plan.from_version), _number(plan.to_version))]
     before, after = _components(plan.from_version), _components(plan.to_version)
     rows += [
@@ -304,6 +335,16 @@ def plan_rows(plan: Plan) -> list[dict[str, str]]:
         else:
             rows += [_row(f"{host} · wave {number}", "serves", *change) for host in wave.hosts]
     return rows
+
+
+def _steering_rows(plan: Plan, document: PlanDocument) -> list[dict[str, str]]:
+    if document.outcome == "freeze":
+        until = document.body["freeze"]["until"][:16].replace("T", " ")
+        return [_row("endpoint", "deployments", "may happen", f"none until {until} UTC, unless it is lifted")]
+    before, after = (
+        ("in service", "out of service") if document.outcome == "drain" else ("out of service", "in service")
+    )
+    return [_row(host, "requests", before, after) for host in document.hosts]
 
 
 def _row(group: str, label: str, before: str, after: str) -> dict[str, str]:
@@ -327,9 +368,16 @@ def _components(version: Version | None) -> dict[str, str]:
 def plan_terms(plan: Plan) -> list[dict[str, str]]:
     """The plan's terms in words: waves, gates, checks, what happens on failure."""
     document = PlanDocument.read(bytes(plan.document))
+    if plan.kind in STEERING_KINDS:
+        return _steering_terms(document)
     failure = "goes back by itself" if document.compensates else "halts and waits for a person"
+    warm = f"{document.undo_seconds} s"
+    if document.recreated:
+        warm = f"no: {names_of(document.recreated)} can hold one only, so that going back takes as long as this"
     gates = ", ".join(gate["name"] for gate in document.body["gates"]) or "switched off, on record"
     return [
+        *_part_terms(plan, document),
+        {"label": "On each host", "value": _strategy_in_words(document)},
         {"label": "Waves", "value": _waves_in_words(document)},
         {"label": "Between waves", "value": f"at least {document.wave_soak_seconds} s, then the gates: {gates}"},
         {"label": "If a gate fails", "value": failure},
@@ -343,8 +391,44 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
             "label": "Afterwards watched",
             "value": f"{document.watch_seconds} s: {', '.join(check['name'] for check in document.body['checks'])}",
         },
-        {"label": "The old version stays warm", "value": f"{document.undo_seconds} s"},
+        {"label": "The old version stays warm", "value": warm},
     ]
+
+
+def _part_terms(plan: Plan, document: PlanDocument) -> list[dict[str, str]]:
+    """What a composed target is made of, and what its expected outputs are worth."""
+    if "part" not in document.body:
+        return []
+    return [
+        {"label": f"Version {plan.to_version.number} is", "value": part_sentence(plan.to_version)},
+        {"label": "What is expected of it", "value": str(plan.evidence.get("rehearsal", ""))},
+    ]
+
+
+def _steering_terms(document: PlanDocument) -> list[dict[str, str]]:
+    if document.outcome == "freeze":
+        return [{"label": "Taken back by", "value": "lifting the freeze on the endpoint's page"}]
+    least = {"label": "Hosts that serve all the while", "value": f"at least {document.min_hosts_serving}"}
+    other = "bring_back" if document.outcome == "drain" else "drain"
+    words = {"bring_back": "a plan that brings them back", "drain": "a plan that drains them"}[other]
+    golden = {"label": "Before a host comes back", "value": "its version gives the golden outputs"}
+    return [least if document.outcome == "drain" else golden, {"label": "Taken back by", "value": words}]
+
+
+def _strategy_in_words(document: PlanDocument) -> str:
+    if document.recreated:
+        return (
+            f"{names_of(document.recreated)}: taken out of service, the old version unloaded once no request came for "
+            f"2 s (or after {document.body['drain_seconds']} s), the new one loaded and tested, then back; one after "
+            "the other, or as many as can be spared"
+        )
+    if document.strategy == "weighted":
+        shares = " %, then ".join(str(share) for share in document.shares)
+        shared = names_of(document.body["shared"])
+        if not shared:
+            return "no canary's engine can share requests, so each is switched at once after its golden test"
+        return f"{shared} lets the new version take {shares} % of its requests, with the gate at each, then all"
+    return "both versions in memory, one switch, no request dropped"
 
 
 def names_of(hosts: Sequence[str], most: int = 4) -> str:

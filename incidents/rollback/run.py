@@ -21,8 +21,10 @@ from audit.dispatch import send_on_commit
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
+    STEERING_KINDS,
     HostStep,
     Plan,
+    PlanKind,
     PlanState,
     Run,
     RunState,
@@ -157,7 +159,10 @@ def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> 
 
 
 def check_allowed(plan: Plan, endpoint: Endpoint) -> None:
-    """What stops a run before its start and before each of its waves."""
+    """What stops a run before its start and before each of its waves. Who takes a host out of service, or freezes the
+    endpoint, deploys nothing."""
+    if plan.kind in STEERING_KINDS:
+        return
     if endpoint.is_frozen_at(database_now()):
         raise StartRefused("frozen", f"{endpoint.slug} is frozen: {endpoint.frozen_reason} Lift the freeze first.")
     if plan.to_version.quarantined_at is not None:
@@ -261,7 +266,7 @@ def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
 def compensate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """Bring every host that has switched back to what it served before. Raises PermissionDenied, RunRefused."""
     run = _run(run_id, reason, user, "plan.start")
-    if run.plan.from_version is None:
+    if run.plan.from_version is None and run.plan.kind != PlanKind.DRAIN:
         raise RunRefused("nothing_before", "Nothing was served before this run, so there is nothing to go back to.")
     if run.state not in (RunState.RUNNING, RunState.HALTED):
         raise RunRefused("not_active", f"The run can't be turned back: {run.get_state_display().lower()}.")

@@ -34,12 +34,24 @@ STEP_PATH: list[str] = [
     S.DONE,
 ]
 
-_ON_THE_WAY = STEP_PATH[:-1]
+RECREATE_PATH: list[str] = [*STEP_PATH[:4], S.DRAINED, S.EMPTIED, *STEP_PATH[4:]]
+"""Where memory holds one version only: out of service, the old one unloaded, before the new one is loaded."""
+WEIGHTED_PATH: list[str] = [*STEP_PATH[:6], S.SHARED, *STEP_PATH[6:]]
+DRAIN_PATH: list[str] = [S.PENDING, S.LOCKED, S.DRAINED, S.DONE]
+RETURN_PATH: list[str] = [S.PENDING, S.LOCKED, S.PREFLIGHT, S.GOLDEN_OK, S.IN_SERVICE, S.DONE]
+
+PATHS = (STEP_PATH, RECREATE_PATH, WEIGHTED_PATH, DRAIN_PATH, RETURN_PATH)
+
+
+def _after(here: str) -> set[str]:
+    return {path[path.index(here) + 1] for path in PATHS if here in path[:-1]}
+
 
 STEP_MOVES: dict[str, frozenset[str]] = {
     **{
-        here: frozenset({there, S.FAILED, S.UNREACHABLE, S.COMPENSATING})
-        for here, there in zip(_ON_THE_WAY, STEP_PATH[1:], strict=True)
+        here: frozenset({*_after(here), S.FAILED, S.UNREACHABLE, S.COMPENSATING})
+        for path in PATHS
+        for here in path[:-1]
     },
     S.DONE: frozenset({S.COMPENSATING}),
     S.FAILED: frozenset({S.PENDING, S.COMPENSATING}),

@@ -22,7 +22,7 @@ from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import Lease
 from incidents.rollback.models import CheckAnswer, HostStep, Run, StepState
-from incidents.rollback.state import STEP_PATH, change, move
+from incidents.rollback.state import change, move
 from registry.actions import record_switch
 from registry.models import Deployment, Version
 from registry.serving.base import (
@@ -38,7 +38,10 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 FRESH_SECONDS = 0.5
-CALL_SECONDS = {"stage": 600, "load": 600, "switch": 12, "restore": 12}
+CALL_SECONDS = {
+    "stage": 600, "load": 600, "switch": 12, "restore": 12, "drain": 12, "unload": 45, "share": 12, "bring_back": 12,
+}  # fmt: skip
+STEERED = ("drain", "share", "bring_back")
 ENDED = [StepState.DONE, StepState.FAILED, StepState.UNREACHABLE, StepState.RESTORED]
 
 
@@ -99,7 +102,7 @@ def advance_step(work: Work, step_id: int) -> float | None:
         step = HostStep.objects.select_related("host", "wave").get(pk=step_id)
         while step.state not in ENDED:
             try:
-                EDGES[step.state](work, step)
+                _edge(work, step)(work, step)
             except StepWaits as waits:
                 return waits.seconds
             except HostUnreachable as error:
@@ -152,12 +155,18 @@ def _lock(work: Work, step: HostStep) -> None:
     seen = work.look(step, anew=True)
     # A run's fence is new when it starts: a host that has seen it without a call of ours on record has seen another
     # run's, which a database that came back without its last commits has forgotten.
-    if seen.fence > work.run.fence or (seen.fence == work.run.fence and not step.switch_calls):
+    if seen.fence > work.run.fence or (seen.fence == work.run.fence and not has_acted(step)):
         raise FenceLost(
             f"{step.host.name} has seen fence {seen.fence}, and this run holds {work.run.fence}: somebody else acted."
         )
     baseline = {"before": _counts(seen)}
     _advance(work, step, f"fence {work.run.fence}", before_digest=fleet.serving_digest(seen), baseline=baseline)
+
+
+def has_acted(step: HostStep) -> bool:
+    """Whether a call of this run may have changed where the host's requests go."""
+    steered = {StepState.DRAINED, StepState.SHARED, StepState.IN_SERVICE} & step.marks.keys()
+    return bool(step.switch_calls or steered or step.intent in STEERED)
 
 
 def _preflight(work: Work, step: HostStep) -> None:
@@ -173,7 +182,7 @@ def _preflight(work: Work, step: HostStep) -> None:
 
 def _stage(work: Work, step: HostStep) -> None:
     remote = work.remote(step)
-    _effect(
+    effect(
         work,
         step,
         name="stage",
@@ -182,9 +191,9 @@ def _stage(work: Work, step: HostStep) -> None:
     )
 
 
-def _load(work: Work, step: HostStep) -> None:
+def load(work: Work, step: HostStep) -> None:
     remote, reads_back = work.remote(step), work.reads_back(step)
-    _effect(
+    effect(
         work,
         step,
         name="load",
@@ -193,7 +202,7 @@ def _load(work: Work, step: HostStep) -> None:
     )
 
 
-def _golden(work: Work, step: HostStep) -> None:
+def ask_golden(work: Work, step: HostStep) -> None:
     if work.golden is None:
         raise StepFailed(f"Version {work.target.number} has no golden test that can be read. Register one that has.")
     where = f"version {work.target.number} on {step.host.name}"
@@ -202,9 +211,9 @@ def _golden(work: Work, step: HostStep) -> None:
     _judge(work, step, "golden", answered)
 
 
-def _switch(work: Work, step: HostStep) -> None:
+def switch(work: Work, step: HostStep) -> None:
     remote = work.remote(step)
-    _effect(
+    effect(
         work,
         step,
         name="switch",
@@ -225,7 +234,7 @@ def _postcheck(work: Work, step: HostStep) -> None:
     _judge(work, step, "postcheck", answered)
 
 
-def _finish(work: Work, step: HostStep) -> None:
+def finish(work: Work, step: HostStep) -> None:
     seen = work.look(step)
     held = fleet.version_on(seen, work.target)
     counters = {"requests": held.requests, "failures": held.failures} if held else {}
@@ -243,9 +252,12 @@ def _restore(work: Work, step: HostStep) -> None:
     if origin is None:
         raise StepFailed(f"Nothing was served on {step.host.name} before, so there is nothing to go back to.")
     remote, reads_back = work.remote(step), work.reads_back(step)
+    cold = not fleet.is_loaded(work.look(step), origin, read_back=reads_back)
+    if cold and step.host.name in work.document.recreated:
+        _make_room(work, step, origin)
     if not fleet.is_loaded(work.look(step), origin, read_back=reads_back):
         raise StepFailed(f"Version {origin.number} is not loaded on {step.host.name} any more. Roll back by a plan.")
-    _effect(
+    effect(
         work,
         step,
         name="restore",
@@ -255,27 +267,51 @@ def _restore(work: Work, step: HostStep) -> None:
     )
 
 
+def _make_room(work: Work, step: HostStep, origin: Version) -> None:
+    """On a host that holds one version only: out of service, the target unloaded, the origin loaded again."""
+    remote, target, fence = work.remote(step), work.target, work.run.fence
+    act(work, step, name="drain", holds=lambda seen: not seen.in_service, call=lambda: remote.set_service(False, fence))
+    act(
+        work, step, name="unload", call=lambda: remote.unload(target),
+        holds=lambda seen: not fleet.is_loaded(seen, target, read_back=False),
+    )  # fmt: skip
+    act(
+        work, step, name="load", call=lambda: remote.load(origin), version=origin,
+        holds=lambda seen: fleet.is_loaded(seen, origin, read_back=work.reads_back(step)),
+    )  # fmt: skip
+
+
 def _answers_with(work: Work, step: HostStep, seen: ModelObservation, version: Version) -> bool:
     """The host serves the version and, where it knows fences, has seen this run's: no late call of an earlier one can
     take it elsewhere any more."""
     barred = seen.fence >= work.run.fence or not work.remote(step).driver.capabilities.fencing
-    return barred and fleet.serves(seen, version, read_back=work.reads_back(step))
+    return barred and seen.share is None and fleet.serves(seen, version, read_back=work.reads_back(step))
 
 
 EDGES: dict[str, Callable[[Work, HostStep], None]] = {
     StepState.PENDING: _lock,
     StepState.LOCKED: _preflight,
     StepState.PREFLIGHT: _stage,
-    StepState.STAGED: _load,
-    StepState.LOADED: _golden,
-    StepState.GOLDEN_OK: _switch,
+    StepState.STAGED: load,
+    StepState.EMPTIED: load,
+    StepState.LOADED: ask_golden,
+    StepState.GOLDEN_OK: switch,
     StepState.SWITCHED: _postcheck,
-    StepState.POSTCHECK_OK: _finish,
+    StepState.POSTCHECK_OK: finish,
     StepState.COMPENSATING: _restore,
 }
+TURNS: dict[tuple[str, str], Callable[[Work, HostStep], None]] = {}
+"""Edges of the paths that take requests off a host or share them, by the state they leave and the one they reach: see
+incidents.rollback.steering."""
 
 
-def _effect(
+def _edge(work: Work, step: HostStep) -> Callable[[Work, HostStep], None]:
+    if step.state == StepState.COMPENSATING:
+        return TURNS.get((step.state, work.document.outcome), EDGES[step.state])
+    return TURNS.get((step.state, _next(work, step))) or EDGES[step.state]
+
+
+def effect(
     work: Work,
     step: HostStep,
     *,
@@ -285,12 +321,41 @@ def _effect(
     also: Callable[[], None] | None = None,
 ) -> None:
     """An edge that changes the host: true already, or intent, call, read back, outcome."""
+    note = _called(work, step, name, holds, call, work.target)
+    _outcome(work, step, name, note, also)
+
+
+def act(
+    work: Work,
+    step: HostStep,
+    *,
+    name: str,
+    holds: Callable[[ModelObservation], bool],
+    call: Callable[[], None],
+    version: Version | None = None,
+    **fields: Any,
+) -> None:
+    """A change of the host on the way to an edge: the same, but the step stays in its state. `fields` are set on it."""
+    note = _called(work, step, name, holds, call, version or work.target)
+    with transaction.atomic():
+        _touch(work.run)
+        change(step, intent="", intent_deadline=None, attempts=0, **fields)
+        _record(work, step, "rollback.step.outcome", data={"step": name, "state": step.state, "note": note})
+
+
+def _called(
+    work: Work,
+    step: HostStep,
+    name: str,
+    holds: Callable[[ModelObservation], bool],
+    call: Callable[[], None],
+    version: Version,
+) -> str:
+    """Bring about what `holds` asks for; the note for the outcome."""
     seen = work.look(step, anew=bool(step.intent))
     if holds(seen):
-        proven = "proven by reading back" if step.intent == name else "was so already"
-        _outcome(work, step, name, proven, also)
-        return
-    _may_call(work, step, name, seen)
+        return "proven by reading back" if step.intent == name else "was so already"
+    _may_call(work, step, name, seen, version)
     _intend(work, step, name)
     try:
         call()
@@ -307,19 +372,19 @@ def _effect(
         raise StepFailed(
             f"{step.host.name} answered {name} with success, but reading it back shows otherwise. Take the host out."
         )
-    _outcome(work, step, name, "", also)
+    return ""
 
 
-def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation) -> None:
+def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation, version: Version) -> None:
     """Whether the act may be called (again), after the host was observed not to be there yet."""
-    held = fleet.version_on(seen, work.target)
+    held = fleet.version_on(seen, version)
     if name == "load" and held is not None and held.state == "loading":
         since = datetime.datetime.fromisoformat(step.marks[step.state])
         if database_now() - since > 2 * datetime.timedelta(seconds=CALL_SECONDS["load"]):
-            raise StepFailed(f"{step.host.name} is still loading version {work.target.number}. Look at the host.")
+            raise StepFailed(f"{step.host.name} is still loading version {version.number}. Look at the host.")
         raise StepWaits(0.5)
     if name == "load" and held is not None and held.state == "failed" and step.intent == "load":
-        raise StepFailed(f"{step.host.name} could not load version {work.target.number}: {held.reason}")
+        raise StepFailed(f"{step.host.name} could not load version {version.number}: {held.reason}")
     if step.intent != name:
         return
     # Under one fence a host takes the same act twice as once; elsewhere an earlier call may still be on its way.
@@ -350,7 +415,7 @@ def _intend(work: Work, step: HostStep, name: str) -> None:
 
 def _outcome(work: Work, step: HostStep, name: str, note: str, also: Callable[[], None] | None) -> None:
     """The edge has been read back from the host. Recorded even when the lease went meanwhile: it has happened."""
-    after = StepState.RESTORED if name == "restore" else _next(step)
+    after = StepState.RESTORED if step.state == StepState.COMPENSATING else _next(work, step)
     with transaction.atomic():
         _touch(work.run)
         _move_on(step, after, note)
@@ -371,7 +436,7 @@ def _advance(work: Work, step: HostStep, note: str, **fields: Any) -> None:
     """An edge without an effect on the host."""
     with transaction.atomic():
         work.lease.confirm(touch=True)
-        at = _next(step)
+        at = _next(work, step)
         _move_on(step, at, note, **fields)
         _record(work, step, "rollback.step.outcome", data={"step": at, "state": at, "note": note})
 
@@ -385,7 +450,7 @@ def _judge(work: Work, step: HostStep, stage: str, answered: Answered) -> None:
         raise StepFailed(f"{answered.question} No: {answered.observed}.")
     with transaction.atomic():
         work.lease.confirm(touch=True)
-        after = _next(step)
+        after = _next(work, step)
         _move_on(step, after, answered.observed)
         keep(run=work.run, stage=stage, wave=step.wave, answers=[answered])
         _record(work, step, "rollback.step.outcome", data={"step": stage, "state": after, "check": answered.facts})
@@ -413,8 +478,9 @@ def _move_on(step: HostStep, after: str, note: str, **fields: Any) -> None:
     move(step, after, marks=marks, notes=notes, intent="", intent_deadline=None, attempts=0, **fields)
 
 
-def _next(step: HostStep) -> str:
-    return STEP_PATH[STEP_PATH.index(step.state) + 1]
+def _next(work: Work, step: HostStep) -> str:
+    path = work.document.path_of(step.host.name)
+    return path[path.index(step.state) + 1]
 
 
 def _touch(run: Run) -> None:

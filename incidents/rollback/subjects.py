@@ -10,12 +10,12 @@ from audit.canonical import instant
 from audit.models import AuditEvent
 from incidents.rollback.checks import percent
 from incidents.rollback.document import PlanDocument
-from incidents.rollback.models import ACTIVE_RUN_STATES, Candidate, Plan, PlanKind, Run
+from incidents.rollback.models import ACTIVE_RUN_STATES, STEERING_KINDS, Candidate, Plan, PlanKind, Run
 from incidents.rollback.moved import moved
-from incidents.rollback.queries import candidates, check_rows, names_of, plan_rows, plan_terms, plans
+from incidents.rollback.queries import candidates, check_rows, names_of, plan_rows, plan_terms, plans, steering_title
 from registry.models import Placement
 
-KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)
+KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL, *STEERING_KINDS)
 
 
 def plan_subject(request: ApprovalRequest) -> Subject:
@@ -42,7 +42,10 @@ def plan_moved(request: ApprovalRequest) -> list[str]:
 def consequence(plan: Plan) -> str:
     """What approving does, in a sentence, with the order of the hosts as the document has it."""
     before = f" instead of version {plan.from_version.number}" if plan.from_version else ""
-    waves = PlanDocument.read(bytes(plan.document)).waves
+    document = PlanDocument.read(bytes(plan.document))
+    if plan.kind in STEERING_KINDS:
+        return f"If it is approved, this is done at once: {steering_title(plan.endpoint, document)}."
+    waves = document.waves
     first, total = waves[0].hosts, sum(len(wave.hosts) for wave in waves)
     how = f"first on {names_of(first)}, then on the rest" if len(waves) > 1 else "on all of its hosts at once"
     if total == 1:

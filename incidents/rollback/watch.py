@@ -18,7 +18,16 @@ from incidents.rollback.checks import Answered, error_answer, golden_answer, kee
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import lease_length
-from incidents.rollback.models import CheckAnswer, HostStep, PlanKind, Run, StepState, Watch, WatchState
+from incidents.rollback.models import (
+    STEERING_KINDS,
+    CheckAnswer,
+    HostStep,
+    PlanKind,
+    Run,
+    StepState,
+    Watch,
+    WatchState,
+)
 from incidents.rollback.plan import read
 from incidents.rollback.run import RunRefused, announce_run
 from incidents.rollback.state import LostRace, move
@@ -50,7 +59,7 @@ def tick(run_id: Any) -> bool:
     ).get(run_id=run_id)
     run, document = watch.run, read(watch.run.plan)
     later = Run.objects.filter(endpoint=run.endpoint, started_at__gt=run.started_at).exclude(
-        plan__kind=PlanKind.CONVERGE
+        plan__kind__in=[PlanKind.CONVERGE, *STEERING_KINDS]
     )
     if later.exists():
         _end(watch, WatchState.FAILED, "Another run took over before this one was verified.", [])

@@ -54,13 +54,25 @@ class VersionState:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A version that takes `percent` of the unversioned requests beside the default."""
+
+    version: str
+    digest: str
+    percent: int
+
+
+@dataclass(frozen=True)
 class ModelObservation:
-    """A model on a host: what answers unversioned requests, the highest fence seen (0: none), and all versions."""
+    """A model on a host: what answers unversioned requests, the highest fence seen (0: none), and all versions; whether
+    it is in service, and which version takes a share of its requests."""
 
     default_version: str | None
     default_digest: str | None
     fence: int
     versions: Mapping[str, VersionState]
+    in_service: bool = True
+    share: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,11 @@ class Capabilities:
     digest_read_back: bool
     fencing: bool
     warm_undo: bool
+    drain: bool = False
+    weighted_traffic: bool = False
 
     def lacking(self) -> list[str]:
-        """For each thing that the engine can't do, a sentence on what is done instead."""
+        """For each thing that the engine can't do and every plan needs, a sentence on what is done instead."""
         return [sentence for name, sentence in INSTEAD.items() if not getattr(self, name)]
 
 
@@ -183,4 +197,16 @@ class ServingDriver(Protocol):
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         """The host's metrics: sample name with its labels, as exposed -> value."""
+        ...
+
+
+class SteeringDriver(ServingDriver, Protocol):
+    """A driver whose capabilities name `drain` and `weighted_traffic`: its hosts steer their own traffic."""
+
+    def set_service(self, address: HostAddress, model: str, serving: bool, fence: int) -> None:
+        """Take a model out of service or bring it back. Idempotent for one fence; a lower one is StaleFence."""
+        ...
+
+    def share(self, address: HostAddress, model: str, version: str, digest: str, percent: int, fence: int) -> None:
+        """Let a loaded version take `percent` (1 to 99) of the unversioned requests, until the next switch."""
         ...

@@ -14,6 +14,7 @@ from registry.serving.base import (
     Observation,
     Prediction,
     ServingError,
+    Share,
     VersionState,
 )
 from registry.serving.http import MissingBlobs, call
@@ -43,12 +44,14 @@ def _version(name: str, value: Mapping[str, Any]) -> VersionState:
 
 
 def _model(value: Mapping[str, Any]) -> ModelObservation:
-    default = value["default"]
+    default, share = value["default"], value.get("share")
     return ModelObservation(
         default_version=None if default is None else str(default["version"]),
         default_digest=None if default is None else str(default["digest"]),
         fence=int(value["fence"]),
         versions={name: _version(name, version) for name, version in value["versions"].items()},
+        in_service=bool(value.get("in_service", True)),
+        share=Share(str(share["version"]), str(share["digest"]), int(share["percent"])) if share else None,
     )
 
 
@@ -56,7 +59,13 @@ class BundledDriver:
     """`ServingDriver` for the bundled host."""
 
     capabilities = Capabilities(
-        warm_switch=True, versioned_inference=True, digest_read_back=True, fencing=True, warm_undo=True
+        warm_switch=True,
+        versioned_inference=True,
+        digest_read_back=True,
+        fencing=True,
+        warm_undo=True,
+        drain=True,
+        weighted_traffic=True,
     )
     options: Mapping[str, str] = {}
 
@@ -129,6 +138,14 @@ class BundledDriver:
     def switch(self, address: HostAddress, model: str, version: str, digest: str, fence: int) -> None:
         body = dump({"version": version, "digest": digest, "fence": fence})
         call(address, "POST", f"/lastgood/v1/models/{model}/default", seconds=SWITCH_SECONDS, content=body)
+
+    def set_service(self, address: HostAddress, model: str, serving: bool, fence: int) -> None:
+        body = dump({"serving": serving, "fence": fence})
+        call(address, "POST", f"/lastgood/v1/models/{model}/service", seconds=SWITCH_SECONDS, content=body)
+
+    def share(self, address: HostAddress, model: str, version: str, digest: str, percent: int, fence: int) -> None:
+        body = dump({"version": version, "digest": digest, "percent": percent, "fence": fence})
+        call(address, "POST", f"/lastgood/v1/models/{model}/share", seconds=SWITCH_SECONDS, content=body)
 
     def unload(self, address: HostAddress, model: str, version: str) -> None:
         call(address, "POST", f"/lastgood/v1/models/{model}/versions/{version}/unload", seconds=UNLOAD_SECONDS)

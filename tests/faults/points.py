@@ -20,13 +20,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOMENTS = ("before_call", "before_commit", "after_commit")
-ACTS = ("stage", "load", "switch", "unload")
+ACTS = ("stage", "load", "switch", "unload", "set_service", "share")
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 AFTER = {
     "pending": "locked",
     "locked": "preflight",
     "preflight": "staged",
     "staged": "loaded",
+    "emptied": "loaded",
     "loaded": "golden_ok",
     "golden_ok": "switched",
     "switched": "postcheck_ok",
@@ -36,6 +37,10 @@ AFTER = {
 ACTING = (
     "step:preflight>staged",
     "step:staged>loaded",
+    "step:staged>drained",
+    "step:drained>emptied",
+    "step:emptied>loaded",
+    "step:golden_ok>shared",
     "step:golden_ok>switched",
     "step:compensating>restored",
 )
@@ -133,7 +138,9 @@ class Points:
         from incidents.rollback import advance, gates, steps
 
         for before, act in list(steps.EDGES.items()):
-            steps.EDGES[before] = self._within(act, before)
+            steps.EDGES[before] = self._within(act, before, AFTER[before])
+        for (before, after), act in list(steps.TURNS.items()):
+            steps.TURNS[before, after] = self._within(act, before, "restored" if before == "compensating" else after)
         judge = gates.judge
 
         def judged(*args: Any) -> Any:
@@ -145,9 +152,9 @@ class Points:
 
         advance.gates.judge = judged
 
-    def _within(self, act: Callable[..., None], before: str) -> Callable[..., None]:
+    def _within(self, act: Callable[..., None], before: str, after: str) -> Callable[..., None]:
         def acted(work: Any, step: Any) -> None:
-            self.here.edge, self.here.host = f"step:{before}>{AFTER[before]}", step.host.name
+            self.here.edge, self.here.host = f"step:{before}>{after}", step.host.name
             try:
                 act(work, step)
             finally:

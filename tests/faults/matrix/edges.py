@@ -26,6 +26,14 @@ STORIES: dict[str, tuple[str, ...]] = {
     "run": FORWARD,
     "run with a version that no host holds": ("intent:stage", "step:preflight>staged"),
     "run with a version that is not in memory": ("intent:load", "step:staged>loaded"),
+    "run that takes its hosts out of service": (
+        "intent:drain",
+        "step:staged>drained",
+        "intent:unload",
+        "step:drained>emptied",
+        "step:emptied>loaded",
+    ),
+    "run whose canary takes shares": ("intent:share", "step:golden_ok>shared", "step:shared>switched"),
     "turning back": ("run:running>compensating",),
     "compensation": (
         "step:done>compensating",
@@ -45,7 +53,10 @@ STORIES: dict[str, tuple[str, ...]] = {
 SECOND_HOST = frozenset({"step:golden_ok>switched", "intent:switch", "step:postcheck_ok>done"})
 """Edges at which the worker dies on the second wave's first host after the commit, with the canary done."""
 
-ON_THE_WAY = ("pending", "locked", "preflight", "staged", "loaded", "golden_ok", "switched", "postcheck_ok")
+ON_THE_WAY = (
+    "pending", "locked", "preflight", "staged", "drained", "emptied", "loaded", "golden_ok", "shared", "in_service",
+    "switched", "postcheck_ok",
+)  # fmt: skip
 FAILING = "the same statement as step:pending>unreachable, reached from another state (steps.end)"
 BY_PERSON = "one statement by a person's request, as in the stories of stopping and resuming"
 NOT_ENUMERATED: dict[str, str] = {
@@ -60,6 +71,11 @@ NOT_ENUMERATED: dict[str, str] = {
         for before in (*ON_THE_WAY, "failed", "unreachable")
     },
     "step:failed>pending": "the same statement as step:unreachable>pending",
+    "step:locked>drained": "the same statement as step:staged>drained, of a plan that drains (steps._outcome)",
+    "step:drained>done": "the same statement as step:postcheck_ok>done, of a plan that drains (steps._advance)",
+    "step:preflight>golden_ok": "the same statement as step:loaded>golden_ok, before a host comes back (steps._judge)",
+    "step:golden_ok>in_service": "the same statement as step:golden_ok>switched, of a host that comes back",
+    "step:in_service>done": "the same statement as step:postcheck_ok>done, of a host that comes back",
     "run:running>failed": "no program makes this move",
     "run:halted>failed": "no program makes this move",
     "run:compensating>failed": "no program makes this move",

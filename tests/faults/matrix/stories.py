@@ -124,6 +124,14 @@ def _cold_version(town: Town, endpoint: Endpoint, case: Case) -> Death:
     return _advancing(endpoint, case, run, "h1")
 
 
+def _out_of_service(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    return _advancing(endpoint, case, town.run(endpoint, strategy="recreate"))
+
+
+def _shares(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    return _advancing(endpoint, case, town.run(endpoint, strategy="weighted"))
+
+
 def _canary_switched(town: Town, endpoint: Endpoint) -> Run:
     return town.warm(endpoint, **CANARY_ONLY)
 
@@ -190,6 +198,8 @@ PREPARE = {
     "run": _run,
     "run with a version that no host holds": _unknown_version,
     "run with a version that is not in memory": _cold_version,
+    "run that takes its hosts out of service": _out_of_service,
+    "run whose canary takes shares": _shares,
     "turning back": _turning_back,
     "compensation": _compensation,
     "release with a host that is gone": _release,

@@ -1,0 +1,229 @@
+"""The edges that change where requests go: a host taken out of service and brought back, a version that takes a share.
+
+Where memory holds one version only, the host is out of service while it is replaced; a canary of the strategy
+`weighted` takes more and more of its host's requests. docs/engines.md says which engines can do what.
+"""
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+
+from audit.clock import database_now
+from incidents.rollback import fleet, gates
+from incidents.rollback.checks import Answered, keep, verdict
+from incidents.rollback.models import CheckAnswer, HostStep, StepState
+from incidents.rollback.steps import (
+    StepFailed,
+    StepWaits,
+    Work,
+    act,
+    ask_golden,
+    effect,
+    finish,
+    switch,
+)
+from registry import actions
+from registry.actions import RegistryError
+from registry.models import Host, Version
+from registry.serving.base import ModelObservation
+
+S = StepState
+QUIET_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 0.25
+
+
+def _barred(work: Work, seen: ModelObservation) -> bool:
+    """The host has seen this run's fence, so that no late call of an earlier run can act on it."""
+    return seen.fence >= work.run.fence
+
+
+def _leave_service(work: Work, step: HostStep) -> None:
+    """Out of service, unless the host serves the target already: there is nothing to replace then."""
+    remote = work.remote(step)
+    effect(
+        work,
+        step,
+        name="drain",
+        holds=lambda seen: (
+            (not seen.in_service and _barred(work, seen))
+            or fleet.serves(seen, work.target, read_back=work.reads_back(step))
+        ),
+        call=lambda: remote.set_service(False, work.run.fence),
+    )
+
+
+def _empty(work: Work, step: HostStep) -> None:
+    """Unload what was served, once requests have ceased to come, or the plan's patience with them is over."""
+    remote, origin = work.remote(step), work.origin
+    seen = work.look(step)
+    if origin is not None and not fleet.serves(seen, work.target, read_back=work.reads_back(step)):
+        _wait_until_quiet(work, step, seen, origin)
+
+    def gone(seen: ModelObservation) -> bool:
+        serves = fleet.serves(seen, work.target, read_back=work.reads_back(step))
+        return serves or origin is None or not fleet.is_loaded(seen, origin, read_back=False)
+
+    effect(work, step, name="unload", holds=gone, call=lambda: remote.unload(origin) if origin else None)
+
+
+def _wait_until_quiet(work: Work, step: HostStep, seen: ModelObservation, origin: Version) -> None:
+    held = fleet.version_on(seen, origin)
+    if held is None or held.state != "ready":
+        return
+    now = database_now()
+    if held.in_flight or step.baseline.get("seen") != held.requests:
+        step.baseline = {"seen": held.requests, "since": now.isoformat()}
+        HostStep.objects.filter(pk=step.pk, state=S.DRAINED).update(baseline=step.baseline)
+    quiet = (now - datetime.datetime.fromisoformat(step.baseline["since"])).total_seconds()
+    waited = (now - datetime.datetime.fromisoformat(step.marks[S.DRAINED])).total_seconds()
+    if quiet < QUIET_SECONDS and waited < float(work.document.body["drain_seconds"]):
+        raise StepWaits(LOOK_AGAIN_SECONDS)
+
+
+def _begin_share(work: Work, step: HostStep) -> None:
+    """The target takes the first share of the host's requests."""
+    remote, percent = work.remote(step), work.document.shares[0]
+    effect(
+        work,
+        step,
+        name="share",
+        holds=lambda seen: _has_share(work, seen, percent) or _all_of_it(work, step, seen),
+        call=lambda: remote.share(work.target, percent, work.run.fence),
+        also=lambda: _note_share(work, step, percent),
+    )
+
+
+def _grow_share(work: Work, step: HostStep) -> None:
+    """After the time and the questions of a share the next one, after the last one all of the requests."""
+    if _all_of_it(work, step, work.look(step)):
+        switch(work, step)
+        return
+    _ask_share(work, step)
+    percent = int(step.baseline["share"])
+    larger = next((share for share in work.document.shares if share > percent), None)
+    if larger is None:
+        switch(work, step)
+        return
+    remote = work.remote(step)
+    act(
+        work,
+        step,
+        name="share",
+        holds=lambda seen: _has_share(work, seen, larger),
+        call=lambda: remote.share(work.target, larger, work.run.fence),
+    )
+    _note_share(work, step, larger)
+
+
+def _has_share(work: Work, seen: ModelObservation, percent: int) -> bool:
+    share = seen.share
+    return share is not None and share.digest == work.target.digest and share.percent >= percent and _barred(work, seen)
+
+
+def _all_of_it(work: Work, step: HostStep, seen: ModelObservation) -> bool:
+    return seen.share is None and fleet.serves(seen, work.target, read_back=work.reads_back(step))
+
+
+def _note_share(work: Work, step: HostStep, percent: int) -> None:
+    """From when, and from which counters on, the share is judged."""
+    held = fleet.version_on(work.look(step), work.target)
+    baseline: dict[str, Any] = {
+        "share": percent,
+        "since": database_now().isoformat(),
+        "requests": held.requests if held else 0,
+        "failures": held.failures if held else 0,
+    }
+    notes = {**step.notes, S.SHARED: f"{percent} % of its requests"}
+    HostStep.objects.filter(pk=step.pk, state=S.SHARED).update(baseline=baseline, notes=notes)
+    step.baseline, step.notes = baseline, notes
+
+
+def _ask_share(work: Work, step: HostStep) -> None:
+    """The gate's questions of the host with its share. Raises StepWaits, and StepFailed for what does not pass."""
+    now, percent = database_now(), step.baseline["share"]
+    due = datetime.datetime.fromisoformat(step.baseline["since"]) + datetime.timedelta(
+        seconds=work.document.wave_soak_seconds
+    )
+    if now < due:
+        raise StepWaits((due - now).total_seconds())
+    seen = work.look(step, anew=True)
+    if not _has_share(work, seen, int(percent)) or not fleet.is_loaded(seen, work.target):
+        raise StepFailed(f"{step.host.name} lost the version that takes {percent} % of its requests. Look at the host.")
+    answers = _answers(work, step, seen)
+    with transaction.atomic():
+        keep(run=work.run, stage="share", wave=step.wave, answers=answers)
+    found = verdict(answers)
+    if found == CheckAnswer.PASS:
+        return
+    worst = next(answered for answered in answers if answered.answer == found)
+    patient = now < due + datetime.timedelta(seconds=work.document.gate_patience_seconds)
+    if worst.wait and patient:
+        raise StepWaits(LOOK_AGAIN_SECONDS)
+    raise StepFailed(f"{worst.question} {found.label} with {percent} % of the requests: {worst.observed}.")
+
+
+def _answers(work: Work, step: HostStep, seen: ModelObservation) -> list[Answered]:
+    answers: list[Answered] = []
+    if (gate := work.document.gate("errors")) is not None:
+        answers.append(gates.errors_of(work, step, seen, gate, fresh=True))
+    if (gate := work.document.gate("latency")) is not None and verdict(answers) == CheckAnswer.PASS:
+        answers += gates.latency_of(work, step, gate)
+    return answers
+
+
+def _mark_drained(host: Host, reason: str, work: Work) -> None:
+    if Host.objects.filter(pk=host.pk, drained_at=None).exists():
+        actions.drain(host=host, reason=reason, actor=work.actor)
+
+
+def _mark_back(host: Host, reason: str, work: Work) -> None:
+    try:
+        actions.bring_back(host=host, reason=reason, actor=work.actor)
+    except RegistryError:
+        return  # it is back already
+
+
+def _drain(work: Work, step: HostStep) -> None:
+    """Take the host out of service, and enter that it is. An engine that can't be told is only entered as drained: the
+    plan has said that whoever runs the load balancer takes it out."""
+    remote, can = work.remote(step), work.remote(step).driver.capabilities.drain
+    effect(
+        work,
+        step,
+        name="drain",
+        holds=lambda seen: not can or (not seen.in_service and _barred(work, seen)),
+        call=lambda: remote.set_service(False, work.run.fence),
+        also=lambda: _mark_drained(step.host, f"Drained by plan {work.run.plan.plan_hash[:12]}.", work),
+    )
+
+
+def _bring_back(work: Work, step: HostStep) -> None:
+    """Bring the host back into service, and enter that it is."""
+    remote, can = work.remote(step), work.remote(step).driver.capabilities.drain
+    effect(
+        work,
+        step,
+        name="bring_back",
+        holds=lambda seen: not can or (seen.in_service and _barred(work, seen)),
+        call=lambda: remote.set_service(True, work.run.fence),
+        also=lambda: _mark_back(step.host, f"Brought back by plan {work.run.plan.plan_hash[:12]}.", work),
+    )
+
+
+TURNS: dict[tuple[str, str], Callable[[Work, HostStep], None]] = {
+    (S.STAGED, S.DRAINED): _leave_service,
+    (S.DRAINED, S.EMPTIED): _empty,
+    (S.GOLDEN_OK, S.SHARED): _begin_share,
+    (S.SHARED, S.SWITCHED): _grow_share,
+    (S.LOCKED, S.DRAINED): _drain,
+    (S.DRAINED, S.DONE): finish,
+    (S.PREFLIGHT, S.GOLDEN_OK): ask_golden,
+    (S.GOLDEN_OK, S.IN_SERVICE): _bring_back,
+    (S.IN_SERVICE, S.DONE): finish,
+    (S.COMPENSATING, "drain"): _bring_back,
+    (S.COMPENSATING, "bring_back"): _drain,
+}
+"""What incidents.rollback.steps does not do by itself, by the state that is left and the one that is reached; of a host
+that goes back, by the plan's outcome."""

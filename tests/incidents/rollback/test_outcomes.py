@@ -1,0 +1,146 @@
+"""Plans that change no version: hosts out of service and back, a freeze; and the names of those that do."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.utils import timezone
+
+from accounts.actions import actor_for
+from incidents.rollback import advance, decided, preflight
+from incidents.rollback import run as runs
+from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch
+from incidents.rollback.outcomes import Wish, propose_outcome
+from incidents.rollback.plan import PlanRefused
+from incidents.rollback.preflight import title
+from registry.models import Endpoint, Health, Host, Placement
+from tests.incidents.rollback.fleet import Fleet, events
+
+
+def proposed(fleet: Fleet, outcome: str, *hosts: str, user: Any = None, **more: Any) -> Plan:
+    wish = Wish(outcome, fleet.endpoint, hosts, **more)
+    person = user or fleet.responder
+    return propose_outcome(wish, reason="It is hot.", user=person, actor=actor_for(user=person))
+
+
+def carried_out(fleet: Fleet, plan: Plan) -> Run:
+    assert preflight.run(plan.pk)
+    plan.refresh_from_db()
+    assert plan.state == PlanState.AWAITING, list(plan.preflights.filter(answer="fail").values())
+    fleet.approve(plan, fleet.commander)
+    decided.request_decided(plan.request_id)
+    run = Run.objects.get(plan=plan)
+    for _ in range(10):
+        advance.advance(run.pk)
+        run.refresh_from_db()
+        if run.state not in (RunState.RUNNING, RunState.COMPENSATING):
+            return run
+    raise AssertionError(run.state)
+
+
+@pytest.fixture
+def seen(fleet: Fleet) -> Fleet:
+    """As last observed, every host serves."""
+    Placement.objects.update(health=Health.SERVING)
+    return fleet
+
+
+def test_a_host_is_drained_under_its_own_approval_and_brought_back_by_another(seen: Fleet) -> None:
+    run = carried_out(seen, proposed(seen, "drain", "h2"))
+
+    assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
+    assert seen.processes[1].view(seen.slug)["in_service"] is False
+    assert Host.objects.get(name="h2").drained_at is not None
+    assert seen.serving() == [seen.bad.digest] * 3
+    assert not Watch.objects.exists()
+    [start] = events("rollback.run.start")
+    assert (start["data"]["kind"], start["data"]["hosts"], len(start["data"]["approvals"])) == ("drain", ["h2"], 1)
+    assert [e["data"]["step"] for e in events("rollback.step.intent")] == ["drain"]
+
+    back = carried_out(seen, proposed(seen, "bring_back", "h2"))
+
+    assert (back.state, back.state_reason) == (RunState.SWITCHED, "")
+    assert seen.processes[1].view(seen.slug)["in_service"] is True
+    assert Host.objects.get(name="h2").drained_at is None
+
+
+def test_hosts_leave_service_only_while_enough_of_the_others_serve(seen: Fleet) -> None:
+    Endpoint.objects.filter(pk=seen.endpoint.pk).update(min_hosts_serving=2)
+    seen.endpoint.refresh_from_db()
+    plan = proposed(seen, "drain", "h1", "h2")
+
+    preflight.run(plan.pk)
+
+    [found] = plan.preflights.filter(answer="fail")
+    assert (found.name, found.observed, found.expected) == ("rest", "1: h3", "at least 2")
+    assert all(process.view(seen.slug)["in_service"] for process in seen.processes)
+
+
+def test_a_drain_that_was_carried_out_halfway_is_taken_back(seen: Fleet) -> None:
+    plan = proposed(seen, "drain", "h2", "h3")
+    assert preflight.run(plan.pk)
+    seen.approve(Plan.objects.get(pk=plan.pk), seen.commander)
+    decided.request_decided(Plan.objects.get(pk=plan.pk).request_id)
+    run = Run.objects.get(plan=plan)
+    Endpoint.objects.filter(pk=seen.endpoint.pk).update(min_hosts_serving=1)
+    Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING)
+    seen.processes[2].switch("2", seen.bad.digest, 99, seen.slug)
+    advance.advance(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.halt_code) == (RunState.HALTED, "fence")
+
+    runs.compensate(run_id=run.pk, user=seen.commander, reason="No need.", actor=actor_for(user=seen.commander))
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == RunState.COMPENSATED
+    assert seen.processes[1].view(seen.slug)["in_service"] is True
+    assert Host.objects.get(name="h2").drained_at is None
+
+
+def test_a_freeze_is_a_plan_too(seen: Fleet) -> None:
+    until = timezone.now() + timedelta(hours=2)
+
+    run = carried_out(seen, proposed(seen, "freeze", until=until))
+
+    seen.endpoint.refresh_from_db()
+    assert (run.state, seen.endpoint.frozen_until, seen.endpoint.frozen_reason) == ("switched", until, "It is hot.")
+    [start] = events("rollback.run.start")
+    assert (start["data"]["kind"], start["data"]["hosts"]) == ("freeze", [])
+    assert len(events("endpoint.freeze")) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "hosts", "more", "words"),
+    [
+        ("drain", ["h9"], {}, "h9 is no host of"),
+        ("drain", [], {}, "Name the hosts"),
+        ("bring_back", ["h1"], {}, "that is drained"),
+        ("freeze", [], {}, "Say until when"),
+        ("wait", [], {}, "no outcome 'wait'"),
+    ],
+)
+def test_outcomes_that_make_no_sense_are_refused(
+    fleet: Fleet, outcome: str, hosts: list[str], more: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(PlanRefused, match=words):
+        proposed(fleet, outcome, *hosts, **more)
+    assert not Plan.objects.exists()
+
+
+def test_a_viewer_proposes_no_drain(fleet: Fleet) -> None:
+    with pytest.raises(PermissionDenied):
+        proposed(fleet, "drain", "h1", user=fleet.viewer)
+
+
+def test_a_plan_to_a_later_version_says_that_it_rolls_forward(fleet: Fleet) -> None:
+    fixed = fleet.add_version(3, bias=1.0)
+
+    forward = fleet.propose(fixed)
+    back = fleet.propose()
+
+    assert json.loads(bytes(forward.document))["outcome"] == "roll_forward"
+    assert json.loads(bytes(back.document))["outcome"] == "roll_back"
+    assert title(forward) == f"Roll forward {fleet.endpoint.slug} from version 2 to version 3"
