@@ -195,12 +195,12 @@ class Bench:
             **options,
         )
         waiting = Plan.objects.filter(pk=plan.pk, request__isnull=False)
-        self.poll(waiting.exists, 60, lambda: list(plan.preflights.values_list("question", "answer", "observed")))
+        self.poll(waiting.exists, 180, lambda: list(plan.preflights.values_list("question", "answer", "observed")))
         plan.refresh_from_db()
         return plan
 
-    def carried_out(self, plan: Any) -> Change:
-        """Approve a plan and wait until its run is over."""
+    def carried_out(self, plan: Any, seconds: float = 60) -> Change:
+        """Approve a plan and wait until its run is over, `seconds` at most."""
         from django.utils import timezone
 
         from accounts.actions import actor_for
@@ -222,7 +222,7 @@ class Bench:
                 actor=actor_for(user=person),
             )
         runs = Run.objects.filter(plan=plan)
-        self.poll(runs.filter(state="switched").exists, 60, lambda: list(runs.values("state", "state_reason")))
+        self.poll(runs.filter(state="switched").exists, seconds, lambda: list(runs.values("state", "state_reason")))
         decision.refresh_from_db()
         run = runs.get()
         marks = [step.marks for step in run.steps.all()]
