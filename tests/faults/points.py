@@ -171,7 +171,7 @@ class Points:
     def _called(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
         def called(*args: Any, **named: Any) -> Any:
             here = self.here
-            if name == "unload":
+            if name == "unload" and here.edge not in ACTING:
                 self.hit("event:rollback.unload.outcome", "before_call")
             elif here.edge not in ACTING or name in ACTS:
                 self.hit(here.edge, "before_call", here.host)
