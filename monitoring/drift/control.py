@@ -1,4 +1,4 @@
-"""Control charts: Shewhart's for individuals and for proportions, EWMA, and CUSUM.
+"""Control charts: Shewhart's for individuals, subgroups (X-bar and S), proportions and rates, EWMA, and CUSUM.
 
 Each returns a Chart: what is plotted, its limits point by point, and which points are out. Sources: NIST/SEMATECH
 e-Handbook of Statistical Methods 6.3.2 and 6.3.3; Montgomery, Introduction to Statistical Quality Control.
@@ -7,11 +7,12 @@ e-Handbook of Statistical Methods 6.3.2 and 6.3.3; Montgomery, Introduction to S
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from monitoring.drift.rules import RuleHit, nelson, western_electric
 
@@ -79,8 +80,7 @@ def individuals(
     x = _series(values)
     middle = float(np.nanmean(x)) if centre is None else centre
     spread = individuals_sigma(x) if sigma is None else _not_negative(sigma)
-    limits = np.full(len(x), 3 * spread)
-    return Chart(x, middle, spread, middle - limits, middle + limits, _runs(x - middle, np.full(len(x), spread), rules))
+    return _frozen(x, middle, spread, rules)
 
 
 def proportions(hits: ArrayLike, sizes: ArrayLike, *, centre: float | None = None, rules: RuleSet = "nelson") -> Chart:
@@ -101,6 +101,81 @@ def proportions(hits: ArrayLike, sizes: ArrayLike, *, centre: float | None = Non
     sigma = math.sqrt(middle * (1 - middle) / float(np.nanmean(size[size > 0])))
     lower, upper = np.maximum(middle - 3 * spread, 0.0), np.minimum(middle + 3 * spread, 1.0)
     return Chart(share, middle, sigma, lower, upper, _runs(share - middle, spread, rules))
+
+
+def rates(counts: ArrayLike, sizes: ArrayLike, *, centre: float | None = None, rules: RuleSet = "nelson") -> Chart:
+    """u-chart of counts per unit, such as errors per request, limits at 3 sigma of a Poisson count (NIST 6.3.3.1).
+
+    `counts` and `sizes` have shape (n,); a sample of size 0 is a point without data. `centre` is the stable period's
+    rate. Raises ValueError for counts below zero, different lengths or no sample with a size.
+    """
+    count, size = _series(counts), _series(sizes)
+    if len(count) != len(size) or np.any(count < 0) or np.any(size < 0):
+        raise ValueError("Each sample needs a count and a size, neither below zero.")
+    if not np.nansum(size) > 0:
+        raise ValueError("A u-chart needs a sample with a size.")
+    middle = float(np.nansum(count) / np.nansum(size)) if centre is None else _not_negative(centre)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(size > 0, count / size, np.nan)
+        spread = np.where(size > 0, np.sqrt(middle / size), np.nan)
+    sigma = math.sqrt(middle / float(np.nanmean(size[size > 0])))
+    lower = np.maximum(middle - 3 * spread, 0.0)
+    return Chart(rate, middle, sigma, lower, middle + 3 * spread, _runs(rate - middle, spread, rules))
+
+
+@dataclass(frozen=True)
+class Phase1:
+    """Limits frozen from a stable period: subgroups of `size`, their grand mean, and sigma of one observation."""
+
+    centre: float
+    sigma: float
+    size: int
+
+
+def freeze(subgroups: ArrayLike) -> Phase1:
+    """Phase 1: centre and sigma from subgroups of shape (k, size), sigma being the mean standard deviation / c4
+    (NIST 6.3.2.1). Raises ValueError for fewer than two subgroups of at least two values."""
+    groups = _groups(subgroups)
+    if len(groups) < 2:
+        raise ValueError("A stable period needs at least two subgroups.")
+    spread = float(np.mean(groups.std(axis=1, ddof=1)))
+    return Phase1(float(groups.mean()), spread / c4(groups.shape[1]), groups.shape[1])
+
+
+def xbar_s(subgroups: ArrayLike, limits: Phase1, *, rules: RuleSet = "nelson") -> tuple[Chart, Chart]:
+    """X-bar and S charts of subgroups of shape (k, size), against limits frozen in phase 1 (NIST 6.3.2.1).
+
+    Raises ValueError for subgroups of another size than those that the limits come from.
+    """
+    groups = _groups(subgroups)
+    size = groups.shape[1]
+    if size != limits.size:
+        raise ValueError(f"The limits are of subgroups of {limits.size} values, and these have {size}.")
+    mean_sigma = limits.sigma / math.sqrt(size)
+    factor = c4(size)
+    deviation, deviation_sigma = limits.sigma * factor, limits.sigma * math.sqrt(1 - factor * factor)
+    means = _frozen(groups.mean(axis=1), limits.centre, mean_sigma, rules)
+    spreads = _frozen(groups.std(axis=1, ddof=1), deviation, deviation_sigma, rules)
+    return means, replace(spreads, lower=np.maximum(spreads.lower, 0.0))
+
+
+def c4(size: int) -> float:
+    """Mean standard deviation of `size` normal values, in sigmas: sqrt(2 / (n - 1)) G(n / 2) / G((n - 1) / 2)"""
+    logarithm = float(special.gammaln(size / 2) - special.gammaln((size - 1) / 2))
+    return math.sqrt(2 / (size - 1)) * math.exp(logarithm)
+
+
+def _groups(subgroups: ArrayLike) -> Floats:
+    groups = np.asarray(subgroups, dtype=np.float64)
+    if groups.ndim != 2 or groups.shape[1] < 2:
+        raise ValueError("Subgroups are a table with at least two values in each row.")
+    return groups
+
+
+def _frozen(points: Floats, centre: float, sigma: float, rules: RuleSet) -> Chart:
+    limits = np.full(len(points), 3 * sigma)
+    hits = _runs(points - centre, np.full(len(points), sigma), rules)
+    return Chart(points, centre, sigma, centre - limits, centre + limits, hits)
 
 
 def ewma(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from monitoring.drift.control import cusum, ewma, individuals, proportions
+from monitoring.drift.control import c4, cusum, ewma, freeze, individuals, proportions, rates, xbar_s
 
 FLOW = [49.6, 47.6, 49.9, 51.3, 47.8, 51.2, 52.6, 52.4, 53.6, 52.1]
 VISCOSITY = [
@@ -119,3 +119,59 @@ def test_charts_refuse_what_they_cannot_read():
         proportions([5], [4])
     with pytest.raises(ValueError, match="sample with rows"):
         proportions([0], [0])
+
+
+PISTON_RINGS = 74 + np.array([
+    [30, 2, 19, -8, 8], [-5, -8, 1, 11, 4], [-12, 24, 21, 5, 2], [2, -4, -7, 15, 9], [-8, 7, 15, -11, 14],
+    [9, -6, -3, -15, -7], [-5, 6, -6, 0, 5], [-15, 3, -7, 15, -12], [8, -5, 9, 5, 4], [-2, 0, -10, 7, -5],
+    [-6, -2, -6, -5, -10], [4, 0, 7, 0, -4], [-17, 2, -2, -3, 12], [6, -33, -6, 0, -16], [12, 14, -2, -1, 7],
+    [0, -16, 5, -2, -4], [-6, 12, -14, 5, 7], [6, 10, 18, 3, 0], [-16, 2, 3, 5, -3], [0, 10, 13, 20, 3],
+    [-12, 1, 9, 5, -4], [4, -1, -10, 6, 9], [10, -11, -10, 9, 14], [15, 8, -7, 0, 10], [-18, -16, -5, 17, 13],
+]) / 1000  # fmt: skip
+COMPUTER_FAULTS = [10, 12, 8, 14, 10, 16, 11, 7, 10, 15, 9, 5, 7, 11, 12, 6, 8, 10, 7, 5]
+
+
+def test_the_subgroup_charts_are_the_textbooks():
+    limits = freeze(PISTON_RINGS)
+    means, spreads = xbar_s(PISTON_RINGS, limits)
+    assert limits.centre == pytest.approx(74.00118, abs=5e-6)
+    assert spreads.centre == pytest.approx(0.009240037, abs=5e-10)
+    assert spreads.upper[0] == pytest.approx(0.019302416, abs=5e-9)
+    assert spreads.lower[0] == 0.0
+    assert (means.lower[0], means.upper[0]) == pytest.approx((73.988, 74.014), abs=5e-4)
+    assert (means.out, spreads.out) == ([], [])
+
+
+def test_limits_frozen_in_a_stable_period_name_the_subgroup_that_left_it():
+    later = PISTON_RINGS[:3].copy()
+    later[1] += 0.02
+    later[2, 0] += 0.08
+    means, spreads = xbar_s(later, freeze(PISTON_RINGS))
+    assert (means.out, spreads.out) == ([1, 2], [2])
+    assert means.upper[0] == pytest.approx(xbar_s(PISTON_RINGS, freeze(PISTON_RINGS))[0].upper[0])
+    with pytest.raises(ValueError, match="subgroups of 5 values"):
+        xbar_s(later[:, :4], freeze(PISTON_RINGS))
+    with pytest.raises(ValueError, match="at least two subgroups"):
+        freeze(later[:1])
+
+
+@pytest.mark.parametrize(("size", "factor"), [(2, 0.7979), (5, 0.94), (10, 0.9727), (25, 0.9896)])
+def test_the_factor_of_the_standard_deviation_is_the_tables(size, factor):
+    assert c4(size) == pytest.approx(factor, abs=5e-5)
+
+
+def test_the_u_chart_is_the_textbooks():
+    chart = rates(COMPUTER_FAULTS, [5] * 20)
+    assert chart.centre == pytest.approx(1.93, abs=1e-12)
+    assert (chart.lower[0], chart.upper[0]) == pytest.approx((0.07, 3.79), abs=5e-3)
+    assert chart.out == []
+
+
+def test_each_sample_of_a_u_chart_has_the_limits_of_its_own_size():
+    chart = rates([4, 40, 0, 9], [10, 100, 0, 10], centre=0.4)
+    assert chart.upper[1] == pytest.approx(0.4 + 3 * (0.4 / 100) ** 0.5, abs=1e-12)
+    assert chart.upper[1] < chart.upper[0]
+    assert np.isnan(chart.points[2])
+    assert rates([4, 40, 0, 19], [10, 100, 0, 10], centre=0.4).out == [3]
+    with pytest.raises(ValueError, match="neither below zero"):
+        rates([-1], [1])
