@@ -12,7 +12,7 @@ from typing import Any
 
 from audit.canonical import canonical_bytes
 from registry import content, fitting, store, tensors
-from registry.actions.errors import RegistryError
+from registry.errors import RegistryError
 from registry.manifest import FORMAT, Manifest, ManifestFile, read_manifest
 from registry.models import Composition, CompositionKind, CompositionState, Version, VersionFile
 
@@ -220,7 +220,8 @@ def rehearsal_sentence(version: Version) -> str:
 
 
 def _share(found: Mapping[str, Any]) -> str:
-    return f"{found['accuracy']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+    share, low, high = (f"{100 * found[name]:.1f} %" for name in ("accuracy", "low", "high"))
+    return f"{share} ({low} to {high})"
 
 
 def _digests(version: Version, component: str) -> list[tuple[str, str]]:

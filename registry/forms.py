@@ -61,8 +61,7 @@ class ComposeForm(forms.Form):
     patterns = forms.CharField(
         required=False,
         max_length=4000,
-        label="Layers",
-        help_text="For named layers: tensors or patterns, such as embeddings.* layers.3.weight",
+        label="Which layers",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     incident_ref = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)

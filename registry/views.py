@@ -269,7 +269,7 @@ def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse
         "parents": version.parents.select_related("parent"),
         "children": version.children.select_related("child"),
         "facts": [
-            ("Figures", queries.flat(version.metrics)),
+            ("Figures", queries.flat({name: value for name, value in version.metrics.items() if name != "rehearsal"})),
             ("Hyperparameters", queries.flat(version.hyperparameters)),
             ("Environment", queries.flat(version.environment)),
         ],

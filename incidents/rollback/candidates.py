@@ -176,7 +176,7 @@ def _replay_all(
                 bench = None
                 _replay(candidate, remotes, traffic, bench)
         if bench is not None:
-            bench.end(TrialState.DONE)
+            bench.lease.end(TrialState.DONE)
             bench.tidy()
         else:
             trials.give_up(trial, "The endpoint was taken: a run or another trial went on.")

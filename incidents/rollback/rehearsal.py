@@ -113,7 +113,7 @@ def _rehearse(bench: Bench, version: Version) -> None:
         record_rehearsal(
             version=version, golden=golden, metrics=figures, incident_ref=bench.trial.incident_ref, actor=bench.actor
         )
-        bench.end(TrialState.DONE)
+        bench.lease.end(TrialState.DONE)
     except (NotRehearsed, NotPrepared, RegistryError, GoldenInvalid, ServingError, OSError, ArtifactDamaged) as error:
         _fail(bench, str(error))
 
@@ -121,7 +121,7 @@ def _rehearse(bench: Bench, version: Version) -> None:
 def _fail(bench: Bench, reason: str) -> None:
     trial = bench.trial
     with transaction.atomic():
-        if bench.end(TrialState.FAILED, reason) and trial.version is not None:
+        if bench.lease.end(TrialState.FAILED, reason) and trial.version is not None:
             record(
                 action="rollback.rehearsal.fail",
                 target=Target("version", f"{trial.version.model.slug}/{trial.version.number}", trial.version.digest),

@@ -19,7 +19,7 @@ from audit.actions import Actor, service_actor
 from audit.clock import database_now
 from incidents.rollback import fleet
 from incidents.rollback.fleet import Remote
-from incidents.rollback.lease import Lease
+from incidents.rollback.lease import Lease, is_free
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
     OPEN_TRIALS,
@@ -61,6 +61,11 @@ class TrialLease(Lease):
                 return False
             return super()._take(state=TrialState.RUNNING, **fields)
 
+    def end(self, state: TrialState, reason: str = "") -> bool:
+        """Close the trial's row; False when the lease was lost meanwhile."""
+        mine = self._mine().filter(state=TrialState.RUNNING)
+        return bool(mine.update(state=state, reason=reason[:500], ended_at=Now()))
+
 
 def is_busy(endpoint_id: int, *, but_for: Any = None) -> bool:
     """Whether a run of the endpoint is active, another trial goes on, or a version is just leaving after one.
@@ -70,7 +75,7 @@ def is_busy(endpoint_id: int, *, but_for: Any = None) -> bool:
     now = database_now()
     if Run.objects.filter(endpoint=endpoint_id, state__in=ACTIVE_RUN_STATES).exists():
         return True
-    others = Trial.objects.filter(endpoint=endpoint_id, state=TrialState.RUNNING, lease_expires_at__gt=now)
+    others = Trial.objects.filter(~is_free(now), endpoint=endpoint_id, state=TrialState.RUNNING)
     if others.exclude(pk=but_for).exists():
         return True
     leaving = TrialLoad.objects.filter(trial__endpoint=endpoint_id, left_at=None, attempts__gt=0, due_at__gt=now)
@@ -87,17 +92,16 @@ def give_way(endpoint: Endpoint) -> None:
 
 def due_trials(now: datetime.datetime) -> list[object]:
     """Trials that wait, or whose worker was lost, where nothing else goes on."""
-    free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
     busy = Run.objects.filter(endpoint=OuterRef("endpoint"), state__in=ACTIVE_RUN_STATES)
-    found = Trial.objects.filter(free, ~Exists(busy), state__in=OPEN_TRIALS, due_at__lte=now).order_by("due_at")
+    found = Trial.objects.filter(is_free(now), ~Exists(busy), state__in=OPEN_TRIALS, due_at__lte=now).order_by("due_at")
     return list(found.values_list("pk", flat=True)[:50])
 
 
 def leftovers(now: datetime.datetime) -> list[object]:
     """What trials have loaded and nobody asks any more: its trial has ended, or its worker was lost."""
-    held = Q(trial__state=TrialState.RUNNING, trial__lease_expires_at__gt=now)
+    held = Trial.objects.filter(~is_free(now), pk=OuterRef("trial"), state=TrialState.RUNNING)
     busy = Run.objects.filter(endpoint=OuterRef("trial__endpoint"), state__in=ACTIVE_RUN_STATES)
-    found = TrialLoad.objects.filter(~Exists(busy), ~held, left_at=None, due_at__lte=now).order_by("due_at")
+    found = TrialLoad.objects.filter(~Exists(busy), ~Exists(held), left_at=None, due_at__lte=now).order_by("due_at")
     return list(found.values_list("pk", flat=True)[:50])
 
 
@@ -135,11 +139,6 @@ class Bench:
         """Take out what this trial brought. What can't leave now is found by the clock."""
         for load_id in self.trial.loads.filter(left_at=None).values_list("pk", flat=True):
             take_out(load_id)
-
-    def end(self, state: TrialState, reason: str = "") -> bool:
-        """Close the trial's row; False when its lease was lost meanwhile."""
-        mine = Trial.objects.filter(pk=self.trial.pk, state=TrialState.RUNNING, lease_holder=self.lease.holder)
-        return bool(mine.update(state=state, reason=reason[:500], ended_at=Now()))
 
 
 def take_out(load_id: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from registry.actions.compared import ask_comparison, compute_comparison
 from registry.actions.composed import ask_composition, compose, record_rehearsal
-from registry.actions.errors import AlreadyThere, RegistryError
 from registry.actions.known import (
     lift_quarantine,
     mark_soaked,
@@ -26,6 +25,7 @@ from registry.actions.served import (
     release,
     replace_token,
 )
+from registry.errors import AlreadyThere, RegistryError
 
 __all__ = [
     "AlreadyThere",

@@ -10,8 +10,8 @@ from django.db.models.functions import Now
 from audit.actions import Actor, Target, record
 from audit.dispatch import send_on_commit
 from registry import store
-from registry.actions.errors import RegistryError
 from registry.content import SAFETENSORS
+from registry.errors import RegistryError
 from registry.models import ComparisonState, TensorComparison, Version, VersionFile
 from registry.tensors import NotSafetensors, TensorDifference, differences
 

@@ -13,9 +13,9 @@ from audit.actions import Actor, Target, record, service_actor
 from audit.canonical import canonical_bytes
 from audit.dispatch import send_on_commit
 from registry import content, store
-from registry.actions.errors import AlreadyThere, RegistryError
 from registry.actions.known import register_version, stored_artifact
 from registry.composing import Wish, part_of, wish_for, write
+from registry.errors import AlreadyThere, RegistryError
 from registry.golden import check_golden
 from registry.models import Artifact, Composition, CompositionKind, CompositionState, LineageKind, Version
 
@@ -122,7 +122,6 @@ def _made(asked: Composition) -> Version:
     # What goes in is read by the preprocessing: whose preprocessing it is, of that one the inputs' profile and the
     # holdout set are written in the same codebook. What comes out is nobody's before it is rehearsed.
     reader = asked.other if asked.kind == CompositionKind.PREPROCESSING else asked.base
-    part = f"the {asked.get_kind_display().lower()}" if not asked.tensors else ", ".join(asked.tensors[:NAMES_IN_EVENT])
     try:
         return register_version(
             model=asked.model,
@@ -131,13 +130,23 @@ def _made(asked: Composition) -> Version:
             profile=_inputs_profile(reader),
             holdout=_stored(reader.holdout),
             environment=asked.base.environment,
-            documentation=f"Composed: version {asked.base.number}, with {part} of version {asked.other.number}.",
+            documentation=_tensors_taken(asked),
             parents=[(asked.base, LineageKind.COMPOSED), (asked.other, LineageKind.COMPOSED)],
             reason_taken="composed",
             actor=WORKER,
         )
     except AlreadyThere:
         return Version.objects.get(digest=digest)
+
+
+def _tensors_taken(asked: Composition) -> str:
+    """For layers, a list of their names in Markdown; what else was taken, the lineage and the files say."""
+    if not asked.tensors:
+        return ""
+    names = [f"- `{name}`" for name in asked.tensors[:NAMES_IN_EVENT]]
+    more = len(asked.tensors) - len(names)
+    rest = [f"- and {more} more"] if more else []
+    return "\n".join([f"# Tensors of version {asked.other.number}", "", *names, *rest])
 
 
 def _inputs_profile(version: Version) -> bytes | None:

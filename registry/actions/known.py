@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Actor, Target, record
 from registry import content, store
-from registry.actions.errors import AlreadyThere, RegistryError
+from registry.errors import AlreadyThere, RegistryError
 from registry.golden import check_golden
 from registry.manifest import Manifest, read_manifest
 from registry.models import Alias, Artifact, Deployment, Endpoint, Lineage, LineageKind, Model, Version, VersionFile

@@ -13,8 +13,8 @@ from django.db.models.functions import Now
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from registry import sealing
-from registry.actions.errors import AlreadyThere, RegistryError
 from registry.actions.known import save_checked
+from registry.errors import AlreadyThere, RegistryError
 from registry.models import Deployment, Endpoint, Host, Model, Placement, Version
 from registry.serving import driver_for
 from registry.serving.allow import check_address

@@ -151,7 +151,7 @@ def test_the_page_of_a_composed_version_leads_to_its_rehearsal(world: World, res
 
     # then
     assert "on one host only" in page
-    assert "it is right in 75.0% (59.8% to 85.8%), version 2 in 25.0%" in page
+    assert "it is right in 75.0 % (59.8 % to 85.8 %), version 2 in 25.0 %" in page
     assert f"/rollback/propose/?kind=rollback&amp;endpoint=toy-production&amp;to_version={version.pk}&amp;" in page
 
 

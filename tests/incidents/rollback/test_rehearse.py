@@ -13,10 +13,11 @@ from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
 from accounts.actions import actor_for
-from incidents.rollback import advance, candidates, rehearsal, trials
+from incidents.rollback import advance, candidates, rehearsal, trials, watch
 from incidents.rollback.lease import LeaseLost
-from incidents.rollback.models import Trial, TrialLoad, TrialPurpose, TrialState
-from incidents.rollback.plan import PlanRefused
+from incidents.rollback.models import Trial, TrialLoad, TrialPurpose, TrialState, Watch
+from incidents.rollback.plan import PlanRefused, read
+from incidents.rollback.queries import plan_terms
 from incidents.rollback.rehearsal import NotRehearsed
 from incidents.rollback.trials import Bench, TrialLease
 from registry import store
@@ -25,6 +26,7 @@ from registry.composing import part_sentence, rehearsal_sentence
 from registry.models import Version
 from tests.host.artifacts import architecture, make_tensors, pack, preprocessing, signature, weights_bytes
 from tests.incidents.rollback.fleet import ROWS, SETUP, Fleet, events
+from tests.incidents.rollback.test_watch import without_traffic_questions
 
 
 def holdout(label: int) -> bytes:
@@ -86,6 +88,7 @@ def held(fleet: Fleet, version: Version) -> list[str]:
 
 def test_a_part_goes_from_composition_to_a_verified_rollback(fleet: Fleet) -> None:
     # given
+    without_traffic_questions(fleet)
     part = composed(fleet)
     with pytest.raises(PlanRefused, match="Version 5 was composed, and nothing says yet what it should answer"):
         fleet.propose(part)
@@ -114,8 +117,18 @@ def test_a_part_goes_from_composition_to_a_verified_rollback(fleet: Fleet) -> No
     run = fleet.finished(part)
 
     # then
+    document = read(run.plan).body
+    assert document["part"] == {
+        "kind": "layers",
+        "base": fleet.bad.digest,
+        "parts": [{"component": "weights", "from": fleet.good.digest, "tensors": ["layers.3.bias"]}],
+    }
+    assert [term["label"] for term in plan_terms(run.plan)][:2] == ["Version 5 is", "What is expected of it"]
     assert run.state == "switched"
     assert fleet.serving() == [part.digest] * 3
+    assert watch.tick(run.pk)
+    assert Watch.objects.get(run=run).state == "passed"
+    assert run.checks.get(stage="watch", name="holdout").answer == "pass"
     for process in fleet.processes:
         assert process.view(fleet.slug)["versions"]["5"]["loaded_digest"] == part.digest
 
