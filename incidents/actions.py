@@ -21,7 +21,7 @@ from incidents.models import (
     RoleHolding,
     Update,
 )
-from incidents.rollback.models import ACTIVE_RUN_STATES, STEERING_KINDS, PlanKind, Run, RunState, WatchState
+from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, Run, RunState, WatchState
 from incidents.severity import severity_of
 from registry.models import Health, Placement
 from registry.queries import placements_of, sentence_of
@@ -177,7 +177,7 @@ def guard_resolve(incident: Incident) -> None:
     if runs.filter(state__in=ACTIVE_RUN_STATES).exists():
         raise GuardFailed("no_active_run", "A rollback for this incident is under way. Wait for it, or stop it.")
     run = (
-        runs.exclude(plan__kind__in=[PlanKind.CONVERGE, *STEERING_KINDS])
+        runs.exclude(plan__kind__in=ASIDE_KINDS)
         .select_related("watch", "plan__to_version", "endpoint")
         .order_by("-started_at")
         .first()

@@ -15,7 +15,7 @@ from audit.actions import Target, record, service_actor
 from audit.clock import database_now
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
 from incidents.rollback.left import left_with
-from incidents.rollback.models import ACTIVE_RUN_STATES, STEERING_KINDS, Plan, PlanKind, PlanState, Run
+from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, Plan, PlanKind, PlanState, Run
 from incidents.rollback.plan import version_facts
 from incidents.rollback.run import open_run, record_start
 from registry.models import Endpoint, Host, Placement, Version
@@ -78,7 +78,7 @@ def authority_for(endpoint: Endpoint, desired: Version, host: Host) -> Plan | No
     """The plan under which the endpoint runs, if `desired` is what its last run has left that host with."""
     last = (
         Run.objects.filter(endpoint=endpoint, plan__request__state=RequestState.CONSUMED)
-        .exclude(plan__kind__in=[PlanKind.CONVERGE, *STEERING_KINDS])
+        .exclude(plan__kind__in=ASIDE_KINDS)
         .select_related("plan__request__policy", "plan__to_version", "plan__from_version")
         .order_by("-started_at")
         .first()

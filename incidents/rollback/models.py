@@ -22,6 +22,8 @@ class PlanKind(models.TextChoices):
 
 STEERING_KINDS = [PlanKind.DRAIN, PlanKind.FREEZE]
 """Kinds that change no version anywhere: where requests go, and what may be deployed."""
+ASIDE_KINDS = [PlanKind.CONVERGE, *STEERING_KINDS]
+"""Kinds whose runs say nothing of the version that an endpoint goes to: those before and after them stay the last."""
 
 
 class PlanState(models.TextChoices):

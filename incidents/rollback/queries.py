@@ -10,13 +10,13 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
+    ASIDE_KINDS,
     STEERING_KINDS,
     Candidate,
     Check,
     CheckAnswer,
     HostStep,
     Plan,
-    PlanKind,
     Run,
     RunState,
     StepState,
@@ -133,7 +133,7 @@ def left_as(run: Run) -> list[dict[str, str]]:
     if run.state != RunState.STOPPED:
         return []
     later = Run.objects.filter(endpoint=run.endpoint_id, started_at__gt=run.started_at)
-    if later.exclude(plan__kind=PlanKind.CONVERGE).exists():
+    if later.exclude(plan__kind__in=ASIDE_KINDS).exists():
         return []
     rows = []
     steps = {step.host_id: step for step in run.steps.all()}

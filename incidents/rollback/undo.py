@@ -18,6 +18,7 @@ from incidents.rollback import fleet
 from incidents.rollback.lease import lease_length
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
+    ASIDE_KINDS,
     HostStep,
     Plan,
     PlanKind,
@@ -91,7 +92,7 @@ def why_not_undone(run: Run) -> UndoRefused | None:
             f"The undo window has closed, so version {origin.number} need not be warm. Propose a plan to go there.",
         )
     later = Run.objects.filter(endpoint=run.endpoint, started_at__gt=run.started_at)
-    if later.exclude(plan__kind=PlanKind.CONVERGE).exists():
+    if later.exclude(plan__kind__in=ASIDE_KINDS).exists():
         return UndoRefused("moved_on", "Another run has changed these hosts since. Look at that one.")
     waiting = Plan.objects.filter(endpoint=run.endpoint, to_version=origin, state__in=OPEN_PLANS)
     if waiting.filter(created_at__gt=run.started_at).exists():

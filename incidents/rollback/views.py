@@ -17,7 +17,7 @@ from accounts.permissions import may_on, require, require_on, user_roles
 from incidents.rollback import preflight, run, undo, watch
 from incidents.rollback.forms import ProposeForm, ReasonForm
 from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
-from incidents.rollback.plan import PlanRefused, propose, void
+from incidents.rollback.plan import PlanRefused, propose, read, void
 from incidents.rollback.queries import (
     candidate_evidence,
     candidate_of,
@@ -192,6 +192,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "run_live": 1 if run_is_live(subject) else 15,
         "waves": waves_of(subject),
         "left_as": left_as(subject),
+        "cold": bool(read(subject.plan).recreated),
         "run_checks": check_rows(newest_checks(subject)),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)

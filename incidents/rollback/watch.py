@@ -19,7 +19,7 @@ from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import lease_length
 from incidents.rollback.models import (
-    STEERING_KINDS,
+    ASIDE_KINDS,
     CheckAnswer,
     HostStep,
     PlanKind,
@@ -59,7 +59,7 @@ def tick(run_id: Any) -> bool:
     ).get(run_id=run_id)
     run, document = watch.run, read(watch.run.plan)
     later = Run.objects.filter(endpoint=run.endpoint, started_at__gt=run.started_at).exclude(
-        plan__kind__in=[PlanKind.CONVERGE, *STEERING_KINDS]
+        plan__kind__in=ASIDE_KINDS
     )
     if later.exists():
         _end(watch, WatchState.FAILED, "Another run took over before this one was verified.", [])
