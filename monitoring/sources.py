@@ -29,9 +29,9 @@ def create_source(*, name: str, actor: Actor) -> tuple[WebhookSource, str]:
 
     Raises SourceError when the name is taken.
     """
-    if WebhookSource.objects.filter(name=name).exists():
+    source, created = WebhookSource.objects.get_or_create(name=name)
+    if not created:
         raise SourceError(f"There is a sender {name} already. Change its secret, or choose another name.")
-    source = WebhookSource.objects.create(name=name)
     secret = _new_secret(source)
     record(action="webhook_source.create", target=Target("webhook_source", name), actor=actor)
     return source, secret

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from monitoring import rows_views, views
+from monitoring import rows_views, senders_views, views
 
 urlpatterns = [
     path("monitoring/endpoints/<slug:slug>/charts/", views.endpoint_charts, name="monitoring-charts"),
@@ -8,5 +8,8 @@ urlpatterns = [
     path("monitoring/endpoints/<slug:slug>/windows/", views.window_list, name="window-list"),
     path("monitoring/windows/<int:pk>/", views.window_detail, name="window-detail"),
     path("monitoring/endpoints/<slug:slug>/predictions/", rows_views.prediction_rows, name="prediction-rows"),
+    path("monitoring/senders/", senders_views.sender_list, name="sender-list"),
+    path("monitoring/senders/<slug:name>/rotate/", senders_views.sender_rotate, name="sender-rotate"),
+    path("monitoring/senders/<slug:name>/end/", senders_views.sender_end, name="sender-end"),
     path("monitoring/deliveries/", views.delivery_list, name="delivery-list"),
 ]

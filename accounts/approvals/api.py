@@ -23,7 +23,7 @@ from accounts.approvals.models import (
     Decision,
     Verdict,
 )
-from accounts.approvals.policies import PolicyError, change_policy
+from accounts.approvals.policies import PolicyError, ask_to_retire, change_policy
 from accounts.approvals.queries import standing
 from accounts.approvals.subjects import subject_of
 from accounts.authentication import HasScope
@@ -257,13 +257,17 @@ class PolicySerializer(serializers.ModelSerializer):
         validators = []
 
 
+class RetireSerializer(serializers.Serializer):
+    reason = serializers.CharField(max_length=2000)
+
+
 class PolicyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
     """Who must agree to what. Posting puts a new version in force, or asks for the approvals that this needs; the one
     before stays to be read, inactive."""
 
     serializer_class = PolicySerializer
     permission_classes = [HasScope]
-    required_scope = {"create": "admin", "*": "view"}
+    required_scope = {"create": "admin", "retire": "admin", "*": "view"}
     queryset = ApprovalPolicy.objects.order_by("name", "-version")
     filterset_fields = ["active", "subject_kind", "risk_tier", "environment"]
 
@@ -281,6 +285,26 @@ class PolicyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
             return waiting_answer(policy)
         policy.refresh_from_db(fields=["created_at"])
         return Response(PolicySerializer(policy).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=RetireSerializer, responses={200: PolicySerializer, 202: WaitingActSerializer})
+    @action(detail=True, methods=["post"])
+    def retire(self, request: Request, pk: str) -> Response:
+        """Take a policy out of force, or ask for the approvals that this needs."""
+        asked = RetireSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        policy = self.get_object()
+        try:
+            act = ask_to_retire(
+                policy=policy, user=request.user, actor=actor_for(request=request), **asked.validated_data
+            )
+        except PolicyError as error:
+            raise Problem(422, "policy-refused", str(error)) from error
+        except ActRefused as error:
+            raise Problem(409, error.code.replace("_", "-"), error.sentence) from error
+        if act is not None:
+            return waiting_answer(act)
+        policy.refresh_from_db()
+        return Response(PolicySerializer(policy).data)
 
 
 router_entries = [

@@ -14,6 +14,10 @@ class DenialForm(forms.Form):
     reason = forms.CharField(max_length=2000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}))
 
 
+class RetireForm(forms.Form):
+    reason = forms.CharField(max_length=2000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}))
+
+
 class GlassForm(forms.Form):
     """What breaking glass names, and why it can't wait."""
 

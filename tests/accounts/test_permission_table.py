@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.test import Client, override_settings
 from django.urls import URLPattern, get_resolver, resolve
 
+from accounts.approvals.models import ApprovalPolicy
 from accounts.authority.actions import grant_role, propose_role
 from accounts.models import Role, User
 from accounts.permissions import PERMISSIONS, SCOPED_ROLES, SCOPES, permissions_of
@@ -21,6 +22,7 @@ from audit.models import AuditEvent
 from incidents.models import Incident, Review
 from incidents.rollback.models import Plan, WatchState
 from incidents.rollback.plan import propose
+from monitoring.sources import create_source
 from registry.actions import place, record_switch
 from registry.models import Health, Host, Placement, Version
 from tests.accounts.people import SETUP, a_request
@@ -127,6 +129,8 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
     status_page = world.status_page()
     proposal = propose_role(user=world.users["vera"], role="approver", proposer=world.users["ada"], actor=SETUP)
     at = {"slug": world.endpoint.slug, "name": "h1"}
+    policy = ApprovalPolicy.objects.filter(active=True, subject_kind="drill").values_list("pk", flat=True)[0]
+    create_source(name="grafana", actor=SETUP)
     run_names, at_plan = {"pk": run.pk}, {"pk": _plan(world, incident).pk}
     api = {
         "incidents": {"ref": incident.ref},
@@ -136,6 +140,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "endpoints": at,
         "hosts": at,
         "approvals": {"pk": request.pk},
+        "policies": {"pk": policy},
     }
     return {f"/api/v1/{name}/": known for name, known in api.items()} | {
         "/incidents/": {"ref": incident.ref},
@@ -149,6 +154,8 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/models/": {"slug": world.endpoint.model.slug, "number": 2, "left": 1, "right": 2},
         "/status/": {"slug": status_page.slug},
         "/approvals/": {"pk": request.pk},
+        "/approvals/policies/": {"pk": policy},
+        "/monitoring/senders/": {"name": "grafana"},
         "/people/": {"username": "vera"},
         "/people/rosters/": {"pk": 999999},
         "/people/proposals/": {"pk": proposal.pk},

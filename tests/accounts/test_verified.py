@@ -11,7 +11,7 @@ from accounts.actions import actor_for
 from accounts.approvals import acts
 from accounts.approvals.actions import consume, open_request
 from accounts.approvals.models import Act, ApprovalRequest
-from accounts.approvals.policies import change_policy
+from accounts.approvals.policies import ask_to_retire, change_policy
 from accounts.approvals.queries import policy_for
 from accounts.authority.actions import confirm_role, delegate, end_role, propose_role
 from accounts.models import User
@@ -124,3 +124,18 @@ def test_a_policy_that_a_second_administrator_agreed_to_verifies_as_an_act(peopl
     assert problems == []
     assert "Acts: 1, each with the approvals its policy demanded, of that very plan." in told
     assert "without consuming the approvals" in judged("approval.consume")[0][0]
+
+
+def test_a_policy_that_was_retired_with_a_second_administrator_verifies_as_an_act(
+    people: dict[str, User],
+) -> None:
+    policy = policy_for(subject_kind="rollback", risk_tier="high", environment="production")
+    asked = ask_to_retire(
+        policy=policy, user=people["ada"], actor=actor_for(user=people["ada"]), reason="Nobody fills it."
+    )
+    assert isinstance(asked, Act)
+    say(people["bert"], asked.request)
+    assert acts.decided(asked.request_id)
+    assert judged()[0] == []
+
+    assert judged("act.perform")[0][0].startswith("policy.retire of rollback-high-production")

@@ -84,7 +84,7 @@ def asks_for_the_password(answer: httpx.Response) -> bool:
 def test_f31_two_web_processes_twenty_minutes_apart_judge_alike(town: Town) -> None:
     """Proofs of identity, sessions, expiry, freezes, signed messages: what one web process wrote, the other judges."""
     endpoint = town.endpoint(environment="production")
-    plan = endpoint.awaiting(endpoint.other, start_on_approval=False, kind="drill")
+    plan = endpoint.awaiting(endpoint.good, start_on_approval=False)
     slow, fast = town.web("slow-web", CLOCK_OFFSET="-600"), town.web("fast-web", CLOCK_OFFSET="600")
     amir, carla = Person(slow, endpoint.approver), Person(fast, endpoint.commander)
     decisions = ApprovalDecision.objects.filter(request=plan.request_id)
