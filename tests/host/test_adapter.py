@@ -97,6 +97,7 @@ def test_what_is_no_adapter_of_that_architecture_is_refused(
         loaded(with_adapter(tmp_path, adapter, metadata))
 
 
+@pytest.mark.faults
 def test_a_host_serves_a_version_with_an_adapter(host_process: Any, tmp_path: Path) -> None:
     process: HostProcess = host_process()
     made = with_adapter(tmp_path, low_rank())

@@ -187,6 +187,7 @@ def test_a_run_takes_the_endpoint_from_a_rehearsal_which_goes_on_afterwards(flee
     assert fleet.serving() == [fleet.good.digest] * 3
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("purpose", [TrialPurpose.RANKING, TrialPurpose.REHEARSAL])
 def test_what_a_lost_worker_left_in_memory_is_found_and_taken_out(fleet: Fleet, purpose: TrialPurpose) -> None:
     # given
@@ -215,6 +216,7 @@ def test_what_a_lost_worker_left_in_memory_is_found_and_taken_out(fleet: Fleet, 
     assert not TrialLoad.objects.filter(left_at=None).exists()
 
 
+@pytest.mark.faults
 def test_two_hosts_that_answer_differently_end_the_rehearsal(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     part = composed(fleet)
     trial = ordered(fleet, part)
