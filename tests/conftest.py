@@ -52,6 +52,15 @@ def services(pytestconfig: pytest.Config) -> Services:
     return pytestconfig.stash[RUN]
 
 
+def connect_anew() -> None:
+    """A connection that was opened before a database went leads nowhere."""
+    from django.db import connections
+
+    if ENDED:
+        connections.close_all()
+        ENDED.clear()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[None]:
     """Instead of pytest-django's: one clone of the template for this process, as production's logins see it."""
@@ -60,9 +69,9 @@ def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[N
 
     def connecting_anew(set_up: Callable[[type], None]) -> Callable[[type], None]:
         def connect_and_set_up(case: type) -> None:
-            if ENDED or not issubclass(case, TestCase):
+            if not issubclass(case, TestCase):
                 connections.close_all()
-                ENDED.clear()
+            connect_anew()
             set_up(case)
 
         return connect_and_set_up
@@ -76,7 +85,6 @@ def django_db_setup(services: Services, django_db_blocker: object) -> Iterator[N
         services.clone(name)
         ENDED.append(name)
 
-    # A connection that was opened before a database went leads nowhere: the first test after that connects anew.
     for case in (TransactionTestCase, TestCase):
         case._fixture_setup = classmethod(connecting_anew(case._fixture_setup.__func__))
     TransactionTestCase._fixture_teardown = clone_again

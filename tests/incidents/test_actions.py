@@ -14,6 +14,8 @@ from incidents.severity import severity_of
 from registry.models import Host, Placement
 from tests.incidents.world import MINUTE, World, events
 
+pytestmark = pytest.mark.usefixtures("built")
+
 
 def triage(world: World, incident: Incident, **wish: Any) -> Incident:
     values = {"impact": 1, "urgency": 1, "assessment": "Since version 2.", "user": world.users["rosa"]}

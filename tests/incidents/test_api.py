@@ -11,6 +11,8 @@ from incidents import actions, reviews
 from incidents.models import Incident, IncidentState, Review, StatusPage, StatusPost
 from tests.incidents.world import TEST, World, events
 
+pytestmark = pytest.mark.usefixtures("built")
+
 
 class Program:
     """A client with a token of that person, with the scopes."""

@@ -17,6 +17,8 @@ from incidents.models import DutyState, Incident, IncidentDuty, IncidentState
 from incidents.tasks import warn_of_duty
 from tests.incidents.world import World
 
+pytestmark = pytest.mark.usefixtures("built")
+
 HOUR = datetime.timedelta(hours=1)
 
 

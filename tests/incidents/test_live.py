@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from django.utils import timezone
 
 from accounts.actions import grant_role
@@ -11,6 +12,8 @@ from incidents.rollback.models import Watch
 from monitoring import markers
 from registry.models import Endpoint
 from tests.incidents.world import TEST, World
+
+pytestmark = pytest.mark.usefixtures("built")
 
 
 def test_the_live_part_is_a_304_until_something_about_the_incident_changes(world: World) -> None:

@@ -8,6 +8,8 @@ from incidents.models import Incident, IncidentState, Review
 from incidents.reviews import draft
 from tests.incidents.world import World, events
 
+pytestmark = pytest.mark.usefixtures("built")
+
 
 def test_an_incident_goes_from_its_alert_to_a_published_review_through_the_pages_forms(world: World) -> None:
     # given an incident with a ranked target

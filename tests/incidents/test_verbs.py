@@ -12,6 +12,8 @@ from incidents.rollback.models import Plan, PlanState
 from registry.models import Deployment, Host, Placement
 from tests.incidents.world import World, events
 
+pytestmark = pytest.mark.usefixtures("built")
+
 TYPED: dict[str, dict[str, Any]] = {
     "acknowledge": {},
     "triage": {"impact": 1, "urgency": 1, "assessment": "x"},
