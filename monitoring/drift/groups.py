@@ -73,7 +73,7 @@ def _tally(correct: ArrayLike, features: Mapping[str, ArrayLike]) -> dict[tuple[
     right = np.asarray(correct).astype(bool)
     tally = {}
     for feature, column in features.items():
-        codes, names = _codes(np.asarray(column))
+        codes, names = group_codes(np.asarray(column))
         if len(codes) != len(right):
             raise ValueError(f"Feature {feature} has {len(codes)} rows, but there are {len(right)} answers.")
         rows = np.bincount(codes, minlength=len(names))
@@ -82,7 +82,8 @@ def _tally(correct: ArrayLike, features: Mapping[str, ArrayLike]) -> dict[tuple[
     return tally
 
 
-def _codes(column: NDArray) -> tuple[NDArray[np.intp], list[Category | None]]:
+def group_codes(column: NDArray) -> tuple[NDArray[np.intp], list[Category | None]]:
+    """Each row's group as a number, shape (n,), and the groups' names; missing cells are the group None."""
     if column.dtype.kind != "O":
         missing = np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), dtype=bool)
         names, codes = np.unique(column[~missing], return_inverse=True)
