@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -26,6 +27,14 @@ class Written:
 
     event: AuditEvent
     text: str
+
+    @property
+    def row(self) -> UUID | None:
+        """The event's target where that is a row with such a key; None for what is named otherwise."""
+        try:
+            return UUID(self.event.target_id)
+        except ValueError:
+            return None
 
 
 Eraser = Callable[[str, Sequence[Written]], dict[str, int]]

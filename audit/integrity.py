@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.db import connections, transaction
 
 from audit.checks import unarmed
 from audit.merkle import Frontier, leaf_hash
-from audit.verify import open_note, parse_checkpoint
+from audit.verify import open_note, parse_checkpoint, parse_vkey
 
 MAX_PROBLEMS = 100
 STALE_SECONDS = 30
@@ -25,6 +26,10 @@ UNSEQUENCED = """
            (e.xid, e.id) <= (%s::xid8, %s)
     FROM audit_event AS e LEFT JOIN audit_leaf AS l ON l.event_id = e.id
     WHERE l.event_id IS NULL AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid, e.id LIMIT 100
+"""
+COSIGNED = """
+    SELECT s.size, c.note || s.note_line FROM audit_cosig AS s JOIN audit_checkpoint AS c ON c.size = s.size
+    WHERE s.witness = %s ORDER BY s.size
 """
 NODES = "SELECT n.level, n.position, n.hash FROM audit_node AS n"
 
@@ -60,6 +65,7 @@ def verify_log(vkey: str = "", alias: str = "default") -> Report:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         marks = _checkpoints(cursor, vkey, report)
         _nodes(cursor, _tree(alias, marks, report), report)
+        _cosignatures(cursor, report)
         _unsequenced(cursor, report)
         _triggers(cursor, report)
     return report
@@ -84,6 +90,16 @@ def _checkpoints(cursor: Any, vkey: str, report: Report) -> dict[int, bytes]:
             report.add(f"The checkpoint at {size} is not signed by the log's key.")
         marks[checkpoint.size] = checkpoint.root
     return marks
+
+
+def _cosignatures(cursor: Any, report: Report) -> None:
+    """What is kept as a configured witness's signature must be one, over that very checkpoint."""
+    for vkey in settings.LASTGOOD_WITNESSES:
+        name = parse_vkey(vkey)[0]
+        cursor.execute(COSIGNED, [name])
+        for size, note in cursor.fetchall():
+            if not _signed(note, vkey):
+                report.add(f"The checkpoint at {size} was not signed by {name}, whose signature is kept beside it.")
 
 
 def _signed(note: str, key: str) -> bool:

@@ -2,13 +2,13 @@
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 
-from audit.verify import parse_vkey
+from audit.verify import open_note, parse_vkey
 
 NOT_SHOWN = "not shown to this login"
 
@@ -40,12 +40,16 @@ SEQUENCER = """
 WITNESSED = """
     WITH reached AS (
         SELECT n.name, coalesce((SELECT max(c.size) FROM audit_cosig AS c WHERE c.witness = n.name), 0) AS size
-        FROM unnest(%s::text[]) AS n (name)
+        FROM unnest(%(names)s::text[]) AS n (name) WHERE n.name <> ALL(%(forged)s)
+        UNION ALL SELECT f.name, 0 FROM unnest(%(forged)s::text[]) AS f (name)
     ), all_of_them AS (SELECT coalesce(min(r.size), 0) AS size FROM reached AS r), first AS (
         SELECT c.created_at FROM audit_checkpoint AS c, all_of_them AS a WHERE c.size > a.size ORDER BY c.size LIMIT 1
     )
     SELECT a.size, f.created_at, extract(epoch FROM clock_timestamp() - f.created_at)::float,
-           (SELECT array_agg(r.name ORDER BY r.name) FROM reached AS r WHERE r.size = a.size)
+           (SELECT array_agg(r.name ORDER BY r.name) FROM reached AS r WHERE r.size = a.size),
+           (SELECT json_object_agg(r.name, (SELECT k.note || s.note_line FROM audit_cosig AS s
+                                            JOIN audit_checkpoint AS k ON k.size = s.size
+                                            WHERE s.witness = r.name AND s.size = r.size)) FROM reached AS r)
     FROM all_of_them AS a LEFT JOIN first AS f ON true
 """
 
@@ -127,15 +131,23 @@ class Witnessed(Told):
     behind: list[str]
     configured: list[str]
     seconds: float = 0.0
+    forged: list[str] = field(default_factory=list)
+    """Witnesses whose newest signature that is kept here is none of theirs."""
 
     @property
     def alarm(self) -> bool:
-        return bool(self.configured) and self.seconds > settings.LASTGOOD_WITNESS_ALARM_SECONDS
+        late = self.seconds > settings.LASTGOOD_WITNESS_ALARM_SECONDS
+        return bool(self.configured) and (late or bool(self.forged))
 
     @property
     def sentence(self) -> str:
         if not self.alarm:
             return ""
+        if self.forged:
+            return (
+                f"A signature that is kept as that of {', '.join(self.forged)} is not theirs: somebody has written it "
+                "here, or the witness has a new key. Look at the witness's own program, and at LASTGOOD_WITNESSES."
+            )
         return (
             f"Unwitnessed since {self.since:%Y-%m-%d %H:%M:%S} UTC: {', '.join(self.behind)} did not cosign beyond "
             f"{self.size:,} leaves. Look at the witness's own program; it may have found a second history."
@@ -170,12 +182,26 @@ def sequencer_state() -> SequencerState | None:
 
 
 def witnessed() -> Witnessed:
-    """What the witnesses of LASTGOOD_WITNESSES have seen."""
-    configured = [parse_vkey(key)[0] for key in settings.LASTGOOD_WITNESSES]
+    """What the witnesses of LASTGOOD_WITNESSES have seen. A signature counts if it opens by the witness's key: this
+    process may write such rows itself."""
+    keys = {parse_vkey(key)[0]: key for key in settings.LASTGOOD_WITNESSES}
+    forged: list[str] = []
     with connection.cursor() as cursor:
-        cursor.execute(WITNESSED, [configured])
-        size, since, seconds, behind = cursor.fetchone()
-    return Witnessed(since, size, behind or [], configured, max(seconds or 0.0, 0.0))
+        while True:
+            cursor.execute(WITNESSED, {"names": list(keys), "forged": forged})
+            size, since, seconds, behind, notes = cursor.fetchone()
+            found = [name for name, note in (notes or {}).items() if note and not _signed(note, keys[name])]
+            if not found:
+                return Witnessed(since, size, behind or [], list(keys), max(seconds or 0.0, 0.0), forged)
+            forged = sorted({*forged, *found})
+
+
+def _signed(note: str, vkey: str) -> bool:
+    try:
+        open_note(note, vkey)
+    except ValueError:
+        return False
+    return True
 
 
 _owed: list[Callable[[], list[str]]] = []

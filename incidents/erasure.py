@@ -31,7 +31,8 @@ def erase(subject: str, written: Sequence[Written]) -> dict[str, int]:
 def _named(action: str, written: Sequence[Written]) -> list[int]:
     """Keys of the rows that events of that action made, as their data name them."""
     row = action.rpartition("_")[2].rpartition(".")[2]
-    return [record_of(one.event)["data"][row] for one in written if one.event.action == action]
+    datas = [record_of(one.event)["data"] for one in written if one.event.action == action]
+    return [data[row] for data in datas if row in data]
 
 
 def _posts(keys: list[int]) -> int:

@@ -16,7 +16,6 @@ from accounts.models import ApiToken, Shift, User
 from audit.actions import Actor
 from audit.erasure import ERASED, AlreadyErased, Erased, Written, erase_subject
 from audit.holds import Held
-from audit.queries import record_of
 
 
 @transaction.atomic
@@ -65,16 +64,15 @@ def _single(written: Sequence[Written]) -> dict[str, int]:
     """What stands in rows in the words of single events, whoever wrote them."""
     counts = {"accounts_approvaldecision": 0, "accounts_act": 0, "accounts_breakglass": 0}
     for one in written:
-        ref, data = one.event.target_id, record_of(one.event)["data"]
         if one.event.action == "approval.decide":
-            decisions = ApprovalDecision.objects.filter(pk=data.get("decision_id"))
-            counts["accounts_approvaldecision"] += decisions.update(reason=ERASED)
+            theirs = ApprovalDecision.objects.filter(request=one.row, by__pseudonym=one.event.actor, reason=one.text)
+            counts["accounts_approvaldecision"] += theirs.update(reason=ERASED)
         elif one.event.action == "act.propose":
-            counts["accounts_act"] += Act.objects.filter(pk=ref).update(reason=ERASED)
+            counts["accounts_act"] += Act.objects.filter(pk=one.row).update(reason=ERASED)
         elif one.event.action == "approval.break_glass":
-            counts["accounts_breakglass"] += BreakGlass.objects.filter(request=ref).update(reason=ERASED)
+            counts["accounts_breakglass"] += BreakGlass.objects.filter(request=one.row).update(reason=ERASED)
         elif one.event.action == "approval.break_glass.review":
-            counts["accounts_breakglass"] += BreakGlass.objects.filter(request=ref).update(review_reason=ERASED)
+            counts["accounts_breakglass"] += BreakGlass.objects.filter(request=one.row).update(review_reason=ERASED)
     return counts
 
 

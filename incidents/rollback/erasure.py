@@ -1,7 +1,6 @@
 """What an erased person wrote, in the rows of plans and runs: why one was given up, stopped or signed off."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from audit.erasure import ERASED, Written
 from incidents.rollback.models import Plan, Run, Watch
@@ -11,11 +10,11 @@ def erase(subject: str, written: Sequence[Written]) -> dict[str, int]:
     """Put ERASED for the person's words; counts by table."""
     counts = {"rollback_plan": 0, "rollback_run": 0, "rollback_watch": 0}
     for one in written:
-        ref, words = one.event.target_id, one.text[:500]
+        words = one.text[:500]
         if one.event.target_kind == "plan":
-            counts["rollback_plan"] += Plan.objects.filter(pk=UUID(ref), void_reason=words).update(void_reason=ERASED)
+            counts["rollback_plan"] += Plan.objects.filter(pk=one.row, void_reason=words).update(void_reason=ERASED)
         elif one.event.target_kind == "run":
-            counts["rollback_run"] += Run.objects.filter(pk=UUID(ref), state_reason=words).update(state_reason=ERASED)
-            watches = Watch.objects.filter(run=UUID(ref), state_reason=words)
+            counts["rollback_run"] += Run.objects.filter(pk=one.row, state_reason=words).update(state_reason=ERASED)
+            watches = Watch.objects.filter(run=one.row, state_reason=words)
             counts["rollback_watch"] += watches.update(state_reason=ERASED)
     return counts

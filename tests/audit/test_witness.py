@@ -12,6 +12,7 @@ from pytest_django.fixtures import Settings
 from accounts.actions import issue_token
 from accounts.models import Role
 from audit.actions import service_actor
+from audit.integrity import verify_log
 from audit.merkle import Frontier, leaf_hash
 from audit.models import AuditCheckpoint, AuditCosignature
 from audit.note import Signer, checkpoint_text, create_key_file, read_key_file
@@ -118,6 +119,28 @@ def test_the_alarm_names_the_witness_that_lags_alone(
     sequence_all(sequencer)
     witness.look()
     assert ": witness.example/w2 did not cosign beyond" in witnessed().sentence
+
+
+def test_a_signature_that_the_application_wrote_for_a_witness_does_not_count(
+    witness: Witness, sequencer: Sequencer, tmp_path: Path
+) -> None:
+    """Its login may add such rows, as it does when a witness sends one."""
+    witness.look()
+    event()
+    sequence_all(sequencer)
+    last = AuditCheckpoint.objects.latest("size")
+    namesake = create_key_file(tmp_path / "namesake.key", witness.signer.name)
+    text = last.note.rpartition("\n\n")[0] + "\n"
+    line = namesake.sign(text)[len(text) + 1 :]
+    AuditCosignature.objects.create(
+        checkpoint=last, witness=witness.signer.name, note_line=line, created_at=last.created_at
+    )
+    found = witnessed()
+    assert (found.size, found.behind, found.alarm) == (0, ["witness.example/w1"], True)
+    assert "kept as that of witness.example/w1 is not theirs" in status().alarms[0]
+    assert verify_log().problems == [
+        f"The checkpoint at {last.size} was not signed by witness.example/w1, whose signature is kept beside it."
+    ]
 
 
 def test_the_witnesss_token_reads_nothing_else(witness: Witness) -> None:
