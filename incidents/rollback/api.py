@@ -17,14 +17,18 @@ from accounts.problems import Problem
 from incidents.rollback import preflight as preflights
 from incidents.rollback import run as run_verbs
 from incidents.rollback import undo as undoing
+from incidents.rollback.dry_run import DryRun, dry_run_composed, dry_run_of
 from incidents.rollback.models import Candidate, Check, HostStep, Plan, PlanKind, Preflight, Run, Wave
+from incidents.rollback.outcomes import OUTCOMES, Wish, propose_outcome
 from incidents.rollback.plan import STRATEGIES, PlanRefused, compose, propose, void
 from incidents.rollback.queries import candidate_evidence, plans, runs
 from incidents.rollback.rehearsal_api import RehearsalViewSet
 from incidents.rollback.views import act_on_run
 from registry.models import Endpoint, Version
 
-MALFORMED = ("reason_needed", "unknown_kind", "other_model", "bad_waves", "too_few_hosts")
+MALFORMED = (
+    "reason_needed", "unknown_kind", "other_model", "bad_waves", "too_few_hosts", "bad_shares", "bad_freeze",
+)  # fmt: skip
 PLAN_KINDS = [PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL]
 
 
@@ -106,9 +110,46 @@ class ProposeSerializer(serializers.Serializer[Any]):
         return {**data, "to_version": version}
 
 
+class CallSerializer(serializers.Serializer[Any]):
+    method = serializers.CharField(help_text="An HTTP method, or `write` for files of an engine's repository.")
+    url = serializers.CharField()
+    body = serializers.CharField(allow_blank=True, help_text="In words.")
+
+
+class DryStepSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    calls = CallSerializer(many=True)
+    skipped = serializers.CharField(allow_blank=True, help_text="Why nothing would be called.")
+
+
+class DryHostSerializer(serializers.Serializer[Any]):
+    host = serializers.CharField()
+    wave = serializers.IntegerField()
+    serves = serializers.CharField(allow_blank=True, help_text="The digest that it was just read back to serve.")
+    unreachable = serializers.CharField(allow_blank=True)
+    steps = DryStepSerializer(many=True)
+
+
 class DryRunSerializer(serializers.Serializer[Any]):
     plan_hash = serializers.CharField()
     document = serializers.JSONField()
+    fence = serializers.IntegerField()
+    hosts = DryHostSerializer(many=True)
+    findings = serializers.ListField(child=serializers.DictField(child=serializers.CharField(allow_blank=True)))
+    beside = serializers.ListField(child=serializers.CharField())
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """Hosts out of service or back in it, or a freeze."""
+
+    outcome = serializers.ChoiceField(choices=[(name, name) for name in OUTCOMES])
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
+    hosts = serializers.ListField(child=serializers.CharField(max_length=60), required=False, default=list)
+    until = serializers.DateTimeField(required=False, help_text="The end of a freeze.")
+    min_hosts_serving = serializers.IntegerField(min_value=0, required=False)
+    incident_ref = serializers.CharField(max_length=40, required=False, allow_blank=True, default="")
+    reason = serializers.CharField(max_length=2000)
+    start_on_approval = serializers.BooleanField(default=True)
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -196,6 +237,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
     required_scope = {
         "create": "plan.propose",
         "dry_run": "plan.propose",
+        "steer": "plan.propose",
         "preflight": "plan.propose",
         "submit": "plan.propose",
         "void": "plan.propose",
@@ -224,7 +266,8 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
     @extend_schema(request=ProposeSerializer, responses=DryRunSerializer)
     @action(detail=False, methods=["post"], url_path="dry-run")
     def dry_run(self, request: Request) -> Response:
-        """The document that would be approved, and its hash. Nothing is stored."""
+        """The document that would be approved, its hash, and what would be called on each host, which is observed for
+        it. Nothing is stored, and nothing changed."""
         wish = self._wish(request)
         for unused in ("reason", "replaces", "start_on_approval"):
             wish.pop(unused, None)
@@ -234,7 +277,35 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
             raise refusal(error) from error
         except NoPolicy as error:
             raise Problem(409, "no-policy", str(error)) from error
-        return Response({"plan_hash": composed.hash, "document": json.loads(composed.document)})
+        found = dry_run_composed(composed, kind=wish["kind"], endpoint=wish["endpoint"], to_version=wish["to_version"])
+        return self._dry(composed.hash, composed.document, found)
+
+    @extend_schema(request=None, responses=DryRunSerializer)
+    @action(detail=True, methods=["get"], url_path="dry-run")
+    def would(self, request: Request, pk: str) -> Response:
+        """What would be called on each host if the plan were started now; hosts are observed, nothing is changed."""
+        plan = self.get_object()
+        return self._dry(plan.plan_hash, bytes(plan.document), self._do(lambda: dry_run_of(plan)))
+
+    @staticmethod
+    def _dry(plan_hash: str, document: bytes, found: DryRun) -> Response:
+        return Response({"plan_hash": plan_hash, "document": json.loads(document), **found.facts})
+
+    @extend_schema(request=OutcomeSerializer, responses={201: PlanSerializer})
+    @action(detail=False, methods=["post"])
+    def steer(self, request: Request) -> Response:
+        """Propose to take hosts out of service, to bring them back, or to freeze the endpoint."""
+        asked = OutcomeSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        wish = dict(asked.validated_data)
+        said = {name: wish.pop(name) for name in ("incident_ref", "reason", "start_on_approval")}
+        try:
+            plan = propose_outcome(Wish(**wish), user=_person(request), actor=actor_for(request=request), **said)
+        except PlanRefused as error:
+            raise refusal(error) from error
+        except NoPolicy as error:
+            raise Problem(409, "no-policy", str(error)) from error
+        return Response(self._shown(plan.pk), status=status.HTTP_201_CREATED)
 
     @extend_schema(request=None, responses={202: PlanSerializer})
     @action(detail=True, methods=["post"])

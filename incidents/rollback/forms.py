@@ -1,10 +1,13 @@
 """Forms of the engine's pages."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 
+from audit.clock import database_now
 from incidents.rollback.models import PlanKind
+from incidents.rollback.outcomes import Wish
 from registry.models import Endpoint, Version
 
 WAVES = [
@@ -74,6 +77,42 @@ class ProposeForm(forms.Form):
     def further_fields(self) -> list[forms.BoundField]:
         """What few plans say otherwise than the endpoint's defaults."""
         return [self[name] for name in self.fields if name not in [field.name for field in self.first_fields()]]
+
+
+class SteerForm(forms.Form):
+    """Hosts out of service or back in it, or a freeze."""
+
+    outcome = forms.ChoiceField(
+        choices=[
+            ("drain", "take hosts out of service"),
+            ("bring_back", "bring hosts back into service"),
+            ("freeze", "freeze: no deployments until it ends"),
+        ],
+        label="What",
+    )
+    endpoint = forms.ModelChoiceField(Endpoint.objects.select_related("model").order_by("slug"), to_field_name="slug")
+    hosts = forms.CharField(
+        max_length=2000, required=False, help_text="Names with commas between them; of a freeze, none."
+    )
+    hours = forms.IntegerField(min_value=1, max_value=720, required=False, label="Hours that a freeze lasts")
+    min_hosts_serving = forms.IntegerField(min_value=0, required=False, label="Hosts that serve all the while")
+    incident_ref = forms.CharField(max_length=40, required=False)
+    reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
+
+    @property
+    def wish(self) -> Wish:
+        wish, hours = self.cleaned_data, self.cleaned_data["hours"]
+        return Wish(
+            wish["outcome"],
+            wish["endpoint"],
+            [name.strip() for name in wish["hosts"].split(",") if name.strip()],
+            database_now() + timedelta(hours=hours) if hours else None,
+            wish["min_hosts_serving"],
+        )
+
+    @property
+    def said(self) -> dict[str, str]:
+        return {name: self.cleaned_data[name] for name in ("incident_ref", "reason")}
 
 
 class ReasonForm(forms.Form):

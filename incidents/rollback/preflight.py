@@ -57,6 +57,17 @@ class Found:
     expected: str = ""
     host: Host | None = None
 
+    @property
+    def facts(self) -> dict[str, str]:
+        return {
+            "name": self.name,
+            "question": self.question,
+            "answer": str(self.answer),
+            "observed": self.observed,
+            "expected": self.expected,
+            "host": self.host.name if self.host is not None else "",
+        }
+
 
 def run(plan_id: Any) -> bool:
     """Answer every question about a draft plan and, when none fails, ask for the approvals.
@@ -117,6 +128,32 @@ def _ask_everything(plan: Plan, document: PlanDocument) -> list[Found]:
     absent = sum(any(a.name == "reachable" and a.answer != PASS for a in answers) for answers in asked)
     found.append(_enough_hosts(document, absent))
     return found
+
+
+def look_over(plan: Plan, document: PlanDocument) -> list[Found]:
+    """The questions that can be answered without an effect on any host: for a dry run."""
+    if plan.kind in STEERING_KINDS:
+        return _ask_steering(plan, document)
+    hosts = list(Host.objects.filter(name__in=document.hosts).order_by("name"))
+    with ThreadPoolExecutor(max_workers=max(1, min(16, len(hosts)))) as pool:
+        asked = list(pool.map(lambda host: _look_at_host(plan, document, host), hosts))
+    absent = sum(answers[0].answer != PASS for answers in asked)
+    found = _ask_fleet(plan, document) + [answer for answers in asked for answer in answers]
+    return [*found, _enough_hosts(document, absent)]
+
+
+def _look_at_host(plan: Plan, document: PlanDocument, host: Host) -> list[Found]:
+    """Runs in a thread of its own."""
+    question = f"Does {host.name} answer?"
+    try:
+        remote = fleet.reach(host, plan.endpoint)
+        observation, seen = remote.observe()
+        here = Found("reachable", question, PASS, "it does", "it does", host)
+        return [here, *_ask_state(plan, document, remote, observation, seen)]
+    except ServingError as error:
+        return [Found("reachable", question, INCONCLUSIVE, str(error), "it does", host)]
+    finally:
+        connections.close_all()
 
 
 def _ask_steering(plan: Plan, document: PlanDocument) -> list[Found]:

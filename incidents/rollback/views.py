@@ -15,8 +15,10 @@ from accounts.approvals.queries import NoPolicy, may_stop, standing
 from accounts.models import User
 from accounts.permissions import may_on, require, require_on, user_roles
 from incidents.rollback import preflight, run, undo, watch
-from incidents.rollback.forms import ProposeForm, ReasonForm
+from incidents.rollback.dry_run import dry_run_of
+from incidents.rollback.forms import ProposeForm, ReasonForm, SteerForm
 from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
+from incidents.rollback.outcomes import propose_outcome
 from incidents.rollback.plan import PlanRefused, propose, read, void
 from incidents.rollback.queries import (
     candidate_evidence,
@@ -93,6 +95,43 @@ def plan_propose(request: HttpRequest) -> HttpResponse:
             messages.success(request, "The plan is written down and its preflight runs; then its approvers are asked.")
             return redirect(_back(request) or plan_url(plan))
     return render(request, "rollback/plan_propose.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def plan_steer(request: HttpRequest) -> HttpResponse:
+    """Propose to take hosts out of service, to bring them back, or to freeze an endpoint."""
+    require(request, "plan.propose")
+    form = SteerForm(request.POST or None, initial=request.GET.dict())
+    if request.method == "POST" and form.is_valid():
+        try:
+            plan = propose_outcome(form.wish, **form.said, user=_user(request), actor=actor_for(request=request))
+        except (PlanRefused, NoPolicy) as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, "The plan is written down and its preflight runs; then its approvers are asked.")
+            return redirect(plan_url(plan))
+    return render(request, "rollback/plan_steer.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@login_required
+@require_GET
+def plan_dry_run(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What would be called on each host if the plan were started now."""
+    plan = plan_for(request, pk)
+    try:
+        found = dry_run_of(plan)
+    except PlanRefused as refused:
+        messages.error(request, refused.sentence)
+        return redirect(plan_url(plan))
+    context = {
+        "plan": plan,
+        "title": preflight.title(plan),
+        "found": found,
+        "rows": [row | {"note": row["host"]} for row in found.findings if row["answer"] != "pass"],
+        "passed": len(found.findings),
+    }
+    return render(request, "rollback/plan_dry_run.html", context)
 
 
 def plan_url(plan: Plan) -> str:
