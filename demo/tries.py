@@ -14,7 +14,7 @@ from demo import people
 from demo.board import TITLES, Board, Tried
 from demo.build import cached
 from demo.scenario import Scenario, ScenarioFailed, run_verifier, wait_for
-from demo.stage import ENDPOINT, ROOT
+from demo.stage import COMPRESSED, ENDPOINT, ROOT
 
 LIAR = "gpu-b"
 LIES_ON_SECONDS = 45
@@ -119,15 +119,16 @@ class Tries:
         deed.join(60)
         if not deed.words:
             raise ScenarioFailed("The run was never seen between two steps.")
-        self._tell(f"{deed.words} The clock looks whose lease has run out; this one's had been taken for 5 s.")
+        seconds = COMPRESSED["LASTGOOD_LEASE_SECONDS"][0]
+        self._tell(f"{deed.words} Nobody may touch the run before the dead worker's lease of {seconds} s has run out.")
         run: Run = self.scenario.switched(plan, 90)
         assert run.switched_at is not None
         took = _since(deed.at, run.switched_at)
-        self._tell(f"Another worker took the run up, and all hosts had switched {took} after the kill.")
+        self._tell(f"Then the clock gave it to another worker, and all hosts had switched {took} after the kill.")
         for step in HostStep.objects.filter(run=run).select_related("host").order_by("host__name"):
-            note = step.notes.get("switched") or "switched by its own call"
             switched = self.stage.switches(step.host.name, run.fence)
-            self._tell(f"{step.host.name}: {note}; its own log counts {switched} switch under fence {run.fence}.")
+            note = f" ({step.notes['switched']})" if step.notes.get("switched") else ""
+            self._tell(f"{step.host.name}: its own log counts {switched} switch under fence {run.fence}{note}.")
             if switched != 1:
                 raise ScenarioFailed(f"{step.host.name} switched {switched} times.")
         self._tell(f"The traffic's failed requests so far: {self.stage.traffic()['failed']}.")
