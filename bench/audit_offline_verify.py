@@ -6,6 +6,7 @@ that of a span in the midst of a longer one are verified; the figure is the slow
 bundle's records and hashing them into a tree. EVENTS=10000 makes the bundles smaller.
 """
 
+import datetime
 import json
 import os
 import resource
@@ -20,7 +21,7 @@ from typing import Any
 
 from audit.canonical import canonical_bytes
 from audit.note import Signer, read_key_file
-from audit.verify import policy_hash
+from audit.verify import installed_policies, policy_hash
 from bench.audit_events_per_second import database
 from bench.million import Drawn, build
 from bench.report import machine, report
@@ -28,20 +29,19 @@ from bench.report import machine, report
 EVENTS = int(os.environ.get("EVENTS", "100000"))
 MOST_SECONDS = 30.0
 BEFORE, AROUND, HOSTS = 2, 100, 36
-POLICY = {
-    "name": "production",
-    "required": 2,
-    "factors": [{"role": "commander", "count": 1}, {"role": "approver", "count": 1}],
-    "step_up_seconds": 300,
-}
+POLICY = installed_policies()["rollback-high-production"]
 Told = tuple[str, str, str, dict[str, Any]]
 
 
 class Rollbacks(Drawn):
-    """Two roles, then incidents of a hundred events each."""
+    """Two roles, then incidents of a hundred events each, one every few seconds."""
+
+    def __init__(self, events: int, origin: str) -> None:
+        super().__init__(events, origin)
+        self.step = datetime.timedelta(seconds=3)
 
     def event(self, index: int) -> tuple[bytes, bytes]:
-        at = (self.begin + index * self.step).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        at, self.index = self.moment(index), index
         number, place = divmod(index - BEFORE, AROUND)
         incident = f"INC-{number + 1}" if index >= BEFORE else ""
         if incident:
@@ -73,6 +73,9 @@ class Rollbacks(Drawn):
         line = "\t".join(str(column) for column in [*columns, incident, place + 1 if incident else "\\N"])
         return canon, f"{line}\n".encode()
 
+    def moment(self, index: int) -> str:
+        return (self.begin + index * self.step).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
     def _told(self, number: int, place: int, at: str) -> Told:
         """What happens at that place of an incident: action, actor, outcome, data."""
         plan, request = f"{number:064x}", f"request-{number}"
@@ -80,11 +83,11 @@ class Rollbacks(Drawn):
         proof = {"decision": "approve", "auth_time": at}
         seats = [{"by": "u-bob", "role": "commander"}, {"by": "u-carol", "role": "approver"}]
         terms = {"policy": POLICY, "policy_hash": policy_hash(POLICY)}
+        opened = {"proposer": "u-dora", "expires_at": self.moment(self.index + 500)}
         versions = {"from": "2" * 64, "to": "1" * 64}
         names = [f"gpu-{host}" for host in range(HOSTS)]
         told: dict[int, Told] = {
-            20: ("approval.open", "u-dora", "success", asked | terms | {"proposer": "u-dora", "expires_at": "2030-01-01"
-                 "T00:00:00Z"}),
+            20: ("approval.open", "u-dora", "success", asked | terms | opened),
             21: ("approval.decide", "u-bob", "success", asked | proof | {"role": "commander", "roles": ["commander"]}),
             22: ("approval.decide", "u-carol", "success", asked | proof | {"role": "approver", "roles": ["approver"]}),
             23: ("approval.consume", "svc:worker", "success", asked | {"seats": seats}),

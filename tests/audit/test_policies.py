@@ -160,6 +160,15 @@ def test_a_run_under_the_policy_of_something_else_is_found(tale: Tale, name: str
     assert words in found(tale)[0]
 
 
+@pytest.mark.parametrize("kind", ["release", "drill", "drain", "freeze", "a kind of tomorrow"])
+def test_a_run_of_any_kind_needs_the_approvals_of_a_policy_of_its_kind(tale: Tale, kind: str) -> None:
+    tale.approved()
+    tale.started(kind=kind)
+    assert f"of kind {kind} was approved under the policy rollback-high-production" in found(tale)[0]
+    tale.tell("rollback.run.start", run="run-2", plan_hash="b" * 64, request="request-2", kind=kind)
+    assert any("request-2 is not in the record" in sentence for sentence, _ in tale.problems())
+
+
 def test_a_proof_of_identity_from_the_future_does_not_count(tale: Tale) -> None:
     tale.approved(auth_time=tale.instant(5))
     tale.started()
