@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0, every: float = 0.05) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0, every: float = 0.05) -> None:
     """Return when the condition holds. Raises AssertionError when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

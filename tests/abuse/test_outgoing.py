@@ -106,7 +106,7 @@ def test_abuse_32_no_spelling_of_an_inner_address_gets_past_the_allow_list(url: 
         with pytest.raises(AddressRefused):
             check_address(url, networks)
         with pytest.raises(AddressRefused):
-            fetch(url, networks=networks, seconds=1)
+            fetch(url, networks=networks, seconds=30)
 
 
 def test_abuse_32_a_name_that_stands_for_an_inner_address_is_refused(names: dict[str, list[list[str]]]) -> None:
@@ -131,7 +131,7 @@ def test_abuse_33_a_name_that_changes_its_answer_after_the_check_is_not_connecte
 
     check_address(url, GPU_NETWORK)
     with pytest.raises(HostUnreachable, match=r"is 127\.0\.0\.1, which is in none of the allowed networks"):
-        call(HostAddress(url, "secret", tuple(GPU_NETWORK)), "GET", "/", seconds=2)
+        call(HostAddress(url, "secret", tuple(GPU_NETWORK)), "GET", "/", seconds=30)
 
     assert server.seen == []
 
@@ -143,7 +143,7 @@ def test_abuse_33_one_inner_address_among_several_answers_is_enough_to_refuse(
     with pytest.raises(AddressRefused, match=r"169\.254\.169\.254"):
         check_address("http://gpu.test", GPU_NETWORK)
     with pytest.raises(HostUnreachable, match=r"169\.254\.169\.254"):
-        call(HostAddress("http://gpu.test", "", tuple(GPU_NETWORK)), "GET", "/", seconds=2)
+        call(HostAddress("http://gpu.test", "", tuple(GPU_NETWORK)), "GET", "/", seconds=30)
 
 
 def test_abuse_33_the_name_is_resolved_once_and_that_answer_is_connected_to(
@@ -152,7 +152,7 @@ def test_abuse_33_the_name_is_resolved_once_and_that_answer_is_connected_to(
     server = listen()
     names["gpu.test"] = [["127.0.0.1"], ["10.20.0.1"]]
 
-    call(HostAddress(f"http://gpu.test:{server.server_port}", "", LOOPBACK), "GET", "/v2", seconds=2)
+    call(HostAddress(f"http://gpu.test:{server.server_port}", "", LOOPBACK), "GET", "/v2", seconds=30)
 
     assert server.seen == [(f"gpu.test:{server.server_port}", "/v2")]
     assert names["gpu.test"] == [["10.20.0.1"]]
@@ -271,10 +271,10 @@ def test_abuse_37_a_host_whose_certificate_does_not_prove_its_name_gets_no_token
     address = HostAddress(f"https://gpu.test:{server.server_port}", "secret", LOOPBACK)
 
     if not sentence:
-        assert call(address, "GET", "/", seconds=5).json() == {}
+        assert call(address, "GET", "/", seconds=30).json() == {}
     else:
         with pytest.raises(HostUnreachable, match=sentence):
-            call(address, "GET", "/", seconds=5)
+            call(address, "GET", "/", seconds=30)
     client.cache_clear()
 
     assert len(server.seen) == (0 if sentence else 1)
@@ -286,5 +286,5 @@ def test_abuse_37_nothing_falls_back_from_tls_to_plain_http(
     server = listen()
     names["gpu.test"] = [["127.0.0.1"]]
     with pytest.raises(HostUnreachable):
-        call(HostAddress(f"https://gpu.test:{server.server_port}", "secret", LOOPBACK), "GET", "/", seconds=2)
+        call(HostAddress(f"https://gpu.test:{server.server_port}", "secret", LOOPBACK), "GET", "/", seconds=30)
     assert server.seen == []

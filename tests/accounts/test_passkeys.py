@@ -1,16 +1,16 @@
 """Passkeys, in a real browser with a virtual key: set up, used to sign in, and used to confirm who one is."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from allauth.mfa.models import Authenticator
 from django.core.cache import cache
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from tests.accounts.people import PASSWORD, person, recorded
+from tests.chromium import PATIENCE_MS, launched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 KEY = {
@@ -25,11 +25,8 @@ KEY = {
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    system = Path("/usr/bin/chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with pytest.MonkeyPatch.context() as patched, sync_playwright() as playwright:
-        patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        yield playwright.chromium.launch(executable_path=system if system.exists() else None, args=arguments)
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -43,7 +40,7 @@ def page(chromium: Browser, live_server: LiveServer) -> Iterator[Page]:
     """A browser with a key that confirms by itself. A passkey belongs to a name, so the server is called localhost."""
     context = chromium.new_context(base_url=f"http://localhost:{live_server.thread.port}", reduced_motion="reduce")
     page = context.new_page()
-    page.set_default_timeout(8_000)
+    page.set_default_timeout(PATIENCE_MS)
     device = context.new_cdp_session(page)
     device.send("WebAuthn.enable")
     device.send("WebAuthn.addVirtualAuthenticator", {"options": KEY})

@@ -92,7 +92,7 @@ def at_work(directory: Path) -> Iterator[None]:
     thread = threading.Thread(target=sequencer.run, args=(stop, 0.02))
     thread.start()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not _at_work():
             assert thread.is_alive()
             assert time.monotonic() < deadline, "the sequencer did not take over"

@@ -46,7 +46,7 @@ def test_a_write_transaction_in_another_database_holds_leaves_back_and_is_named(
     settings.LASTGOOD_LAG_ALARM_SECONDS = 0.2
     made = event()
     assert sequencer.step() == 0
-    until(lambda: lag().alarm, seconds=20)
+    until(lambda: lag().alarm)
     late = lag()
     assert late.waiting == 1
     assert late.holder is not None
@@ -107,7 +107,7 @@ def test_the_refusal_is_gone_once_the_log_is_as_it_was_signed(sequencer: Sequenc
     thread = threading.Thread(target=lambda: (sequencer.run(stop, interval=0.02), connections.close_all()))
     connections["sequencer"].close()
     thread.start()
-    until(lambda: not AuditSequencer.objects.get().refused, seconds=20)
+    until(lambda: not AuditSequencer.objects.get().refused)
     stop.set()
     thread.join(20)
     assert not thread.is_alive()

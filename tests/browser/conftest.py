@@ -2,23 +2,16 @@
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.product import PASSWORD, Product, running
+from tests.chromium import PATIENCE_MS, launched
 from tests.conftest import pointed_at
 from tests.services import Services
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-PATIENCE_MS, USUAL_PATIENCE_MS = 30_000, 5_000
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +34,8 @@ def product(
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    # Playwright's loop lives in this thread; the tests' own look into the database is no part of it.
-    with pytest.MonkeyPatch.context() as patched, sync_playwright() as playwright:
-        patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM if CHROMIUM.exists() else None, args=ARGUMENTS)
-        expect.set_options(timeout=PATIENCE_MS)
+    with launched() as browser:
         yield browser
-        expect.set_options(timeout=USUAL_PATIENCE_MS)
-        browser.close()
 
 
 class People:

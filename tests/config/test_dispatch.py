@@ -47,7 +47,7 @@ def test_a_dead_broker_never_raises_out_of_a_commit(committed_db):
         "    connection.cursor().execute(\"INSERT INTO django_session VALUES ('kept', '', now())\")\n"
         "    send_on_commit('incidents.take_alert', [1], queue='intake')\n"
         "assert send('incidents.take_alert', [1], queue='intake') is False\n"
-        "assert time.monotonic() - started < 10, time.monotonic() - started\n"
+        "assert time.monotonic() - started < 30, time.monotonic() - started\n"
     )
     env = committed_db.env | {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ def test_messages_that_wait_before_idle_hands_are_a_sign_of_deafness() -> None:
     broker.lpush(QUEUE, "a message")
 
     assert not ears.look(broker)
-    until(lambda: ears.look(broker), seconds=10)
+    until(lambda: ears.look(broker), seconds=60)
     ears.received()
     assert not ears.look(broker)
     broker.delete(QUEUE)

@@ -80,7 +80,7 @@ class HostProcess:
         if self.process is not None:
             if self.process.poll() is None:
                 self.process.send_signal(number)
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None
 
     def put(self, version: str, made: tuple[bytes, dict[str, Path]], model: str = "toy") -> httpx.Response:
@@ -120,7 +120,7 @@ class HostProcess:
         """The host's own file of a component of a version."""
         return self.state / "blobs" / json.loads(made[0])["components"][component][0]["sha256"]
 
-    def wait_for_state(self, version: str, state: str, model: str = "toy", seconds: float = 30) -> None:
+    def wait_for_state(self, version: str, state: str, model: str = "toy", seconds: float = 120) -> None:
         """Poll until a version is in the state."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -12,7 +12,7 @@ from tests.monitoring.stream import watch
 from tests.monitoring.world import START, WINDOW, answers, make_endpoint, make_hosts, make_version, part, stream
 
 
-def until(question, seconds=30.0):
+def until(question, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not question():
         if time.monotonic() > deadline:

@@ -7,10 +7,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from registry.models import Endpoint, Health, Placement, Version
+from tests.chromium import launched
 from tests.registry.test_pages import person
 from tests.registry.world import (
     make_endpoint,
@@ -26,12 +27,8 @@ ADDRESSES = ["/endpoints/", "/endpoints/toy-production/", "/models/", "/models/t
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    system = Path("/usr/bin/chromium")
-    arguments = ["--no-sandbox", "--disable-gpu"]
-    with pytest.MonkeyPatch.context() as patched, sync_playwright() as playwright:
-        # Playwright's loop runs in this thread, where Django would refuse to ask the database.
-        patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        yield playwright.chromium.launch(executable_path=system if system.exists() else None, args=arguments)
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture
