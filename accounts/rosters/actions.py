@@ -64,7 +64,9 @@ def read_roster(*, roster_id: int, actor: Actor) -> None:
         return
     now = database_now()
     # One worker waits for a slow server, and not each that the clock wakes meanwhile.
-    Roster.objects.filter(pk=roster_id, next_read_at__lte=now).update(next_read_at=now + CLAIM)
+    claimed = Roster.objects.filter(pk=roster_id, next_read_at__lte=now).update(next_read_at=now + CLAIM)
+    if not claimed and Roster.objects.filter(pk=roster_id, next_read_at__lte=now + CLAIM).exists():
+        return
     try:
         text = roster.calendar
         if roster.address:
