@@ -340,7 +340,7 @@ def _steered(run: Run, document: PlanDocument, lease: Lease) -> None:
             freeze(endpoint=run.endpoint, until=until, reason=run.plan.reason, actor=WORKER)
         move(run, RunState.SWITCHED, switched_at=Now(), ended_at=Now(), state_reason="")
         hosts = run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True)
-        record_run(run, "rollback.run.switched", WORKER, {"hosts": list(hosts)})
+        record_run(run, "rollback.run.switched", WORKER, {"hosts": list(hosts), "outcome": document.outcome})
 
 
 def _hold_failed(run: Run) -> None:

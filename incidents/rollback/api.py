@@ -17,6 +17,7 @@ from accounts.problems import Problem
 from incidents.rollback import preflight as preflights
 from incidents.rollback import run as run_verbs
 from incidents.rollback import undo as undoing
+from incidents.rollback.consequences import consequences
 from incidents.rollback.dry_run import DryRun, dry_run_composed, dry_run_of
 from incidents.rollback.models import Candidate, Check, HostStep, Plan, PlanKind, Preflight, Run, Wave
 from incidents.rollback.outcomes import OUTCOMES, Wish, propose_outcome
@@ -362,6 +363,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
     permission_classes = [HasScope]
     required_scope = {
         "stop": "plan.stop",
+        "pause": "plan.stop",
         "resume": "plan.start",
         "compensate": "plan.start",
         "pass_gate": "incident.command",
@@ -378,6 +380,18 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
     def stop(self, request: Request, pk: str) -> Response:
         """End the run at the next safe point; hosts stay as they are."""
         return self._act(request, "stop")
+
+    @extend_schema(request=ReasonSerializer, responses=RunSerializer)
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        """Halt the run until somebody resumes it; hosts stay as they are."""
+        return self._act(request, "pause")
+
+    @extend_schema(request=None, responses=serializers.DictField(child=serializers.CharField()))
+    @action(detail=True, methods=["get"])
+    def verbs(self, request: Request, pk: str) -> Response:
+        """What pausing, resuming, stopping or turning back would do now, in words."""
+        return Response(consequences(self.get_object()))
 
     @extend_schema(request=ReasonSerializer, responses=RunSerializer)
     @action(detail=True, methods=["post"])

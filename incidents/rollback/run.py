@@ -41,6 +41,9 @@ from registry.models import Endpoint, Host, Placement
 WORKER = service_actor("rollback")
 COMPENSATION_FAILED = "compensation_failed"
 FENCED_OFF = "fence"
+PAUSED, PAUSED_BACK = "paused", "paused_going_back"
+GOING_BACK = (COMPENSATION_FAILED, PAUSED_BACK)
+"""Why a run was halted that was on its way back, and goes on that way."""
 
 
 class StartRefused(PlanRefused):
@@ -213,6 +216,19 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
         return _told(run, "rollback.run.stop", actor, reason)
 
 
+def pause(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+    """Halt a run until somebody resumes it; what is under way on a host is finished or proven first.
+
+    Raises PermissionDenied, RunRefused when it is not moving, and when no reason is given.
+    """
+    run = _run(run_id, reason, user, "plan.stop")
+    code = PAUSED_BACK if run.state == RunState.COMPENSATING else PAUSED
+    with transaction.atomic():
+        moving = [RunState.RUNNING, RunState.COMPENSATING]
+        _person_moves(run, RunState.HALTED, moving, halt_code=code, state_reason=f"Paused: {reason}"[:500])
+        return _told(run, "rollback.run.pause", actor, reason)
+
+
 def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """Take a halted run up again: hosts that failed or were absent begin anew, open gates are asked again.
 
@@ -223,7 +239,7 @@ def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     approver objects, or the fleet is neither as it was approved nor as the run left it.
     """
     run = _run(run_id, reason, user, "plan.start")
-    going_back, fenced_off = run.halt_code == COMPENSATION_FAILED, run.halt_code == FENCED_OFF
+    going_back, fenced_off = run.halt_code in GOING_BACK, run.halt_code == FENCED_OFF
     if not going_back:
         check_allowed(run.plan, run.endpoint)
         check_objections(run.plan)

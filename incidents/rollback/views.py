@@ -15,9 +15,10 @@ from accounts.approvals.queries import NoPolicy, may_stop, standing
 from accounts.models import User
 from accounts.permissions import may_on, require, require_on, user_roles
 from incidents.rollback import preflight, run, undo, watch
+from incidents.rollback.consequences import consequences
 from incidents.rollback.dry_run import dry_run_of
 from incidents.rollback.forms import ProposeForm, ReasonForm, SteerForm
-from incidents.rollback.models import Plan, PlanState, Run, RunState, WatchState
+from incidents.rollback.models import Plan, PlanKind, PlanState, Run, RunState, WatchState
 from incidents.rollback.outcomes import propose_outcome
 from incidents.rollback.plan import PlanRefused, propose, read, void
 from incidents.rollback.queries import (
@@ -203,6 +204,9 @@ def act_on_run(verb: str, who: dict[str, Any]) -> str:
     if verb == "stop":
         run.stop(**who)
         return "The run was stopped. Hosts stay as they are."
+    if verb == "pause":
+        run.pause(**who)
+        return "The run is paused, and its hosts stay as they are until it is resumed."
     if verb == "resume":
         run.resume(**who)
         return "The run goes on."
@@ -237,9 +241,13 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
         and may_on(user, "plan.stop", subject)
         and may_stop(subject.plan.request.policy if subject.plan.request else None, user_roles(user)),
+        "can_pause": subject.state in (RunState.RUNNING, RunState.COMPENSATING) and may_on(user, "plan.stop", subject),
+        "consequences": consequences(subject) if may_on(user, "plan.stop", subject) else {},
         "can_resume": halted and may_on(user, "plan.start", subject),
         "can_pass": halted and subject.halt_code == "gate_inconclusive" and may_on(user, "incident.command", subject),
-        "can_compensate": halted and subject.plan.from_version_id is not None and may_on(user, "plan.start", subject),
+        "can_compensate": subject.state in (RunState.RUNNING, RunState.HALTED)
+        and (subject.plan.from_version_id is not None or subject.plan.kind == PlanKind.DRAIN)
+        and may_on(user, "plan.start", subject),
         "can_undo": may_on(user, "plan.propose", subject) and undo.why_not_undone(subject) is None,
         "can_sign": watching is not None
         and watching.state == WatchState.INCONCLUSIVE
