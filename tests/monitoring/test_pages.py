@@ -64,6 +64,8 @@ def test_the_part_holds_findings_limits_and_every_chart_with_a_title_that_is_its
     assert "Version 2 is right in " in html
     assert "The inputs of version 2 are unlike its training data in DIS, 1 of 16 columns." in html
     assert "Breach when a column&#x27;s PSI, less its sampling noise, reaches 0.2" in html
+    assert "the reference was judged to have drifted" in html
+    assert "in a row, at most about one false alarm in" in html
     assert "DIS is unlike the training data of version 2." in html
     assert "Accuracy of version 2 is out of control: 2 of 2 windows beyond 3 sigma." in html
     for name in ("accuracy", "drift", "latency", "accuracy-control", "distribution"):
