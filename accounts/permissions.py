@@ -58,7 +58,7 @@ def user_roles(user: User) -> frozenset[str]:
     """The roles that count now, for whatever models, read once per user object."""
     if not user.is_authenticated or not user.is_active:
         return frozenset()
-    return frozenset(holding.role for holding in _held(user))
+    return frozenset(holding.role for holding in held_by(user))
 
 
 def roles_for(user: User, *, model: str = "", team: str = "", not_lent_by: Collection[int] = ()) -> frozenset[str]:
@@ -66,11 +66,12 @@ def roles_for(user: User, *, model: str = "", team: str = "", not_lent_by: Colle
     what people of those keys lent."""
     if not user.is_authenticated or not user.is_active:
         return frozenset()
-    held = (row for row in _held(user) if row.covers(model=model, team=team))
+    held = (row for row in held_by(user) if row.covers(model=model, team=team))
     return frozenset(row.role for row in held if row.lender_id is None or row.lender_id not in not_lent_by)
 
 
-def _held(user: User) -> list[Holding]:
+def held_by(user: User) -> list[Holding]:
+    """What the user holds now, read once per user object."""
     if not hasattr(user, "_holdings"):
         user._holdings = holdings([user])
     return user._holdings

@@ -26,9 +26,9 @@ from accounts.approvals.models import (
 from accounts.approvals.notices import write as write_notices
 from accounts.approvals.policy import policy_facts, policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for, standing
-from accounts.holdings import Holding, holdings
+from accounts.holdings import Holding
 from accounts.models import User
-from accounts.permissions import may, permissions_of, roles_for
+from accounts.permissions import forget_roles, held_by, may, permissions_of, roles_for
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
@@ -65,7 +65,7 @@ def may_break(request: ApprovalRequest, user: User) -> bool:
 
 def _holding(request: ApprovalRequest, policy: ApprovalPolicy, user: User) -> Holding | None:
     named = {str(factor["role"]) for factor in policy.factors}
-    held = (row for row in holdings([user]) if row.role in named and row.covers(model=request.model, team=request.team))
+    held = (row for row in held_by(user) if row.role in named and row.covers(model=request.model, team=request.team))
     return next(held, None) if may(user, "break_glass") else None
 
 
@@ -87,6 +87,7 @@ def break_glass(
     try:
         with transaction.atomic():
             lock_glass()
+            forget_roles(user)
             request = (
                 ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
             )
@@ -251,7 +252,7 @@ def use(*, request_id: Any, subject_hash: str) -> BreakGlass:
 def participants(request: ApprovalRequest) -> frozenset[str]:
     """The pseudonyms of those who had a hand in it, and therefore do not review it."""
     glass = BreakGlass.objects.filter(request=request).select_related("by").first()
-    people = {request.proposer.pseudonym, *request.excluded, *subjects.subject_of(request).participants}
+    people = {request.proposer.pseudonym, *request.excluded, *subjects.participants(request)}
     people |= set(request.decisions.values_list("by__pseudonym", flat=True))
     return frozenset(people | ({glass.by.pseudonym} if glass else set()))
 

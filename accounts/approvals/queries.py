@@ -41,6 +41,8 @@ class Standing:
     seats: list[Seat]
     denied: ApprovalDecision | None
     expires_at: datetime.datetime
+    decisions: list[ApprovalDecision]
+    """All of them, oldest first, each with its maker."""
 
     @property
     def filled(self) -> list[Seat]:
@@ -158,7 +160,7 @@ def standing(request: ApprovalRequest) -> Standing:
         Seat(role, by_person[person].by if person else None, by_person[person] if person else None)
         for role, person in zip(seating.seats, seating.by_seat, strict=True)
     ]
-    return Standing(seats, denied, request.expires_at)
+    return Standing(seats, denied, request.expires_at, decisions)
 
 
 @dataclass(frozen=True)
@@ -177,18 +179,31 @@ class Candidate:
 def who_may(request: ApprovalRequest, role: str) -> list[Candidate]:
     """People who could fill a seat of `role` ("" for any approver) now, for this model, by a role of their own or a
     loan, those on call first: not the proposer or another who is excluded, not one who approves already."""
-    held = holdings(roles=[role] if role else sorted(FILL_ANY))
-    covering = _covering(request, held)
+    return who_may_fill(request, [role], request.decisions.order_by("decided_at", "id"))[role]
+
+
+def who_may_fill(
+    request: ApprovalRequest, roles: Iterable[str], decisions: Iterable[ApprovalDecision]
+) -> dict[str, list[Candidate]]:
+    """The same for several seats at once, from decisions that were read already."""
+    wanted = {role: {role} if role else set(FILL_ANY) for role in roles}
+    if not wanted:
+        return {}
+    covering = _covering(request, holdings(roles=sorted(set().union(*wanted.values()))))
     able = {row.user_id for row in covering}
     people = list(
-        User.objects.filter(pk__in=able - approving_now(request).keys() - {request.proposer_id})
+        User.objects.filter(pk__in=able - _approving(decisions).keys() - {request.proposer_id})
         .exclude(pseudonym__in=request.excluded)
         .order_by("first_name", "username")
     )
-    own = {row.user_id for row in covering if row.lender_id is None}
     called = {person.pk for person in oncall.now(request.team)} if people and request.team else set()
-    candidates = [Candidate(person, person.pk in called, person.pk not in own) for person in people]
-    return sorted(candidates, key=lambda candidate: not candidate.on_call)
+    found = {}
+    for role, names in wanted.items():
+        held = [row for row in covering if row.role in names]
+        holders, own = {row.user_id for row in held}, {row.user_id for row in held if row.lender_id is None}
+        candidates = [Candidate(one, one.pk in called, one.pk not in own) for one in people if one.pk in holders]
+        found[role] = sorted(candidates, key=lambda candidate: not candidate.on_call)
+    return found
 
 
 def objections(request: ApprovalRequest) -> QuerySet[ApprovalDecision]:

@@ -29,8 +29,7 @@ class Subject:
     """`sentence` names object and consequence; `sections` are what an approver reads, and become the evidence; `why` is
     the proposer's own words, which can be erased and therefore stay out of it. `going` while what was approved is being
     carried out, so that an objection still stops something. `moved` says in a sentence each what no longer is as it was
-    put to the approvers: then it can't be approved any more. `participants` are the pseudonyms of the people who had a
-    hand in it."""
+    put to the approvers: then it can't be approved any more."""
 
     title: str
     sentence: str
@@ -39,18 +38,27 @@ class Subject:
     url: str = ""
     going: bool = False
     moved: list[str] = field(default_factory=list)
-    participants: frozenset[str] = frozenset()
 
 
 Provider = Callable[[ApprovalRequest], Subject]
 _providers: dict[str, Provider] = {}
 _moved: dict[str, Callable[[ApprovalRequest], list[str]]] = {}
+_participants: dict[str, Callable[[ApprovalRequest], frozenset[str]]] = {}
 _more: list[Callable[[ApprovalRequest], list[Section]]] = []
 
 
-def register(kind: str, provider: Provider, *, moved: Callable[[ApprovalRequest], list[str]] | None = None) -> None:
-    """`moved` tells cheaply what `Subject.moved` holds; it is asked within the transaction of each decision."""
+def register(
+    kind: str,
+    provider: Provider,
+    *,
+    moved: Callable[[ApprovalRequest], list[str]] | None = None,
+    participants: Callable[[ApprovalRequest], frozenset[str]] | None = None,
+) -> None:
+    """`moved` tells cheaply what `Subject.moved` holds; it is asked within the transaction of each decision.
+    `participants` tells the pseudonyms of the people who had a hand in it."""
     _providers[kind] = provider
+    if participants is not None:
+        _participants[kind] = participants
     if moved is not None:
         _moved[kind] = moved
 
@@ -69,6 +77,12 @@ def subject_of(request: ApprovalRequest) -> Subject:
 def sections_of(request: ApprovalRequest, subject: Subject) -> list[Section]:
     """Everything that an approver reads, in the order of the page."""
     return [*subject.sections, *(section for more in _more for section in more(request))]
+
+
+def participants(request: ApprovalRequest) -> frozenset[str]:
+    """The pseudonyms of the people who had a hand in what the request is about."""
+    tell = _participants.get(request.subject_kind)
+    return frozenset() if tell is None else tell(request)
 
 
 def moved(request: ApprovalRequest) -> list[str]:

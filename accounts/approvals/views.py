@@ -14,20 +14,21 @@ from accounts.approvals import evidence
 from accounts.approvals.actions import EXCLUDED, Refused, decide
 from accounts.approvals.break_glass import may_break
 from accounts.approvals.forms import DecisionForm, DenialForm
-from accounts.approvals.models import ApprovalEvidence, ApprovalRequest, BreakGlass, Decision, RequestState
-from accounts.approvals.queries import Standing, is_excluded, roles_on, standing, waiting, who_may
+from accounts.approvals.models import ApprovalEvidence, ApprovalRequest, Decision, RequestState
+from accounts.approvals.queries import Candidate, Standing, is_excluded, roles_on, standing, waiting, who_may_fill
 from accounts.approvals.subjects import Subject, subject_of
 from accounts.models import Role, User
 from accounts.permissions import require
 from accounts.step_up import last_authentication
 
+Able = dict[str, list[Candidate]]
 CHANGED = ("hash_mismatch", "evidence_unknown", "subject_moved")
 
 
 def get_request_for(request: HttpRequest, pk: str) -> ApprovalRequest:
     """Lookup and permission in one: an approval request for a person who may see it."""
     require(request, "view")
-    return get_object_or_404(ApprovalRequest.objects.select_related("policy", "proposer"), pk=pk)
+    return get_object_or_404(ApprovalRequest.objects.select_related("policy", "proposer", "break_glass__by"), pk=pk)
 
 
 @login_required
@@ -73,7 +74,8 @@ def approval_detail(request: HttpRequest, pk: str) -> HttpResponse:
 def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str, object]:
     now, subject = standing(entry), subject_of(entry)
     digest, shown = evidence.show(entry, request.user, subject)
-    latest = entry.decisions.filter(by=request.user).order_by("-decided_at").first()
+    latest = next((decision for decision in reversed(now.decisions) if decision.by_id == request.user.pk), None)
+    able = who_may_fill(entry, now.open, now.decisions)
     is_live = entry.state in ("open", "approved") and entry.expires_at > timezone.now()
     has_approved = latest is not None and latest.decision == Decision.APPROVE
     holds_role = bool(roles_on(entry, request.user))
@@ -86,21 +88,21 @@ def _approval_context(request: HttpRequest, entry: ApprovalRequest) -> dict[str,
         "sentence": _sentence(entry, now, subject),
         "tone": "warn" if subject.moved else entry.state,
         "trail": _trail(entry),
-        "card": _card(entry, now),
+        "card": _card(entry, now, able),
         "is_live": is_live,
         "holds_role": holds_role,
         "has_approved": has_approved,
         "may_approve": may_approve,
-        "glass": BreakGlass.objects.select_related("by").filter(request=entry).first(),
+        "glass": getattr(entry, "break_glass", None),
         "may_break": is_live and not now.complete and not subject.moved and may_break(entry, request.user),
         "objectable": subject.going and holds_role and entry.state == RequestState.CONSUMED,
-        "why": "" if may_approve else _why_not(entry, request.user, now, subject, is_live, has_approved),
+        "why": "" if may_approve else _why_not(entry, request.user, now, subject, is_live, has_approved, able),
         "deny_form": DenialForm(auto_id="deny_%s"),
         **{
             f"{decision}_fields": {"decision": decision, "subject_hash": entry.subject_hash, "evidence": digest}
             for decision in ("approve", "revoke", "deny")
         },
-        "decisions": entry.decisions.select_related("by"),
+        "decisions": now.decisions,
     }
 
 
@@ -145,7 +147,7 @@ def _trail(entry: ApprovalRequest) -> list[tuple[str, str]]:
     return [*trail, (f"/incidents/{entry.incident_ref}/", entry.incident_ref)] if entry.incident_ref else trail
 
 
-def _card(entry: ApprovalRequest, now: Standing) -> dict[str, object]:
+def _card(entry: ApprovalRequest, now: Standing, able: Able) -> dict[str, object]:
     """What parts/approval_card.html shows."""
     seats = [
         {
@@ -153,7 +155,7 @@ def _card(entry: ApprovalRequest, now: Standing) -> dict[str, object]:
             "person": seat.by,
             "at": seat.decision.decided_at if seat.decision else None,
             "decision": "approve",
-            "who_may": [] if seat.by else [str(user) for user in who_may(entry, seat.role)],
+            "who_may": [] if seat.by else [str(user) for user in able[seat.role]],
         }
         for seat in now.seats
     ]
@@ -171,7 +173,13 @@ def _card(entry: ApprovalRequest, now: Standing) -> dict[str, object]:
 
 
 def _why_not(
-    entry: ApprovalRequest, user: User, now: Standing, subject: Subject, is_live: bool, has_approved: bool
+    entry: ApprovalRequest,
+    user: User,
+    now: Standing,
+    subject: Subject,
+    is_live: bool,
+    has_approved: bool,
+    able: Able,
 ) -> str:
     """Why this reader has nothing to approve, and who has."""
     if not is_live:
@@ -182,7 +190,7 @@ def _why_not(
         return "You have approved it."
     if now.complete:
         return "It has all the approvals that it needs."
-    others = " or ".join(dict.fromkeys(str(person) for role in now.open for person in who_may(entry, role)))
+    others = " or ".join(dict.fromkeys(str(person) for role in now.open for person in able[role]))
     if entry.proposer_id == user.pk:
         return f"You proposed this, so you can't approve it. {others or 'Nobody yet'} can."
     if is_excluded(entry, user):

@@ -1,6 +1,6 @@
 """What a plan names of the fleet against the fleet as it is: what moved, in sentences."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from incidents.rollback.document import PlanDocument
@@ -15,25 +15,27 @@ SOME_HOSTS = (PlanKind.CONVERGE, *STEERING_KINDS)
 """Kinds of plans that are about some of an endpoint's hosts, or none."""
 
 
-def moved(plan: Plan) -> list[str]:
+def moved(plan: Plan, observed: Sequence[Placement] | None = None) -> list[str]:
     """What is no longer as the plan was put to its approvers; nothing for a plan that does not wait for them.
 
-    Of a plan that was voided for it, what had moved then.
+    Of a plan that was voided for it, what had moved then. `observed` are the endpoint's placements with their hosts, by
+    name, where they were read already.
     """
     if plan.state == PlanState.VOID:
         return list(plan.moved)
     if plan.state not in (PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING):
         return []
     document = PlanDocument.read(bytes(plan.document))
-    sentences = fleet_moved(plan.endpoint, document)
+    sentences = fleet_moved(plan.endpoint, document, observed)
     if plan.to_version.quarantined_at is not None and plan.kind not in STEERING_KINDS:
         sentences.append(f"version {plan.to_version.number}, to which it goes, was quarantined")
     return sentences
 
 
-def fleet_moved(endpoint: Endpoint, document: PlanDocument) -> list[str]:
+def fleet_moved(endpoint: Endpoint, document: PlanDocument, observed: Sequence[Placement] | None = None) -> list[str]:
     """Hosts that joined, left or changed, and hosts that serve what the plan does not know."""
-    placements = _placements(endpoint)
+    present = None if observed is None else [row for row in observed if row.host.drained_at is None]
+    placements = _placements(endpoint) if present is None else present
     members = placements
     if document.body["kind"] in SOME_HOSTS:
         # Those that are brought back are drained until then.

@@ -1,7 +1,9 @@
 """What an approver sees of a plan: registered with the approvals, which stand on a lower floor and know no plans."""
 
 from typing import Any
+from uuid import UUID
 
+from django.db.models import prefetch_related_objects
 from django.urls import reverse
 
 from accounts.approvals.models import ApprovalRequest
@@ -21,17 +23,18 @@ KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL, *STEERING_KINDS)
 def plan_subject(request: ApprovalRequest) -> Subject:
     """The plan of the request: what changes, host by host, on what evidence, what its preflight found, and the hosts as
     they were last observed."""
-    plan = plans().get(pk=request.subject_ref)
-    run = Run.objects.filter(plan=plan).first()
+    plan = plans().select_related("run").get(pk=request.subject_ref)
+    run = getattr(plan, "run", None)
+    prefetch_related_objects([version for version in (plan.from_version, plan.to_version) if version], "files")
+    rows = list(Placement.objects.filter(endpoint=plan.endpoint).select_related("host").order_by("host__name"))
     return Subject(
         title=request.title,
         sentence=consequence(plan),
-        sections=_sections(plan),
+        sections=_sections(plan, rows),
         why=plan.reason,
         url=reverse("plan-detail", args=[plan.pk]),
         going=run is not None and run.state in ACTIVE_RUN_STATES,
-        moved=moved(plan),
-        participants=_participants(plan, run),
+        moved=moved(plan, rows),
     )
 
 
@@ -53,7 +56,7 @@ def consequence(plan: Plan) -> str:
     return f"If it is approved, {plan.endpoint.slug} will answer with version {plan.to_version.number}{before}, {how}."
 
 
-def _sections(plan: Plan) -> list[Section]:
+def _sections(plan: Plan, placements: list[Placement]) -> list[Section]:
     sections: list[Section] = [
         {"title": "What changes", "kind": "diff", "rows": plan_rows(plan)},
         {"title": "On which terms", "kind": "terms", "rows": plan_terms(plan)},
@@ -66,7 +69,7 @@ def _sections(plan: Plan) -> list[Section]:
         sections.append(_replays(ranked))
     checks = check_rows(plan.preflights.select_related("host"))
     sections.append({"title": "Preflight", "kind": "checks", "rows": checks, "id": "preflight-checks"})
-    sections.append(_hosts(plan))
+    sections.append(_hosts(placements))
     return sections
 
 
@@ -101,9 +104,8 @@ def _share(found: dict[str, Any] | None) -> str:
     return f"{percent(found['accuracy'])} ({percent(found['low'])} to {percent(found['high'])})"
 
 
-def _hosts(plan: Plan) -> Section:
+def _hosts(rows: list[Placement]) -> Section:
     """The hosts as they were last observed, which is not what the hash binds: that is what they may serve."""
-    rows = Placement.objects.filter(endpoint=plan.endpoint).select_related("host").order_by("host__name")
     return {
         "title": "Hosts as observed",
         "kind": "table",
@@ -121,9 +123,10 @@ def _hosts(plan: Plan) -> Section:
     }
 
 
-def _participants(plan: Plan, run: Run | None) -> frozenset[str]:
+def plan_participants(request: ApprovalRequest) -> frozenset[str]:
     """The people who had a hand in the plan or its run, as the log knows them."""
-    targets = [str(plan.pk)] + ([str(run.pk)] if run is not None else [])
+    runs = Run.objects.filter(plan=UUID(request.subject_ref)).values_list("pk", flat=True)
+    targets = [request.subject_ref, *map(str, runs)]
     acted = AuditEvent.objects.filter(
         target_kind__in=["plan", "run"], target_id__in=targets, actor_kind__in=["user", "token"]
     )
@@ -132,4 +135,4 @@ def _participants(plan: Plan, run: Run | None) -> frozenset[str]:
 
 def register_all() -> None:
     for kind in KINDS:
-        register(str(kind), plan_subject, moved=plan_moved)
+        register(str(kind), plan_subject, moved=plan_moved, participants=plan_participants)

@@ -55,12 +55,13 @@ def say(user: User, request: ApprovalRequest, decision: str = "approve", **chang
         "user": user,
         "decision": decision,
         "subject_hash": request.subject_hash,
-        "evidence": show(request, user)[0],
         "reason": "",
         "auth_method": "password",
         "auth_time": timezone.now(),
         "actor": actor_for(user=user),
     }
+    if "evidence" not in changes:
+        arguments["evidence"] = show(request, user)[0]
     return decide(**(arguments | changes))
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.actions import actor_for
 from accounts.approvals.actions import Refused
 from accounts.approvals.models import ApprovalEvidence, ApprovalPolicy
-from accounts.approvals.subjects import subject_of
+from accounts.approvals.subjects import participants, subject_of
 from incidents.rollback import advance, decided, due
 from incidents.rollback.models import Plan, PlanState, Run, RunState, StepState
 from incidents.rollback.run import stop
@@ -127,7 +127,7 @@ def test_an_approver_is_shown_the_plan_its_terms_its_preflight_and_the_hosts(fle
     hosts: list[list[Any]] = subject.sections[3]["rows"]
     assert [row[0] for row in hosts] == ["h1", "h2", "h3"]
     assert {event["data"]["evidence"] for event in events("approval.decide")} == {kept.digest}
-    assert subject.participants == {fleet.responder.pseudonym}
+    assert participants(plan.request) == {fleet.responder.pseudonym}
 
 
 def test_a_policy_names_who_may_stop(fleet: Fleet) -> None:
