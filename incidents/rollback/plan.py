@@ -29,10 +29,17 @@ from incidents.rollback.document import (
 )
 from incidents.rollback.models import Plan, PlanKind, PlanState
 from incidents.rollback.state import LostRace, move
-from incidents.rollback.waves import Member, WavesRefused, lay_out
-from registry.composing import part_of
+from incidents.rollback.waves import Member, PlanWave, WavesRefused, lay_out
+from registry.composing import part_of, rehearsal_sentence
 from registry.models import Deployment, Endpoint, Environment, Placement, Version
+from registry.serving import driver_for
 
+STRATEGIES = ("blue_green", "recreate", "weighted")
+SHARES = (5, 25)
+"""What a canary of the strategy `weighted` takes of its host's requests, in percent, before it takes all."""
+DRAIN_SECONDS = 30
+LOAD_FACTOR = 2
+"""A version is loaded into twice its size: its file, and its tensors."""
 PREFLIGHT_ALLOWANCE = datetime.timedelta(minutes=15)
 
 
@@ -105,7 +112,11 @@ def compose(
         raise PlanRefused("nothing_to_change", f"{endpoint.slug} serves version {to_version.number} already.")
     shown, identity = dict(evidence or {}), uuid.uuid4()
     expires_at = database_now() + datetime.timedelta(seconds=policy.expires_seconds) + PREFLIGHT_ALLOWANCE
-    body = _who_and_what(identity, kind, endpoint, from_version, to_version, incident_ref, user)
+    body = who_and_what(identity, kind, endpoint, from_version, to_version, incident_ref, user)
+    body["outcome"] = _outcome(endpoint, from_version, to_version)
+    if part := part_of(to_version):
+        body["part"] = part
+        shown["rehearsal"] = rehearsal_sentence(to_version)
     body |= _fleet(endpoint, placements, from_version, to_version, options)
     body |= _questions(kind, endpoint, from_version, to_version, options)
     body |= {"policy_hash": policy_hash(policy), "evidence_digest": evidence_digest(shown)}
