@@ -36,6 +36,8 @@ class Option:
     time: str
     cost: str
     suggested: bool = False
+    plan: str = ""
+    """What the plan that does it is asked for by: an outcome without another version, or `propose`."""
 
 
 @dataclass(frozen=True)
@@ -211,10 +213,14 @@ def _options(hypotheses: Sequence[Hypothesis], best: Candidate | None, soak_seco
             "a minute",
             "the others carry its share",
             suggested=host_is_bad,
+            plan="drain",
         )
     )
+    found.append(
+        Option("Freeze", "none: it keeps others from adding a change", "a minute", "releases wait", plan="freeze")
+    )
     upstream = stands["upstream data"] == FOR
-    found.append(Option("Fix forward", "depends on the fix", "hours", "errors go on until then", suggested=upstream))
+    found.append(Option("Fix forward", "depends on the fix", "hours", "errors go on until then", upstream, "propose"))
     found.append(Option("Retrain", "if the world has changed for good", "days", "errors go on until then"))
     found.append(Option("Wait", "none by itself", "–", "errors go on"))
     return found

@@ -5,6 +5,7 @@ from typing import Any
 
 import django_filters
 from django.http import Http404
+from django.shortcuts import get_object_or_404
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -59,6 +60,10 @@ class AliasMoveSerializer(serializers.Serializer):
 
 class StatedReasonSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=2000)
+
+
+class FallbackSerializer(StatedReasonSerializer):
+    version = serializers.IntegerField(allow_null=True, help_text="The version's number; null for none any more.")
 
 
 class SpanSerializer(StatedReasonSerializer):
@@ -190,13 +195,14 @@ def _stored(*, sha256: str, what: str) -> bytes:
 
 class EndpointSerializer(serializers.ModelSerializer):
     model = slug_of(Model)
+    fallback = serializers.IntegerField(source="fallback.number", read_only=True, allow_null=True, default=None)
 
     class Meta:
         model = Endpoint
         fields = [
             "slug", "name", "model", "environment", "soak_seconds", "watch_seconds", "wave_soak_seconds",
-            "undo_seconds", "min_hosts_serving", "fence", "frozen_from", "frozen_until", "frozen_reason", "version",
-            "created_at",
+            "undo_seconds", "min_hosts_serving", "fallback", "fence", "frozen_from", "frozen_until", "frozen_reason",
+            "version", "created_at",
         ]  # fmt: skip
         read_only_fields = ["fence", "frozen_from", "frozen_until", "frozen_reason", "version", "created_at"]
         extra_kwargs = {"slug": {"validators": []}}
@@ -204,8 +210,8 @@ class EndpointSerializer(serializers.ModelSerializer):
 
 COMMAND = {
     "list": "view", "retrieve": "view", "freeze": "incident.command", "lift": "incident.command",
-    "hold": "incident.command", "release": "incident.command", "drain": "incident.command",
-    "bring_back": "incident.command", "*": "registry.write",
+    "fallback": "incident.command", "hold": "incident.command", "release": "incident.command",
+    "drain": "incident.command", "bring_back": "incident.command", "*": "registry.write",
 }  # fmt: skip
 
 
@@ -234,6 +240,24 @@ class EndpointViewSet(RegistryViewSet):
     def lift(self, request: Request, slug: str) -> Response:
         endpoint = self.get_object()
         doing(actions.lift, endpoint=endpoint, **self.ask(StatedReasonSerializer), actor=actor_for(request=request))
+        return self.shown(endpoint)
+
+    @extend_schema(request=FallbackSerializer, responses=EndpointSerializer)
+    @action(detail=True, methods=["post"])
+    def fallback(self, request: Request, slug: str) -> Response:
+        """Name the version that is kept warm on every host, to be fallen back on by a plan."""
+        endpoint = self.get_object()
+        wish = self.ask(FallbackSerializer)
+        number, version = wish["version"], None
+        if number is not None:
+            version = get_object_or_404(Version, model=endpoint.model, number=number)
+        doing(
+            actions.name_fallback,
+            endpoint=endpoint,
+            version=version,
+            reason=wish["reason"],
+            actor=actor_for(request=request),
+        )
         return self.shown(endpoint)
 
 

@@ -21,6 +21,12 @@ class SpanForm(ReasonForm):
         return database_now() + timedelta(hours=self.cleaned_data["hours"])
 
 
+class FallbackForm(ReasonForm):
+    """Which version is kept warm, none where it is empty, and why."""
+
+    version = forms.IntegerField(label="Version", min_value=1, required=False)
+
+
 class FreezeForm(SpanForm):
     """From when, for how long, and why."""
 

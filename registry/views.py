@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import nh3
@@ -20,7 +21,7 @@ from accounts.permissions import may_on, require, require_on
 from registry import actions, queries
 from registry.composing import part_sentence, rehearsal_sentence
 from registry.content import PICKLE
-from registry.forms import CompareForm, FreezeForm, MomentForm, ReasonForm, SpanForm
+from registry.forms import CompareForm, FallbackForm, FreezeForm, MomentForm, ReasonForm, SpanForm
 from registry.models import ComparisonState, Endpoint, Host, Model, TensorComparison, Version
 
 PAGE = 25
@@ -31,7 +32,7 @@ SLOW, FAST = 15, 1
 def endpoint_for(request: HttpRequest, slug: str, permission: str = "view") -> Endpoint:
     """Lookup and permission in one: an endpoint for a person who may do that with it."""
     require(request, permission)
-    endpoint = get_object_or_404(Endpoint.objects.select_related("model"), slug=slug)
+    endpoint = get_object_or_404(Endpoint.objects.select_related("model", "fallback"), slug=slug)
     require_on(request, permission, endpoint)
     return endpoint
 
@@ -126,11 +127,21 @@ def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     endpoint = endpoint_for(request, slug, "incident.command")
     if verb == "freeze":
         _act(request, FreezeForm, actions.freeze, f"The freeze of {endpoint.slug} is set.", endpoint=endpoint)
+    elif verb == "fallback":
+        said = f"What {endpoint.slug} falls back on is set."
+        _act(request, FallbackForm, partial(_name_fallback, request.POST.get("version", "")), said, endpoint=endpoint)
     elif verb == "lift":
         _act(request, ReasonForm, actions.lift, f"{endpoint.slug} may change again.", endpoint=endpoint)
     else:
         raise Http404(f"An endpoint has no verb {verb}.")
     return redirect("endpoint-detail", slug=slug)
+
+
+def _name_fallback(number: str, *, endpoint: Endpoint, **what: Any) -> None:
+    version = endpoint.model.versions.filter(number=int(number)).first() if number else None
+    if number and version is None:
+        raise actions.RegistryError(f"{endpoint.model} has no version {number}.")
+    actions.name_fallback(endpoint=endpoint, version=version, **what)
 
 
 HOST_VERBS: dict[str, tuple[type[ReasonForm], Callable[..., None], str]] = {

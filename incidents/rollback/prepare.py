@@ -1,13 +1,18 @@
 """Bringing a version onto a host and into its memory without touching traffic, each act with its intent and outcome."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from audit.actions import Actor, Target, record
+from audit.actions import Actor, Target, record, service_actor
 from incidents.rollback import fleet
 from incidents.rollback.fleet import Remote
-from registry.models import Version
+from registry.models import Endpoint, Version
 from registry.serving.base import ServingError
+
+logger = logging.getLogger(__name__)
+WORKER = service_actor("rollback")
 
 
 class NotPrepared(Exception):
@@ -18,6 +23,23 @@ def make_ready(*, remote: Remote, version: Version, incident_ref: str, cause: st
     """Bring the version's files onto a host whose memory can't hold it beside what is served. Idempotent."""
     if not fleet.is_staged(remote.look(), version):
         act("stage", lambda: remote.stage(version), remote, version, incident_ref, cause, actor)
+
+
+def keep_fallback_warm(endpoint_id: Any) -> list[str]:
+    """Bring the version that the endpoint falls back on into the memory of each host that serves; the names of those
+    that hold it now. A host that can't is named in the log: the preflight of a plan tries it again, and says so."""
+    endpoint = Endpoint.objects.select_related("model", "fallback").get(pk=endpoint_id)
+    version, held = endpoint.fallback, []
+    if version is None:
+        return []
+    for row in endpoint.placements.filter(host__drained_at=None).select_related("host").order_by("host__name"):
+        try:
+            remote = fleet.reach(row.host, endpoint)
+            make_warm(remote=remote, version=version, incident_ref="", cause="fallback", actor=WORKER)
+            held.append(row.host.name)
+        except (NotPrepared, ServingError) as error:
+            logger.warning("rollback.fallback.cold host=%s error=%s", row.host.name, error)
+    return held
 
 
 def make_warm(*, remote: Remote, version: Version, incident_ref: str, cause: str, actor: Actor) -> None:

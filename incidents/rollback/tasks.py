@@ -50,6 +50,13 @@ def drifted(placement_id: int) -> None:
     settle(placement_id)
 
 
+@task(name="rollback.keep_warm")
+def keep_warm(endpoint_id: int) -> None:
+    from incidents.rollback.prepare import keep_fallback_warm
+
+    keep_fallback_warm(endpoint_id)
+
+
 @task(name="rollback.close_undo")
 def close_undo(run_id: str) -> None:
     from incidents.rollback.undo import close_window

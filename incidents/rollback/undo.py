@@ -131,7 +131,8 @@ def close_window(run_id: Any) -> bool:
         return False
     run = Run.objects.select_related("plan__from_version", "endpoint__model").get(pk=run_id)
     origin = run.plan.from_version
-    wanted = origin is None or Placement.objects.filter(endpoint=run.endpoint, desired=origin).exists()
+    kept = origin is None or origin.pk == run.endpoint.fallback_id
+    wanted = kept or Placement.objects.filter(endpoint=run.endpoint, desired=origin).exists()
     if origin is not None:
         for step in run.steps.filter(state=StepState.DONE).select_related("host"):
             with suppress(LostRace):  # another worker took over meanwhile

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
+from audit.dispatch import send_on_commit
 from registry import sealing
 from registry.actions.known import save_checked
 from registry.errors import AlreadyThere, RegistryError
@@ -258,6 +259,29 @@ def lift(*, endpoint: Endpoint, actor: Actor, reason: str = "") -> None:
         raise RegistryError(f"{endpoint.slug} is not frozen.")
     endpoint.refresh_from_db(fields=FREEZE)
     record(action="endpoint.lift", target=Target("endpoint", endpoint.slug), actor=actor, reason=reason)
+
+
+@transaction.atomic
+def name_fallback(*, endpoint: Endpoint, version: Version | None, reason: str, actor: Actor) -> None:
+    """Name the version that the endpoint keeps warm on every host, to be fallen back on; None for none any more.
+
+    It changes no answer: falling back is a plan. Raises RegistryError without a reason, for a version of another model,
+    and for one that is quarantined.
+    """
+    if not reason.strip():
+        raise RegistryError("Say why this version, or none, is the one to fall back on.")
+    if version is not None and version.model_id != endpoint.model_id:
+        raise RegistryError(f"{version} is of another model than {endpoint.slug} serves.")
+    if version is not None and version.quarantined_at is not None:
+        raise RegistryError(f"{version} is quarantined: nobody should fall back on it.")
+    before = Endpoint.objects.select_for_update().select_related(None).get(pk=endpoint.pk).fallback_id
+    Endpoint.objects.filter(pk=endpoint.pk).update(fallback=version, version=F("version") + 1)
+    endpoint.refresh_from_db(fields=["fallback", "version"])
+    digests = dict(Version.objects.filter(pk=before).values_list("pk", "digest"))
+    data = {"fallback": version.digest if version else "", "before": digests.get(before, "")}
+    record(action="endpoint.fallback", target=Target("endpoint", endpoint.slug), actor=actor, data=data, reason=reason)
+    if version is not None:
+        send_on_commit("rollback.keep_warm", [endpoint.pk], queue="rollback")
 
 
 @transaction.atomic

@@ -58,7 +58,8 @@ def test_an_overlap_of_the_intervals_leaves_it_open() -> None:
 def test_every_option_stands_beside_the_others_and_the_one_that_fits_is_suggested() -> None:
     found = diagnose(WORSE | ALIKE, [candidate(0.78)], from_version="2", soak_seconds=120)
     assert [option.name for option in found.options] == [
-        "Roll back to version 1", "Drain a host", "Fix forward", "Retrain", "Wait",
+        "Roll back to version 1", "Drain a host",
+        "Freeze", "Fix forward", "Retrain", "Wait",
     ]  # fmt: skip
     assert [option.name for option in found.options if option.suggested] == ["Roll back to version 1"]
     assert "2 min" in found.options[0].time

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.test import Client
 from django.utils import timezone
 
 from accounts.actions import actor_for
@@ -15,8 +16,10 @@ from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch
 from incidents.rollback.outcomes import Wish, propose_outcome
 from incidents.rollback.plan import PlanRefused
 from incidents.rollback.preflight import title
+from incidents.rollback.prepare import keep_fallback_warm
+from registry.actions import RegistryError, name_fallback, quarantine
 from registry.models import Endpoint, Health, Host, Placement
-from tests.incidents.rollback.fleet import Fleet, events
+from tests.incidents.rollback.fleet import SETUP, Fleet, events
 
 
 def proposed(fleet: Fleet, outcome: str, *hosts: str, user: Any = None, **more: Any) -> Plan:
@@ -144,3 +147,32 @@ def test_a_plan_to_a_later_version_says_that_it_rolls_forward(fleet: Fleet) -> N
     assert json.loads(bytes(forward.document))["outcome"] == "roll_forward"
     assert json.loads(bytes(back.document))["outcome"] == "roll_back"
     assert title(forward) == f"Roll forward {fleet.endpoint.slug} from version 2 to version 3"
+
+
+def test_a_fallback_is_named_kept_warm_and_gone_to_by_a_plan(fleet: Fleet) -> None:
+    client = Client()
+    client.force_login(fleet.commander, backend="django.contrib.auth.backends.ModelBackend")
+    address = f"/api/v1/endpoints/{fleet.endpoint.slug}/fallback/"
+    body = json.dumps({"version": 1, "reason": "It is simple, and never wrong by much."})
+
+    answer = client.post(address, body, content_type="application/json")
+
+    assert (answer.status_code, answer.json()["fallback"]) == (200, 1)
+    [event] = events("endpoint.fallback")
+    assert event["data"] == {"fallback": fleet.good.digest, "before": ""}
+    assert keep_fallback_warm(fleet.endpoint.pk) == ["h1", "h2", "h3"]
+    assert [p.view(fleet.slug)["versions"]["1"]["state"] for p in fleet.processes] == ["ready"] * 3
+    assert fleet.serving() == [fleet.bad.digest] * 3
+    fleet.endpoint.refresh_from_db()
+    plan = fleet.propose()
+    assert json.loads(bytes(plan.document))["outcome"] == "fallback"
+    assert title(plan) == f"Fall back on {fleet.endpoint.slug} from version 2 to version 1"
+
+
+def test_a_quarantined_version_is_nothing_to_fall_back_on(fleet: Fleet) -> None:
+    quarantine(version=fleet.good, reason="Wrong.", actor=SETUP)
+    fleet.good.refresh_from_db()
+
+    with pytest.raises(RegistryError, match="is quarantined"):
+        name_fallback(endpoint=fleet.endpoint, version=fleet.good, reason="Simple.", actor=SETUP)
+    assert Endpoint.objects.get(pk=fleet.endpoint.pk).fallback_id is None
