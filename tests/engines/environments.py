@@ -6,6 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from tests.conftest import ROOT
@@ -25,6 +27,17 @@ STEPS: dict[str, list[list[str]]] = {
 
 def environment(engine: str) -> Path:
     """The engine's environment, made where it is not there yet. Raises CalledProcessError with pip's words above."""
+    return _all_at_once()[engine].result()
+
+
+@cache
+def _all_at_once() -> dict[str, Future[Path]]:
+    """The three are made side by side: most of the time one or the other waits for the network."""
+    pool = ThreadPoolExecutor(len(STEPS))
+    return {engine: pool.submit(_made, engine) for engine in STEPS}
+
+
+def _made(engine: str) -> Path:
     place = PLACE / engine
     stamp = place / ".made"
     state = hashlib.sha256(repr((STEPS[engine], sys.version)).encode()).hexdigest()
