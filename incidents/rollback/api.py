@@ -73,7 +73,7 @@ class WaveBySerializer(serializers.Serializer[Any]):
 
     count = serializers.ListField(child=serializers.IntegerField(min_value=1), required=False)
     percent = serializers.ListField(child=serializers.IntegerField(min_value=1, max_value=100), required=False)
-    label = serializers.CharField(max_length=60, required=False)
+    label = serializers.CharField(max_length=60, required=False)  # type: ignore[assignment]
 
 
 class QuorumSerializer(serializers.Serializer[Any]):

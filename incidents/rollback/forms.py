@@ -110,10 +110,6 @@ class SteerForm(forms.Form):
             wish["min_hosts_serving"],
         )
 
-    @property
-    def said(self) -> dict[str, str]:
-        return {name: self.cleaned_data[name] for name in ("incident_ref", "reason")}
-
 
 class ReasonForm(forms.Form):
     """Why a person moves a run."""

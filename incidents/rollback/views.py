@@ -106,7 +106,13 @@ def plan_steer(request: HttpRequest) -> HttpResponse:
     form = SteerForm(request.POST or None, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         try:
-            plan = propose_outcome(form.wish, **form.said, user=_user(request), actor=actor_for(request=request))
+            plan = propose_outcome(
+                form.wish,
+                reason=form.cleaned_data["reason"],
+                incident_ref=form.cleaned_data["incident_ref"],
+                user=_user(request),
+                actor=actor_for(request=request),
+            )
         except (PlanRefused, NoPolicy) as error:
             messages.error(request, str(error))
         else:
