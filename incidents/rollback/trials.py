@@ -194,6 +194,8 @@ def _left(load: TrialLoad, because: str) -> bool:
 def _needed(endpoint: Endpoint, load: TrialLoad) -> str:
     """What else needs the version in that host's memory; "" when nothing does."""
     version = load.version
+    if endpoint.fallback_id == version.pk:
+        return "it is what the endpoint falls back on"
     if Placement.objects.filter(endpoint=endpoint, host=load.host, desired=version).exists():
         return "it is what the host shall serve"
     if Deployment.objects.filter(endpoint=endpoint, host=load.host, version=version, until=None).exists():

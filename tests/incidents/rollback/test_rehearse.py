@@ -23,7 +23,7 @@ from incidents.rollback.trials import Bench, TrialLease
 from registry import store
 from registry.actions import ask_composition, compose, mark_soaked, register_version
 from registry.composing import part_sentence, rehearsal_sentence
-from registry.models import Version
+from registry.models import Endpoint, Version
 from tests.host.artifacts import architecture, make_tensors, pack, preprocessing, signature, weights_bytes
 from tests.incidents.rollback.fleet import ROWS, SETUP, Fleet, events
 from tests.incidents.rollback.test_watch import without_traffic_questions
@@ -142,13 +142,17 @@ def test_what_was_warm_before_stays_warm_and_what_is_planned_by_then_too(fleet: 
         for remote in trials.remotes_of(fleet.endpoint):
             bench.bring(remote, fleet.bad)
             bench.bring(remote, fleet.good)
+            bench.bring(remote, part)
         assert TrialLoad.objects.filter(version=fleet.bad).count() == 0
         fleet.propose(fleet.good)
+        Endpoint.objects.filter(pk=fleet.endpoint.pk).update(fallback=part)
         bench.tidy()
 
     assert one.view(fleet.slug)["versions"]["4"]["state"] == "ready"
     assert held(fleet, fleet.good) == ["ready"] * 3
-    assert set(TrialLoad.objects.values_list("left_because", flat=True)) == {"a plan is about it"}
+    assert held(fleet, part) == ["ready"] * 3
+    because = set(TrialLoad.objects.values_list("version__number", "left_because"))
+    assert because == {(3, "a plan is about it"), (5, "it is what the endpoint falls back on")}
 
 
 def test_a_run_takes_the_endpoint_from_a_rehearsal_which_goes_on_afterwards(fleet: Fleet) -> None:
