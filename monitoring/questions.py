@@ -211,6 +211,7 @@ def _drift(asked: Asked, profile: Profile, columns: Mapping[str, np.ndarray], wh
             for v in ranked
         ],
         "unimportant": verdict.unimportant,
+        "weighed": bool(profile.weights),
         "false_alarms": asked.false_alarms,
         "hosts": asked.hosts,
     }
@@ -340,8 +341,9 @@ def limits_in_words(kind: str, params: Mapping[str, float]) -> str:
         else ""
     )
     return (
-        f"Breach when a column's PSI, less its sampling noise, reaches {p['psi']:g}, or its share of missing, infinite "
-        f"or never-seen values changes by {100 * p['share']:g} points, at a false discovery rate of {p['alpha']:g} "
+        f"Breach when a column's PSI, less its sampling noise, reaches {p['psi']:g}, or its share of missing, "
+        f"infinite, mistyped or never-seen values changes by {100 * p['share']:g} points, at a false discovery rate of "
+        f"{p['alpha']:g} "
         f"over all columns (Benjamini-Hochberg).{hardly_read}"
     )
 

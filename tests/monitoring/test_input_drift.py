@@ -51,6 +51,8 @@ def test_columns_are_ranked_by_what_their_drift_weighs():
     assert age["score"] > shoe["score"]
     assert found.data["drifted"] == ["age"]
     assert found.data["false_alarms"] == "None in a year."
+    assert found.data["weighed"] is True
+    assert ask(RuleKind.INPUT_DRIFT, asked(DOCUMENT))[0].data["weighed"] is False
 
 
 def test_the_rule_says_what_it_leaves_out():

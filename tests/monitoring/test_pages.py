@@ -6,7 +6,7 @@ from django.test import Client
 from accounts.actions import create_user
 from audit.actions import service_actor
 from monitoring import markers
-from monitoring.models import Window
+from monitoring.models import Finding, Window
 from tests.monitoring.stream import play, watch
 from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version, send
 
@@ -168,6 +168,18 @@ def test_a_window_shows_every_column_behind_its_answer(viewer, endpoint):
 
     assert "DIS drifted: PSI " in html
     assert "SEX has not drifted" in html
+    assert "Importance" not in html
+
+
+def test_a_window_shows_how_much_each_column_matters_where_that_is_known(viewer, endpoint):
+    finding = Finding.objects.filter(rule__kind="input_drift").order_by("-window__start").first()
+    columns = [{**column, "importance": 0.25} for column in finding.data["columns"]]
+    Finding.objects.filter(pk=finding.pk).update(data={**finding.data, "columns": columns, "weighed": True})
+
+    html = viewer.get(f"/monitoring/windows/{finding.window_id}/").content.decode()
+
+    assert ">Importance</th>" in html
+    assert html.count('<td class="num">0.25</td>') == 16
 
 
 def test_deliveries_that_could_not_be_read_are_shown_with_the_reason(viewer):
