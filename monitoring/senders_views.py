@@ -92,7 +92,7 @@ def _page(request: HttpRequest, form: SenderForm, name: str = "", secret: str = 
         for source in listed
     ]
     context = {
-        "sentence": f"{live} {'sender signs' if live == 1 else 'senders sign'} their webhooks.",
+        "sentence": "1 sender signs its webhooks." if live == 1 else f"{live} senders sign their webhooks.",
         "rows": rows,
         "form": form,
         "shown_for": name,

@@ -1,5 +1,7 @@
 """The page of approval policies: who must agree to what, and the wish that a policy be retired."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -25,18 +27,21 @@ def policy_list(request: HttpRequest) -> HttpResponse:
     require(request, "view")
     in_force = ApprovalPolicy.objects.filter(active=True).order_by("subject_kind", "risk_tier", "environment")
     rows = [_row(policy) for policy in in_force]
+    may_retire, wanted = may(request.user, "admin"), request.GET.get("retire", "")
+    chosen = [row["policy"] for row in rows if may_retire and row["retirable"] and str(row["policy"].pk) == wanted]
     context = {
         "sentence": f"{len(rows)} {'policy is' if len(rows) == 1 else 'policies are'} in force.",
         "trail": [(reverse("approval-list"), "Approvals")],
         "rows": rows,
         "past": ApprovalPolicy.objects.filter(active=False).order_by("-created_at")[:SHOWN_PAST],
-        "may_retire": may(request.user, "admin"),
-        "retire_form": RetireForm(auto_id=False),
+        "may_retire": may_retire,
+        "chosen": chosen[0] if chosen else None,
+        "retire_form": RetireForm(auto_id="retire_%s"),
     }
     return render(request, "accounts/policies.html", context)
 
 
-def _row(policy: ApprovalPolicy) -> dict[str, object]:
+def _row(policy: ApprovalPolicy) -> dict[str, Any]:
     named = [f"{factor['count']} {Role(factor['role']).label.lower()}" for factor in policy.factors]
     people = "1 person" if policy.required == 1 else f"{policy.required} people"
     return {
