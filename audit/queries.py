@@ -82,7 +82,12 @@ class LogStatus:
 
     @property
     def alarms(self) -> list[str]:
-        return [*alarms(self.sequencer, self.lag, self.witnessed), *self.owed]
+        return [*self.log_alarms, *self.owed]
+
+    @property
+    def log_alarms(self) -> list[str]:
+        """Those that are about the log itself."""
+        return alarms(self.sequencer, self.lag, self.witnessed)
 
     @property
     def events(self) -> int:

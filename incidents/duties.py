@@ -47,7 +47,7 @@ class Ticking:
     def sentence_at(self, moment: datetime.datetime) -> str:
         """Which report is owed, until when, and how long that is from then; for one that is soon due, or overdue."""
         due = self.due or moment
-        what = f"{self.incident.ref}: {self.duty.source.partition(',')[0]} {self.duty.article}, {self.clock.label}"
+        what = f"{self.incident.ref}: {self.duty.source.partition(',')[0]} {self.duty.article}, “{self.clock.label}”,"
         when = f"{due:%Y-%m-%d %H:%M} UTC"
         if due <= moment:
             return f"{what} was due at {when}, {_roughly(moment - due)} ago. Send it, and mark it as sent."

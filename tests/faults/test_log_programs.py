@@ -189,6 +189,7 @@ def _take_back(db: CommittedDatabase, leaves: int) -> None:
     )
     gone = db.execute("DELETE FROM audit_leaf WHERE leaf_index >= %s RETURNING event_id", size)
     db.execute("DELETE FROM audit_event WHERE id = ANY(%s)", [row[0] for row in gone])
+    db.execute("ALTER TABLE audit_event ENABLE ALWAYS TRIGGER audit_event_stamp")
     for table in tables:
         for name in (f"{table}_no_change", f"{table}_no_truncate"):
             db.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")

@@ -156,11 +156,10 @@ def test_a_report_that_is_soon_due_or_overdue_is_an_alarm_until_it_was_sent(worl
     mark(world, incident, "ai-act-73-general", DutyState.APPLIES)
     first, second = duties.alarms()
     due = late + 72 * HOUR
-    assert (
-        f"{incident.ref}: GDPR Article 33(1), Supervisory authority notified was due at {due:%Y-%m-%d %H:%M}" in first
-    )
+    what = f"{incident.ref}: GDPR Article 33(1), “Supervisory authority notified”,"
+    assert f"{what} was due at {due:%Y-%m-%d %H:%M} UTC, " in first
     assert "3 h ago. Send it, and mark it as sent." in first
-    assert "Early warning is due in 6 h, at " in second
+    assert "“Early warning”, is due in 6 h, at " in second
     assert status().alarms[-2:] == [first, second]
     page = world.client("idris").get("/audit/").content.decode()
     assert escape(first) in page
