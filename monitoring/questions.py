@@ -343,8 +343,7 @@ def limits_in_words(kind: str, params: Mapping[str, float]) -> str:
     return (
         f"Breach when a column's PSI, less its sampling noise, reaches {p['psi']:g}, or its share of missing, "
         f"infinite, mistyped or never-seen values changes by {100 * p['share']:g} points, at a false discovery rate of "
-        f"{p['alpha']:g} "
-        f"over all columns (Benjamini-Hochberg).{hardly_read}"
+        f"{p['alpha']:g} over all columns (Benjamini-Hochberg).{hardly_read}"
     )
 
 
