@@ -330,9 +330,19 @@ def _ask_state(
             host,
         ),
         _own_machine(plan, host, observation),
+        *_engine_fits(plan.to_version, host),
         _memory(plan.to_version, host, observation, seen, recreated=host.name in document.recreated),
         *_steers(document, host, can),
     ]
+
+
+def _engine_fits(version: Version, host: Host) -> list[Found]:
+    """A version that says for which engine it was made is for hosts of that engine; one that does not is tried."""
+    made_for = version.environment.get("engine") if isinstance(version.environment, dict) else None
+    if not made_for:
+        return []
+    question = f"Was version {version.number} made for the engine of {host.name}?"
+    return [Found("engine", question, PASS if made_for == host.engine else FAIL, host.engine, str(made_for), host)]
 
 
 def _steers(document: PlanDocument, host: Host, can: Capabilities) -> list[Found]:

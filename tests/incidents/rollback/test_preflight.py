@@ -11,7 +11,7 @@ from incidents.rollback import preflight
 from incidents.rollback.models import PlanState
 from incidents.rollback.plan import PlanRefused
 from registry.actions import freeze, lift, place, register_endpoint, register_host
-from registry.models import Host, Placement
+from registry.models import Host, Placement, Version
 from registry.reconcile import observe_placement
 from registry.store import path
 from tests.host.fixtures import TOKEN
@@ -38,6 +38,17 @@ def test_a_plan_that_passes_is_warm_on_every_host_and_waits_for_its_approvers(fl
     states = [process.view(fleet.slug)["versions"]["1"]["state"] for process in fleet.processes]
     assert states == ["ready"] * 3
     assert len(events("rollback.prepare.intent")) == len(events("rollback.prepare.outcome")) == 6
+
+
+def test_a_version_made_for_another_engine_reaches_no_approver(fleet: Fleet) -> None:
+    Version.objects.filter(pk=fleet.good.pk).update(environment={"engine": "triton"})
+    proposed = fleet.propose()
+
+    preflight.run(proposed.pk)
+
+    [first, *_] = proposed.preflights.filter(answer="fail")
+    assert (first.name, first.observed, first.expected) == ("engine", "bundled", "triton")
+    assert "1" not in fleet.processes[0].view(fleet.slug)["versions"]
 
 
 def test_a_second_worker_asks_nothing_again(fleet: Fleet) -> None:
