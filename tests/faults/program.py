@@ -5,8 +5,8 @@
 A nursery has everything loaded and makes a child for each line it reads, {"task", "args", "point", "visited"}: the
 child is a worker that does that one task. To {"task": "wait"} it answers how its children ended, in order (-9: killed).
 The environment names LEDGER and, for worker and clock, POINT; with DEAF a worker consumes nothing;
-with CLOCK_OFFSET the program's clock is so many seconds away from the machine's; with VISIBILITY the broker gives a
-message that is not done after so many seconds to somebody else. A worker says `heard TASK ID` of each message.
+with CLOCK_OFFSET the program's clock is so many seconds away from the machine's. A worker says `heard TASK ID` of
+each message.
 """
 
 import json
@@ -55,8 +55,6 @@ def worker(name: str, queues: str, concurrency: str = "8") -> None:
 
     if os.environ.get("DEAF"):
         worker_ready.connect(lambda sender, **_: sender.task_consumer.cancel(), weak=False)
-    if os.environ.get("VISIBILITY"):
-        app.conf.broker_transport_options |= {"visibility_timeout": float(os.environ["VISIBILITY"])}
     task_prerun.connect(_heard, weak=False)
     pool = ["--pool", "threads", "--concurrency", concurrency]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
