@@ -11,6 +11,8 @@ def erase(subject: str, written: Sequence[Written]) -> dict[str, int]:
     counts = {"rollback_plan": 0, "rollback_run": 0, "rollback_watch": 0}
     for one in written:
         words = one.text[:500]
+        if one.row is None:
+            continue
         if one.event.target_kind == "plan":
             counts["rollback_plan"] += Plan.objects.filter(pk=one.row, void_reason=words).update(void_reason=ERASED)
         elif one.event.target_kind == "run":
