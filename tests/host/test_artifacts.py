@@ -169,8 +169,8 @@ def test_json_that_is_not_canonical_is_refused(host: HostProcess, tmp_path: Path
 def test_a_manifest_with_a_component_that_can_not_be_built_is_refused(host: HostProcess, tmp_path: Path) -> None:
     manifest, blobs = make_model(tmp_path, 1)
     value = json.loads(manifest)
-    value["components"]["adapter"] = value["components"]["weights"]
-    refuse(host, (rfc8785.dumps(value), blobs), "toy", "has 'adapter', which its vocabulary does not know")
+    value["components"]["ensemble"] = value["components"]["weights"]
+    refuse(host, (rfc8785.dumps(value), blobs), "toy", "has 'ensemble', which its vocabulary does not know")
 
 
 def test_a_manifest_whose_blobs_are_missing_names_them(host: HostProcess, tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def traffic(fleet: Fleet, process: Any) -> Iterator[list[str]]:
         thread.join()
 
 
+@pytest.mark.faults
 def test_a_weighted_canary_takes_growing_shares_before_it_takes_all(make_fleet: Callable[..., Fleet]) -> None:
     fleet = make_fleet(wave_soak_seconds=1)
     fleet.serve(fleet.bad)
