@@ -6,7 +6,7 @@ from django.db.models import prefetch_related_objects
 
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import ACTIVE_RUN_STATES, HostStep, PlanKind, Run, RunState, StepState, WaveState
-from incidents.rollback.queries import LANES, LARGE, names_of
+from incidents.rollback.queries import LANES, LARGE, document_of, names_of
 from incidents.rollback.run import GOING_BACK
 
 OUT = (StepState.DRAINED, StepState.EMPTIED)
@@ -22,11 +22,11 @@ CHANGED = (
 
 def consequences(run: Run) -> dict[str, str]:
     """Verb -> what it would do now, of those that the run's state lets anybody use: pause, resume, stop, compensate."""
-    if run.state not in ACTIVE_RUN_STATES:
+    document = document_of(run)
+    if run.state not in ACTIVE_RUN_STATES or document is None:
         return {}
     prefetch_related_objects([run], LANES)
     steps = list(run.steps.all())
-    document = PlanDocument.read(bytes(run.plan.document))
     said = {"stop": _stop(run, document, steps)}
     if run.state == RunState.HALTED:
         said["resume"] = _resume(run, steps)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
-from incidents.rollback.document import PlanDocument
+from incidents.rollback.document import DocumentError, PlanDocument
 from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
     ASIDE_KINDS,
@@ -24,6 +24,7 @@ from incidents.rollback.models import (
     Wave,
     WaveState,
 )
+from incidents.rollback.state import STEP_PATH
 from registry.composing import part_sentence
 from registry.models import Endpoint, Placement, Version
 
@@ -165,7 +166,7 @@ def waves_of(run: Run) -> list[dict[str, Any]]:
     """The run as `parts/run_lanes.html` takes it. Two queries for any number of hosts."""
     prefetch_related_objects([run], LANES)
     steps = list(run.steps.all())
-    document = PlanDocument.read(bytes(run.plan.document))
+    document = document_of(run)
     seen = {
         placement.host_id: placement
         for placement in Placement.objects.filter(endpoint=run.endpoint, host__in=[step.host_id for step in steps])
@@ -173,11 +174,19 @@ def waves_of(run: Run) -> list[dict[str, Any]]:
     waves: dict[int, dict[str, Any]] = {}
     for step in steps:
         group = waves.setdefault(step.wave_id, _wave(step.wave))
-        path = document.path_of(step.host.name)
+        path = document.path_of(step.host.name) if document is not None else STEP_PATH
         group["lanes"].append(_lane(run, step, seen.get(step.host_id), path))
     for group in waves.values():
         _fold(group, large=len(steps) > LARGE)
     return list(waves.values())
+
+
+def document_of(run: Run) -> PlanDocument | None:
+    """The plan's document; None where it was damaged, which halts the run and must not hide it."""
+    try:
+        return PlanDocument.read(bytes(run.plan.document))
+    except DocumentError:
+        return None
 
 
 def _fold(group: dict[str, Any], *, large: bool) -> None:

@@ -20,11 +20,12 @@ from incidents.rollback.dry_run import dry_run_of
 from incidents.rollback.forms import ProposeForm, ReasonForm, SteerForm
 from incidents.rollback.models import Plan, PlanKind, PlanState, Run, RunState, WatchState
 from incidents.rollback.outcomes import propose_outcome
-from incidents.rollback.plan import PlanRefused, propose, read, void
+from incidents.rollback.plan import PlanRefused, propose, void
 from incidents.rollback.queries import (
     candidate_evidence,
     candidate_of,
     check_rows,
+    document_of,
     left_as,
     newest_checks,
     plan_rows,
@@ -235,13 +236,14 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
     """What `rollback/parts/run.html` needs; also for pages that include it."""
     watching = getattr(subject, "watch", None)
     halted = subject.state == RunState.HALTED
+    document = document_of(subject)
     return {
         "run": subject,
         "run_sentence": run_sentence(subject),
         "run_live": 1 if run_is_live(subject) else 15,
         "waves": waves_of(subject),
         "left_as": left_as(subject),
-        "cold": bool(read(subject.plan).recreated),
+        "cold": document is not None and bool(document.recreated),
         "run_checks": check_rows(newest_checks(subject)),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
