@@ -7,8 +7,8 @@ lease has run out, and the next worker observes the hosts before it does anythin
 import datetime
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +21,7 @@ from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback import gates, limits, steering
 from incidents.rollback.document import PlanDocument
+from incidents.rollback.hands import Hands
 from incidents.rollback.lease import MOVING, Lease, LeaseLost
 from incidents.rollback.models import (
     STEERING_KINDS,
@@ -69,7 +70,7 @@ GOT_THERE = [StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE]
 
 def advance(run_id: Any) -> None:
     """Move a run as far as it goes now, if its lease is free. Safe to be called any number of times, by anybody."""
-    with Lease(run_id) as lease:
+    with Lease(run_id) as lease, Hands[float | None](PARALLEL_HOSTS) as lease.hands:
         if not lease.held:
             return
         try:
@@ -186,8 +187,7 @@ def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> f
     for step in steps:
         with suppress(HostUnreachable):  # said again, and counted, by the step itself
             work.remote(step)
-    with ThreadPoolExecutor(max_workers=min(PARALLEL_HOSTS, len(steps))) as pool:
-        futures = [pool.submit(advance_step, work, step.pk) for step in steps]
+    futures = lease.hands.do([partial(advance_step, work, step.pk) for step in steps])
     errors = [error for future in futures if (error := future.exception()) is not None]
     for error in errors:
         if isinstance(error, FenceLost):

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection, connections
 from django.db.models import BooleanField, F, Func, Q
 from django.db.models.functions import Now
 
+from incidents.rollback.hands import Hands
 from incidents.rollback.models import Run, RunState
 
 logger = logging.getLogger(__name__)
@@ -57,8 +58,10 @@ class Lease:
 
     `held` says whether it was got. On leaving, the run's next wake-up is `due_in` from now, where it was set.
     `state` is the run's state in which the work in hand was begun: what was begun going forward does not go on in a
-    run that a person has turned back meanwhile.
+    run that a person has turned back meanwhile. `hands` are the threads that work on its hosts.
     """
+
+    hands: Hands[float | None]
 
     rows: Any = Run
     moving: Sequence[str] = MOVING

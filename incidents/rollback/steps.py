@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import F
 
 from audit.actions import Actor, Target, record
@@ -96,28 +96,25 @@ class Work:
 def advance_step(work: Work, step_id: int) -> float | None:
     """Take one host as far as it goes now. None when it has ended, else the seconds to wait before the next look.
 
-    Runs in a thread of its own and closes its database connection. Raises LeaseLost, LostRace, FenceLost.
+    Runs in one of the run's own threads (hands.py). Raises LeaseLost, LostRace, FenceLost.
     """
-    try:
-        step = HostStep.objects.select_related("host", "wave").get(pk=step_id)
-        while step.state not in ENDED:
-            try:
-                _edge(work, step)(work, step)
-            except StepWaits as waits:
-                return waits.seconds
-            except HostUnreachable as error:
-                return _count_unreachable(work, step, error)
-            except StaleFence as error:
-                raise FenceLost(f"{step.host.name} refused fence {work.run.fence}: {error.detail}") from error
-            except StepFailed as error:
-                end(work, step, StepState.FAILED, str(error))
-            except OutcomeUnknown:
-                return _count_unknown(work, step)
-            except ServingError as error:
-                end(work, step, StepState.FAILED, f"{step.host.name}: {error}")
-        return None
-    finally:
-        connections.close_all()
+    step = HostStep.objects.select_related("host", "wave").get(pk=step_id)
+    while step.state not in ENDED:
+        try:
+            _edge(work, step)(work, step)
+        except StepWaits as waits:
+            return waits.seconds
+        except HostUnreachable as error:
+            return _count_unreachable(work, step, error)
+        except StaleFence as error:
+            raise FenceLost(f"{step.host.name} refused fence {work.run.fence}: {error.detail}") from error
+        except StepFailed as error:
+            end(work, step, StepState.FAILED, str(error))
+        except OutcomeUnknown:
+            return _count_unknown(work, step)
+        except ServingError as error:
+            end(work, step, StepState.FAILED, f"{step.host.name}: {error}")
+    return None
 
 
 def end(work: Work, step: HostStep, state: StepState, reason: str) -> None:
