@@ -5,7 +5,7 @@ holds the call that would switch it; the worker is killed (SIGKILL) while it wai
 hand, and the call is dropped with it. The figure is the time from the kill until the run's last gate has passed, the
 slowest of three. Target: at most 15 s.
 
-`floor` is the lease, which nobody may take before it has run out.
+`floor` is the lease, which a worker that only hangs would cost: one that has died is known by its session, which ends.
 """
 
 import os
