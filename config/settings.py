@@ -289,6 +289,7 @@ SPECTACULAR_SETTINGS = {
         "CheckAnswerEnum": "incidents.rollback.models.CheckAnswer",
         "PlanKindEnum": "incidents.rollback.models.PlanKind",
         "HoldKindEnum": "audit.models.HoldKind",
+        "CompositionKindEnum": "registry.models.CompositionKind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

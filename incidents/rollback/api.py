@@ -387,7 +387,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
         """Halt the run until somebody resumes it; hosts stay as they are."""
         return self._act(request, "pause")
 
-    @extend_schema(request=None, responses=serializers.DictField(child=serializers.CharField()))
+    @extend_schema(request=None, responses={200: {"type": "object", "additionalProperties": {"type": "string"}}})
     @action(detail=True, methods=["get"])
     def verbs(self, request: Request, pk: str) -> Response:
         """What pausing, resuming, stopping or turning back would do now, in words."""
