@@ -24,7 +24,7 @@ from incidents.models import (
 from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, Run, RunState, WatchState
 from incidents.severity import severity_of
 from registry.models import Health, Placement
-from registry.queries import placements_of, sentence_of
+from registry.queries import freezes_of, placements_of, sentence_of
 
 SEEN_AMISS = (Health.UNREACHABLE, Health.NOT_READY, Health.WRONG_VERSION, Health.WRONG_OUTPUT)
 
@@ -206,7 +206,7 @@ def _guard_whole_fleet(run: Run) -> None:
     """A host that the run left out, or that was lost since, is not over with because the others are well."""
     rows = placements_of([run.endpoint])[run.endpoint_id]
     if any(row.host.drained_at is None and row.health in SEEN_AMISS for row in rows):
-        said = sentence_of(run.endpoint, rows).text
+        said = sentence_of(run.endpoint, rows, freezes_of([run.endpoint])[run.endpoint_id]).text
         raise GuardFailed("whole_fleet", f"{said} Bring back or drain what is not as it should be, then resolve.")
 
 

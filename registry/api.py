@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import django_filters
+from django.db.models import Prefetch
+from django.db.models.functions import Now
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.urls import path
@@ -25,7 +27,7 @@ from audit.canonical import CanonicalError, canonical_bytes
 from registry import actions, acts, store
 from registry.api_base import RegistryViewSet, doing, slug_of
 from registry.composing_api import CompositionViewSet
-from registry.models import Deployment, Endpoint, Host, LineageKind, Model, Placement, Version
+from registry.models import Deployment, Endpoint, FreezeWindow, Host, LineageKind, Model, Placement, Version
 from registry.queries import covers
 
 CHUNK_BYTES = 2**20
@@ -72,6 +74,10 @@ class SpanSerializer(StatedReasonSerializer):
 
 class FreezeSerializer(SpanSerializer):
     starts = serializers.DateTimeField(required=False, help_text="When it begins; left out: at once.")
+
+
+class LiftFreezeSerializer(StatedReasonSerializer):
+    window = serializers.IntegerField(min_value=1, help_text="The id of one of the endpoint's `freezes`.")
 
 
 class ModelViewSet(RegistryViewSet):
@@ -193,18 +199,29 @@ def _stored(*, sha256: str, what: str) -> bytes:
         raise actions.RegistryError(f"The {what} {sha256[:12]} was not uploaded yet. Put it under /blobs/.") from None
 
 
+class FreezeWindowSerializer(serializers.ModelSerializer):
+    begun = serializers.BooleanField(read_only=True, help_text="In force; else planned.")
+
+    class Meta:
+        model = FreezeWindow
+        fields = ["id", "starts", "until", "reason", "by", "begun"]
+        read_only_fields = fields
+
+
 class EndpointSerializer(serializers.ModelSerializer):
     model = slug_of(Model)
+    freezes = FreezeWindowSerializer(
+        many=True, read_only=True, help_text="Those in force and planned, the first to begin first; they may overlap."
+    )
     fallback = serializers.IntegerField(source="fallback.number", read_only=True, allow_null=True, default=None)
 
     class Meta:
         model = Endpoint
         fields = [
             "slug", "name", "model", "environment", "soak_seconds", "watch_seconds", "wave_soak_seconds",
-            "undo_seconds", "min_hosts_serving", "fallback", "fence", "frozen_from", "frozen_until", "frozen_reason",
-            "version", "created_at",
+            "undo_seconds", "min_hosts_serving", "fallback", "fence", "freezes", "version", "created_at",
         ]  # fmt: skip
-        read_only_fields = ["fence", "frozen_from", "frozen_until", "frozen_reason", "version", "created_at"]
+        read_only_fields = ["fence", "version", "created_at"]
         extra_kwargs = {"slug": {"validators": []}}
 
 
@@ -219,7 +236,11 @@ class EndpointViewSet(RegistryViewSet):
     """One model in one environment. `version` grows with each change and observation."""
 
     required_scope = COMMAND
-    queryset = Endpoint.objects.select_related("model").order_by("slug")
+    queryset = (
+        Endpoint.objects.select_related("model")
+        .prefetch_related(Prefetch("freezes", queryset=FreezeWindow.objects.standing(Now())))
+        .order_by("slug")
+    )
     serializer_class = EndpointSerializer
     lookup_field = "slug"
     filterset_fields = {"environment": ["exact"], "model__slug": ["exact"]}
@@ -231,15 +252,17 @@ class EndpointViewSet(RegistryViewSet):
     @extend_schema(request=FreezeSerializer, responses=EndpointSerializer)
     @action(detail=True, methods=["post"])
     def freeze(self, request: Request, slug: str) -> Response:
+        """Place one more freeze, at once or planned; those that stand stay."""
         endpoint = self.get_object()
         doing(actions.freeze, endpoint=endpoint, **self.ask(FreezeSerializer), actor=actor_for(request=request))
         return self.shown(endpoint)
 
-    @extend_schema(request=StatedReasonSerializer, responses=EndpointSerializer)
+    @extend_schema(request=LiftFreezeSerializer, responses=EndpointSerializer)
     @action(detail=True, methods=["post"])
     def lift(self, request: Request, slug: str) -> Response:
+        """Lift one freeze, or call it off where it is planned."""
         endpoint = self.get_object()
-        doing(actions.lift, endpoint=endpoint, **self.ask(StatedReasonSerializer), actor=actor_for(request=request))
+        doing(actions.lift, endpoint=endpoint, **self.ask(LiftFreezeSerializer), actor=actor_for(request=request))
         return self.shown(endpoint)
 
     @extend_schema(request=FallbackSerializer, responses=EndpointSerializer)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 from audit.erasure import ERASED, Written
-from registry.models import Endpoint, Host, Model, Version
+from registry.models import FreezeWindow, Host, Model, Version
 
 
 def erase(subject: str, written: Sequence[Written]) -> dict[str, int]:
     """Put ERASED for the person's words; counts by table."""
-    counts = {"registry_endpoint": 0, "registry_host": 0, "registry_version": 0}
+    counts = {"registry_freezewindow": 0, "registry_host": 0, "registry_version": 0}
     for one in written:
         ref, words = one.event.target_id, one.text[:300]
         if one.event.action == "endpoint.freeze":
-            frozen = Endpoint.objects.filter(slug=ref, frozen_reason=words)
-            counts["registry_endpoint"] += frozen.update(frozen_reason=ERASED)
+            frozen = FreezeWindow.objects.filter(endpoint__slug=ref, reason=words)
+            counts["registry_freezewindow"] += frozen.update(reason=ERASED)
         elif one.event.action == "host.hold":
             counts["registry_host"] += Host.objects.filter(name=ref, held_reason=words).update(held_reason=ERASED)
         elif one.event.action == "version.quarantine":

@@ -27,6 +27,12 @@ class FallbackForm(ReasonForm):
     version = forms.IntegerField(label="Version", min_value=1, required=False)
 
 
+class LiftForm(ReasonForm):
+    """Which freeze is lifted, and why."""
+
+    window = forms.IntegerField(label="Freeze", min_value=1)
+
+
 class FreezeForm(SpanForm):
     """From when, for how long, and why."""
 

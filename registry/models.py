@@ -1,10 +1,14 @@
 """What is known: models, versions, artifacts, endpoints, hosts, and what is live where."""
 
 from datetime import datetime
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
+
+Moment = datetime | Now
 
 
 class RiskTier(models.TextChoices):
@@ -240,9 +244,6 @@ class Endpoint(models.Model):
         Version, on_delete=models.PROTECT, null=True, blank=True, related_name="+",
         help_text="Kept warm on every host, to be fallen back on.",
     )  # fmt: skip
-    frozen_from = models.DateTimeField(null=True, blank=True, help_text="When a planned freeze begins; empty: at once.")
-    frozen_until = models.DateTimeField(null=True, blank=True)
-    frozen_reason = models.CharField(max_length=300, blank=True)
     version = models.PositiveIntegerField(default=1, help_text="Grows with each change and each observation: the ETag.")
     created_at = models.DateTimeField(db_default=models.functions.Now())
 
@@ -252,10 +253,47 @@ class Endpoint(models.Model):
     def concerned_models(self) -> list[Model]:
         return [self.model]
 
-    def is_frozen_at(self, moment: datetime) -> bool:
-        """Whether a freeze is in force at the moment."""
-        begun = self.frozen_from is None or self.frozen_from <= moment
-        return begun and self.frozen_until is not None and self.frozen_until > moment
+    def freeze_at(self, moment: datetime) -> "FreezeWindow | None":
+        """The freeze in force at the moment, of several the one that ends last; None where the endpoint may change."""
+        return FreezeWindow.objects.in_force(moment).filter(endpoint=self).order_by("-until", "pk").first()
+
+
+class FreezeWindows(models.QuerySet["FreezeWindow"]):
+    """Freezes by what they are at a moment."""
+
+    def standing(self, moment: Moment) -> Self:
+        """Neither over nor lifted: `begun` tells those in force from the planned. The first to begin comes first."""
+        begun = Q(starts=None) | Q(starts__lte=moment)
+        found = self.filter(lifted_at=None, until__gt=moment).annotate(
+            begun=models.ExpressionWrapper(begun, output_field=models.BooleanField())
+        )
+        return found.order_by(models.F("starts").asc(nulls_first=True), "pk")
+
+    def in_force(self, moment: Moment) -> Self:
+        """Those that keep the endpoint from being changed at the moment."""
+        return self.standing(moment).filter(begun=True)
+
+
+class FreezeWindow(models.Model):
+    """A span in which nothing changes on an endpoint. Several may stand at once, and overlap. Rows are kept."""
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="freezes")
+    starts = models.DateTimeField(null=True, blank=True, help_text="When a planned freeze begins; empty: at once.")
+    until = models.DateTimeField()
+    reason = models.CharField(max_length=300)
+    by = models.CharField(max_length=100, blank=True, help_text="Who placed it, as the record names them.")
+    placed_at = models.DateTimeField(db_default=Now())
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = FreezeWindows.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["endpoint", "until"], condition=Q(lifted_at=None), name="registry_freeze_standing")
+        ]
+
+    def __str__(self) -> str:
+        return f"freeze {self.pk} of {self.endpoint}"
 
 
 class Host(models.Model):

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Max, Prefetch, Q, QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from registry.manifest import read_manifest
-from registry.models import Alias, Deployment, Endpoint, Health, Host, Model, Placement, Version
+from registry.models import Alias, Deployment, Endpoint, FreezeWindow, Health, Host, Model, Placement, Version
 
 HOW: dict[str, str] = {
     Health.UNKNOWN: "was not observed",
@@ -62,8 +62,17 @@ def placements_of(endpoints: Iterable[Endpoint]) -> dict[int, list[Placement]]:
     return found
 
 
-def sentence_of(endpoint: Endpoint, placements: Sequence[Placement]) -> Sentence:
-    """What the endpoint serves where, and what is wrong with it, as one would say it on a call."""
+def freezes_of(endpoints: Iterable[Endpoint]) -> dict[int, list[FreezeWindow]]:
+    """The freezes of each endpoint that are in force (`begun`) or planned, by its id, in one query."""
+    found: dict[int, list[FreezeWindow]] = {endpoint.pk: [] for endpoint in endpoints}
+    for window in FreezeWindow.objects.standing(Now()).filter(endpoint__in=list(found)):
+        found[window.endpoint_id].append(window)
+    return found
+
+
+def sentence_of(endpoint: Endpoint, placements: Sequence[Placement], freezes: Sequence[FreezeWindow] = ()) -> Sentence:
+    """What the endpoint serves where, and what is wrong with it, as one would say it on a call. `freezes`: those that
+    stand, the first to begin first."""
     counted = [row for row in placements if row.host.drained_at is None]
     if not counted:
         return Sentence(f"No host serves {endpoint.name} yet.", "unknown")
@@ -81,13 +90,24 @@ def sentence_of(endpoint: Endpoint, placements: Sequence[Placement]) -> Sentence
     if trouble:
         text += f"; {_trouble(trouble)}"
     text += "."
-    if is_frozen(endpoint):
-        text += f" Changes are frozen until {endpoint.frozen_until:%Y-%m-%d %H:%M} UTC."
-    elif is_freeze_planned(endpoint):
-        text += f" Changes will be frozen from {endpoint.frozen_from:%Y-%m-%d %H:%M} UTC on."
+    text += _freeze_sentence(freezes)
     unseen = [row for row in trouble if row.health == Health.UNKNOWN]
     bad = len(trouble) > len(unseen)
     return Sentence(text, "bad" if bad else "unknown" if unseen else "busy" if len(wanted) > 1 else "ok")
+
+
+def _freeze_sentence(freezes: Sequence[FreezeWindow]) -> str:
+    """Until when nothing changes, where one freeze takes over from another before it ends."""
+    if not freezes:
+        return ""
+    in_force = [window.until for window in freezes if window.begun]
+    if not in_force:
+        return f" Changes will be frozen from {freezes[0].starts:%Y-%m-%d %H:%M} UTC on."
+    end = max(in_force)
+    for window in freezes:
+        if window.starts is not None and window.starts <= end:
+            end = max(end, window.until)
+    return f" Changes are frozen until {end:%Y-%m-%d %H:%M} UTC."
 
 
 def _trouble(rows: Sequence[Placement]) -> str:
@@ -104,14 +124,6 @@ def _how(row: Placement) -> str:
             return f"serves version {row.observed_version} instead of version {row.desired.number}"
         return "serves other content under that version"
     return HOW[row.health]
-
-
-def is_frozen(endpoint: Endpoint) -> bool:
-    return endpoint.is_frozen_at(timezone.now())
-
-
-def is_freeze_planned(endpoint: Endpoint) -> bool:
-    return endpoint.frozen_from is not None and endpoint.frozen_from > timezone.now()
 
 
 def is_moving(placements: Sequence[Placement]) -> bool:

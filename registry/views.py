@@ -18,10 +18,11 @@ from markdown_it import MarkdownIt
 
 from accounts.actions import actor_for
 from accounts.permissions import may_on, require, require_on
+from audit.names import display
 from registry import actions, queries
 from registry.composing import part_sentence, rehearsal_sentence
 from registry.content import PICKLE
-from registry.forms import CompareForm, FallbackForm, FreezeForm, MomentForm, ReasonForm, SpanForm
+from registry.forms import CompareForm, FallbackForm, FreezeForm, LiftForm, MomentForm, ReasonForm, SpanForm
 from registry.models import ComparisonState, Endpoint, Host, Model, TensorComparison, Version
 
 PAGE = 25
@@ -48,8 +49,8 @@ def model_for(request: HttpRequest, slug: str) -> Model:
 def endpoint_list(request: HttpRequest) -> HttpResponse:
     require(request, "view")
     endpoints = list(Endpoint.objects.select_related("model").order_by("environment", "slug"))
-    placed = queries.placements_of(endpoints)
-    rows = [(endpoint, queries.sentence_of(endpoint, placed[endpoint.pk])) for endpoint in endpoints]
+    placed, frozen = queries.placements_of(endpoints), queries.freezes_of(endpoints)
+    rows = [(one, queries.sentence_of(one, placed[one.pk], frozen[one.pk])) for one in endpoints]
     bad = [sentence for _, sentence in rows if sentence.tone == "bad"]
     if not rows:
         head = queries.Sentence("No endpoint is registered yet.", "unknown")
@@ -78,6 +79,8 @@ def endpoint_detail(request: HttpRequest, slug: str) -> HttpResponse:
         "moment": moment if moment.is_bound else MomentForm(),
         "at": at,
     }
+    names = display(window.by for window in context["freezes"] if window.by)
+    context["freeze_rows"] = [(window, names.get(window.by, "")) for window in context["freezes"]]
     return render(request, "registry/endpoint_detail.html", context)
 
 
@@ -101,18 +104,19 @@ def _etag(request: HttpRequest, endpoint: Endpoint) -> str:
 
 def _placements_context(request: HttpRequest, endpoint: Endpoint) -> dict[str, Any]:
     placements = queries.placements_of([endpoint])[endpoint.pk]
+    freezes = queries.freezes_of([endpoint])[endpoint.pk]
     return {
         "endpoint": endpoint,
         "etag": _etag(request, endpoint),
         "placements": placements,
-        "head": queries.sentence_of(endpoint, placements),
+        "head": queries.sentence_of(endpoint, placements, freezes),
         "trail": [
             (reverse("endpoint-list"), "Endpoints"),
             (reverse("endpoint-detail", args=[endpoint.slug]), endpoint.slug),
         ],
         "live": FAST if queries.is_moving(placements) else SLOW,
-        "frozen": queries.is_frozen(endpoint),
-        "freeze_planned": queries.is_freeze_planned(endpoint),
+        "freezes": freezes,
+        "frozen": " ".join(window.reason for window in freezes if window.begun),
         "may_command": may_on(request.user, "incident.command", endpoint),
         "reason_form": ReasonForm(auto_id=False),
         "span_form": SpanForm(auto_id=False),
@@ -123,7 +127,7 @@ def _placements_context(request: HttpRequest, endpoint: Endpoint) -> dict[str, A
 @login_required
 @require_POST
 def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
-    """Freeze the endpoint, or lift the freeze."""
+    """Freeze the endpoint, lift one of its freezes, or name what it falls back on."""
     endpoint = endpoint_for(request, slug, "incident.command")
     if verb == "freeze":
         _act(request, FreezeForm, actions.freeze, f"The freeze of {endpoint.slug} is set.", endpoint=endpoint)
@@ -131,7 +135,7 @@ def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
         said = f"What {endpoint.slug} falls back on is set."
         _act(request, FallbackForm, partial(_name_fallback, request.POST.get("version", "")), said, endpoint=endpoint)
     elif verb == "lift":
-        _act(request, ReasonForm, actions.lift, f"{endpoint.slug} may change again.", endpoint=endpoint)
+        _act(request, LiftForm, actions.lift, f"That freeze of {endpoint.slug} is lifted.", endpoint=endpoint)
     else:
         raise Http404(f"An endpoint has no verb {verb}.")
     return redirect("endpoint-detail", slug=slug)
@@ -178,6 +182,8 @@ def _act(
     until = {"until": form.until} if isinstance(form, SpanForm) else {}
     if isinstance(form, FreezeForm):
         until["starts"] = form.starts
+    if isinstance(form, LiftForm):
+        until["window"] = form.cleaned_data["window"]
     try:
         change(**what, **until, reason=form.cleaned_data["reason"], actor=actor_for(request=request))
         messages.success(request, said)

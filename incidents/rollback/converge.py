@@ -45,7 +45,7 @@ def _converge(placement_id: Any) -> Run | None:
         return None
     if placement.host.held_until is not None and placement.host.held_until > now:
         return None
-    if endpoint.is_frozen_at(now):
+    if endpoint.freeze_at(now) is not None:
         return None
     if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
         return None

@@ -12,6 +12,7 @@ from incidents.rollback.lease import MOVING, is_free
 from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Watch, WatchState
 from incidents.rollback.moved import moved
 from incidents.rollback.trials import due_trials, leftovers
+from registry.models import FreezeWindow
 
 AT_ONCE = 200
 MESSAGE_LOST = timedelta(seconds=2)
@@ -33,7 +34,8 @@ def approved(now: datetime) -> list[object]:
     """Requests whose decision reached no worker: approved but not started, ended but not voided. One that could only be
     refused now, because its endpoint is frozen or busy, waits: each refusal is an event in the log."""
     busy = Run.objects.filter(endpoint=OuterRef("endpoint"), state__in=ACTIVE_RUN_STATES)
-    may_start = Q(endpoint__frozen_until=None) | Q(endpoint__frozen_until__lte=now) | Q(endpoint__frozen_from__gt=now)
+    frozen = FreezeWindow.objects.in_force(now).filter(endpoint=OuterRef("endpoint"))
+    may_start = ~Exists(frozen)
     broken = BreakGlass.objects.filter(used_at=None, expires_at__gt=now)
     ended = [RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN]
     due = Plan.objects.filter(state=PlanState.AWAITING).filter(

@@ -210,7 +210,7 @@ def _no_active_run(endpoint: Endpoint) -> Found:
 def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
     """What needs no host: the endpoint, the policy, the target's files."""
     endpoint = plan.endpoint
-    frozen = endpoint.is_frozen_at(database_now())
+    frozen = endpoint.freeze_at(database_now())
     target = plan.to_version
     return [
         _no_active_run(endpoint),
@@ -218,7 +218,7 @@ def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
             "not-frozen",
             f"May {endpoint.slug} be changed?",
             FAIL if frozen else PASS,
-            f"frozen: {endpoint.frozen_reason}" if frozen else "not frozen",
+            f"frozen: {frozen.reason}" if frozen else "not frozen",
             "not frozen",
         ),
         Found(

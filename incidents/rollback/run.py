@@ -166,8 +166,9 @@ def check_allowed(plan: Plan, endpoint: Endpoint) -> None:
     endpoint, deploys nothing."""
     if plan.kind in STEERING_KINDS:
         return
-    if endpoint.is_frozen_at(database_now()):
-        raise StartRefused("frozen", f"{endpoint.slug} is frozen: {endpoint.frozen_reason} Lift the freeze first.")
+    frozen = endpoint.freeze_at(database_now())
+    if frozen is not None:
+        raise StartRefused("frozen", f"{endpoint.slug} is frozen: {frozen.reason} Lift the freeze first.")
     if plan.to_version.quarantined_at is not None:
         raise StartRefused("quarantined", f"Version {plan.to_version.number} was quarantined. Choose another target.")
 

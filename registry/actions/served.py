@@ -16,14 +16,13 @@ from audit.dispatch import send_on_commit
 from registry import sealing
 from registry.actions.known import save_checked
 from registry.errors import AlreadyThere, RegistryError
-from registry.models import Deployment, Endpoint, Host, Model, Placement, Version
+from registry.models import Deployment, Endpoint, FreezeWindow, Host, Model, Placement, Version
 from registry.serving import driver_for
 from registry.serving.allow import check_address
 from registry.serving_access import token_place
 
 FOLDERS = frozenset({"repository", "seen_as"})
 MAX_FREEZE = datetime.timedelta(days=30)
-FREEZE = ["frozen_from", "frozen_until", "frozen_reason", "version"]
 
 
 @transaction.atomic
@@ -233,32 +232,36 @@ def freeze(
     reason: str,
     actor: Actor,
     starts: datetime.datetime | None = None,
-) -> None:
+) -> FreezeWindow:
     """Let nothing change on the endpoint until then, at most 30 days ahead; from `starts` on, where it is planned.
 
-    It takes the place of a freeze that is there. Raises RegistryError without a reason.
+    It stands beside the freezes that are there. Raises RegistryError without a reason.
     """
     _check_span(until, reason, "frozen")
     if starts is not None and starts >= until:
         raise RegistryError("A freeze ends after it has begun. Choose a later end.")
     planned = starts if starts is not None and starts > database_now() else None
-    Endpoint.objects.filter(pk=endpoint.pk).update(
-        frozen_from=planned, frozen_until=until, frozen_reason=reason[:300], version=F("version") + 1
+    touch(endpoint)
+    window = FreezeWindow.objects.create(
+        endpoint=endpoint, starts=planned, until=until, reason=reason[:300], by=actor.id
     )
-    endpoint.refresh_from_db(fields=FREEZE)
-    data = {"until": until} | ({"from": planned} if planned else {})
+    data = {"window": window.pk, "until": until} | ({"from": planned} if planned else {})
     target = Target("endpoint", endpoint.slug)
     record(action="endpoint.freeze", target=target, actor=actor, data=data, reason=reason)
+    return window
 
 
 @transaction.atomic
-def lift(*, endpoint: Endpoint, actor: Actor, reason: str = "") -> None:
-    """End a freeze, or call off one that is planned. Raises RegistryError when there is none."""
-    frozen = Endpoint.objects.filter(pk=endpoint.pk, frozen_until__isnull=False)
-    if not frozen.update(frozen_from=None, frozen_until=None, frozen_reason="", version=F("version") + 1):
-        raise RegistryError(f"{endpoint.slug} is not frozen.")
-    endpoint.refresh_from_db(fields=FREEZE)
-    record(action="endpoint.lift", target=Target("endpoint", endpoint.slug), actor=actor, reason=reason)
+def lift(*, endpoint: Endpoint, window: int, actor: Actor, reason: str = "") -> None:
+    """End the freeze of that id, or call it off where it is planned; the others stay.
+
+    Raises RegistryError when the endpoint has no such freeze, or it is over or lifted.
+    """
+    touch(endpoint)
+    if not endpoint.freezes.filter(pk=window, lifted_at=None, until__gt=Now()).update(lifted_at=Now()):
+        raise RegistryError(f"{endpoint.slug} is not frozen by {window}: it is over, or lifted. Choose another.")
+    target = Target("endpoint", endpoint.slug)
+    record(action="endpoint.lift", target=target, actor=actor, data={"window": window}, reason=reason)
 
 
 @transaction.atomic

@@ -148,7 +148,7 @@ def test_abuse_18_21_a_file_of_the_store_is_given_out_by_no_address() -> None:
         ("users/", {"username": "eve", "email": "eve@example.org", "full_name": "E", "password": PASSWORD},
          {"is_superuser": True, "is_staff": True, "pseudonym": "u-root", "is_active": False}),
         ("endpoints/", {"slug": "e", "name": "E", "model": "own", "environment": "staging"},
-         {"fence": 999, "version": 999, "frozen_until": "2100-01-01T00:00:00Z"}),
+         {"fence": 999, "version": 999, "freezes": [{"until": "2100-01-01T00:00:00Z"}]}),
     ],
 )  # fmt: skip
 def test_abuse_22_fields_that_nobody_asked_for_are_not_set(

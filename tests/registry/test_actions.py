@@ -8,8 +8,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from registry import actions, sealing
-from registry.models import Alias, Deployment, Endpoint, Host, Model, Placement
-from registry.queries import live_versions, version_live_at
+from registry.models import Alias, Deployment, Endpoint, FreezeWindow, Host, Model, Placement
+from registry.queries import freezes_of, live_versions, sentence_of, version_live_at
 from registry.serving.allow import AddressRefused
 from registry.serving_access import address_of
 from tests.registry.world import (
@@ -245,7 +245,7 @@ def test_a_freeze_ends_within_a_month(days: int) -> None:
     with pytest.raises(actions.RegistryError, match="at most 30 days"):
         actions.freeze(endpoint=endpoint, until=until, reason="Looking.", actor=ALICE)
 
-    assert Endpoint.objects.get().frozen_until is None
+    assert not FreezeWindow.objects.exists()
     assert events("endpoint.freeze") == []
 
 
@@ -253,7 +253,7 @@ def test_what_is_not_frozen_held_or_drained_can_not_be_freed() -> None:
     endpoint = make_endpoint(make_registered_model())
     host = make_placement(endpoint).host
 
-    for change, what in ((actions.lift, {"endpoint": endpoint}), (actions.release, {"host": host}),
+    for change, what in ((actions.lift, {"endpoint": endpoint, "window": 1}), (actions.release, {"host": host}),
                          (actions.bring_back, {"host": host})):  # fmt: skip
         with pytest.raises(actions.RegistryError, match="is not"):
             change(**what, reason="Done.", actor=ALICE)
@@ -284,3 +284,33 @@ def test_a_machine_that_serves_a_model_in_production_can_not_serve_it_in_staging
             actions.place(endpoint=staging, host=host, actor=ALICE)
 
     assert not Placement.objects.filter(endpoint=staging).exists()
+
+
+def test_freezes_stand_side_by_side_and_are_lifted_one_by_one(tmp_path: Path) -> None:
+    endpoint = make_endpoint(make_registered_model())
+    now, hour = timezone.now(), datetime.timedelta(hours=1)
+    spans = [(None, now + 2 * hour), (now + hour, now + 5 * hour), (now + 8 * hour, now + 9 * hour)]
+    first, second, third = (
+        actions.freeze(endpoint=endpoint, starts=starts, until=until, reason=f"Because {n}.", actor=ALICE)
+        for n, (starts, until) in enumerate(spans)
+    )
+    moments = [now + n * hour for n in (0.5, 1.5, 3, 6, 8, 9)]
+
+    [standing] = freezes_of([endpoint]).values()
+    placement = make_placement(endpoint)
+    placement.desired, _ = make_version(endpoint.model, tmp_path)
+    text = sentence_of(endpoint, [placement], standing).text
+    with pytest.raises(actions.RegistryError, match="over, or lifted"):
+        actions.lift(endpoint=make_endpoint(endpoint.model, slug="other"), window=first.pk, reason="No.", actor=ALICE)
+
+    assert [(row.pk, row.begun, row.by) for row in standing] == [
+        (first.pk, True, ALICE.id), (second.pk, False, ALICE.id), (third.pk, False, ALICE.id),
+    ]  # fmt: skip
+    assert [endpoint.freeze_at(moment) for moment in moments] == [first, second, second, None, third, None]
+    assert text.endswith(f" Changes are frozen until {spans[1][1]:%Y-%m-%d %H:%M} UTC.")
+    actions.lift(endpoint=endpoint, window=second.pk, reason="Not needed.", actor=ALICE)
+    with pytest.raises(actions.RegistryError, match="over, or lifted"):
+        actions.lift(endpoint=endpoint, window=second.pk, reason="Again.", actor=ALICE)
+    assert [endpoint.freeze_at(moment) for moment in moments] == [first, first, None, None, third, None]
+    assert [event["data"]["window"] for event in events("endpoint.freeze")] == [first.pk, second.pk, third.pk]
+    assert [event["data"] for event in events("endpoint.lift")] == [{"window": second.pk}]

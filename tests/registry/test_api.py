@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.actions import create_user, issue_token
 from audit.actions import service_actor
 from registry import store
-from registry.models import Alias, Deployment, Endpoint, Host, Model, Placement, Version
+from registry.models import Alias, Deployment, FreezeWindow, Host, Model, Placement, Version
 from tests.host.artifacts import digest_of, make_model
 from tests.registry.world import (
     ALICE,
@@ -204,10 +204,11 @@ def test_a_commander_freezes_and_lifts_by_token() -> None:
     until = (timezone.now() + datetime.timedelta(hours=1)).isoformat()
 
     frozen = commander.post("endpoints/toy-production/freeze/", until=until, reason="Looking.")
-    lifted = commander.post("endpoints/toy-production/lift/", reason="Found it.")
+    [window] = frozen.json()["freezes"]
+    lifted = commander.post("endpoints/toy-production/lift/", window=window["id"], reason="Found it.")
 
-    assert frozen.json()["frozen_reason"] == "Looking."
-    assert lifted.json()["frozen_until"] is None
+    assert (window["reason"], window["starts"], window["begun"]) == ("Looking.", None, True)
+    assert lifted.json()["freezes"] == []
 
 
 def test_a_freeze_is_planned_with_a_beginning_and_an_end_and_called_off() -> None:
@@ -222,13 +223,14 @@ def test_a_freeze_is_planned_with_a_beginning_and_an_end_and_called_off() -> Non
 
     assert backwards.status_code == 422
     assert planned.status_code == 200
-    endpoint.refresh_from_db()
     moments = [now, starts, until - datetime.timedelta(seconds=1), until]
-    assert [endpoint.is_frozen_at(moment) for moment in moments] == [False, True, True, False]
+    assert [endpoint.freeze_at(moment) is not None for moment in moments] == [False, True, True, False]
     [event] = events("endpoint.freeze")
-    assert set(event["data"]) == {"from", "until"}
-    lifted = commander.post("endpoints/toy-production/lift/", reason="No fair.")
-    assert (lifted.json()["frozen_from"], lifted.json()["frozen_until"]) == (None, None)
+    [window] = planned.json()["freezes"]
+    assert (set(event["data"]), event["data"]["window"]) == ({"from", "until", "window"}, window["id"])
+    assert window["begun"] is False
+    lifted = commander.post("endpoints/toy-production/lift/", window=window["id"], reason="No fair.")
+    assert lifted.json()["freezes"] == []
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_a_reader_changes_nothing_and_the_attempt_is_on_record(
     assert answer.status_code == 403
     assert not Model.objects.filter(slug="toy").exists()
     assert not Host.objects.exists()
-    assert Endpoint.objects.get().frozen_until is None
+    assert not FreezeWindow.objects.exists()
     assert len(events("access.deny")) == 1
 
 

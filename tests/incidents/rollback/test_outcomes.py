@@ -108,8 +108,8 @@ def test_a_freeze_is_a_plan_too(seen: Fleet) -> None:
 
     run = carried_out(seen, proposed(seen, "freeze", until=until))
 
-    seen.endpoint.refresh_from_db()
-    assert (run.state, seen.endpoint.frozen_until, seen.endpoint.frozen_reason) == ("switched", until, "It is hot.")
+    window = seen.endpoint.freezes.get()
+    assert (run.state, window.starts, window.until, window.reason) == ("switched", None, until, "It is hot.")
     [start] = events("rollback.run.start")
     assert (start["data"]["kind"], start["data"]["hosts"]) == ("freeze", [])
     assert len(events("endpoint.freeze")) == 1

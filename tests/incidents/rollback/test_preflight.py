@@ -125,7 +125,7 @@ def test_a_failed_preflight_can_be_ordered_again(fleet: Fleet) -> None:
     proposed = fleet.propose()
     preflight.run(proposed.pk)
     assert answers(proposed)[("not-frozen", "")] == "fail"
-    lift(endpoint=fleet.endpoint, reason="Done.", actor=SETUP)
+    lift(endpoint=fleet.endpoint, window=fleet.endpoint.freezes.get().pk, reason="Done.", actor=SETUP)
 
     preflight.again(plan_id=proposed.pk, actor=SETUP)
     preflight.run(proposed.pk)
