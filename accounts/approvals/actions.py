@@ -247,7 +247,8 @@ def _check(request: ApprovalRequest, said: Said, held: list[Holding]) -> datetim
         raise Refused("nothing_to_revoke", "You have no approval here to take back.")
     if said.decision == Decision.DENY and not said.reason.strip():
         raise Refused("reason_needed", "Say in a sentence why you deny it; the others need to know.")
-    if (approves or said.evidence) and not was_shown(request, said.evidence, said.user):
+    # An objection needs no fresh page: whoever left it open must be able to stop what runs.
+    if (approves or said.evidence) and not was_shown(request, said.evidence, said.user, lately=approves):
         raise Refused("evidence_unknown", NOT_SHOWN)
     if not approves:
         return said.auth_time or database_now()

@@ -134,6 +134,16 @@ def test_what_was_shown_too_long_ago_approves_nothing_until_it_is_shown_again(
     assert say(amir, request_, evidence=read).evidence == read
 
 
+def test_who_left_the_page_open_too_long_still_denies_and_revokes_by_it(request_: ApprovalRequest, amir: User) -> None:
+    olga = person("olga", "approver")
+    pages = {who: show(request_, who)[0] for who in (amir, olga)}
+    say(amir, request_, evidence=pages[amir])
+    ago = datetime.timedelta(seconds=request_.policy.expires_seconds + 1)
+    EvidenceShown.objects.update(shown_at=database_now() - ago)
+    assert say(amir, request_, "revoke", evidence=pages[amir]).evidence == pages[amir]
+    assert say(olga, request_, "deny", evidence=pages[olga], reason="It is not tested.").evidence == pages[olga]
+
+
 def test_the_same_page_is_kept_once(request_: ApprovalRequest, amir: User) -> None:
     assert show(request_, amir) == show(request_, amir)
     assert show(request_, amir)[0] == show(request_, person("olga", "approver"))[0]
