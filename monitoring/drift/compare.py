@@ -135,7 +135,9 @@ def _numeric_counts(reference: NumericProfile, window: NumericWindow) -> _Counts
     cells_reference = np.add.reduceat(reference.counts, starts)
     cells_window = np.add.reduceat(window.counts, starts)
     outside = int(window.counts[0] + window.counts[-1]) if reference.edges else 0
-    lone = int(reference.counts[1] == 1) + int(reference.counts[-2] == 1) if reference.edges else 0
+    # With one edge, its lowest value is its highest.
+    ends = {1, 2 * len(reference.edges) - 1} if reference.edges else set()
+    lone = sum(int(reference.counts[end] == 1) for end in ends)
     return _Counts(
         cells_reference, cells_window, reference.n, int(window.counts.sum()),
         (reference.missing, window.missing), (reference.infinite, window.infinite),

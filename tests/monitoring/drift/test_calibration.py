@@ -55,3 +55,10 @@ def test_the_sentence_says_how_often_in_days():
         "with 2 in a row, at most about one false alarm in 38 days."
     )
     assert found.sentence(window_seconds=60, in_a_row=1).endswith("at most about 13.7 false alarms a day.")
+
+
+def test_a_column_that_is_nearly_always_empty_is_split_as_well():
+    rare = np.where(np.arange(5000) < 4, 1.0, np.nan)
+    profile = Profile.from_json(build_profile({"x": rare}, {"x": "numeric"}))
+    loose = Limits(alpha=0.2, psi_floor=0.001, share_floor=0.0001)
+    assert false_alarms(profile, 1000, limits=loose, splits=40).splits == 40

@@ -138,3 +138,10 @@ def test_sixty_columns_of_a_hundred_thousand_rows_take_less_than_two_seconds():
     started = time.process_time()
     assert len(compare(profile, columns)) == 60
     assert time.process_time() - started < 2
+
+
+def test_a_reference_with_one_usable_value_is_compared():
+    drift = compare_one([7.0, np.nan, np.nan], [7.0, 7.0, 8.0, np.nan])
+    assert (drift.n_reference, drift.n_window) == (1, 3)
+    assert (drift.unseen_share_reference, drift.unseen_share_window) == (1.0, pytest.approx(1 / 3))
+    assert drift.missing_share_reference == pytest.approx(2 / 3)
