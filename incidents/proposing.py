@@ -11,7 +11,7 @@ from registry.models import Version
 
 
 def propose_rollback(*, incident: Incident, to_version: int, reason: str, user: User, actor: Actor) -> Plan:
-    """Propose to go back to the version of that number; a plan that still waits is replaced.
+    """Propose to go back to the version of that number; a rollback that still waits is replaced.
 
     Raises IncidentError, and what incidents.rollback.plan.propose raises.
     """
@@ -25,7 +25,9 @@ def propose_rollback(*, incident: Incident, to_version: int, reason: str, user: 
     if version is None:
         raise IncidentError(f"{incident.endpoint.model} has no version {to_version}. Choose one from the list.")
     waiting = Plan.objects.filter(
-        incident_ref=incident.ref, state__in=[PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING]
+        incident_ref=incident.ref,
+        kind=PlanKind.ROLLBACK,
+        state__in=[PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING],
     )
     return propose(
         kind=PlanKind.ROLLBACK,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
@@ -14,8 +14,8 @@ from accounts.permissions import user_roles
 from audit.queries import newest_seq
 from incidents.diagnosis import Diagnosis, diagnose, share
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentRole, IncidentState, RoleHolding, StatusPost
-from incidents.rollback.models import ACTIVE_RUN_STATES, Candidate, Plan, Run, WatchState
-from incidents.rollback.queries import candidates, plans
+from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, STEERING_KINDS, Candidate, Plan, Run, WatchState
+from incidents.rollback.queries import candidates, plans, steering_title_of
 
 CARDS = {"accuracy": "bad", "impact": "bad", "groups": "warn", "drift": "warn", "output-drift": "warn"}
 
@@ -31,6 +31,7 @@ class Situation:
     plan: Plan | None
     run: Run | None
     standing: Standing | None
+    beside: list[Plan]
 
     @property
     def commander(self) -> User | None:
@@ -92,22 +93,22 @@ def found(*, q: str = "", state: str = "", severity: str = "", endpoint: str = "
     return rows.filter(endpoint__slug=endpoint) if endpoint else rows
 
 
-def current_plan(ref: str) -> Plan | None:
-    """The newest plan of the incident that was not given up, with its run and watch, in one query. What brings back a
-    single host under an earlier approval is no plan for the incident."""
+def plans_of(ref: str) -> list[Plan]:
+    """The plans of the incident that were not given up, newest first, with their runs and watches, in one query."""
     rows = plans().select_related("run__watch", "run__endpoint__model", "run__plan__from_version")
-    return (
-        rows.select_related("run__plan__to_version")
-        .filter(incident_ref=ref)
-        .exclude(state="void")
-        .exclude(kind="converge")
-        .first()
-    )
+    return list(rows.select_related("run__plan__to_version").filter(incident_ref=ref).exclude(state="void"))
+
+
+def current_plan(plans: list[Plan]) -> Plan | None:
+    """The newest plan that is about the version. What brings back a single host under an earlier approval, takes hosts
+    out of service or freezes the endpoint is beside it, and hides nothing of it."""
+    return next((plan for plan in plans if plan.kind not in ASIDE_KINDS), None)
 
 
 def situation(incident: Incident) -> Situation:
     """At most six queries, however much has happened."""
-    plan = current_plan(incident.ref)
+    all_plans = plans_of(incident.ref)
+    plan = current_plan(all_plans)
     run: Run | None = getattr(plan, "run", None)
     asked = plan.request if plan and run is None else None
     return Situation(
@@ -118,18 +119,36 @@ def situation(incident: Incident) -> Situation:
         plan=plan,
         run=run,
         standing=standing(asked) if asked else None,
+        beside=[aside for aside in all_plans if aside.kind in STEERING_KINDS],
     )
+
+
+def beside_rows(plans: list[Plan]) -> list[dict[str, Any]]:
+    """Drains and freezes proposed for the incident, a line each: where each stands, and its title."""
+    rows = []
+    for plan in plans:
+        run: Run | None = getattr(plan, "run", None)
+        at = plan if run is None else run
+        rows.append(
+            {"plan": plan, "title": steering_title_of(plan), "state": at.state, "label": at.get_state_display()}
+        )
+    return rows
 
 
 def etag(incident: Incident, user: User) -> str:
     """Changes with each edit of the incident, each event on its record, each observation of its endpoint and run, and
     the reader's permissions."""
-    run = (
-        Run.objects.filter(plan__incident_ref=incident.ref)
-        .order_by("-started_at")
-        .values_list("version", "watch__version")
+    seen = Run.objects.filter(plan__incident_ref=incident.ref).aggregate(
+        of_runs=Sum("version"), of_watches=Sum("watch__version")
     )
-    parts = [incident.version, newest_seq(incident.ref), *(run.first() or ()), user.permission_epoch, user.pk]
+    parts = [
+        incident.version,
+        newest_seq(incident.ref),
+        seen["of_runs"],
+        seen["of_watches"],
+        user.permission_epoch,
+        user.pk,
+    ]
     parts.append(incident.endpoint.version if incident.endpoint else 0)
     return '"' + ".".join(str(part) for part in parts) + '"'
 

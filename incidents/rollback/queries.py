@@ -128,6 +128,14 @@ def steering_title(endpoint: Endpoint, document: PlanDocument) -> str:
     return verb.format(names_of(document.hosts), endpoint.slug)
 
 
+def steering_title_of(plan: Plan) -> str:
+    """A steering plan in a line, also where its document was damaged."""
+    try:
+        return steering_title(plan.endpoint, PlanDocument.read(bytes(plan.document)))
+    except DocumentError:
+        return f"{plan.get_kind_display()} of {plan.endpoint.slug}, whose document was damaged"
+
+
 def left_as(run: Run) -> list[dict[str, str]]:
     """Of a run that was stopped: what each host shall serve now and why, how it was last seen, and what becomes of it.
     Empty for any other run, and once another run has changed these hosts."""

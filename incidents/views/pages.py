@@ -183,6 +183,7 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         "cards": queries.cards(now.evidence),
         "diagnosis": now.diagnosis(),
         "told": list(reversed(tell(entries))),
+        "beside": queries.beside_rows(now.beside),
         "updates": incident.updates.select_related("by")[:3],
         "may_audit": may(user, "audit.view"),
         **_forms(now, user),

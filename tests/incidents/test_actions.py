@@ -242,7 +242,7 @@ def test_the_convergence_of_a_host_lets_nobody_resolve_what_a_rollback_left_unve
         actions.guard_resolve(incident)
 
     assert refused.value.guard == "verification_passed"
-    assert queries.current_plan(incident.ref).kind == "rollback"
+    assert queries.current_plan(queries.plans_of(incident.ref)).kind == "rollback"
 
 
 def test_an_incident_is_not_resolved_while_hosts_are_to_serve_different_versions(world: World) -> None:

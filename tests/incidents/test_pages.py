@@ -1,12 +1,20 @@
 """The way through an incident over HTTP, as a browser without script goes it."""
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from incidents.models import Incident, IncidentState, Review
+from incidents.proposing import propose_rollback
 from incidents.reviews import draft
-from tests.incidents.world import World, events
+from incidents.rollback.models import Plan, PlanState, Run, RunState
+from incidents.rollback.outcomes import Wish, propose_outcome
+from registry import actions
+from registry.models import Host
+from tests.incidents.world import TEST, World, events
 
 pytestmark = pytest.mark.usefixtures("built")
 
@@ -70,6 +78,48 @@ def test_a_page_of_an_incident_carries_no_inline_script_and_no_style_attribute(w
         html = world.client("kofi").get(path).content.decode()
         assert " style=" not in html
         assert "<script>" not in html
+
+
+def test_a_drain_and_a_freeze_beside_a_halted_rollback_leave_it_its_page(world: World) -> None:
+    # given a rollback of an incident that has halted
+    incident = world.incident()
+    run = world.run(incident, state=RunState.HALTED)
+    Incident.objects.filter(pk=incident.pk).update(acknowledged_at=world.began, state=IncidentState.MITIGATING)
+    # when a drain and a freeze are proposed for the same incident, and the freeze has been carried out
+    for host in Host.objects.all():
+        actions.place(endpoint=world.endpoint, host=host, actor=TEST)
+        actions.record_switch(endpoint=world.endpoint, host=host, version=world.bad, cause="release", actor=TEST)
+    drain = steered(world, incident, Wish("drain", world.endpoint, ["h2"]))
+    freeze = steered(world, incident, Wish("freeze", world.endpoint, until=timezone.now() + timedelta(hours=1)))
+    Plan.objects.filter(pk=freeze.pk).update(state=PlanState.STARTED)
+    Run.objects.create(plan=freeze, endpoint=world.endpoint, fence=2, state=RunState.SWITCHED)
+    html = world.client("kofi").get(f"/incidents/{incident.ref}/").content.decode()
+    # then the halted rollback is still what the page is about, with its verbs, and each of the others has a line
+    assert "The run has halted and waits for you below" in html
+    assert f'formaction="/rollback/runs/{run.pk}/resume/"' in html
+    assert "verification begins" not in html
+    for plan, words in ((drain, "Take h2 of"), (freeze, "Freeze ")):
+        assert re.search(rf'href="/rollback/plans/{plan.pk}/">{words}', html), words
+
+
+def test_a_plan_to_another_version_replaces_no_drain_that_waits(world: World) -> None:
+    incident = world.incident()
+    for host in Host.objects.all():
+        actions.place(endpoint=world.endpoint, host=host, actor=TEST)
+        actions.record_switch(endpoint=world.endpoint, host=host, version=world.bad, cause="release", actor=TEST)
+    drain = steered(world, incident, Wish("drain", world.endpoint, ["h2"]))
+    said = {"incident": incident, "to_version": 1, "reason": "It did better.", "actor": world.actor("rosa")}
+    first = propose_rollback(**said, user=world.users["rosa"])
+
+    second = propose_rollback(**said, user=world.users["rosa"])
+
+    states = dict(Plan.objects.values_list("pk", "state"))
+    assert states == {drain.pk: PlanState.DRAFT, first.pk: PlanState.VOID, second.pk: PlanState.DRAFT}
+
+
+def steered(world: World, incident: Incident, wish: Wish) -> Plan:
+    said = {"reason": "It is hot.", "user": world.users["rosa"], "actor": world.actor("rosa")}
+    return propose_outcome(wish, incident_ref=incident.ref, **said)
 
 
 @pytest.mark.parametrize("watched", ["", "watching"])
