@@ -1,25 +1,29 @@
 """How often would the drift rule cry wolf? Measured: the reference is split against itself, again and again.
 
 Each split takes a window's worth of rows out of the reference by chance, without putting any back, and judges them
-against the rest. A profile's counts are enough for that: which rows are taken is drawn by their rank, column by column.
-What this leaves out is that rows of one hour are alike: real traffic is less even than a draw from the whole reference.
+against the rest. A profile's counts are enough for that: how many rows of each cell are taken follows the multivariate
+hypergeometric distribution, column by column, and is drawn for PSI's few cells first and for the fine ones only where a
+floor is near. What this leaves out is that rows of one hour are alike: real traffic is less even than such a draw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.drift.compare import ColumnDrift, compare_column, psi_starts
 from monitoring.drift.judge import LEAST_WEIGHT, Limits, judge, overall
-from monitoring.drift.measures import expected_psi, pool_rare, psi, wilson
+from monitoring.drift.measures import EXPECTED_MINIMUM, ZERO_SHARE, expected_psi, pool_rare, psi, wilson
 from monitoring.drift.profile import CategoricalProfile, CategoricalWindow, NumericProfile, NumericWindow, Profile
 from monitoring.drift.window import numeric_as_reference
 
 SECONDS_A_DAY = 86_400
+
+BLOCK = 20
+"""Splits drawn at once."""
 
 OTHER = "(other)"
 """Stands for the categories that a profile counts together."""
@@ -27,12 +31,17 @@ OTHER = "(other)"
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Of `splits` windows of `rows` rows each, `alarms` were judged to have drifted; `high` ends the 95 % interval."""
+    """Of `splits` windows of `rows` rows each, `alarms` were judged to have drifted; `high` ends the 95 % interval.
+
+    `left_out` are the columns that were not tried: they have more categories than a profile lists, and so few rows of
+    each that a split, unlike a window, would lose categories the reference knows.
+    """
 
     splits: int
     rows: int
     alarms: int
     high: float
+    left_out: list[str] = field(default_factory=list)
 
     def days_between(self, *, window_seconds: int, in_a_row: int) -> float:
         """The fewest days between two false alarms that are credible (from `high`) of a rule that asks for `in_a_row`
@@ -43,9 +52,10 @@ class FalseAlarms:
         """For the page, beside the rule's limits."""
         days = self.days_between(window_seconds=window_seconds, in_a_row=in_a_row)
         often = f"one false alarm in {days:,.0f} days" if days >= 2 else f"{1 / days:.1f} false alarms a day"
+        untried = f" Not tried, for its many categories: {', '.join(self.left_out)}." if self.left_out else ""
         return (
             f"Split against itself {self.splits} times, {self.rows:,} rows at a time, the reference was judged to have "
-            f"drifted {self.alarms} times: with {in_a_row} in a row, at most about {often}."
+            f"drifted {self.alarms} times: with {in_a_row} in a row, at most about {often}.{untried}"
         )
 
 
@@ -59,51 +69,70 @@ def false_alarms(
     splits: int = 400,
     seed: int = 0,
 ) -> FalseAlarms | None:
-    """Split `profile` `splits` times into a window of `rows` rows (at most half of it) and the rest, and judge each.
+    """Split `profile` `splits` times into a window of `rows` rows (at most half of the column with the fewest) and the
+    rest, and judge each.
 
     None where the reference has too few rows for a window that could be judged.
     """
-    taken = min(rows, profile.rows // 2)
-    if taken < limits.minimum_rows:
+    left_out = [name for name, column in profile.columns.items() if _is_thin(column)]
+    columns = [_Column(name, column) for name, column in profile.columns.items() if name not in left_out]
+    taken = min([rows, *(column.rows // 2 for column in columns)])
+    if not columns or taken < limits.minimum_rows:
         return None
     rng, alarms = np.random.default_rng(seed), 0
-    columns = [_Column(name, column) for name, column in profile.columns.items()]
-    for _ in range(splits):
-        drawn = [rng.choice(profile.rows, taken, replace=False, shuffle=False) for _ in columns]
+    for start in range(0, splits, BLOCK):
+        drawn = [column.draw(taken, min(BLOCK, splits - start), rng) for column in columns]
         # Few splits come near a floor, and only these are worth the tests.
-        if any(column.near(ranks, limits) for column, ranks in zip(columns, drawn, strict=True)):
-            drifts = [column.compare(ranks) for column, ranks in zip(columns, drawn, strict=True)]
+        near = np.any([column.near(parts, limits) for column, parts in zip(columns, drawn, strict=True)], axis=0)
+        for split in np.flatnonzero(near):
+            drifts = [column.compare(parts[split], rng) for column, parts in zip(columns, drawn, strict=True)]
             alarms += overall(judge(drifts, limits=limits), weights, least).outcome == "drift"
-    return FalseAlarms(splits, taken, alarms, wilson(alarms, splits)[1])
+    return FalseAlarms(splits, taken, alarms, wilson(alarms, splits)[1], left_out)
+
+
+def _is_thin(column: NumericProfile | CategoricalProfile) -> bool:
+    if isinstance(column, NumericProfile) or not column.other:
+        return False
+    return sum(n for _, n in column.counts) < EXPECTED_MINIMUM * len(column.counts)
 
 
 class _Column:
-    """A column's rows in the order of its cells: the finest ones and the few that PSI is over, unusable rows last."""
+    """A column's rows by cells, unusable ones last: `fine` are all cells, and `coarse` the few that PSI is over, which
+    begin at the positions `starts` of `fine`."""
 
     def __init__(self, name: str, column: NumericProfile | CategoricalProfile) -> None:
         self.name, self.column = name, column
         if isinstance(column, NumericProfile):
-            unusable = [column.missing, column.infinite, column.invalid]
-            coarse = np.add.reduceat(column.counts, psi_starts(column))
-            self.fine, self.coarse = np.append(column.counts, unusable), np.append(coarse, unusable)
+            self.fine = np.append(column.counts, [column.missing, column.infinite, column.invalid])
+            self.starts = np.append(psi_starts(column), np.arange(len(column.counts), len(self.fine)))
         else:
             self.fine = np.array([n for _, n in column.counts] + [column.other, column.missing, 0, 0], dtype=np.int64)
-            self.coarse = self.fine
+            self.starts = np.arange(len(self.fine))
+        self.coarse = np.add.reduceat(self.fine, self.starts)
+        self.rows = int(self.fine.sum())
 
-    def near(self, ranks: NDArray[np.int64], limits: Limits) -> bool:
-        """Whether the rows at these ranks, as a window, differ from the rest by as much as any floor."""
-        part = _counted(self.coarse, ranks)
-        rest = self.coarse - part
-        n, m = int(rest.sum()), len(ranks)
-        a, b = pool_rare(rest, part, keep_observed=True)
-        if psi(a, b) - expected_psi(len(a), n, m) >= limits.psi_floor:
-            return True
-        apart = np.abs(part[-3:] / m - rest[-3:] / n).max()
-        return bool(max(apart, part[rest == 0].sum() / m) >= limits.share_floor)
+    def draw(self, taken: int, splits: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """How many of `taken` rows lie in each coarse cell, shape (splits, cells)."""
+        return rng.multivariate_hypergeometric(self.coarse, taken, splits, method="marginals")
 
-    def compare(self, ranks: NDArray[np.int64]) -> ColumnDrift:
-        """The rows at these ranks, as a window, against the rest."""
-        part = _counted(self.fine, ranks)
+    def near(self, parts: NDArray[np.int64], limits: Limits) -> NDArray[np.bool_]:
+        """Which of the drawn windows differ from their rest by as much as any floor."""
+        m = int(parts[0].sum())
+        rest, n = self.coarse - parts, self.rows - m
+        p, q = (np.where(cells, cells / cells[0].sum(), ZERO_SHARE) for cells in (rest, parts))
+        # Pooling small cells, and what chance makes of it, only lower PSI: most windows are done with here.
+        found = np.sum((q - p) * np.log(q / p), axis=1) >= limits.psi_floor
+        for split in np.flatnonzero(found):
+            a, b = pool_rare(rest[split], parts[split], keep_observed=True)
+            found[split] = psi(a, b) - expected_psi(len(a), n, m) >= limits.psi_floor
+        apart = np.abs(parts[:, -3:] / m - rest[:, -3:] / n).max(axis=1)
+        gone = np.where(rest == 0, parts, 0).sum(axis=1) / m
+        near: NDArray[np.bool_] = found | (np.maximum(apart, gone) >= limits.share_floor)
+        return near
+
+    def compare(self, coarse: NDArray[np.int64], rng: np.random.Generator) -> ColumnDrift:
+        """A window with so many rows in each coarse cell against the rest."""
+        part = self._split(coarse, rng)
         rest, column = self.fine - part, self.column
         if isinstance(column, NumericProfile):
             window, left = (NumericWindow(c[:-3], int(c[-3]), int(c[-2]), 0.0, 0.0, int(c[-1])) for c in (part, rest))
@@ -115,7 +144,12 @@ class _Column:
         counts = {value: int(n) for value, n in zip(values, part, strict=False) if n}
         return compare_column(self.name, reference, CategoricalWindow(counts, int(part[-3])))
 
-
-def _counted(cells: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of the ranks lie in each cell."""
-    return np.bincount(np.searchsorted(np.cumsum(cells), ranks, "right"), minlength=len(cells))
+    def _split(self, coarse: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows drawn from coarse cells, drawn on from the fine cells of each."""
+        part, ends = np.zeros_like(self.fine), [*self.starts[1:], len(self.fine)]
+        for start, end, taken in zip(self.starts, ends, coarse, strict=True):
+            if end - start == 1:
+                part[start] = taken
+            elif taken:
+                part[start:end] = rng.multivariate_hypergeometric(self.fine[start:end], taken, method="marginals")
+        return part

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,30 @@ def test_a_column_that_is_nearly_always_empty_is_split_as_well():
     profile = Profile.from_json(build_profile({"x": rare}, {"x": "numeric"}))
     loose = Limits(alpha=0.2, psi_floor=0.001, share_floor=0.0001)
     assert false_alarms(profile, 1000, limits=loose, splits=40).splits == 40
+
+
+def test_a_column_with_fewer_rows_than_the_others_bounds_the_window():
+    outputs = build_profile({"score": np.arange(500.0)}, {"score": "numeric"})
+    shorter = Profile.from_json({**outputs, "rows": ROWS})
+    assert false_alarms(shorter, 1000, limits=Limits(), splits=20).rows == 250
+
+
+def test_a_profile_without_columns_has_no_figure():
+    assert false_alarms(Profile(ROWS), 1000, limits=Limits()) is None
+
+
+def test_a_column_with_more_categories_than_can_be_split_is_left_out_and_named():
+    columns = {"user": np.arange(ROWS) % 1800, "x": RNG.normal(size=ROWS)}
+    profile = Profile.from_json(build_profile(columns, {"user": "categorical", "x": "numeric"}))
+    found = false_alarms(profile, 512, limits=Limits(), splits=20)
+    assert (found.left_out, found.alarms) == (["user"], 0)
+    said = found.sentence(window_seconds=300, in_a_row=2)
+    assert said.endswith("Not tried, for its many categories: user.")
+
+
+def test_a_large_reference_is_split_in_a_moment():
+    columns = {f"x{i}": RNG.normal(size=200_000).astype(np.float32) for i in range(10)}
+    profile = Profile.from_json(build_profile(columns, dict.fromkeys(columns, "numeric")))
+    began = time.process_time()
+    assert false_alarms(profile, 65_536, limits=Limits()).alarms == 0
+    assert time.process_time() - began < 5
