@@ -27,7 +27,9 @@ JUDGED = "(e.action LIKE 'rollback.run.%%' OR e.action LIKE 'rollback.step.%%' O
 JUDGED += f" OR e.action IN ('approval.break_glass', {', '.join(repr(action) for action in EFFECTS)}))"
 POLICIES = "e.action LIKE 'policy.%%'"
 REGISTERED = "e.action IN ('model.register', 'endpoint.register')"
-STARTS = "e.action IN ('rollback.run.start', 'rollback.run.compensated', 'act.propose', 'act.perform')"
+ENDS = ("rollback.run.compensated", "rollback.run.stop")
+"""What leaves the hosts of a run with another version than it went to, by which convergences after it are judged."""
+STARTS = f"e.action IN ('rollback.run.start', 'act.propose', 'act.perform', {', '.join(map(repr, ENDS))})"
 ROLES = "(e.action LIKE 'role.%%' OR e.action LIKE 'delegation.%%')"
 ERASURES = "e.action IN ('audit.reason.erase', 'subject.erase')"
 REASON = b'"reason_commit"'
@@ -198,7 +200,7 @@ class _Context:
         named = {str(act.data.get("request", "")) for act in [*judged, *behind]} - {""}
         done = [act for act in starts if str(act.data.get("request", "")) in named]
         used = {str(act.data.get("run")) for act in done}
-        done += [a for a in starts if a.action == "rollback.run.compensated" and str(a.data.get("run")) in used]
+        done += [act for act in starts if act.action in ENDS and str(act.data.get("run")) in used]
         about = self._acts("e.target_kind = 'approval_request' AND e.target_id = ANY(%s)", sorted(named))
         self._take([*done, *behind, *about])
         deciding = ("approval.decide", "approval.break_glass")

@@ -713,12 +713,14 @@ class Meaning:
     def __init__(self, acts: Iterable[Act], newest: str = "", complete: bool = True) -> None:
         self.by: dict[str, list[Act]] = defaultdict(list)
         self.about: dict[tuple[str, str], list[Act]] = defaultdict(list)
+        self.of_run: dict[tuple[str, str], list[Act]] = defaultdict(list)
         last = ""
         for act in acts:
             last = max(last, act.at)
             if act.outcome in ("success", "intent") or act.action.startswith("rollback.step."):
                 self.by[act.action].append(act)
                 self.about[act.action, str(act.data.get("request"))].append(act)
+                self.of_run[act.action, str(act.data.get("run"))].append(act)
         self.newest, self.complete = newest or last, complete
         self.authority = Authority(self.by)
         self.starts = {str(act.data.get("run")): act for act in self.by["rollback.run.start"]}
@@ -934,20 +936,36 @@ class Meaning:
 
     def _converge(self, start: Act) -> str:
         """A convergence goes on with what an earlier, approved run left: same endpoint, same target, or the version
-        that the run went back to."""
+        that the run went back to, or was stopped at."""
         run, request = start.data.get("run"), str(start.data.get("request"))
         for earlier in self.about["rollback.run.start", request]:
             if earlier.data.get("kind") != "converge" and earlier.before(start):
-                left = (earlier.data.get("endpoint"), earlier.data.get(self._left_with(earlier, start)))
-                if left != (start.data.get("endpoint"), start.data.get("to")):
+                left = [earlier.data.get(end) for end in self._left_with(earlier, start)]
+                if earlier.data.get("endpoint") != start.data.get("endpoint") or start.data.get("to") not in left:
                     return f"run {run} converges to something else than request {request} approved"
                 return ""
         raise Lacking(f"run {run} converges under request {request}, whose run is not in the record")
 
-    def _left_with(self, run: Act, later: Act) -> str:
-        """Which of a run's versions its hosts were left with: `from` when it had gone back before `later`."""
-        gone_back = self.by["rollback.run.compensated"]
-        return "from" if any(a.data.get("run") == run.data.get("run") and a.before(later) for a in gone_back) else "to"
+    def _left_with(self, run: Act, later: Act) -> list[str]:
+        """Which of a run's versions the hosts of `later` may have been left with: `from` when it had gone back before,
+        and where a run other than a rollback was stopped before it came to them; nobody approved that the version that
+        a rollback leaves be brought back."""
+        name = str(run.data.get("run"))
+        if any(act.before(later) for act in self.of_run["rollback.run.compensated", name]):
+            return ["from"]
+        stopped = any(act.before(later) for act in self.of_run["rollback.run.stop", name])
+        if not stopped or run.data.get("kind") == "rollback" or self._switched(name, later):
+            return ["to"]
+        return ["to", "from"]
+
+    def _switched(self, run: str, later: Act) -> bool:
+        """Whether the run had switched every host of `later`, and brought none of them back, some time before it."""
+        states: dict[Any, Any] = {}
+        for step in self.of_run["rollback.step.outcome", run]:
+            told = step.outcome == "success" and step.data.get("state") in ("switched", "restored")
+            if told and step.before(later) and _since(step.at, later) > RACE:
+                states[step.data.get("host")] = step.data["state"]
+        return all(states.get(host) == "switched" for host in later.data.get("hosts", []))
 
     @staticmethod
     def _bound(one: Execution, opened: Act) -> str:
