@@ -1,14 +1,15 @@
 """The limits that a plan sets to its run: who may be absent, who may fail, how many of a wave must succeed, and how
 many hosts must serve all the while."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from incidents.rollback import fleet
 from incidents.rollback.checks import Answered
 from incidents.rollback.models import CheckAnswer, HostStep, PlanKind, StepState, Wave
-from incidents.rollback.steps import Work
+from incidents.rollback.steps import Work, has_acted
 from registry.models import Host
-from registry.serving.base import ServingError
+from registry.serving.base import ModelObservation, ServingError
 
 PARALLEL_LOOKS = 16
 STILL_SERVING = (StepState.PENDING, StepState.LOCKED, StepState.PREFLIGHT, StepState.STAGED)
@@ -34,60 +35,95 @@ def broken(work: Work, wave: Wave) -> tuple[str, str] | None:
     return None
 
 
-def serving(work: Work, enough: int | None = None) -> list[str]:
-    """The hosts that answer with a version that the plan knows, by asking them now; from `enough` on, no more are
-    asked. Of a plan that drains hosts all of the endpoint's are asked, else those of the plan."""
+def looked(work: Work, enough: int | None = None) -> dict[str, ModelObservation | None]:
+    """What the hosts hold and serve, by name, by asking them now, None for one that gives no answer; from `enough` on
+    that serve, no more are asked. Of a plan that drains hosts all of the endpoint's are asked, else those of the
+    plan."""
     if work.document.body["kind"] == PlanKind.DRAIN:
         hosts = [row.host for row in work.run.endpoint.placements.filter(host__drained_at=None).select_related("host")]
     else:
         hosts = [step.host for step in work.run.steps.select_related("host").order_by("wave__index", "id")]
-    found: list[str] = []
+    found: dict[str, ModelObservation | None] = {}
     for start in range(0, len(hosts), PARALLEL_LOOKS):
         batch = hosts[start : start + PARALLEL_LOOKS]
         with ThreadPoolExecutor(max_workers=len(batch)) as pool:
-            answers = list(pool.map(lambda host: _serves(work, host), batch))
-        found += [host.name for host, serves in zip(batch, answers, strict=True) if serves]
-        if enough is not None and len(found) >= enough:
+            answers = list(pool.map(lambda host: _look(work, host), batch))
+        found |= {host.name: seen for host, seen in zip(batch, answers, strict=True)}
+        if enough is not None and len(_serving(work, found)) >= enough:
             break
     return found
 
 
-def _serves(work: Work, host: Host) -> bool:
+def _look(work: Work, host: Host) -> ModelObservation | None:
     try:
-        seen = fleet.reach(host, work.run.endpoint).look()
+        return fleet.reach(host, work.run.endpoint).look()
     except ServingError:
-        return False
+        return None
+
+
+def _serving(work: Work, found: Mapping[str, ModelObservation | None]) -> list[str]:
+    """Those that answer requests with a version that the plan knows."""
+    return [name for name, seen in found.items() if seen is not None and _serves(work, seen)]
+
+
+def _serves(work: Work, seen: ModelObservation) -> bool:
     held = seen.versions.get(seen.default_version or "")
     ready = seen.in_service and held is not None and held.state == "ready"
     return ready and fleet.serving_digest(seen) in work.document.tolerated
 
 
 def may_go(work: Work, left: list[HostStep]) -> list[HostStep]:
-    """Those of a wave's hosts that may go on now: hosts that have to leave service do so one after the other, or as
-    many at once as can be spared of those that serve."""
-    waiting = [step for step in left if step.state in STILL_SERVING and _leaves_service(work, step)]
-    if not waiting:
+    """Those of a wave's hosts that may go on now: hosts that have to leave service, going forward or back, do so one
+    after the other, or as many at once as can be spared of those that serve. Who is seen not to serve has nothing to
+    leave, and goes on."""
+    leaving = [step for step in left if _leaves_service(work, step)]
+    if not leaving:
         return left
-    room = max(0, len(serving(work)) - work.document.min_hosts_serving)
+    found = looked(work)
+    serving = _serving(work, found)
+    waiting = [step for step in leaving if _needs_room(work, step, found.get(step.host.name))]
+    room = max(0, len(serving) - work.document.min_hosts_serving)
     return [step for step in left if step not in waiting] + waiting[:room]
 
 
 def _leaves_service(work: Work, step: HostStep) -> bool:
-    return StepState.DRAINED in work.document.path_of(step.host.name)
+    if step.state == StepState.COMPENSATING:
+        return step.host.name in work.document.recreated
+    return step.state in STILL_SERVING and StepState.DRAINED in work.document.path_of(step.host.name)
+
+
+def _needs_room(work: Work, step: HostStep, seen: ModelObservation | None) -> bool:
+    """It serves, or may: what gives no answer is not known to be out."""
+    if seen is None:
+        return True
+    if step.state == StepState.COMPENSATING and work.origin is not None and fleet.is_loaded(seen, work.origin):
+        return False
+    return _serves(work, seen)
 
 
 def enough_serve(work: Work) -> Answered | None:
     """Whether as many hosts serve as the plan asks for all the while; None where it asks for none, or nothing was
-    served before."""
+    served before. A host that answers, does not serve, and that the run has not acted on was not lost by the run: it
+    counts as if it served, since waiting would keep the run from the hosts that need it. Whom the run takes out of
+    service is asked of may_go."""
     least = work.document.min_hosts_serving
     if least <= 0 or work.document.body["from"] is None:
         return None
-    found = serving(work, enough=least)
+    found = looked(work, enough=least)
+    serving = _serving(work, found)
+    acted = {step.host.name for step in work.run.steps.select_related("host") if has_acted(step)}
+    idle = [name for name, seen in found.items() if seen is not None and name not in {*serving, *acted}]
+    enough = len(serving) + len(idle) >= least
+    if len(serving) >= least:
+        observed = f"at least {least} do"
+    else:
+        observed = f"{len(serving)} do: {', '.join(serving)}" if serving else "0 do"
+        observed += f"; not by this run's doing: {', '.join(idle)}" if idle else ""
     return Answered(
         "capacity",
         "Do enough hosts serve?",
-        CheckAnswer.PASS if len(found) >= least else CheckAnswer.FAIL,
-        f"{len(found)} do: {', '.join(found)}" if len(found) < least else f"at least {least} do",
+        CheckAnswer.PASS if enough else CheckAnswer.FAIL,
+        observed,
         f"at least {least}",
-        wait=len(found) < least,
+        wait=not enough,
     )

@@ -141,6 +141,24 @@ def test_no_wave_begins_while_fewer_hosts_serve_than_the_plan_asks_for(fleet: Fl
     assert not events("rollback.step.intent")
 
 
+def test_a_rollback_goes_where_the_bad_version_no_longer_loads(fleet: Fleet) -> None:
+    """No host serves any more, which is no reason to keep the run from them: it takes nobody out of service."""
+    weights = [process.blob((bytes(fleet.bad.manifest), {}), "weights") for process in fleet.processes]
+    for process, blob in zip(fleet.processes, weights, strict=True):
+        before = blob.read_bytes()
+        blob.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
+        process.stop(9)
+        process.start(ready=False)
+    for process in fleet.processes:
+        process.wait_for_state("2", "failed", fleet.slug)
+    run = fleet.started(wave_sizes=[1], min_hosts_serving=2)
+
+    until_ended(run)
+
+    assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
+    assert fleet.serving() == [fleet.good.digest] * 3
+
+
 def test_more_hosts_than_there_are_can_not_be_asked_to_serve(make_fleet: Callable[..., Fleet]) -> None:
     made = make_fleet()
 
