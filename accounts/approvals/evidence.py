@@ -12,6 +12,8 @@ from accounts.approvals.policy import policy_facts
 from accounts.approvals.subjects import Subject, sections_of, subject_of
 from accounts.models import User
 from audit.canonical import canonical_bytes
+from audit.models import AuditEvent
+from audit.queries import record_of
 
 FORMAT = "lastgood-evidence/1"
 
@@ -50,19 +52,24 @@ def show(request: ApprovalRequest, person: User, subject: Subject | None = None)
 
 
 def shown(request: ApprovalRequest, digest: str) -> dict[str, Any]:
-    """The body under the digest, if it is of this request and still hashes to it.
+    """The body under the digest, if it is of this request, and hashes to it or is what an erasure on record left of it.
 
     Raises ApprovalEvidence.DoesNotExist.
     """
     body = bytes(ApprovalEvidence.objects.get(digest=digest, request=request).body)
-    if not body:
-        raise ApprovalEvidence.DoesNotExist(
-            f"The evidence {digest[:12]} was erased, for it quoted an erased text. Its digest stays with the decisions."
-        )
-    if hashlib.sha256(body).hexdigest() != digest:
+    if not intact(request, digest, body):
         raise ApprovalEvidence.DoesNotExist(f"The evidence {digest[:12]} was altered behind its digest.")
     content: dict[str, Any] = json.loads(body)
     return content
+
+
+def intact(request: ApprovalRequest, digest: str, body: bytes) -> bool:
+    """Whether it is what was shown, or what the log says that an erasure left of it."""
+    now = hashlib.sha256(body).hexdigest()
+    erasures = AuditEvent.objects.filter(
+        action="approval.evidence.erase", target_kind="approval_request", target_id=str(request.pk)
+    )
+    return now == digest or any(record_of(event)["data"]["digests"].get(digest) == now for event in erasures)
 
 
 def was_shown(request: ApprovalRequest, digest: str, person: User, *, lately: bool = True) -> bool:

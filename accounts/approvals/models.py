@@ -169,7 +169,8 @@ class ApprovalDecision(models.Model):
 
 
 class ApprovalEvidence(models.Model):
-    """What an approver was shown, as canonical JSON under its SHA-256. Written once, never changed."""
+    """What an approver was shown, as canonical JSON under its SHA-256. Written once; an erasure on record takes words
+    out of it."""
 
     digest = models.CharField(max_length=64, primary_key=True)
     request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, related_name="evidence")

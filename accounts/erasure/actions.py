@@ -9,8 +9,8 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from accounts.actions import deactivate_user
-from accounts.approvals.keeping import forget
 from accounts.approvals.models import Act, ApprovalDecision, BreakGlass
+from accounts.approvals.redaction import forget
 from accounts.errors import AccountError
 from accounts.models import ApiToken, Shift, User
 from audit.actions import Actor
@@ -37,7 +37,7 @@ def erase_person(*, user: User, by: User | None, reason: str, actor: Actor) -> E
 
 def erase_account(subject: str, written: Sequence[Written]) -> dict[str, int]:
     """What stands in the rows of accounts about the person or in their words; counts by table."""
-    quoted = {"accounts_approvalevidence": forget(one.text for one in written)}
+    quoted = {"accounts_approvalevidence": forget(written)}
     user = User.objects.filter(pseudonym=subject).first()
     if user is None:
         return quoted | _single(written)

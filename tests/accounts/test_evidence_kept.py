@@ -1,6 +1,7 @@
 """How long evidence is kept on which nobody decided, and what an erasure takes out of evidence."""
 
 import datetime
+import hashlib
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from accounts.models import User
 from accounts.tasks import prune_evidence
 from audit import holds
 from audit.actions import Target, record
+from audit.canonical import canonical_bytes
 from audit.clock import database_now
 from audit.erasure import erase_reason
 from tests.accounts.people import PASSWORD, SETUP, a_request, person, recorded, say
@@ -88,34 +90,118 @@ def test_evidence_stays_while_its_request_is_open_or_a_hold_keeps_it(
     assert ApprovalEvidence.objects.count() == 2
 
 
-def frozen_by(user: User) -> Any:
+def frozen_by(user: User, words: str = WORDS, endpoint: str = "e") -> Any:
     """An act with a reason, which evidence quotes."""
-    return record(action="endpoint.freeze", target=Target("endpoint", "e"), actor=actor_for(user=user), reason=WORDS)
+    record(
+        action="endpoint.register",
+        target=Target("endpoint", endpoint),
+        actor=SETUP,
+        data={"model": f"income-{endpoint}"},
+    )
+    return record(
+        action="endpoint.freeze", target=Target("endpoint", endpoint), actor=actor_for(user=user), reason=words
+    )
 
 
-def test_evidence_that_quotes_an_erased_person_is_emptied_and_says_so(
-    told: dict[str, Any], request_: ApprovalRequest
+@pytest.fixture
+def of_e(told: dict[str, Any]) -> ApprovalRequest:
+    """A request about the model of the endpoint `e`."""
+    return a_request(person("rita", "responder"), incident="INC-1", model="income-e")
+
+
+def erase(user: User) -> dict[str, int]:
+    ada = User.objects.filter(username="ada").first() or person("ada", "administrator")
+    rows: dict[str, int] = erase_person(user=user, by=ada, reason="asked for it", actor=SETUP).rows
+    return rows
+
+
+def test_the_words_of_an_erased_person_go_from_the_evidence_and_all_else_of_it_stays(
+    told: dict[str, Any], of_e: ApprovalRequest
 ) -> None:
-    frank, ada = person("frank", "commander"), person("ada", "administrator")
+    frank, amir = person("frank", "commander"), person("amir", "approver")
     frozen_by(frank)
     told["sentence"] = f"e is frozen: {WORDS} Lift it first."
-    digest = show(request_, ada)[0]
-    assert erase_person(user=frank, by=ada, reason="asked for it", actor=SETUP).rows["accounts_approvalevidence"] == 1
-    assert [bytes(row.body) for row in ApprovalEvidence.objects.filter(digest=digest)] == [b""]
-    assert sum(bool(row.body) for row in ApprovalEvidence.objects.all()) == 2
-    with pytest.raises(ApprovalEvidence.DoesNotExist, match="was erased"):
-        shown(request_, digest)
+    digest, body = show(of_e, amir)
+    told["sentence"] = "e is frozen: by others."
+    other = show(of_e, amir)
+    assert erase(frank)["accounts_approvalevidence"] == 1
+    assert shown(of_e, digest) == body | {"sentence": "e is frozen: [erased] Lift it first."}
+    assert shown(of_e, other[0]) == other[1]
+    left = hashlib.sha256(bytes(ApprovalEvidence.objects.get(digest=digest).body)).hexdigest()
+    [leaf] = recorded("approval.evidence.erase")
+    assert (leaf["target"]["id"], leaf["data"]) == (str(of_e.pk), {"digests": {digest: left}})
     client = Client()
     assert client.login(username="ada", password=PASSWORD)
-    assert client.get(f"/approvals/{request_.pk}/evidence/{digest}/").status_code == 404
+    assert "[erased]" in client.get(f"/approvals/{of_e.pk}/evidence/{digest}/").content.decode()
+    ApprovalEvidence.objects.filter(digest=digest).update(body=b'{"title": "Nothing"}')
+    with pytest.raises(ApprovalEvidence.DoesNotExist, match="was altered"):
+        shown(of_e, digest)
 
 
-def test_evidence_that_quotes_a_single_erased_text_is_emptied_too(
-    told: dict[str, Any], request_: ApprovalRequest
+def test_a_reason_that_is_a_word_of_the_format_takes_nothing_out(told: dict[str, Any], of_e: ApprovalRequest) -> None:
+    frank = person("frank", "commander")
+    frozen_by(frank, "lastgood-evidence/1")
+    frozen_by(frank, of_e.subject_hash, endpoint="other")
+    digest, body = show(of_e, person("amir", "approver"))
+    assert "accounts_approvalevidence" not in erase(frank)
+    assert shown(of_e, digest) == body
+
+
+def test_evidence_of_what_the_text_is_not_about_is_not_touched(told: dict[str, Any], of_e: ApprovalRequest) -> None:
+    frank = person("frank", "commander")
+    frozen_by(frank, endpoint="other")
+    told["sentence"] = f"Somebody else said so too: {WORDS}"
+    digest, body = show(of_e, person("amir", "approver"))
+    assert "accounts_approvalevidence" not in erase(frank)
+    assert shown(of_e, digest) == body
+
+
+def test_evidence_that_a_legal_hold_keeps_is_not_touched(
+    told: dict[str, Any], of_e: ApprovalRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = frozen_by(person("frank", "commander"))
+    frank = person("frank", "commander")
+    frozen_by(frank)
     told["sentence"] = f"e is frozen: {WORDS}"
-    digest = show(request_, person("ada", "administrator"))[0]
+    digest, body = show(of_e, person("amir", "approver"))
+    monkeypatch.setattr(holds, "_knowers", {})
+    holds.place(kind="incident", ref="INC-1", reason="case 12", actor=SETUP)
+    assert "accounts_approvalevidence" not in erase(frank)
+    assert shown(of_e, digest) == body
+    assert not recorded("approval.evidence.erase")
+
+
+def test_what_was_said_of_a_host_goes_from_the_evidence_that_names_it(
+    told: dict[str, Any], of_e: ApprovalRequest
+) -> None:
+    frank, amir = person("frank", "commander"), person("amir", "approver")
+    record(action="host.hold", target=Target("host", "h1"), actor=actor_for(user=frank), reason=WORDS)
+    told["sentence"] = f"h1: held: {WORDS}"
+    named = show(of_e, amir)[0]
+    told["sentence"] = f"h10: held: {WORDS}"
+    other = show(of_e, amir)[0]
+    assert erase(frank)["accounts_approvalevidence"] == 1
+    assert shown(of_e, named)["sentence"] == "h1: held: [erased]"
+    assert WORDS in shown(of_e, other)["sentence"]
+
+
+def test_evidence_that_was_altered_before_is_not_vouched_for_by_an_erasure(
+    told: dict[str, Any], of_e: ApprovalRequest
+) -> None:
+    frank = person("frank", "commander")
+    frozen_by(frank)
+    digest, body = show(of_e, person("amir", "approver"))
+    ApprovalEvidence.objects.update(body=canonical_bytes(body | {"sentence": f"Harmless: {WORDS}"}))
+    assert erase(frank)["accounts_approvalevidence"] == 1
+    assert b"Smith" not in bytes(ApprovalEvidence.objects.get().body)
+    with pytest.raises(ApprovalEvidence.DoesNotExist, match="was altered"):
+        shown(of_e, digest)
+
+
+def test_a_single_erased_text_goes_from_the_evidence_too(told: dict[str, Any], of_e: ApprovalRequest) -> None:
+    """Of a long text, a page may quote the beginning."""
+    made = frozen_by(person("frank", "commander"), WORDS + " And so on." * 30)
+    told["sentence"] = f"e is frozen: {(WORDS + ' And so on.' * 30)[:300]}. Lift it."
+    digest = show(of_e, person("ada", "administrator"))[0]
     assert erase_reason(event=made, actor=SETUP, reason="Mr Smith asked for it")
-    assert not bytes(ApprovalEvidence.objects.get(digest=digest).body)
+    assert shown(of_e, digest)["sentence"] == "e is frozen: [erased]. Lift it."
     assert recorded("audit.reason.erase")[0]["data"] == {"rows": {"accounts_approvalevidence": 1}}
