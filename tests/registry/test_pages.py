@@ -215,6 +215,27 @@ def test_a_commander_freezes_an_endpoint_and_lifts_the_freeze(commander: Client,
     assert [len(events(name)) for name in ("endpoint.freeze", "endpoint.lift")] == [1, 1]
 
 
+def test_each_freeze_is_listed_with_who_and_why_and_lifted_by_its_own_button(
+    commander: Client, endpoint: Endpoint
+) -> None:
+    for hours, reason in ((0, "Under investigation."), (3, "The fair.")):
+        commander.post("/endpoints/toy-production/freeze/", {"hours": 2, "in_hours": hours, "reason": reason})
+    first, second = endpoint.freezes.order_by("pk")
+
+    html = commander.get("/endpoints/toy-production/").content.decode()
+    commander.post("/endpoints/toy-production/lift/", {"window": first.pk, "reason": "Found it."})
+
+    rows = html.partition('id="freezes"')[2].partition("</table>")[0].partition("<tbody>")[2].split("<tr>")[1:]
+    assert [re.search(r'<th scope="row">(.*?)</th><td>(.*?)</td>', row).groups() for row in rows] == [
+        ("Under investigation.", "Mara Lindqvist"), ("The fair.", "Mara Lindqvist"),
+    ]  # fmt: skip
+    assert [re.findall(r'name="window" value="(\d+)"', row) for row in rows] == [[str(first.pk)], [str(second.pk)]]
+    assert endpoint.freezes.get(lifted_at=None) == second
+    after = commander.get("/endpoints/toy-production/").content.decode()
+    assert "Changes of this endpoint are frozen." not in after
+    assert f"Changes will be frozen from {second.starts:%Y-%m-%d %H:%M} UTC on." in after
+
+
 def test_a_viewer_may_not_freeze_and_the_attempt_is_on_record(viewer: Client, endpoint: Endpoint) -> None:
     answer = viewer.post("/endpoints/toy-production/freeze/", {"hours": 2, "reason": "I want to."})
 
