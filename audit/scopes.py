@@ -30,6 +30,7 @@ REGISTERED = "e.action IN ('model.register', 'endpoint.register')"
 ENDS = ("rollback.run.compensated", "rollback.run.stop")
 """What leaves the hosts of a run with another version than it went to, by which convergences after it are judged."""
 STARTS = f"e.action IN ('rollback.run.start', 'act.propose', 'act.perform', {', '.join(map(repr, ENDS))})"
+WATCHES = "e.action IN ('rollback.watch.pass', 'rollback.watch.sign_off')"
 ROLES = "(e.action LIKE 'role.%%' OR e.action LIKE 'delegation.%%')"
 ERASURES = "e.action IN ('audit.reason.erase', 'subject.erase')"
 REASON = b'"reason_commit"'
@@ -197,6 +198,7 @@ class _Context:
         behind = [act for act in starts if act.action == "rollback.run.start" and str(act.data.get("run")) in runs]
         parts = {act.under for act in judged if act.under}
         behind += [act for act in starts if act.data.get("act") in parts]
+        behind += self._verified(judged, starts)
         named = {str(act.data.get("request", "")) for act in [*judged, *behind]} - {""}
         done = [act for act in starts if str(act.data.get("request", "")) in named]
         used = {str(act.data.get("run")) for act in done}
@@ -205,6 +207,19 @@ class _Context:
         self._take([*done, *behind, *about])
         deciding = ("approval.decide", "approval.break_glass")
         self.people |= {act.actor for act in about if act.action in deciding and act.outcome == "success"}
+
+    def _verified(self, judged: list[Act], starts: list[Act]) -> Iterator[Act]:
+        """The runs by whose verification aliases were moved, with what verified them."""
+        moved = {act.data.get("to") for act in judged if act.action == "alias.move" and not act.under}
+        if not moved:
+            return
+        watches = self._acts(WATCHES)
+        for start in starts:
+            if start.action == "rollback.run.start" and start.data.get("to") in moved:
+                verified = [act for act in watches if act.data.get("run") == start.data.get("run")]
+                self._take(verified)
+                if verified:
+                    yield start
 
     def _people(self, roles: list[Act]) -> None:
         """Every grant and loan of those people's roles, and of those who gave them."""

@@ -62,6 +62,7 @@ RELEVANT = (
     "approval.",
     "rollback.run.",
     "rollback.step.",
+    "rollback.watch.",
     "act.",
     "role.",
     "delegation.",
@@ -733,7 +734,7 @@ class Meaning:
         self.policies: dict[str, list[Act]] = defaultdict(list)
         for act in sorted([*self.by["policy.replace"], *self.by["policy.retire"]], key=lambda one: one.leaf):
             self.policies[str(act.data["policy"].get("name"))].append(act)
-        self.alone = 0
+        self.alone = self.by_programs = 0
 
     def _runs(self) -> Iterator[Execution]:
         for act in self.by["rollback.run.start"]:
@@ -785,6 +786,10 @@ class Meaning:
             )
         if self.alone:
             told.append(f"Policies put in place by one person, while there was no second administrator: {self.alone}.")
+        if self.by_programs:
+            told.append(
+                f"Hosts that a program on the machine itself registered, without approvals: {self.by_programs}."
+            )
         if self.authority.short_rests:
             told.append(f"Roles that were to rest for less than 24 hours: {self.authority.short_rests}.")
         return told
@@ -917,8 +922,11 @@ class Meaning:
             if len(self.authority.administrators(done)) < 2:
                 self.alone += 1
                 return ""
-        elif not done.by_a_person or any(run.data.get("to") == data.get("to", "") for run in self.starts.values()):
-            return ""  # what a program does by itself, and what follows from a run, which is judged as one
+        elif done.action == "alias.move" and self._verified(done):
+            return ""  # it follows from a run, which is judged as one
+        elif done.action == "host.register" and not done.by_a_person:
+            self.by_programs += 1
+            return ""
         else:
             model = done.target.partition("/")[0]
             registered = [act for act in self.by["model.register"] if act.target == model]
@@ -933,6 +941,22 @@ class Meaning:
         if not self.complete:
             raise Lacking(sentence)
         return sentence
+
+    def _verified(self, moved: Act) -> bool:
+        """Whether an alias was moved as a run was verified, by the watch or by who signed it off: one to that version,
+        on an endpoint of that model in production, that was no drill and no convergence."""
+        model = moved.target.partition("/")[0]
+        places = [act for act in self.by["endpoint.register"] if act.data.get("model") == model]
+        live = {act.target for act in places if act.data.get("environment") == "production"}
+        for watch in [*self.by["rollback.watch.pass"], *self.by["rollback.watch.sign_off"]]:
+            run = self.starts.get(str(watch.data.get("run")))
+            beside = watch.actor == moved.actor and abs(_seconds(watch.at, moved.at)) <= LATE
+            if run is None or not beside or watch.data.get("state") != "passed" or not run.before(moved):
+                continue
+            went = run.data.get("to") == moved.data.get("to") and run.data.get("endpoint") in live
+            if went and run.data.get("kind") not in ("drill", "converge"):
+                return True
+        return False
 
     def _converge(self, start: Act) -> str:
         """A convergence goes on with what an earlier, approved run left: same endpoint, same target, or the version
