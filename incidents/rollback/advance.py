@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from audit.actions import Target, record
+from audit.actions import Target, record, under
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback import gates, limits, steering
@@ -150,11 +150,7 @@ def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     left = [step for step in _steps(wave) if step.state not in ENDED]
     taken = limits.may_go(work, left)
     if left and not taken:
-        sentence = (
-            f"No host can be taken out of service: at least {work.document.min_hosts_serving} have to serve. "
-            "Bring hosts back, then resume."
-        )
-        return _halt(run, lease, "capacity", sentence)
+        return _halt(run, lease, "capacity", _no_room(work))
     wait = _in_parallel(work, taken, run, lease)
     if wait is not None:
         return wait
@@ -178,6 +174,11 @@ def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
         )
         announce_run(run)
     return 0
+
+
+def _no_room(work: Work) -> str:
+    least = work.document.min_hosts_serving
+    return f"No host can be taken out of service: at least {least} have to serve. Bring hosts back, then resume."
 
 
 def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> float | None:
@@ -278,9 +279,15 @@ def _go_back(run: Run, lease: Lease) -> float | None:
             move(step, StepState.COMPENSATING, marks={**step.marks, StepState.COMPENSATING: at})
     going = [step for step in steps if step.state == StepState.COMPENSATING]
     for index in sorted({step.wave.index for step in going}, reverse=True):
-        wait = _in_parallel(work, [step for step in going if step.wave.index == index], run, lease)
+        left = [step for step in going if step.wave.index == index]
+        taken = limits.may_go(work, left)
+        if not taken:
+            return _halt(run, lease, "capacity", _no_room(work))
+        wait = _in_parallel(work, taken, run, lease)
         if wait is not None:
             return wait
+        if len(taken) < len(left):
+            return 0
     stuck = list(
         run.steps.filter(marks__has_key=StepState.COMPENSATING).exclude(state=StepState.RESTORED).select_related("host")
     )
@@ -337,7 +344,8 @@ def _steered(run: Run, document: PlanDocument, lease: Lease) -> None:
         lease.confirm()
         if run.plan.kind == PlanKind.FREEZE:
             until = datetime.datetime.fromisoformat(document.body["freeze"]["until"])
-            freeze(endpoint=run.endpoint, until=until, reason=run.plan.reason, actor=WORKER)
+            with under(**({"said_by": run.plan.proposer.pseudonym} if run.plan.proposer else {})):
+                freeze(endpoint=run.endpoint, until=until, reason=run.plan.reason, actor=WORKER)
         move(run, RunState.SWITCHED, switched_at=Now(), ended_at=Now(), state_reason="")
         hosts = run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True)
         record_run(run, "rollback.run.switched", WORKER, {"hosts": list(hosts), "outcome": document.outcome})

@@ -10,7 +10,7 @@ import pytest
 
 from incidents.rollback import advance, preflight
 from incidents.rollback import run as runs
-from incidents.rollback.models import HostStep, Run, RunState
+from incidents.rollback.models import HostStep, Run, RunState, WaveState
 from incidents.rollback.plan import PlanRefused
 from incidents.rollback.queries import plan_terms, waves_of
 from registry.models import Placement
@@ -71,25 +71,58 @@ def counting(fleet: Fleet) -> Iterator[list[int]]:
         thread.join()
 
 
-def test_no_more_hosts_leave_service_at_once_than_can_be_spared(fleet: Fleet) -> None:
+def test_no_more_hosts_leave_service_at_once_than_can_be_spared_forth_and_back(
+    make_fleet: Callable[..., Fleet],
+) -> None:
+    fleet = make_fleet(wave_soak_seconds=3600)
+    fleet.serve(fleet.bad)
     run = fleet.started(strategy="recreate", wave_sizes=[3], min_hosts_serving=2)
 
     with counting(fleet) as most:
-        until(run, RunState.SWITCHED, RunState.HALTED)
+        while not run.waves.filter(state=WaveState.SOAKING).exists():
+            advance.advance(run.pk)
+            run.refresh_from_db()
+            assert run.state == RunState.RUNNING, run.state_reason
+    assert (fleet.serving(), most) == ([fleet.good.digest] * 3, [1])
 
-    assert (run.state, most) == (RunState.SWITCHED, [1])
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="Back.", actor=advance.WORKER)
+    with counting(fleet) as most:
+        until(run, RunState.COMPENSATED, RunState.HALTED)
+    assert (run.state, run.state_reason, most) == (RunState.COMPENSATED, "Back.", [1])
+    assert fleet.serving() == [fleet.bad.digest] * 3
+
+
+@contextmanager
+def damaged(fleet: Fleet, host: int) -> Iterator[None]:
+    """The good version can't be loaded on the host meanwhile."""
+    blob = fleet.processes[host].blob((bytes(fleet.good.manifest), {}), "weights")
+    before = blob.read_bytes()
+    try:
+        blob.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
+        yield
+    finally:
+        blob.write_bytes(before)
+
+
+def test_a_host_that_is_out_of_service_needs_no_other_to_go_on(fleet: Fleet) -> None:
+    """One host can be spared, and is out since its load has failed: the run that is resumed begins with it."""
+    run = fleet.started(strategy="recreate", min_hosts_serving=2)
+    with damaged(fleet, 0):
+        until(run, RunState.HALTED)
+    assert (run.halt_code, out_of_service(fleet)) == ("step_failed", 1)
+
+    runs.resume(run_id=run.pk, user=fleet.commander, reason="It was mended.", actor=advance.WORKER)
+    until(run, RunState.SWITCHED, RunState.HALTED)
+
+    assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
+    assert fleet.serving() == [fleet.good.digest] * 3
 
 
 def test_a_recreated_host_whose_new_version_can_not_be_loaded_is_brought_back_cold(fleet: Fleet) -> None:
     run = fleet.started(strategy="recreate")
     process = fleet.processes[0]
-    blob = process.blob((bytes(fleet.good.manifest), {}), "weights")
-    before = blob.read_bytes()
-    try:
-        blob.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
+    with damaged(fleet, 0):
         until(run, RunState.HALTED)
-    finally:
-        blob.write_bytes(before)
     assert process.view(fleet.slug)["in_service"] is False
     said = {"run_id": run.pk, "user": fleet.commander, "reason": "Back.", "actor": advance.WORKER}
 
