@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audit.canonical import instant
-from audit.verify import EFFECTS, Act, act_of, names_model, names_person
+from audit.verify import EFFECTS, LATE, Act, act_of, names_model, names_person, seconds_since
 
 SPAN = """
     SELECT min(l.leaf_index), max(l.leaf_index) FROM audit_leaf AS l JOIN audit_event AS e ON e.id = l.event_id
@@ -199,6 +199,7 @@ class _Context:
         parts = {act.under for act in judged if act.under}
         behind += [act for act in starts if act.data.get("act") in parts]
         behind += self._verified(judged, starts)
+        behind += self._performed(judged, starts)
         named = {str(act.data.get("request", "")) for act in [*judged, *behind]} - {""}
         done = [act for act in starts if str(act.data.get("request", "")) in named]
         used = {str(act.data.get("run")) for act in done}
@@ -220,6 +221,15 @@ class _Context:
                 self._take(verified)
                 if verified:
                     yield start
+
+    @staticmethod
+    def _performed(judged: list[Act], starts: list[Act]) -> Iterator[Act]:
+        """The acts that may have done what names none, as once nothing did."""
+        done = [act for act in judged if act.action in EFFECTS and not act.under]
+        for act in starts if done else ():
+            kind = act.data.get("kind") if act.action == "act.perform" else None
+            if any(kind in EFFECTS[one.action] and 0 <= seconds_since(act.at, one) <= LATE for one in done):
+                yield act
 
     def _people(self, roles: list[Act]) -> None:
         """Every grant and loan of those people's roles, and of those who gave them."""

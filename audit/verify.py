@@ -447,7 +447,7 @@ def _seconds(earlier: str, later: str) -> float:
     return (_instant(later) - _instant(earlier)).total_seconds()
 
 
-def _since(earlier: str, act: Act) -> float:
+def seconds_since(earlier: str, act: Act) -> float:
     """Seconds from a moment to an act; below zero where the act came first."""
     return _seconds(earlier, act.at)
 
@@ -513,7 +513,7 @@ class Authority:
             grant.user
             for grants in self.grants.values()
             for grant in grants
-            if grant.role == "administrator" and grant.act.before(act) and _since(grant.counts_from, act) > RACE
+            if grant.role == "administrator" and grant.act.before(act) and seconds_since(grant.counts_from, act) > RACE
         }
 
     def why_not(
@@ -734,7 +734,10 @@ class Meaning:
         self.policies: dict[str, list[Act]] = defaultdict(list)
         for act in sorted([*self.by["policy.replace"], *self.by["policy.retire"]], key=lambda one: one.leaf):
             self.policies[str(act.data["policy"].get("name"))].append(act)
-        self.alone = self.by_programs = 0
+        self.alone = self.by_programs = self.undocumented = 0
+        documented = (act.leaf for act in self.by["act.propose"] if "document" in act.data)
+        self.documented = min(documented, default=-1)
+        self.old_parts: dict[int, int] = {}
 
     def _runs(self) -> Iterator[Execution]:
         for act in self.by["rollback.run.start"]:
@@ -786,10 +789,13 @@ class Meaning:
             )
         if self.alone:
             told.append(f"Policies put in place by one person, while there was no second administrator: {self.alone}.")
-        if self.by_programs:
+        if self.undocumented:
             told.append(
-                f"Hosts that a program on the machine itself registered, without approvals: {self.by_programs}."
+                "Acts whose document is not on record, so that what they did was held against their kind and time "
+                f"alone: {self.undocumented}."
             )
+        if self.by_programs:
+            told.append(f"Hosts registered by a program on the machine itself, without approvals: {self.by_programs}.")
         if self.authority.short_rests:
             told.append(f"Roles that were to rest for less than 24 hours: {self.authority.short_rests}.")
         return told
@@ -851,7 +857,7 @@ class Meaning:
     def _last(self, name: str, act: Act) -> str:
         """The hash of the policy of that name that was in force before ``act``, what happened beside it left out; empty
         where there was none."""
-        settled = [one for one in self.policies[name] if one.before(act) and _since(one.at, act) > RACE]
+        settled = [one for one in self.policies[name] if one.before(act) and seconds_since(one.at, act) > RACE]
         if not settled:
             return self.installed.get(name, "")
         return str(settled[-1].data["policy_hash"]) if settled[-1].action == "policy.replace" else ""
@@ -884,18 +890,41 @@ class Meaning:
         if done.action.startswith("policy.") and policy_hash(done.data["policy"]) != done.data["policy_hash"]:
             return f"{what}: it is not the policy whose hash it states"
         if not done.under:
-            return self._unasked(done, what)
+            return "" if self._old_part(done) else self._unasked(done, what)
         performed = [act for act in self.by["act.perform"] if act.data.get("act") == done.under and act.before(done)]
-        proposed = [act for act in self.by["act.propose"] if act.data.get("act") == done.under]
+        proposed = self._proposals(done.under)
         if not performed or not proposed:
             raise Lacking(f"{what} was a part of the act {done.under}, which is not in the record before it")
         act, document = performed[-1], proposed[0].data.get("document", {})
         twice = [one for one in self.by[done.action] if one.under == done.under and one.leaf < done.leaf]
         if act.data.get("kind") not in EFFECTS[done.action] or _seconds(act.at, done.at) > LATE or twice:
             return f"{what} was no part of the act {done.under} (leaf {act.leaf})"
+        if self._before_documents(proposed[0]):
+            return ""
         if act_hash(document) != act.data.get("act_hash") or not self._as_said(done, document):
             return f"{what} is not what the act {done.under} said (leaf {proposed[0].leaf})"
         return ""
+
+    def _proposals(self, name: str) -> list[Act]:
+        return [act for act in self.by["act.propose"] if act.data.get("act") == name]
+
+    def _before_documents(self, proposed: Act) -> bool:
+        """Whether an act was proposed before Lastgood put an act's document on record, which it did from one moment on
+        for all of them."""
+        return "document" not in proposed.data and (self.documented < 0 or proposed.leaf < self.documented)
+
+    def _old_part(self, done: Act) -> bool:
+        """Whether it was done by an act of such a time, which what it did does not name: by its hand, right after it,
+        and once only."""
+        for act in reversed(self.by["act.perform"]):
+            if act.data.get("kind") not in EFFECTS[done.action] or act.actor != done.actor or not act.before(done):
+                continue
+            old = [one for one in self._proposals(str(act.data.get("act"))) if self._before_documents(one)]
+            free = self.old_parts.get(act.leaf, done.leaf) == done.leaf
+            if old and free and seconds_since(act.at, done) <= LATE:
+                self.old_parts[act.leaf] = done.leaf
+                return True
+        return False
 
     @staticmethod
     def _as_said(done: Act, document: Mapping[str, Any]) -> bool:
@@ -987,7 +1016,7 @@ class Meaning:
         states: dict[Any, Any] = {}
         for step in self.of_run["rollback.step.outcome", run]:
             told = step.outcome == "success" and step.data.get("state") in ("switched", "restored")
-            if told and step.before(later) and _since(step.at, later) > RACE:
+            if told and step.before(later) and seconds_since(step.at, later) > RACE:
                 states[step.data.get("host")] = step.data["state"]
         return all(states.get(host) == "switched" for host in later.data.get("hosts", []))
 
@@ -1033,7 +1062,7 @@ class Meaning:
     def _editors(self, opened: Act) -> set[str]:
         """Who had changed the policy within the day before the request was opened, and may not approve under it."""
         changed = self.policies[str(opened.data["policy"].get("name"))]
-        recent = [act for act in changed if act.before(opened) and RACE < _since(act.at, opened) < DAY - RACE]
+        recent = [act for act in changed if act.before(opened) and RACE < seconds_since(act.at, opened) < DAY - RACE]
         return {str(act.data.get("edited_by")) for act in recent} - {"None"}
 
     def _seated(self, one: Execution, opened: Act, approvals: Mapping[str, Act], seats: Mapping[str, str]) -> str:
@@ -1125,7 +1154,7 @@ class Meaning:
         """No earlier use was without its review for so long that nobody could break glass."""
         for earlier in self.by["approval.break_glass"]:
             limit = earlier.data.get("review_limit")
-            if not limit or not earlier.before(glass) or _since(limit, glass) <= RACE:
+            if not limit or not earlier.before(glass) or seconds_since(limit, glass) <= RACE:
                 continue
             reviews = self.about["approval.break_glass.review", str(earlier.data.get("request"))]
             if not any(review.before(glass) for review in reviews):
@@ -1169,9 +1198,11 @@ class Meaning:
             raise Lacking(f"{what}, whose review is not in the record; it was due at {due}")
         return f"{what} was not reviewed by anybody who took no part; that was due at {due}"
 
-    @staticmethod
-    def _act_hash(proposed: Act) -> str:
+    def _act_hash(self, proposed: Act) -> str:
         """The hash that is approved is that of the act that is proposed."""
+        if self._before_documents(proposed):
+            self.undocumented += 1
+            return ""
         document = proposed.data.get("document", {})
         named = [document.get("act"), document.get("kind"), act_hash(document)]
         if named != [proposed.data.get(name) for name in ("act", "kind", "act_hash")]:

@@ -1,10 +1,10 @@
-"""What the verifier says of changes that no act under approval is named for: a champion, a host, a lifted quarantine."""
+"""What the verifier says of changes that name no act under approval: a champion, a host, a lifted quarantine."""
 
 from typing import Any
 
 import pytest
 
-from audit.verify import installed_policies, policy_hash
+from audit.verify import act_hash, installed_policies, policy_hash
 from tests.audit.tale import DAY, POLICY, Tale
 
 TO = "c" * 64
@@ -118,6 +118,57 @@ def test_a_quarantine_that_a_program_lifted_by_itself_is_found(tale: Tale) -> No
 def test_hosts_that_a_program_registered_are_counted(tale: Tale) -> None:
     tale.tell("host.register", "svc:manage", target="gpu-1")
     told = tale.facts()
-    assert "Hosts that a program on the machine itself registered, without approvals: 1." in told
+    assert "Hosts registered by a program on the machine itself, without approvals: 1." in told
     tale.tell("host.register", "u-bob", target="gpu-2")
     assert "host.register of gpu-2 was done by u-bob without the approvals" in found(tale)[0]
+
+
+# Records of a Lastgood that did not put an act's document on record yet
+
+
+def old_act(tale: Tale, kind: str = "unquarantine", **more: Any) -> dict[str, Any]:
+    """An act that was proposed, approved and performed, without its document; what its records state."""
+    about = {"request": "request-9", "subject_hash": "e" * 64}
+    facts = {"act": "act-9", "kind": kind, "act_hash": "e" * 64, "request": "request-9"}
+    tale.opened(**about, **terms(LIFTING))
+    tale.tell("act.propose", "u-dora", **facts | more)
+    tale.decided("u-bob", "commander", **about)
+    tale.decided("u-carol", "approver", **about)
+    tale.consumed(("u-bob", "commander"), ("u-carol", "approver"), **about)
+    tale.tell("act.perform", "svc:approvals", **facts, policy_hash=policy_hash(LIFTING))
+    return facts
+
+
+def lifted(tale: Tale, by: str = "svc:approvals", **more: Any) -> None:
+    tale.tell("version.quarantine_lift", by, target="income/3", **more)
+
+
+@pytest.mark.parametrize("under", ["", "act-9"], ids=["before the upgrade", "performed after it"])
+def test_an_act_that_was_proposed_before_documents_were_on_record_is_in_order_and_told(tale: Tale, under: str) -> None:
+    old_act(tale)
+    lifted(tale, under=under)
+    assert any("Acts whose document is not on record" in fact and fact.endswith(": 1.") for fact in tale.facts())
+
+
+def test_one_old_act_does_one_thing_by_its_own_hand_and_of_its_kind(tale: Tale) -> None:
+    old_act(tale)
+    lifted(tale)
+    lifted(tale)
+    assert len(found(tale)) == 1
+    assert "by svc:approvals without the approvals that the policy unquarantine" in found(tale)[0]
+
+
+@pytest.mark.parametrize("how", ["by another", "of another kind", "long after"])
+def test_what_is_beside_an_old_act_is_found(tale: Tale, how: str) -> None:
+    old_act(tale, "promotion" if how == "of another kind" else "unquarantine")
+    tale.at += 2 if how == "long after" else 0
+    lifted(tale, "u-bob" if how == "by another" else "svc:approvals")
+    assert any("without the approvals that the policy unquarantine-any-production" in text for text in found(tale))
+
+
+def test_an_act_without_its_document_is_found_once_documents_are_on_record(tale: Tale) -> None:
+    document = {"act": "act-1", "kind": "unquarantine"}
+    tale.tell("act.propose", "u-dora", document=document, **document, act_hash=act_hash(document))
+    old_act(tale)
+    lifted(tale, under="act-9")
+    assert any("not the one whose hash was put to the approvers" in sentence for sentence in found(tale))
