@@ -1,7 +1,9 @@
 """Reading predictions back: the rows of a span, with the labels that have become known joined to them."""
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,30 @@ from registry.models import Endpoint, Host
 LABELS_AT_ONCE = 50_000
 
 
+class MixedScalar(pa.ExtensionScalar):
+    """A value of a column of Mixed."""
+
+    def as_py(self, **options: Any) -> Any:
+        return None if self.value is None else json.loads(self.value.as_py())
+
+
+class Mixed(pa.ExtensionType):
+    """A column whose deliveries disagree about its type: each value as JSON, so that 1 stays apart from "1"."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.string(), "lastgood.mixed")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> "Mixed":
+        return cls()
+
+    def __arrow_ext_scalar_class__(self) -> type[MixedScalar]:
+        return MixedScalar
+
+
 def load_predictions(
     endpoint: Endpoint,
     start: datetime,
@@ -28,7 +54,8 @@ def load_predictions(
 
     `versions` are version numbers as text, `hosts` are hosts or their names; None means all. The columns are those of
     the prediction log (id, ts, version, digest, latency_ms, output, score, feature.<NAME>, input.<NAME>), `host`
-    (name, null when unknown) and `label` (float64, null while unknown), or only the ones in `columns`.
+    (name, null when unknown) and `label` (float64, null while unknown), or only the ones in `columns`. A column
+    of which deliveries hold types that have nothing in common is of the type Mixed.
     Raises monitoring.store.StoreDamaged when a stored file is not what was written.
     """
     batches = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=end, last_at__gte=start)
@@ -38,11 +65,40 @@ def load_predictions(
         batches = batches.filter(host__name__in=[str(host) for host in hosts])
     wanted = None if columns is None else list(dict.fromkeys(["ts", *columns, *(["id"] if "label" in columns else [])]))
     parts = [_read(batch, start, end, wanted) for batch in batches.select_related("host").order_by("first_at", "id")]
-    table = pa.concat_tables(parts or [_empty()], promote_options="permissive")
-    table = table.sort_by("ts")
+    table = joined(parts or [_empty()]).sort_by("ts")
     if columns is None or "label" in columns:
         table = table.append_column("label", _labels(endpoint, table.column("id")))
     return table if columns is None else table.select([name for name in columns if name in table.column_names])
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """One table of all rows. Columns that a part lacks are null there; those whose types clash become Mixed."""
+    try:
+        return pa.concat_tables(parts, promote_options="permissive")
+    except pa.ArrowException:
+        names = dict.fromkeys(name for part in parts for name in part.column_names)
+        clashing = {
+            name for name in names if _clashes([part.select([name]) for part in parts if name in part.schema.names])
+        }
+        return pa.concat_tables([_mixed(part, clashing) for part in parts], promote_options="permissive")
+
+
+def _clashes(parts: list[pa.Table]) -> bool:
+    try:
+        pa.concat_tables(parts, promote_options="permissive")
+    except pa.ArrowException:
+        return True
+    return False
+
+
+def _mixed(table: pa.Table, clashing: set[str]) -> pa.Table:
+    for index, name in enumerate(table.column_names):
+        column = table.column(name)
+        if name in clashing and not isinstance(column.type, Mixed):
+            texts = [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()]
+            values = pa.ExtensionArray.from_storage(Mixed(), pa.array(texts, pa.string()))
+            table = table.set_column(index, name, values)
+    return table
 
 
 def _empty() -> pa.Table:
@@ -51,7 +107,7 @@ def _empty() -> pa.Table:
 
 
 def _read(batch: PredictionBatch, start: datetime, end: datetime, columns: list[str] | None) -> pa.Table:
-    table = store.read(batch.path, batch.sha256, columns)
+    table = _without_dictionaries(store.read(batch.path, batch.sha256, columns))
     if not (start <= batch.first_at and batch.last_at < end):
         at = table.column("ts")
         table = table.filter(
@@ -60,6 +116,13 @@ def _read(batch: PredictionBatch, start: datetime, end: datetime, columns: list[
     if columns is None or "host" in columns:
         name = pa.scalar(batch.host.name if batch.host else None, pa.string())
         table = table.append_column("host", pa.repeat(name, len(table)))
+    return table
+
+
+def _without_dictionaries(table: pa.Table) -> pa.Table:
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(field.type.value_type))
     return table
 
 
@@ -77,8 +140,13 @@ def _labels(endpoint: Endpoint, ids: pa.ChunkedArray) -> pa.Array:
 
 
 def numpy_column(table: pa.Table, name: str) -> np.ndarray:
-    """One column of a table as an array of shape (rows,); nulls become NaN in numeric columns."""
+    """One column of a table as an array of shape (rows,); nulls become NaN in numeric columns, None in all others."""
     column = table.column(name)
+    if isinstance(column.type, Mixed):
+        values = np.empty(len(column), dtype=object)
+        for row, value in enumerate(column.to_pylist()):
+            values[row] = value
+        return values
     if column.null_count and pa.types.is_integer(column.type):
         column = column.cast(pa.float64())
     return column.to_numpy(zero_copy_only=False)

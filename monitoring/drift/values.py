@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,8 @@ def _as_float64(array: NDArray) -> tuple[NDArray[np.float64], int]:
 def _number(value: object) -> float | None:
     if is_missing(value):
         return float("nan")
+    if isinstance(value, np.ndarray):
+        return None
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -73,21 +76,35 @@ def category_counts(column: ArrayLike) -> tuple[dict[Category, int], int]:
     """Count each category of a column; None and NaN are counted as missing and returned second."""
     array = np.asarray(column)
     if array.dtype.kind == "O":
-        try:
-            # Ten times as fast as a Counter, for columns of one type.
-            counted = pa.array(array.ravel(), from_pandas=True).value_counts()
-            counts = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
-        except (pa.ArrowException, TypeError, OverflowError):
-            counts = dict(Counter(array.ravel().tolist()))
-        missing = sum(count for value, count in counts.items() if is_missing(value))
-        return {_plain(v): n for v, n in counts.items() if not is_missing(v)}, missing
+        return _count_objects(array.ravel())
     missing = 0
     if array.dtype.kind == "f":
         absent = np.isnan(array)
         missing = int(np.count_nonzero(absent))
         array = array[~absent]
     values, numbers = _count_small(array) if array.dtype.kind in "iu" else np.unique(array, return_counts=True)
-    return {_plain(v): n for v, n in zip(values.tolist(), numbers.tolist(), strict=True)}, missing
+    counts: Counter[Category] = Counter()
+    for value, count in zip(values.tolist(), numbers.tolist(), strict=True):
+        counts[_plain(value)] += count
+    return dict(counts), missing
+
+
+def _count_objects(array: NDArray[np.object_]) -> tuple[dict[Category, int], int]:
+    counted: Iterable[tuple[object, int]]
+    try:
+        # Ten times as fast as a Counter, for columns of one type.
+        found = pa.array(array, from_pandas=True).value_counts()
+        counted = zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)
+    except (pa.ArrowException, TypeError, OverflowError):
+        counted = ((value, 1) for value in array)
+    counts: Counter[Category] = Counter()
+    missing = 0
+    for value, count in counted:
+        if is_missing(value):
+            missing += count
+        else:
+            counts[_plain(value)] += count
+    return dict(counts), missing
 
 
 def _count_small(codes: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
@@ -106,8 +123,8 @@ def is_missing(value: object) -> bool:
 
 
 def _plain(value: object) -> Category:
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)

@@ -1,11 +1,23 @@
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 
 from monitoring import store
 from monitoring.models import PredictionBatch
-from monitoring.windows import load_predictions
-from tests.monitoring.world import START, WINDOW, answers, label_lines, log, make_endpoint, make_hosts, part, send
+from monitoring.windows import load_predictions, numpy_column
+from tests.monitoring.world import (
+    START,
+    WINDOW,
+    answers,
+    label_lines,
+    log,
+    make_endpoint,
+    make_hosts,
+    part,
+    send,
+    stream,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -97,3 +109,26 @@ def test_the_predictions_of_another_endpoint_stay_there():
     log(other, host, answers(part(2017, 0, 10)))
 
     assert len(load_predictions(endpoint, START, START + WINDOW)) == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "values"),
+    [
+        ([1, 2], ["one", None], [1, 2, "one", None]),
+        ([True, False], [1, 2], [True, False, 1, 2]),
+        ([0.5, None], ["1", "x"], [0.5, None, "1", "x"]),
+        ([[1], [1, 2]], ["a", "b"], [[1], [1, 2], "a", "b"]),
+        (["a", "b"], pa.array(["a", None]).dictionary_encode(), ["a", "b", "a", None]),
+    ],
+)
+def test_deliveries_that_disagree_about_a_type_make_one_column(first, second, values):
+    endpoint, [host] = make_endpoint(), make_hosts("gpu-1")
+    for index, column in enumerate((first, second)):
+        given = answers(part(2017, 10 * index, 2), start=START + index * WINDOW / 2, length=WINDOW / 2, seed=index)
+        with_it = given.table.append_column("feature.odd", column if isinstance(column, pa.Array) else pa.array(column))
+        send("predictions", stream(with_it), endpoint, host)
+
+    table = load_predictions(endpoint, START, START + WINDOW)
+
+    assert table.column("feature.odd").to_pylist() == values
+    assert numpy_column(table, "feature.odd").tolist() == values

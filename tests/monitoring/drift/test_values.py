@@ -49,3 +49,17 @@ def test_codes_in_a_narrow_range_are_counted_as_sorted_ones_are():
 
 def test_an_infinite_category_is_kept_as_text_that_json_can_hold():
     assert category_counts(np.array([0.5, np.inf, -np.inf])) == ({"-inf": 1, 0.5: 1, "inf": 1}, 0)
+
+
+def test_values_that_are_one_category_are_added_up():
+    assert category_counts(np.array([0.0, -0.0, 0.0, None], dtype=object)) == ({0: 3}, 1)
+    assert category_counts(np.array([np.inf, "inf", np.inf], dtype=object)) == ({"inf": 3}, 0)
+    assert category_counts(np.array([1, True, "1", None], dtype=object)) == ({1: 2, "1": 1}, 1)
+
+
+def test_lists_are_categories_and_no_numbers():
+    column = np.empty(4, dtype=object)
+    column[:] = [np.array([1, 2]), [1, 2], np.array([3]), None]
+    assert category_counts(column) == ({"[1, 2]": 2, "[3]": 1}, 1)
+    values = numeric_values(column)
+    assert (len(values.finite), values.missing, values.invalid) == (0, 1, 3)
