@@ -65,7 +65,11 @@ _under: ContextVar[dict[str, str]] = ContextVar("under", default={})  # noqa: B0
 
 @contextmanager
 def under(**ids: str) -> Iterator[None]:
-    """Have everything that is recorded within the block carry these ids in its ``correlation``: ``under(act=...)``."""
+    """Have everything that is recorded within the block carry these ids in its ``correlation``: ``under(act=...)``.
+
+    ``said_by`` is the pseudonym of the person whose words a program repeats there as reasons: they are sealed under the
+    key of that person, so that they are erased with what else the person wrote.
+    """
     token = _under.set({**_under.get(), **ids})
     try:
         yield
@@ -99,8 +103,8 @@ def record(
 
     ``action`` is dotted, noun first: ``approval.decide``. ``data`` and ``correlation`` are JSON without floats.
     ``reason`` is free text, sealed in an erasable row under the key of ``subject`` (a pseudonym: whom it is about; else
-    the actor's); the record holds HMAC-SHA256 of it. ``incident`` is the incident's reference; the event then takes the
-    incident's next gapless number, whose lock is held until commit.
+    that of ``under(said_by=...)``, else the actor's); the record holds HMAC-SHA256 of it. ``incident`` is the
+    incident's reference; the event then takes the incident's next gapless number, whose lock is held until commit.
 
     Raises RecordError when the event is malformed, holds what canonical JSON cannot, or is longer than 65,535 bytes,
     and WriterErased for the words of a person who was erased: a copy of them may stand in the caller's rows. The
@@ -128,6 +132,7 @@ def record(
             body |= {"incident": incident, "incident_seq": incident_seq}
         if correlated := {**_under.get(), **(correlation or {})}:
             body["correlation"] = correlated
+        subject = subject or _under.get().get("said_by", "")
         key = secrets.token_bytes(32)
         if reason:
             body["reason_commit"] = reason_commitment(key, reason)

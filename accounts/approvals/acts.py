@@ -174,7 +174,7 @@ def _perform(act_id: Any, kind: ActKind, actor: Actor) -> Act:
     consume(request_id=act.request_id, subject_hash=act.act_hash, actor=actor)
     data = _facts(act) | {"policy_hash": act.request.policy_hash}
     record(action="act.perform", target=_target(act), actor=actor, data=data)
-    with under(act=str(act.id)):
+    with under(act=str(act.id), said_by=act.proposer.pseudonym):
         kind.perform(act, body, actor)
     return act
 

@@ -1,4 +1,4 @@
-"""What an erased person wrote, in the rows of plans and runs: why one was given up, stopped or signed off."""
+"""What an erased person wrote, in the rows of plans and runs: why one was proposed, given up, stopped, signed off."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,11 @@ def erase(subject: str, written: Sequence[Written]) -> dict[str, int]:
         if one.row is None:
             continue
         if one.event.target_kind == "plan":
-            counts["rollback_plan"] += Plan.objects.filter(pk=one.row, void_reason=words).update(void_reason=ERASED)
+            plans = Plan.objects.filter(pk=one.row)
+            if one.event.action == "rollback.plan.propose":
+                counts["rollback_plan"] += plans.filter(reason=one.text).update(reason=ERASED)
+            else:
+                counts["rollback_plan"] += plans.filter(void_reason=words).update(void_reason=ERASED)
         elif one.event.target_kind == "run":
             counts["rollback_run"] += Run.objects.filter(pk=one.row, state_reason=words).update(state_reason=ERASED)
             watches = Watch.objects.filter(run=one.row, state_reason=words)

@@ -9,6 +9,7 @@ from accounts.approvals import acts as approved
 from accounts.approvals.models import Act
 from accounts.approvals.policies import replace_policy
 from accounts.models import User
+from audit.models import AuditPrivate
 from registry import actions, acts
 from registry.models import Alias, Host, Model, Version
 from tests.accounts.people import SETUP, person, recorded, say
@@ -95,6 +96,22 @@ def test_a_quarantine_is_not_asked_to_be_lifted_without_a_reason(version: Versio
     with pytest.raises(actions.RegistryError, match="Say why"):
         acts.lift_quarantine(version=version, reason=" ", user=ada, actor=actor_for(user=ada))
     assert not Act.objects.exists()
+
+
+def test_the_proposers_words_are_sealed_under_their_own_key_when_the_act_is_performed(
+    version: Version, ada: User, carla: User
+) -> None:
+    ask_one("unquarantine")
+    actions.quarantine(version=version, reason="It swaps two codes.", actor=SETUP)
+    act = lift(version, ada)
+    assert isinstance(act, Act)
+    say(carla, act.request)
+    assert approved.decided(act.request_id)
+    done = AuditPrivate.objects.get(event__action="version.quarantine_lift")
+    assert (done.text, done.subject_id) == ("It was another one.", ada.pseudonym)
+    told = recorded("version.quarantine_lift")[0]
+    assert told["actor"]["id"] == "svc:approvals"
+    assert told["correlation"] == {"act": str(act.pk), "said_by": ada.pseudonym}
 
 
 def test_an_act_whose_reason_was_erased_is_closed_on_record(version: Version, ada: User, carla: User) -> None:

@@ -10,6 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.actions import actor_for
+from audit.erasure import erase_subject
+from audit.models import AuditPrivate
 from incidents.rollback import advance, decided, preflight
 from incidents.rollback import run as runs
 from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch
@@ -69,6 +71,20 @@ def test_a_host_is_drained_under_its_own_approval_and_brought_back_by_another(se
     assert Host.objects.get(name="h2").drained_at is None
 
 
+def test_a_host_that_does_not_serve_is_drained_though_none_that_serves_can_be_spared(seen: Fleet) -> None:
+    fence = seen.endpoint.fence + 1
+    Endpoint.objects.filter(pk=seen.endpoint.pk).update(min_hosts_serving=2, fence=fence)
+    seen.endpoint.refresh_from_db()
+    out = {"serving": False, "fence": fence}
+    answer = seen.processes[1].http.post(f"/lastgood/v1/models/{seen.slug}/service", json=out)
+    assert answer.status_code == 200, answer.text
+
+    run = carried_out(seen, proposed(seen, "drain", "h2"))
+
+    assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
+    assert Host.objects.get(name="h2").drained_at is not None
+
+
 def test_hosts_leave_service_only_while_enough_of_the_others_serve(seen: Fleet) -> None:
     Endpoint.objects.filter(pk=seen.endpoint.pk).update(min_hosts_serving=2)
     seen.endpoint.refresh_from_db()
@@ -113,6 +129,19 @@ def test_a_freeze_is_a_plan_too(seen: Fleet) -> None:
     [start] = events("rollback.run.start")
     assert (start["data"]["kind"], start["data"]["hosts"]) == ("freeze", [])
     assert len(events("endpoint.freeze")) == 1
+
+
+def test_why_a_freeze_was_proposed_goes_with_the_person_who_said_it(seen: Fleet) -> None:
+    run = carried_out(seen, proposed(seen, "freeze", until=timezone.now() + timedelta(hours=2)))
+    texts = AuditPrivate.objects.filter(event__action__in=["rollback.plan.propose", "endpoint.freeze"])
+    assert [row.text for row in texts] == ["It is hot.", "It is hot."]
+
+    erased = erase_subject(subject=seen.responder.pseudonym, actor=SETUP, reason="asked for it")
+
+    assert (erased.rows["rollback_plan"], erased.rows["registry_freezewindow"]) == (1, 1)
+    assert Plan.objects.get(pk=run.plan_id).reason == "[erased]"
+    assert seen.endpoint.freezes.get().reason == "[erased]"
+    assert not any(row.text for row in texts.all())
 
 
 @pytest.mark.parametrize(
