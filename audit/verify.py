@@ -863,9 +863,14 @@ class Meaning:
         return str(settled[-1].data["policy_hash"]) if settled[-1].action == "policy.replace" else ""
 
     def _asked_for(self, kind: str, act: Act, tier: str = "", environment: str = "") -> str:
-        """The name of a policy that asked for approvals of that kind then; empty where none did."""
+        """The name of a policy that asked for approvals of that kind then; empty where none did. One that was retired
+        right before need not have been seen any more."""
         names = [f"{kind}-{one}-{other}" for one in (tier, "any") for other in (environment, "any")]
-        return next((name for name in names if self._last(name, act)), "")
+        return next((name for name in names if self._last(name, act) and not self._just_retired(name, act)), "")
+
+    def _just_retired(self, name: str, act: Act) -> bool:
+        ends = (one for one in self.policies[name] if one.action == "policy.retire" and one.before(act))
+        return any(seconds_since(one.at, act) <= RACE for one in ends)
 
     def _of_its_kind(self, one: Execution, policy: Mapping[str, Any]) -> str:
         """The policy is one for such a run or act, and for that model and place."""
