@@ -18,8 +18,9 @@ from registry.models import Endpoint
 
 AT_ONCE = 200
 Span = tuple[datetime, datetime]
-Keeper = Callable[[Endpoint], Iterable[Span]]
-"""Takes an endpoint and returns the spans whose predictions must stay, whatever their age."""
+Keeper = Callable[[Iterable[Endpoint]], Iterable[tuple[int, Span]]]
+"""Takes endpoints and returns the spans whose predictions must stay, whatever their age, each with its endpoint's key.
+It is asked by the clock, so it asks the database once, however many endpoints there are."""
 
 _keepers: list[Keeper] = []
 
@@ -43,9 +44,13 @@ def prunable(endpoint: Endpoint, now: datetime) -> QuerySet[PredictionBatch]:
         return PredictionBatch.objects.none()
     # A batch begins before it ends: the index is by its beginning.
     found = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=before, last_at__lt=before)
-    for start, end in (span for keeper in _keepers for span in keeper(endpoint)):
+    for _, (start, end) in _kept([endpoint]):
         found = found.exclude(first_at__lte=end, last_at__gte=start)
     return found.order_by("last_at", "pk")
+
+
+def _kept(endpoints: Iterable[Endpoint]) -> list[tuple[int, Span]]:
+    return [found for keeper in _keepers for found in keeper(endpoints)]
 
 
 def due_endpoints(now: datetime) -> list[int]:
@@ -106,17 +111,23 @@ def due_deliveries(now: datetime) -> list[object]:
     before = cutoff(now)
     if before is None:
         return []
+    if not _bodies(before).exists():
+        return []
     return list(_old_bodies(before).values_list("pk", flat=True)[:AT_ONCE])
 
 
+def _bodies(before: datetime) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(state=DeliveryState.UNPARSEABLE, body__isnull=False, received_at__lt=before)
+
+
 def _old_bodies(before: datetime) -> QuerySet[Delivery]:
-    kept = Delivery.objects.filter(state=DeliveryState.UNPARSEABLE, body__isnull=False, received_at__lt=before)
+    """Those of them that nothing keeps."""
+    kept = _bodies(before)
     models = [hold.ref for hold in holds.active().filter(kind="model")]
     kept = kept.exclude(endpoint__model__slug__in=models)
     # What can't be read may be of any endpoint, where it does not say of which.
-    for endpoint in Endpoint.objects.all():
-        for span in (span for keeper in _keepers for span in keeper(endpoint)):
-            kept = kept.exclude(Q(endpoint=endpoint) | Q(endpoint=None), received_at__range=span)
+    for endpoint, span in _kept(Endpoint.objects.all()):
+        kept = kept.exclude(Q(endpoint=endpoint) | Q(endpoint=None), received_at__range=span)
     return kept
 
 

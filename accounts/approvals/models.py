@@ -179,6 +179,7 @@ class ApprovalEvidence(models.Model):
 
     class Meta:
         app_label = "accounts"
+        indexes = [models.Index(fields=["shown_at"], name="accounts_evidence_age")]
 
     def __str__(self) -> str:
         return self.digest[:12]

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit.actions import service_actor
@@ -118,3 +120,21 @@ def test_the_body_of_an_old_delivery_that_could_not_be_read_goes_and_its_row_sta
     assert Delivery.objects.get(pk=kept.pk).body is None
     assert AuditEvent.objects.get(action="delivery.empty").target_id == str(kept.pk)
     assert not retention.empty_delivery(kept.pk)
+
+
+def test_the_clock_asks_once_while_there_is_no_old_body_and_as_often_for_many_endpoints_as_for_one(
+    endpoint: Endpoint, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(1):
+        assert retention.due_deliveries(timezone.now()) == []
+    kept = Delivery.objects.create(
+        source="labels", key="k", content_type="x", body=b"Jane", sha256="0" * 64, size=4,
+        state=DeliveryState.UNPARSEABLE,
+    )  # fmt: skip
+    Delivery.objects.filter(pk=kept.pk).update(received_at=OLD)
+    with CaptureQueriesContext(connection) as one:
+        assert retention.due_deliveries(timezone.now()) == [kept.pk]
+    for number in range(3):
+        Endpoint.objects.create(slug=f"e{number}", model=endpoint.model, environment="staging", min_hosts_serving=1)
+    with django_assert_num_queries(len(one)):
+        assert retention.due_deliveries(timezone.now()) == [kept.pk]
