@@ -20,6 +20,7 @@ from audit.clock import database_now
 from incidents.rollback.document import evidence_digest, write_document
 from incidents.rollback.models import Plan, PlanKind
 from incidents.rollback.plan import PREFLIGHT_ALLOWANCE, Composed, PlanRefused, keep_plan, who_and_what
+from incidents.rollback.shared import placements_beside
 from registry.actions.served import MAX_FREEZE
 from registry.models import Deployment, Endpoint, Host, Placement, Version
 
@@ -62,6 +63,9 @@ def propose_outcome(
     Raises PermissionDenied, PlanRefused, and accounts.approvals.queries.NoPolicy.
     """
     require(user, "plan.propose", model=wish.endpoint.model.slug, team=wish.endpoint.model.team)
+    for placement in placements_beside(wish.endpoint, set(wish.hosts)):
+        beside = placement.endpoint.model
+        require(user, "plan.propose", model=beside.slug, team=beside.team)
     composed = compose_outcome(wish, user=user, incident_ref=incident_ref)
     return keep_plan(
         composed,

@@ -34,6 +34,7 @@ from incidents.rollback.plan import PlanRefused, announce, facts, read, void
 from incidents.rollback.prepare import NotPrepared, make_ready, make_warm
 from incidents.rollback.queries import steering_title
 from incidents.rollback.run import StartRefused, check_fleet
+from incidents.rollback.shared import shared_with
 from incidents.rollback.state import move
 from registry.golden import golden_of
 from registry.models import Endpoint, Health, Host, Placement, Version
@@ -162,6 +163,7 @@ def _ask_steering(plan: Plan, document: PlanDocument) -> list[Found]:
     found = [_no_active_run(endpoint), _policy_stands(plan, document), _membership(plan, document)]
     if plan.kind == PlanKind.FREEZE:
         return found
+    found += _shared(endpoint, document)
     hosts = list(Host.objects.filter(name__in=document.hosts).order_by("name"))
     with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
         for answers in pool.map(lambda host: _ask_steered(plan, document, host), hosts):
@@ -231,6 +233,21 @@ def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
         _policy_stands(plan, document),
         _membership(plan, document),
         _artifacts_whole(target),
+        *_shared(endpoint, document),
+    ]
+
+
+def _shared(endpoint: Endpoint, document: PlanDocument) -> list[Found]:
+    """What the plan takes from other endpoints; its approvers see it also where nothing stands against it."""
+    return [
+        Found(
+            "shared",
+            f"May {', '.join(other.named)} leave or return, with {other.endpoint.slug} served there too?"[:300],
+            FAIL if other.hindrance else INCONCLUSIVE,
+            other.hindrance or other.observed,
+            f"at least {other.endpoint.min_hosts_serving} serve {other.endpoint.slug}",
+        )
+        for other in shared_with(endpoint, document)
     ]
 
 

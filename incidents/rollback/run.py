@@ -34,6 +34,7 @@ from incidents.rollback.models import (
 )
 from incidents.rollback.moved import fleet_moved, not_as_left
 from incidents.rollback.plan import PlanRefused, announce, facts, read
+from incidents.rollback.shared import placements_beside, shared_with
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.trials import give_way
 from registry.models import Endpoint, Host, Placement
@@ -58,8 +59,8 @@ def start(*, plan_id: Any, user: User | None, actor: Actor) -> Run:
     """Check everything again and start, in ONE transaction that uses the approvals up. Wakes `rollback.advance`.
 
     `user` is None when the last approval starts the plan. Raises StartRefused (codes not_awaiting, already_started,
-    expired, frozen, active_run, quarantined, fleet_changed, hash_mismatch, not_open, not_enough); the refusal is on
-    record. Raises PermissionDenied for a person who may not start.
+    expired, frozen, active_run, quarantined, fleet_changed, shared_host, hash_mismatch, not_open, not_enough); the
+    refusal is on record. Raises PermissionDenied for a person who may not start.
     """
     if user is not None:
         model = Plan.objects.select_related("endpoint__model").get(pk=plan_id).endpoint.model
@@ -85,8 +86,7 @@ def start(*, plan_id: Any, user: User | None, actor: Actor) -> Run:
 
 
 def _start(plan_id: Any, user: User | None, actor: Actor) -> Run:
-    endpoint_id = Plan.objects.values_list("endpoint_id", flat=True).get(pk=plan_id)
-    endpoint = Endpoint.objects.select_for_update().get(pk=endpoint_id)
+    endpoint = _lock_endpoints(plan_id)
     plan = (
         Plan.objects.select_for_update(of=("self",))
         .select_related("endpoint__model", "from_version", "to_version", "request__policy", "request__proposer")
@@ -108,6 +108,16 @@ def _start(plan_id: Any, user: User | None, actor: Actor) -> Run:
     record_start(run=run, plan=plan, document=document, used=used, actor=actor, glass=glass)
     announce(plan)
     return run
+
+
+def _lock_endpoints(plan_id: Any) -> Endpoint:
+    """The plan's endpoint, locked with those that are served on its hosts too, so that of two plans which take hosts
+    from each other one starts first."""
+    unlocked = Plan.objects.select_related("endpoint").get(pk=plan_id)
+    beside = placements_beside(unlocked.endpoint, set(read(unlocked).hosts))
+    keys = {unlocked.endpoint_id, *(placement.endpoint_id for placement in beside)}
+    locked = {each.pk: each for each in Endpoint.objects.select_for_update().filter(pk__in=keys).order_by("pk")}
+    return locked[unlocked.endpoint_id]
 
 
 def open_run(*, plan: Plan, document: PlanDocument, fence: int, started_by: User | None) -> Run:
@@ -159,6 +169,10 @@ def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> 
         raise StartRefused("active_run", f"Another run of {endpoint.slug} is active. Wait for its end, or stop it.")
     check_allowed(plan, endpoint)
     check_fleet(endpoint, document)
+    for other in shared_with(endpoint, document):
+        if other.hindrance:
+            names = ", ".join(other.named)
+            raise StartRefused("shared_host", f"{names}: served for {other.endpoint.slug} too, and {other.hindrance}.")
 
 
 def check_allowed(plan: Plan, endpoint: Endpoint) -> None:

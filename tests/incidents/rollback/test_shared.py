@@ -1,0 +1,96 @@
+"""A host that serves two endpoints leaves both: what the other one asks for is asked."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+
+from accounts.models import RoleGrant
+from incidents.rollback import preflight
+from incidents.rollback import run as runs
+from incidents.rollback.models import Plan, Run
+from incidents.rollback.plan import read
+from incidents.rollback.shared import shared_with
+from registry.actions import place, register_endpoint, register_model
+from registry.models import Endpoint, Health, Placement
+from tests.incidents.rollback.fleet import SETUP, Fleet
+from tests.incidents.rollback.test_outcomes import proposed, seen
+
+__all__ = ["seen"]
+
+
+def beside(fleet: Fleet, *hosts: int, team: str = "tests", **fields: Any) -> Endpoint:
+    """Another endpoint, of another model, that those of the fleet's hosts serve too."""
+    slug = f"{fleet.slug}-beside"
+    model = register_model(slug=slug, name=slug, team=team, group_columns=[], actor=SETUP)
+    other = register_endpoint(slug=slug, name=slug, model=model, actor=SETUP, **fields)
+    for at in hosts:
+        place(endpoint=other, host=fleet.hosts[at], actor=SETUP)
+    Placement.objects.filter(endpoint=other).update(health=Health.SERVING)
+    return other
+
+
+@pytest.mark.parametrize(
+    ("fields", "observed"),
+    [
+        ({"min_hosts_serving": 2}, "1 of its other hosts serve, at least 2"),
+        ({"team": "others"}, "has other approvers, who are not asked"),
+        ({}, ""),
+    ],
+)
+def test_a_host_is_drained_from_another_endpoint_only_as_that_one_allows(
+    seen: Fleet, fields: dict[str, Any], observed: str
+) -> None:
+    other = beside(seen, 0, 1, **fields)
+    plan = proposed(seen, "drain", "h2")
+
+    preflight.run(plan.pk)
+
+    [found] = plan.preflights.filter(name="shared")
+    plan.refresh_from_db()
+    assert (found.answer, plan.state) == (("fail", "draft") if observed else ("inconclusive", "awaiting_approval"))
+    assert observed in found.observed
+    assert f"with {other.slug} served there too" in found.question
+
+
+def test_a_drain_does_not_start_beside_a_run_of_an_endpoint_that_it_takes_the_host_from(seen: Fleet) -> None:
+    other = beside(seen, 0, 1)
+    plan = proposed(seen, "drain", "h2")
+    preflight.run(plan.pk)
+    plan.refresh_from_db()
+    seen.approve(plan, seen.commander)
+    Run.objects.create(plan=proposed(seen, "drain", "h3"), endpoint=other, fence=1)
+
+    with pytest.raises(runs.StartRefused, match=f"a run of {other.slug} is active") as refused:
+        runs.start(plan_id=plan.pk, user=None, actor=SETUP)
+
+    assert refused.value.code == "shared_host"
+    assert not Run.objects.filter(plan=plan).exists()
+    assert seen.processes[1].view(seen.slug)["in_service"] is True
+
+
+def test_who_may_not_propose_for_the_other_endpoint_drains_no_host_of_it(seen: Fleet) -> None:
+    beside(seen, 1)
+    RoleGrant.objects.filter(user=seen.responder).update(scope={"models": [seen.slug]})
+
+    proposed(seen, "drain", "h3")
+    with pytest.raises(PermissionDenied):
+        proposed(seen, "drain", "h2")
+
+    assert Plan.objects.count() == 1
+
+
+@pytest.mark.parametrize(("least", "hindered"), [(1, False), (2, True)])
+def test_a_host_that_is_recreated_is_out_for_its_other_endpoint_too(seen: Fleet, least: int, hindered: bool) -> None:
+    other = beside(seen, 0, 1, 2, team="others", min_hosts_serving=least)
+    document = read(seen.propose(strategy="recreate"))
+
+    [found] = shared_with(seen.endpoint, document)
+
+    assert (found.endpoint, found.named, found.observed) == (
+        other,
+        ["h1", "h2", "h3"],
+        "1 of its hosts serve while 2 are out",
+    )
+    assert bool(found.hindrance) is hindered
+    assert shared_with(seen.endpoint, read(seen.propose())) == []
