@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from monitoring import markers
 from monitoring.drift import control
-from monitoring.drift.profile import NumericProfile
+from monitoring.drift.profile import CategoricalProfile, NumericProfile
+from monitoring.drift.values import category_counts, numeric_values
 from monitoring.models import Answer, Finding, MetricPoint, RuleKind
 from monitoring.profiles import profiles_of
 from monitoring.queries import points
@@ -276,7 +276,7 @@ def distribution(over: Span, column: str = "") -> Chart | None:
     if isinstance(reference, NumericProfile):
         cells = _numeric_cells(reference, values)
     else:
-        cells = _categories(reference, table)
+        cells = _categories(reference, values)
     names, before, now = ([cell[i] for cell in cells] for i in range(3))
     judged = next((c for c in found.data["columns"] if c["column"] == column), None)
     return Chart(
@@ -310,10 +310,10 @@ def _numeric_cells(reference: NumericProfile, values: np.ndarray) -> list[tuple[
     edges = np.asarray(reference.edges)
     ends = edges[reference.deciles]
     starts = np.concatenate(([edges[0]], ends[:-1]))
-    finite = values[np.isfinite(values)]
+    finite = numeric_values(values).finite
     held = np.asarray(reference.at_or_below)[reference.deciles]
     before = np.diff(np.concatenate(([0], held))) / max(reference.n, 1)
-    at_or_below = np.searchsorted(np.sort(finite), np.concatenate(([np.nextafter(edges[0], -np.inf)], ends)), "right")
+    at_or_below = np.searchsorted(finite, np.concatenate(([np.nextafter(edges[0], -np.inf)], ends)), "right")
     rows = max(len(finite), 1)
     cells = [
         (f"{_plain(a)} to {_plain(b)}", float(p), float(n / rows))
@@ -327,13 +327,13 @@ def _numeric_cells(reference: NumericProfile, values: np.ndarray) -> list[tuple[
     return cells
 
 
-def _categories(reference: Any, table: Any) -> list[tuple[str, float, float]]:
-    counted = pc.value_counts(table.column(0)).to_pylist()
-    now = {str(item["values"]): item["counts"] for item in counted}
+def _categories(reference: CategoricalProfile, values: np.ndarray) -> list[tuple[str, float, float]]:
+    counted, missing = category_counts(values)
+    now = {str(value): n for value, n in counted.items()} | ({"missing": missing} if missing else {})
     before = {str(value): n for value, n in reference.counts}
     names = sorted({*before, *now}, key=_number)[:40]
     total = max(reference.n, 1)
-    return [(name, before.get(name, 0) / total, now.get(name, 0) / len(table)) for name in names]
+    return [(name, before.get(name, 0) / total, now.get(name, 0) / len(values)) for name in names]
 
 
 def _by_version(over: Span, name: str) -> dict[str, list[MetricPoint]]:

@@ -1,5 +1,6 @@
 """A window is complete: what it shows is measured, each rule is asked, and the answers become findings and alerts."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,12 +22,17 @@ from monitoring.questions import Answered, Asked, ask, checked_params
 from monitoring.references import false_alarms, latency_reference, promised, versions_of
 from monitoring.series import save_points, series_for
 from monitoring.windows import load_predictions
-from registry.models import Endpoint, Host
+from registry.models import Endpoint, Host, Version
 
 MAX_CATCH_UP = 96
 """Windows opened at once after a time in which nothing ran; older ones are skipped, on record."""
 
 LEASE = timedelta(seconds=60)
+
+UNFIT = (pa.ArrowException, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What data or a profile raise that a rule can't deal with, today or on the next attempt."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,38 +142,56 @@ def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
 def _ask_all(window: Window, table: pa.Table, rules: list[Rule]) -> Iterator[Judged]:
     pairs = table.group_by(["version", "digest"]).aggregate([]).to_pylist() if len(table) else []
     known = versions_of(window.endpoint, [(pair["version"], pair["digest"] or "") for pair in pairs])
+    monitor = Monitor.objects.filter(endpoint=window.endpoint_id).first()
     for number in sorted({pair["version"] for pair in pairs}):
-        version = known.get(number)
-        accuracy, rows = promised(version)
-        profiles = profiles_of(version) if version else None
         own = table.filter(pc.equal(table.column("version"), number))
         for rule in rules:
-            reference = (
-                latency_reference(window.endpoint, window.start, rule.min_rows)
-                if rule.kind == RuleKind.LATENCY
-                else None
-            )
-            asked = Asked(
-                version=number,
-                table=own,
-                min_rows=rule.min_rows,
-                params=checked_params(rule.kind, rule.params),
-                promised=accuracy,
-                promised_rows=rows,
-                inputs=profiles[0] if profiles else None,
-                outputs=profiles[1] if profiles else None,
-                latencies=reference.table if reference else None,
-                latencies_of=reference.words if reference else "",
-                false_alarms=_false_alarms(rule, window, profiles, len(own)),
-            )
-            yield Judged(rule, number, ask(rule.kind, asked))
+            try:
+                answers = ask(rule.kind, _asked(rule, window, monitor, number, known.get(number), own))
+            except UNFIT as error:
+                log.exception("%s of version %s of %s can't be judged", rule.kind, number, window.endpoint_id)
+                answers = [_unfit(rule, number, len(own), error)]
+            yield Judged(rule, number, answers)
 
 
-def _false_alarms(rule: Rule, window: Window, profiles: tuple[Profile, Profile] | None, rows: int) -> str:
-    monitor = Monitor.objects.filter(endpoint=window.endpoint_id).first()
+def _asked(
+    rule: Rule, window: Window, monitor: Monitor | None, number: str, version: Version | None, own: pa.Table
+) -> Asked:
+    accuracy, rows = promised(version)
+    drift = rule.kind in (RuleKind.INPUT_DRIFT, RuleKind.OUTPUT_DRIFT)
+    profiles = profiles_of(version) if version and drift else None
+    latencies = (
+        latency_reference(window.endpoint, window.start, rule.min_rows) if rule.kind == RuleKind.LATENCY else None
+    )
+    return Asked(
+        version=number,
+        table=own,
+        min_rows=rule.min_rows,
+        params=checked_params(rule.kind, rule.params),
+        promised=accuracy,
+        promised_rows=rows,
+        inputs=profiles[0] if profiles else None,
+        outputs=profiles[1] if profiles else None,
+        latencies=latencies.table if latencies else None,
+        latencies_of=latencies.words if latencies else "",
+        false_alarms=_false_alarms(rule, monitor, profiles, len(own)),
+    )
+
+
+def _unfit(rule: Rule, number: str, rows: int, error: Exception) -> Answered:
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    sentence = f"Version {number} can't be judged for {rule.kind.replace('_', ' ')}: {said}"
+    return Answered(Answer.NOT_ENOUGH, None, None, rows, sentence)
+
+
+def _false_alarms(rule: Rule, monitor: Monitor | None, profiles: tuple[Profile, Profile] | None, rows: int) -> str:
     if profiles is None or monitor is None:
         return ""
-    return false_alarms(rule, monitor, profiles[0 if rule.kind == RuleKind.INPUT_DRIFT else 1], rows)
+    try:
+        return false_alarms(rule, monitor, profiles[0 if rule.kind == RuleKind.INPUT_DRIFT else 1], rows)
+    except UNFIT:
+        log.exception("the false alarms of %s of %s can't be told", rule.kind, monitor.endpoint_id)
+        return ""
 
 
 def _write(window: Window, measured: list[Measured], judged: list[Judged]) -> None:
