@@ -80,6 +80,13 @@ def check_profile(data: bytes) -> None:
     profile = read_json(data, "The profile")
     if profile.get("format") != PROFILE_FORMAT or not isinstance(profile.get("columns"), dict):
         raise ContentRefused(f"The profile must have the format {PROFILE_FORMAT}, and columns.")
+    importance = profile.get("importance", {})
+    weights = importance.get("weights", {}) if isinstance(importance, dict) else None
+    if not isinstance(weights, dict) or not all(
+        isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight <= 1
+        for weight in weights.values()
+    ):
+        raise ContentRefused("The profile's importance must have weights: a number from 0 to 1 for each column.")
 
 
 def check_holdout(data: bytes, inputs: Iterable[str]) -> None:

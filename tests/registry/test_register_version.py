@@ -223,6 +223,12 @@ def test_a_profile_in_another_format_is_refused(model: Model, made: Made) -> Non
     refused(ValueError, "must have the format lastgood-profile/1", model, made, profile=b'{"format":"x"}')
 
 
+@pytest.mark.parametrize("importance", ['{"weights":{"AGE":null}}', '{"weights":{"AGE":1.5}}', '{"weights":[]}', "1"])
+def test_a_profile_whose_importance_is_no_share_is_refused(model: Model, made: Made, importance: str) -> None:
+    profile = f'{{"format":"lastgood-profile/1","columns":{{}},"importance":{importance}}}'.encode()
+    refused(ValueError, "a number from 0 to 1 for each column", model, made, profile=profile)
+
+
 def test_an_unknown_kind_of_descent_is_refused_and_leaves_no_version(model: Model, tmp_path: Path) -> None:
     parent, _ = make_version(model, tmp_path, seed=1)
 
