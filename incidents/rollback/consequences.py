@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from django.db.models import prefetch_related_objects
 
 from incidents.rollback.document import PlanDocument
+from incidents.rollback.left import has_switched
 from incidents.rollback.models import ACTIVE_RUN_STATES, HostStep, PlanKind, Run, RunState, StepState, WaveState
 from incidents.rollback.queries import LANES, LARGE, document_of, names_of
 from incidents.rollback.run import GOING_BACK
@@ -50,16 +51,20 @@ def _who(steps: Sequence[HostStep], verb: str) -> str:
 def _now(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> str:
     """How the hosts are, and would stay."""
     plan = run.plan
-    out = [s for s in steps if _is_out(s, document)]
+    unknown = [s for s in steps if s.switch_calls and not {StepState.SWITCHED, StepState.RESTORED} & s.marks.keys()]
+    out = [s for s in steps if s not in unknown and _is_out(s, document)]
     shared = [s for s in steps if s.state == StepState.SHARED]
     parts: list[str] = []
     if plan.kind not in (PlanKind.DRAIN, PlanKind.FREEZE):
-        done = [s for s in steps if s.state in (StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE)]
-        rest = [s for s in steps if s not in done and s not in out]
+        done = [s for s in steps if has_switched(s)]
+        rest = [s for s in steps if s not in done and s not in out and s not in unknown]
         if done:
             parts.append(f"{_who(done, 'serve')} version {plan.to_version.number}")
         if rest and plan.from_version is not None:
             parts.append(f"{_who(rest, 'go')} on with version {plan.from_version.number}")
+        if unknown:
+            switched = f"{_names(unknown)} switched to version {plan.to_version.number}"
+            parts.append(f"whether {switched} is not known until it is observed again")
     if out:
         parts.append(f"{_who(out, 'stay')} out of service")
     parts += [

@@ -86,6 +86,23 @@ def test_it_is_said_who_stays_out_of_service_and_who_shares(fleet: Fleet) -> Non
     assert words["resume"].startswith("Wave 1 (canary) goes on: the steps of h1 begin anew")
 
 
+def test_a_host_that_failed_after_its_switch_is_said_to_serve_what_it_switched_to(fleet: Fleet) -> None:
+    """The post-check of h1 has failed; of h2 the switch was called, and nothing is known of it."""
+    run = fleet.started()
+    marks = {"switched": "2026-01-01T00:00:00+00:00"}
+    steps = HostStep.objects.filter(run=run)
+    steps.filter(host__name="h1").update(state=StepState.FAILED, marks=marks, switch_calls=1)
+    steps.filter(host__name="h2").update(state=StepState.UNREACHABLE, intent="switch", switch_calls=1)
+    Run.objects.filter(pk=run.pk).update(state=RunState.HALTED, halt_code="step_failed")
+
+    words = said(fleet, run)["stop"]
+
+    assert (
+        "h1 serves version 1; h3 goes on with version 2; whether h2 switched to version 1 is not known until it is "
+        "observed again." in words
+    )
+
+
 def test_the_page_and_the_api_say_it(canary: tuple[Fleet, Run]) -> None:
     fleet, run = canary
 
