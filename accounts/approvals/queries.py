@@ -19,6 +19,8 @@ from accounts.approvals.policy import FILL_ANY, seat, seats_of
 from accounts.holdings import Holding, holdings
 from accounts.models import User
 from accounts.permissions import roles_for
+from audit.models import AuditEvent
+from audit.queries import record_of
 
 EDITOR_REST = datetime.timedelta(hours=24)
 
@@ -122,9 +124,13 @@ def is_excluded(request: ApprovalRequest, user: User) -> bool:
 
 
 def recent_editors(policy: ApprovalPolicy, before: datetime.datetime) -> list[User]:
-    """Who put a version of the policy into force within the 24 hours before the moment."""
-    versions = ApprovalPolicy.objects.filter(name=policy.name, created_at__gt=before - EDITOR_REST)
-    return [row.edited_by for row in versions.select_related("edited_by") if row.edited_by is not None]
+    """Who put a version of the policy into force, or took one out of it, within the 24 hours before the moment."""
+    since = before - EDITOR_REST
+    versions = ApprovalPolicy.objects.filter(name=policy.name, created_at__gt=since)
+    editors = [row.edited_by for row in versions.select_related("edited_by") if row.edited_by is not None]
+    ends = AuditEvent.objects.filter(action="policy.retire", target_id=policy.name, occurred_at__gt=since)
+    retired_by = {str(record_of(event)["data"].get("edited_by")) for event in ends}
+    return editors + (list(User.objects.filter(pseudonym__in=retired_by)) if retired_by else [])
 
 
 def may_stop(policy: ApprovalPolicy | None, roles: Iterable[str]) -> bool:

@@ -1,16 +1,19 @@
 """A policy is taken out of force under approval, on record, and what it covered falls to the next one."""
 
+import datetime
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.actions import actor_for
 from accounts.approvals import acts
 from accounts.approvals.models import Act, ApprovalPolicy
 from accounts.approvals.policies import PolicyError, ask_to_retire, replace_policy
 from accounts.approvals.policy import policy_hash
-from accounts.approvals.queries import NoPolicy, policy_for
+from accounts.approvals.queries import NoPolicy, policy_for, recent_editors
 from accounts.models import User
-from tests.accounts.people import SETUP, bearer, person, recorded, say
+from tests.accounts.people import SETUP, a_request, bearer, person, recorded, say
 from tests.accounts.test_approval_pages import browser, text_of
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +50,21 @@ def test_another_administrator_agrees_before_a_policy_is_retired(ada: User, bea:
     [leaf] = recorded("policy.retire")
     assert (leaf["data"]["policy"]["name"], leaf["data"]["policy_hash"]) == (policy.name, policy_hash(policy))
     assert (leaf["data"]["edited_by"], leaf["correlation"]["act"]) == (ada.pseudonym, str(act.id))
+
+
+def test_who_retired_a_policy_approves_nothing_under_its_successor_for_a_day(
+    ada: User, bea: User, policy: ApprovalPolicy
+) -> None:
+    act = wish(ada, policy)
+    assert act is not None
+    say(bea, act.request)
+    assert acts.decided(act.request_id)
+    terms = {"required": policy.required, "factors": policy.factors}
+    newer = replace_policy(subject_kind="rollback", **PLACE, **terms, edited_by=bea, actor=SETUP)
+    assert newer.name == policy.name
+    request = a_request(person("rita", "responder"))
+    assert request.excluded == {ada.pseudonym: "editor", bea.pseudonym: "editor"}
+    assert recent_editors(newer, timezone.now() + datetime.timedelta(hours=24, seconds=60)) == []
 
 
 def test_what_it_covered_falls_to_the_policy_for_any(ada: User, bea: User, policy: ApprovalPolicy) -> None:
