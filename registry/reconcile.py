@@ -52,7 +52,9 @@ def _look(placement: Placement) -> Seen:
 def judge(placement: Placement, observation: Observation, *, read_back: bool = True) -> Seen:
     """Compare what a host said of its memory with what the placement should serve.
 
-    Where the engine can read back, the digest is the one computed from memory, never the one that was claimed.
+    Where the engine can read back, the digest is the one computed from memory, never the one that was claimed. That it
+    is out of service, or that another version takes a share of its requests, stands in the detail as `left`: a run's
+    doing while one is active, and what one has left behind otherwise.
     """
     model = observation.models.get(placement.endpoint.model.slug)
     facts: dict[str, Any] = {"boot_id": observation.boot_id, "detail": _detail(observation, model)}
@@ -98,6 +100,8 @@ def _detail(observation: Observation, model: ModelObservation | None) -> dict[st
         "memory_free": observation.memory_free,
     }
     if model is not None:
+        if not model.in_service or model.share is not None:
+            detail["left"] = "share" if model.in_service else "out"
         detail["versions"] = {
             name: {
                 "state": state.state,

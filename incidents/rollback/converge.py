@@ -18,18 +18,25 @@ from incidents.rollback.left import left_with
 from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, Plan, PlanKind, PlanState, Run
 from incidents.rollback.plan import version_facts
 from incidents.rollback.run import open_run, record_start
+from registry.actions.observed import forget_asked
 from registry.models import Endpoint, Host, Placement, Version
 
 WORKER = service_actor("reconciler")
 
 
 def converge(placement_id: Any) -> Run | None:
-    """Start a one-host run to the placement's desired version, if the last consumed approval covers it.
+    """Start a one-host run to the placement's desired version, if the last consumed approval covers it. A host that
+    serves it already is switched to it anew where a run that is over left it out of service, or left a share of its
+    requests to another version: the switch ends both.
 
     None when it may not be: another run is open, the host is held or drained, the endpoint is frozen, nothing is
     desired, or the desired version is quarantined, objected to, or not what was approved (which puts a denial on
     record). A run that could only halt would keep a rollback from starting.
     """
+    endpoint_id = Placement.objects.values_list("endpoint_id", flat=True).get(pk=placement_id)
+    if _is_run(endpoint_id):
+        forget_asked(placement_id=placement_id)
+        return None
     try:
         with transaction.atomic():
             return _converge(placement_id)
@@ -37,17 +44,24 @@ def converge(placement_id: Any) -> Run | None:
         return None
 
 
+def _is_run(endpoint_id: int) -> bool:
+    return Run.objects.filter(endpoint=endpoint_id, state__in=ACTIVE_RUN_STATES).exists()
+
+
 def _converge(placement_id: Any) -> Run | None:
     placement = Placement.objects.select_related("host", "desired", "endpoint__model").get(pk=placement_id)
     endpoint = Endpoint.objects.select_for_update().select_related("model").get(pk=placement.endpoint_id)
     desired, now = placement.desired, database_now()
-    if desired is None or placement.observed_digest == desired.digest or placement.host.drained_at is not None:
+    as_left = (
+        desired is not None and placement.observed_digest == desired.digest and "left" not in placement.observation
+    )
+    if desired is None or as_left or placement.host.drained_at is not None:
         return None
     if placement.host.held_until is not None and placement.host.held_until > now:
         return None
     if endpoint.freeze_at(now) is not None:
         return None
-    if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
+    if _is_run(endpoint.pk):
         return None
     authority = authority_for(endpoint, desired, placement.host)
     refused = _refusal(desired, authority)
@@ -105,7 +119,7 @@ def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority:
             "to": version_facts(desired),
             "serving": sorted({found, "", desired.digest}),
             "hosts": [{"name": host.name, "engine": host.engine, "address": host.address}],
-            "strategy": "blue_green",
+            **_strategy(approved, host),
             "waves": [{"name": "converge", "hosts": [host.name]}],
             "wave_soak_seconds": 0,
             "gate_patience_seconds": 30,
@@ -127,13 +141,30 @@ def _plan(placement: Placement, endpoint: Endpoint, desired: Version, authority:
         endpoint=endpoint,
         to_version=desired,
         incident_ref=authority.incident_ref,
-        reason=f"{host.name} came back with {found[:12] or 'nothing'} instead of version {desired.number}.",
+        reason=_reason(placement, desired),
         document=document,
         plan_hash=plan_hash(document),
         state=PlanState.STARTED,
         request=authority.request,
         expires_at=authority.expires_at,
     )
+
+
+def _strategy(approved: PlanDocument, host: Host) -> dict[str, Any]:
+    """A host whose memory holds one version only is emptied first, as in the run that was approved."""
+    if host.name not in approved.recreated:
+        return {"strategy": "blue_green"}
+    return {"strategy": "recreate", "recreated": [host.name], "drain_seconds": approved.body["drain_seconds"]}
+
+
+def _reason(placement: Placement, desired: Version) -> str:
+    name, left = placement.host.name, placement.observation.get("left", "")
+    if left == "out":
+        return f"{name} was left out of service, and is to serve version {desired.number}."
+    if left == "share":
+        return f"{name} was left with another version taking a share of what version {desired.number} is to answer."
+    found = placement.observed_digest[:12] or "nothing"
+    return f"{name} came back with {found} instead of version {desired.number}."
 
 
 def _deny(placement: Placement, desired: Version, refused: str) -> None:

@@ -1,7 +1,8 @@
-"""A host that serves something else, or answers wrongly, without our doing: that is told as an alert.
+"""A host that serves something else, answers wrongly, is out of service or shares its requests, without our doing: that
+is told as an alert.
 
-What a run does to its hosts is our doing, so its hosts are left out until it has ended; what a person holds
-or drained is known to that person.
+What a run does to its hosts is our doing, so its hosts are left out until it has ended and they were observed since;
+what a person holds or drained is known to that person.
 """
 
 from datetime import datetime
@@ -39,9 +40,9 @@ def settle(placement_id: Any) -> Alert | None:
             summary=_sentence(placement),
             started_at=placement.observed_at or database_now(),
         )
-    if placement.health == Health.SERVING and placement.desired is not None:
+    if placement.health == Health.SERVING and placement.desired is not None and "left" not in placement.observation:
         why = f"{placement.host.name} serves version {placement.desired.number} as it should."
-    elif placement.health in DRIFTED:
+    elif placement.health in DRIFTED or "left" in placement.observation:
         why = f"{placement.host.name} is in a person's or a run's hands."
     else:
         # Away is not well: what it served last is what is known of it.
@@ -53,9 +54,13 @@ def _drifted(now: datetime) -> QuerySet[Placement]:
     moving = HostStep.objects.filter(
         run__endpoint=OuterRef("endpoint"), host=OuterRef("host"), run__state__in=ACTIVE_RUN_STATES
     ).exclude(run__plan__kind=PlanKind.CONVERGE)
+    since = HostStep.objects.filter(
+        run__endpoint=OuterRef("endpoint"), host=OuterRef("host"), run__ended_at__gte=OuterRef("observed_at")
+    )
     held = Q(host__held_until__gt=now)
+    left = Q(~Exists(since), observation__has_key="left", health__in=(Health.SERVING, Health.NOT_READY))
     return Placement.objects.filter(
-        ~Exists(moving), ~held, health__in=DRIFTED, host__drained_at=None, desired__isnull=False
+        Q(health__in=DRIFTED) | left, ~Exists(moving), ~held, host__drained_at=None, desired__isnull=False
     )
 
 

@@ -108,7 +108,8 @@ def compose(
     if not placements:
         raise PlanRefused("no_hosts", f"No host serves {endpoint.slug}. Place the endpoint on a host first.")
     from_version = _live_version(endpoint, to_version)
-    if from_version is None and Deployment.objects.filter(endpoint=endpoint, until=None).exists():
+    settled = not any("left" in placement.observation for placement in placements)
+    if from_version is None and settled and Deployment.objects.filter(endpoint=endpoint, until=None).exists():
         raise PlanRefused("nothing_to_change", f"{endpoint.slug} serves version {to_version.number} already.")
     shown, identity = dict(evidence or {}), uuid.uuid4()
     expires_at = database_now() + datetime.timedelta(seconds=policy.expires_seconds) + PREFLIGHT_ALLOWANCE

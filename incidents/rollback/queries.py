@@ -149,25 +149,45 @@ def left_as(run: Run) -> list[dict[str, str]]:
     placements = Placement.objects.filter(endpoint=run.endpoint_id, host__in=steps).select_related("host", "desired")
     for placement in placements.order_by("host__name"):
         step = steps[placement.host_id]
-        if has_switched(step):
-            why = "the run had switched it"
-        elif step.switch_calls:
-            why = "the run was switching it and had not read it back; what it serves is observed"
-        else:
-            why = "the run had not come to it"
         kept = left_with(run, placement.host) == placement.desired
         rows.append(
             {
                 "host": placement.host.name,
                 "desired": f"version {placement.desired.number}" if placement.desired else "nothing",
-                "why": why,
-                "seen": placement.get_health_display().lower(),
-                "then": "is brought to it if it comes back with something else"
-                if kept
-                else "is left alone: bringing the version back that was to be left needs a plan of its own",
+                "why": _why_left(step),
+                "seen": placement.health_reason
+                if "left" in placement.observation
+                else placement.get_health_display().lower(),
+                "then": _becomes(placement, kept=kept),
             }
         )
     return rows
+
+
+def _why_left(step: HostStep) -> str:
+    if has_switched(step):
+        return "the run had switched it"
+    if step.switch_calls:
+        return "the run was switching it and had not read it back; what it serves is observed"
+    restored = StepState.RESTORED in step.marks
+    if StepState.SHARED in step.marks and not restored:
+        return f"the run had not switched it; it had given the other version {step.notes.get(StepState.SHARED, '')}"
+    if StepState.DRAINED in step.marks and not restored:
+        return "the run had not switched it; it had taken it out of service"
+    return "the run had not come to it"
+
+
+def _becomes(placement: Placement, *, kept: bool) -> str:
+    """What the reconciler does with a host of a stopped run."""
+    if "left" in placement.observation:
+        return (
+            "is switched to it anew, which ends that"
+            if kept
+            else "is left alone, and an alert says so: putting it right needs a plan of its own, to either version"
+        )
+    if kept:
+        return "is brought to it if it comes back with something else"
+    return "is left alone: bringing the version back that was to be left needs a plan of its own"
 
 
 def waves_of(run: Run) -> list[dict[str, Any]]:

@@ -56,16 +56,27 @@ def _leave_service(work: Work, step: HostStep) -> None:
 
 def _empty(work: Work, step: HostStep) -> None:
     """Unload what was served, once requests have ceased to come, or the plan's patience with them is over."""
-    remote, origin = work.remote(step), work.origin
-    seen = work.look(step)
-    if origin is not None and not fleet.serves(seen, work.target, read_back=work.reads_back(step)):
-        _wait_until_quiet(work, step, seen, origin)
+    remote, seen = work.remote(step), work.look(step)
+    leaving = [work.origin] if work.origin is not None else _held_beside(work, seen)
+    if leaving and not fleet.serves(seen, work.target, read_back=work.reads_back(step)):
+        _wait_until_quiet(work, step, seen, leaving[0])
 
     def gone(seen: ModelObservation) -> bool:
         serves = fleet.serves(seen, work.target, read_back=work.reads_back(step))
-        return serves or origin is None or not fleet.is_loaded(seen, origin, read_back=False)
+        return serves or not any(fleet.is_loaded(seen, version, read_back=False) for version in leaving)
 
-    effect(work, step, name="unload", holds=gone, call=lambda: remote.unload(origin) if origin else None)
+    def unload() -> None:
+        for version in leaving:
+            remote.unload(version)
+
+    effect(work, step, name="unload", holds=gone, call=unload)
+
+
+def _held_beside(work: Work, seen: ModelObservation) -> list[Version]:
+    """What takes the target's room on a host that is converged, what is served first: its plan leaves no version."""
+    held = [state.digest for state in seen.versions.values() if state.state == "ready"]
+    versions = Version.objects.filter(model=work.run.endpoint.model_id, digest__in=held).exclude(pk=work.target.pk)
+    return sorted(versions, key=lambda version: version.digest != seen.default_digest)
 
 
 def _wait_until_quiet(work: Work, step: HostStep, seen: ModelObservation, origin: Version) -> None:

@@ -36,6 +36,17 @@ class Seen:
     detail: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def left(self) -> str:
+        """ "out" of service, or with a "share" of the requests going elsewhere; "" for neither."""
+        return str(self.detail.get("left", ""))
+
+    @property
+    def amiss(self) -> str:
+        """What is wrong with it that converging could mend, to be told from other faults; "" for nothing."""
+        wrong = self.health == Health.WRONG_VERSION or self.empty or self.left
+        return f"{self.digest}{self.left}" or "empty" if wrong else ""
+
+    @property
     def answered(self) -> bool:
         return self.health not in (Health.UNREACHABLE, Health.UNKNOWN)
 
@@ -162,12 +173,11 @@ def _kept(placement: Placement, seen: Seen) -> dict[str, Any]:
 
 def _asks_to_converge(placement: Placement, seen: Seen, now: datetime) -> bool:
     host = placement.host
-    wrong = seen.health == Health.WRONG_VERSION or seen.empty
     held = host.drained_at is not None or (host.held_until is not None and host.held_until > now)
-    if not wrong or held or placement.desired is None:
+    if not seen.amiss or held or placement.desired is None:
         return False
     asked = placement.observation.get("asked")
-    if asked is None or asked["digest"] != seen.digest:
+    if asked is None or asked.get("amiss") != seen.amiss:
         return True
     wait = settings.LASTGOOD_OBSERVE_SECONDS * FIRST_WAIT_LOOKS * 2 ** min(asked["times"], MOST_DOUBLINGS)
     return now >= datetime.fromisoformat(asked["at"]) + timedelta(seconds=wait)
@@ -175,11 +185,19 @@ def _asks_to_converge(placement: Placement, seen: Seen, now: datetime) -> bool:
 
 def _asking(placement: Placement, seen: Seen, asks: bool, now: datetime) -> dict[str, Any]:
     asked = placement.observation.get("asked")
-    same = asked is not None and asked["digest"] == seen.digest
+    same = asked is not None and asked.get("amiss") == seen.amiss
     if asks:
         times = asked["times"] + 1 if asked is not None and same else 0
-        return {"asked": {"digest": seen.digest, "times": times, "at": now.isoformat()}}
-    return {"asked": asked} if same and seen.health != Health.SERVING else {}
+        return {"asked": {"amiss": seen.amiss, "times": times, "at": now.isoformat()}}
+    return {"asked": asked} if same and seen.amiss else {}
+
+
+@transaction.atomic
+def forget_asked(*, placement_id: int) -> None:
+    """Let the next look ask again at once: what was asked for had to wait for a run that is active."""
+    row = Placement.objects.select_for_update().get(pk=placement_id)
+    row.observation.pop("asked", None)
+    row.save(update_fields=["observation"])
 
 
 def _record_health(placement: Placement, seen: Seen) -> None:
