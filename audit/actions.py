@@ -26,6 +26,9 @@ from audit.verify import open_note, parse_vkey
 RECORD_VERSION = 1
 MAX_REASON = 20_000
 DEFAULT_ORIGIN = "lastgood.local/log"
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""NUL as canonical JSON writes it, and not the same six characters after a backslash of the text. PostgreSQL keeps it
+in no text, nor in a record that it reads as JSON."""
 ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -258,6 +261,8 @@ def _canon(body: dict[str, Any]) -> bytes:
         canon = canonical_bytes(exact(body, "record"))
     except CanonicalError as error:
         raise RecordError(str(error)) from error
+    if NUL.search(canon):
+        raise RecordError("The record holds the character NUL, which the database keeps in no text. Leave it out.")
     if len(canon) > MAX_CANON_BYTES:
         raise RecordError(
             f"The record is {len(canon)} bytes long; at most {MAX_CANON_BYTES} fit. "

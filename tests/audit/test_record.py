@@ -99,6 +99,20 @@ def test_abuse_62_what_cannot_be_recorded_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("data", [{"name": "a\0b"}, {"a\0b": 1}, {"names": ["\\\\\0"]}])
+def test_a_record_that_holds_nul_is_refused_before_the_database_refuses_it(data: dict[str, object]) -> None:
+    with pytest.raises(RecordError, match="NUL"), transaction.atomic():
+        record(action="host.register", target=Target("host", "h1"), actor=ALICE, data=data)
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_record_that_only_tells_how_nul_is_written_is_kept() -> None:
+    made = record(action="host.register", target=Target("host", "h1"), actor=ALICE, data={"name": "\\u0000"})
+    assert record_of(made)["data"] == {"name": "\\u0000"}
+
+
+@pytest.mark.django_db
 def test_when_the_record_fails_so_does_the_action() -> None:
     with transaction.atomic():
         event()
