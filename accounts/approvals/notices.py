@@ -53,7 +53,10 @@ def tell(*, notice_id: int) -> bool:
     if not claimed:
         return False
     try:
-        _message(notice).send()
+        # Without an address, as after an erasure, nothing is sent and nothing raised.
+        if not _message(notice).send():
+            _failed(notice, "NoRecipient")
+            return False
     except (OSError, SMTPException, ValueError) as error:
         _failed(notice, type(error).__name__)
         return False

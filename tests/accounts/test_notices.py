@@ -101,6 +101,20 @@ def test_a_mail_server_that_is_away_is_tried_again_and_each_failure_is_on_record
     assert ends == [True, True]
 
 
+def test_a_notice_to_somebody_whose_address_is_gone_is_not_told_as_sent(
+    mail: Post, broken: ApprovalRequest, people: dict[str, User]
+) -> None:
+    User.objects.update(email="")
+    for _ in range(len(notices.WAITS)):
+        GlassNotice.objects.exclude(next_try_at=None).update(next_try_at=database_now())
+        send_all()
+    assert mail.taken == []
+    assert {outcome for outcome, _ in told()} == {"failed"}
+    assert set(GlassNotice.objects.values_list("sent_at", "next_try_at")) == {(None, None)}
+    ends = [row["data"]["why"] for row in recorded("approval.break_glass.tell") if row["data"]["given_up"]]
+    assert ends == ["NoRecipient", "NoRecipient"]
+
+
 def test_a_notice_that_waits_goes_out_when_the_server_is_back(
     broken: ApprovalRequest, mail: Post, settings: Any
 ) -> None:
