@@ -17,6 +17,8 @@ from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch
 from registry.models import Endpoint
 
 AT_ONCE = 200
+LOCKED_AT_ONCE = 10
+"""Batches whose files are read and removed while holds are settled."""
 Span = tuple[datetime, datetime]
 Keeper = Callable[[Iterable[Endpoint]], Iterable[tuple[int, Span]]]
 """Takes endpoints and returns the spans whose predictions must stay, whatever their age, each with its endpoint's key.
@@ -69,10 +71,18 @@ def prune(endpoint_id: int) -> int:
     Returns how many batches went. The file goes first: killed in between, the next turn finds the row and goes on.
     """
     endpoint = Endpoint.objects.select_related("model").get(pk=endpoint_id)
+    gone = 0
+    while gone < AT_ONCE and (some := _prune_some(endpoint)):
+        gone += some
+    return gone
+
+
+def _prune_some(endpoint: Endpoint) -> int:
+    """A few batches in a transaction of their own: whoever places a hold or erases waits for no more than these."""
     now = database_now()
     with transaction.atomic():
         holds.settle(shared=True)
-        batches = list(prunable(endpoint, now).select_for_update(of=("self",), skip_locked=True)[:AT_ONCE])
+        batches = list(prunable(endpoint, now).select_for_update(of=("self",), skip_locked=True)[:LOCKED_AT_ONCE])
         if not batches:
             return 0
         chosen = PredictionBatch.objects.filter(pk__in=[batch.pk for batch in batches])

@@ -138,3 +138,16 @@ def test_the_clock_asks_once_while_there_is_no_old_body_and_as_often_for_many_en
         Endpoint.objects.create(slug=f"e{number}", model=endpoint.model, environment="staging", min_hosts_serving=1)
     with django_assert_num_queries(len(one)):
         assert retention.due_deliveries(timezone.now()) == [kept.pk]
+
+
+def test_batches_go_a_few_at_a_time_so_that_a_hold_waits_for_those_alone(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "LOCKED_AT_ONCE", 2)
+    host = PredictionBatch.objects.first().host  # type: ignore[union-attr]
+    for day in range(1, 5):
+        world.log(endpoint, host, world.answers(world.part(2016, 0, 2), start=OLD + timedelta(days=day)))
+    assert retention.prune(endpoint.pk) == 5
+    told = [record_of(event)["data"]["batches"] for event in AuditEvent.objects.filter(action="predictions.prune")]
+    assert sorted(told) == [1, 2, 2]
+    assert (PredictionBatch.objects.count(), files()) == (1, 1)
