@@ -9,8 +9,11 @@ ONE = [{"role": "commander", "count": 1}]
 def add(apps, schema_editor):
     policies = apps.get_model("accounts", "ApprovalPolicy").objects.using(schema_editor.connection.alias)
     for kind in ("drain", "freeze"):
-        policies.create(
-            name=f"{kind}-any-any", subject_kind=kind, risk_tier="any", environment="any", required=1, factors=ONE
+        # Going back leaves the policies, on which requests may stand.
+        policies.get_or_create(
+            name=f"{kind}-any-any",
+            version=1,
+            defaults={"subject_kind": kind, "risk_tier": "any", "environment": "any", "required": 1, "factors": ONE},
         )
 
 
