@@ -27,7 +27,6 @@ from incidents.rollback.models import (
     STEERING_KINDS,
     CheckAnswer,
     HostStep,
-    PlanKind,
     Run,
     RunState,
     StepState,
@@ -342,13 +341,16 @@ def _steered(run: Run, document: PlanDocument, lease: Lease) -> None:
     """Hosts are out of service or back in it; a freeze is set now. There is nothing to watch."""
     with transaction.atomic():
         lease.confirm()
-        if run.plan.kind == PlanKind.FREEZE:
-            until = datetime.datetime.fromisoformat(document.body["freeze"]["until"])
+        until, note = document.frozen_until, ""
+        if until is not None and until <= database_now():
+            note = "The freeze was over before it could be set; nothing is frozen by it."
+        elif until is not None:
             with under(**({"said_by": run.plan.proposer.pseudonym} if run.plan.proposer else {})):
                 freeze(endpoint=run.endpoint, until=until, reason=run.plan.reason, actor=WORKER)
-        move(run, RunState.SWITCHED, switched_at=Now(), ended_at=Now(), state_reason="")
+        move(run, RunState.SWITCHED, switched_at=Now(), ended_at=Now(), state_reason=note)
         hosts = run.steps.filter(state=StepState.DONE).values_list("host__name", flat=True)
-        record_run(run, "rollback.run.switched", WORKER, {"hosts": list(hosts), "outcome": document.outcome})
+        data = {"hosts": list(hosts), "outcome": document.outcome}
+        record_run(run, "rollback.run.switched", WORKER, data, reason=note)
 
 
 def _hold_failed(run: Run) -> None:

@@ -65,6 +65,12 @@ class PlanDocument:
         """roll_back, roll_forward, fallback, drain, bring_back or freeze; "" for what documents did not name yet."""
         return str(self.body.get("outcome", ""))
 
+    @property
+    def frozen_until(self) -> datetime.datetime | None:
+        """When the freeze that the plan sets ends; None for a plan that sets none."""
+        freeze = self.body.get("freeze")
+        return datetime.datetime.fromisoformat(freeze["until"]) if freeze else None
+
     def path_of(self, host: str) -> list[str]:
         """The states that the host goes through."""
         if self.outcome in ("drain", "bring_back"):

@@ -98,7 +98,8 @@ def run_sentence(run: Run) -> str:
             "compensating": "being taken back",
             "compensated": "taken back",
         }
-        return f"{steering_title(run.endpoint, document)}: {words.get(run.state) or f'{run.state}: {run.state_reason}'}"
+        said = words.get(run.state, run.state) + (f": {run.state_reason}" if run.state_reason else "")
+        return f"{steering_title(run.endpoint, document)}: {said}"
     what = f"{verb} of {run.endpoint.slug} to version {plan.to_version.number}"
     if run.state == RunState.SWITCHED and watch is not None:
         words = {

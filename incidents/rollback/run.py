@@ -165,6 +165,8 @@ def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> 
         raise StartRefused("not_awaiting", f"The plan can't be started: {plan.get_state_display().lower()}.")
     if plan.expires_at <= database_now():
         raise StartRefused("expired", "The plan has expired. Propose it again.")
+    if document.frozen_until is not None and document.frozen_until <= database_now():
+        raise StartRefused("expired", "The freeze would be over before it began. Propose one that ends later.")
     if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
         raise StartRefused("active_run", f"Another run of {endpoint.slug} is active. Wait for its end, or stop it.")
     check_allowed(plan, endpoint)

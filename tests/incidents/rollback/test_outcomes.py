@@ -1,7 +1,7 @@
 """Plans that change no version: hosts out of service and back, a freeze; and the names of those that do."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -142,6 +142,41 @@ def test_why_a_freeze_was_proposed_goes_with_the_person_who_said_it(seen: Fleet)
     assert Plan.objects.get(pk=run.plan_id).reason == "[erased]"
     assert seen.endpoint.freezes.get().reason == "[erased]"
     assert not any(row.text for row in texts.all())
+
+
+def approved_freeze(fleet: Fleet) -> tuple[Plan, datetime]:
+    """One that is approved and not started, and a moment after its end."""
+    until = timezone.now() + timedelta(minutes=10)
+    plan = proposed(fleet, "freeze", until=until)
+    assert preflight.run(plan.pk)
+    plan.refresh_from_db()
+    fleet.approve(plan, fleet.commander)
+    return plan, until + timedelta(seconds=1)
+
+
+def test_a_freeze_is_not_started_after_its_own_end(seen: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, late = approved_freeze(seen)
+    monkeypatch.setattr(runs, "database_now", lambda: late)
+
+    with pytest.raises(runs.StartRefused, match="The freeze would be over") as refused:
+        runs.start(plan_id=plan.pk, user=None, actor=SETUP)
+
+    assert refused.value.code == "expired"
+    assert not Run.objects.exists()
+
+
+def test_a_freeze_that_is_carried_out_after_its_own_end_is_over_and_holds_nothing_up(
+    seen: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, late = approved_freeze(seen)
+    run = runs.start(plan_id=plan.pk, user=None, actor=SETUP)
+    monkeypatch.setattr(advance, "database_now", lambda: late)
+
+    advance.advance(run.pk)
+
+    run.refresh_from_db()
+    assert (run.state, "was over before" in run.state_reason) == (RunState.SWITCHED, True)
+    assert not seen.endpoint.freezes.exists()
 
 
 @pytest.mark.parametrize(
