@@ -9,6 +9,7 @@ from incidents.rollback.left import has_switched
 from incidents.rollback.models import ACTIVE_RUN_STATES, HostStep, PlanKind, Run, RunState, StepState, WaveState
 from incidents.rollback.queries import LANES, LARGE, document_of, names_of
 from incidents.rollback.run import GOING_BACK
+from incidents.rollback.steps import has_acted
 
 OUT = (StepState.DRAINED, StepState.EMPTIED)
 CHANGED = (
@@ -111,7 +112,7 @@ def _compensate(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> 
         return f"{_who(changed, 'go')} {back}." if changed else "No host was changed, so that it only ends."
     if origin is None:
         return ""
-    changed = [s for s in steps if s.state in CHANGED or s.switch_calls]
+    changed = [s for s in steps if (s.state in CHANGED or has_acted(s)) and StepState.RESTORED not in s.marks]
     if not changed:
         return "No host was changed, so that it only ends."
     cold = [s for s in changed if s.host.name in document.recreated]

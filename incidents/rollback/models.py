@@ -241,6 +241,9 @@ class HostStep(models.Model):
     intent_deadline = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     switch_calls = models.PositiveIntegerField(default=0)
+    steer_calls = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Calls that take the host out of service, bring it back or share its requests."
+    )
     marks = models.JSONField(default=dict)
     notes = models.JSONField(default=dict)
     baseline = models.JSONField(default=dict)

@@ -163,7 +163,7 @@ def _lock(work: Work, step: HostStep) -> None:
 def has_acted(step: HostStep) -> bool:
     """Whether a call of this run may have changed where the host's requests go."""
     steered = {StepState.DRAINED, StepState.SHARED, StepState.IN_SERVICE} & step.marks.keys()
-    return bool(step.switch_calls or steered or step.intent in STEERED)
+    return bool(step.switch_calls or step.steer_calls or steered)
 
 
 def _preflight(work: Work, step: HostStep) -> None:
@@ -397,7 +397,8 @@ def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation, ver
 def _intend(work: Work, step: HostStep, name: str) -> None:
     with transaction.atomic():
         work.lease.confirm()
-        counted: dict[str, Any] = {"switch_calls": F("switch_calls") + 1} if name == "switch" else {}
+        counter = "switch_calls" if name == "switch" else "steer_calls" if name in STEERED else ""
+        counted: dict[str, Any] = {counter: F(counter) + 1} if counter else {}
         deadline = database_now() + datetime.timedelta(seconds=CALL_SECONDS[name])
         attempts = F("attempts") + 1 if step.intent == name else 1
         change(step, intent=name, intent_deadline=deadline, attempts=attempts, **counted)

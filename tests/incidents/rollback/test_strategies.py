@@ -10,10 +10,12 @@ import pytest
 
 from incidents.rollback import advance, preflight
 from incidents.rollback import run as runs
-from incidents.rollback.models import HostStep, Run, RunState, WaveState
+from incidents.rollback.consequences import consequences
+from incidents.rollback.models import HostStep, Run, RunState, StepState, WaveState
 from incidents.rollback.plan import PlanRefused
 from incidents.rollback.queries import plan_terms, waves_of
 from registry.models import Placement
+from tests.faults.proxy import Proxy
 from tests.host.artifacts import row
 from tests.incidents.rollback.fleet import Fleet, events
 
@@ -132,6 +134,27 @@ def test_a_recreated_host_whose_new_version_can_not_be_loaded_is_brought_back_co
     assert (run.state, run.state_reason) == (RunState.COMPENSATED, "Back.")
     assert fleet.serving() == [fleet.bad.digest] * 3
     assert process.view(fleet.slug)["in_service"] is True
+
+
+def test_a_host_whose_drain_gave_no_answer_is_brought_back_after_its_step_began_anew(
+    fleet: Fleet, doors: list[Proxy]
+) -> None:
+    """It has left service, and then the run was resumed, came to `locked` again, and was turned back."""
+    run = fleet.started(strategy="recreate", tolerated_absences=0)
+    doors[0].cut_after = "/service"
+    until(run, RunState.HALTED)
+    assert (run.halt_code, out_of_service(fleet)) == ("unreachable", 1)
+    doors[0].down = False
+    HostStep.objects.filter(run=run, host__name="h1").update(state=StepState.LOCKED, intent="", attempts=0)
+    said = consequences(Run.objects.select_related("plan__from_version", "plan__to_version").get(pk=run.pk))
+    assert said["compensate"].startswith("of h1 each leaves service, loads version 2 again")
+
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="Back.", actor=advance.WORKER)
+    until(run, RunState.COMPENSATED, RunState.HALTED)
+
+    assert (run.state, run.state_reason) == (RunState.COMPENSATED, "Back.")
+    assert out_of_service(fleet) == 0
+    assert fleet.serving() == [fleet.bad.digest] * 3
 
 
 def test_a_fleet_that_can_spare_no_host_is_not_recreated(fleet: Fleet) -> None:
