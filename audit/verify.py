@@ -298,7 +298,9 @@ class Act(NamedTuple):
 
 def act_of(leaf: int, record: Mapping[str, Any], newest: str = "") -> Act:
     """``newest``: the moment of the youngest record before it in the tree, where that is known."""
-    actor = record["actor"]
+    actor, data = record["actor"], record["data"]
+    if not isinstance(data, dict):
+        raise TypeError("its data are no object")
     return Act(
         leaf=leaf,
         at=record["occurred_at"],
@@ -309,7 +311,7 @@ def act_of(leaf: int, record: Mapping[str, Any], newest: str = "") -> Act:
         kind=actor["kind"],
         actor=actor["id"],
         target=record["target"]["id"],
-        data=record["data"],
+        data=data,
         late=newest > record["occurred_at"] and _seconds(record["occurred_at"], newest) > LATE,
         under=str(record.get("correlation", {}).get("act", "")),
     )
@@ -691,6 +693,48 @@ def installed_policies() -> dict[str, dict[str, Any]]:
     }
 
 
+NEEDED_DATA = {
+    "policy.replace": ("policy",),
+    "policy.retire": ("policy",),
+    "role.grant": ("role",),
+    "role.confirm": ("role",),
+    "approval.open": ("policy", "expires_at"),
+    "approval.break_glass": ("policy", "expires_at", "review_due"),
+    "delegation.create": ("starts", "ends"),
+}
+"""Without which a record is of no kind that can be judged."""
+SHAPES: dict[str, type] = {"document": dict, "scope": dict, "policy": dict, "role": str, "rest_seconds": int}
+SHAPES |= dict.fromkeys(("seats", "roles", "hosts"), list)
+MOMENTS = ("counts_from", "auth_time", "expires_at", "review_due", "review_limit", "starts", "ends")
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+"""What comes of data that are not as Lastgood writes them."""
+
+
+def misshapen(act: Act) -> str:
+    """What of a record's data is not as Lastgood writes it; empty when all is."""
+    data = act.data
+    found = [name for name in NEEDED_DATA.get(act.action, ()) if data.get(name) is None]
+    found += [name for name, shape in SHAPES.items() if not isinstance(data.get(name), (shape, type(None)))]
+    if not found and not _listed(data.get("seats"), {"by": str, "role": str}):
+        found.append("seats")
+    if not found and not _listed((data.get("policy") or {}).get("factors"), {"role": str, "count": int}):
+        found.append("policy")
+    for name in MOMENTS:
+        try:
+            _utc(data.get(name) or act.at)
+        except UNFIT:
+            found.append(name)
+    return ", ".join(dict.fromkeys(found))
+
+
+def _listed(value: Any, shape: Mapping[str, type]) -> bool:
+    """Whether it is a list of objects that have these, or nothing."""
+    rows = value or []
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in shape.items()) for row in rows
+    )
+
+
 class Execution(NamedTuple):
     """Something that needed approvals and was done: a run, or another act."""
 
@@ -715,10 +759,16 @@ class Meaning:
         self.by: dict[str, list[Act]] = defaultdict(list)
         self.about: dict[tuple[str, str], list[Act]] = defaultdict(list)
         self.of_run: dict[tuple[str, str], list[Act]] = defaultdict(list)
+        self.misshapen: list[tuple[int, str]] = []
         last = ""
         for act in acts:
             last = max(last, act.at)
             if act.outcome in ("success", "intent") or act.action.startswith("rollback.step."):
+                if unfit := misshapen(act):
+                    self.misshapen.append(
+                        (act.leaf, f"the data of {act.action} are not as Lastgood writes them: {unfit}")
+                    )
+                    continue
                 self.by[act.action].append(act)
                 self.about[act.action, str(act.data.get("request"))].append(act)
                 self.of_run[act.action, str(act.data.get("run"))].append(act)
@@ -762,11 +812,14 @@ class Meaning:
             *((act.leaf, partial(self._act_hash, act)) for act in by["act.propose"]),
             *((act.leaf, partial(self._effect, act)) for action in EFFECTS for act in by[action]),
         ]
+        checks += ((leaf, partial(str, sentence)) for leaf, sentence in self.misshapen)
         for leaf, check in sorted(checks, key=lambda one: one[0]):
             try:
                 sentence = check()
             except Lacking as lack:
                 yield leaf, str(lack), True
+            except UNFIT as error:
+                yield leaf, f"it cannot be judged, as the data are not as Lastgood writes them: {error!r}", False
             else:
                 if sentence:
                     yield leaf, sentence, False

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from audit.verify import act_hash, installed_policies, policy_hash
+from audit.verify import Meaning, act_hash, installed_policies, policy_hash
 from tests.audit.tale import DAY, POLICY, Tale
 
 TO = "c" * 64
@@ -172,3 +172,34 @@ def test_an_act_without_its_document_is_found_once_documents_are_on_record(tale:
     old_act(tale)
     lifted(tale, under="act-9")
     assert any("not the one whose hash was put to the approvers" in sentence for sentence in found(tale))
+
+
+# Records that nobody's Lastgood writes
+
+
+@pytest.mark.parametrize(
+    ("action", "data"),
+    [
+        ("policy.replace", {}),
+        ("policy.replace", {"policy": "none"}),
+        ("role.grant", {"user": "u-eve"}),
+        ("role.confirm", {"user": "u-eve", "role": "approver", "counts_from": "soon"}),
+        ("approval.open", {"request": "r", "policy": [], "expires_at": "2026-03-01T00:00:00.000000Z"}),
+        ("approval.consume", {"request": "r", "seats": 3}),
+        ("approval.break_glass", {"request": "r"}),
+        ("approval.open", {"policy": POLICY | {"factors": [1]}, "expires_at": "2026-03-01T00:00:00.000000Z"}),
+        ("approval.consume", {"request": "r", "seats": [{"by": []}]}),
+        ("act.propose", {"document": "text"}),
+        ("rollback.run.start", {"run": ["run-1"], "hosts": 7}),
+        ("rollback.step.outcome", {"run": "run-1", "host": "h", "plan_hash": "a" * 64, "version": TO}),
+    ],
+)
+def test_a_record_of_another_shape_is_named_and_the_rest_is_judged(
+    tale: Tale, action: str, data: dict[str, Any]
+) -> None:
+    tale.tell(action, "svc:worker", **data)
+    leaf = tale.acts[-1].leaf
+    moved(tale, "u-bob")
+    told = list(Meaning(tale.acts).problems())
+    assert [at for at, _, _ in told] == [leaf, leaf + 1], told
+    assert ALONE in told[1][1]
