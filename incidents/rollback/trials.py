@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 WORKER = service_actor("rollback")
 OUT_OF_THE_WAY = datetime.timedelta(seconds=5)
 LEAVING_TAKES = datetime.timedelta(seconds=60)
+LEAVING = "is leaving"
+"""What a load says while a worker takes it out, until `due_at`; one that could not be taken out says nothing, and keeps
+nobody waiting until it is tried again."""
 LONGEST_WAIT = 600
 OPEN_PLANS = [PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING]
 
@@ -78,7 +81,7 @@ def is_busy(endpoint_id: int, *, but_for: Any = None) -> bool:
     others = Trial.objects.filter(~is_free(now), endpoint=endpoint_id, state=TrialState.RUNNING)
     if others.exclude(pk=but_for).exists():
         return True
-    leaving = TrialLoad.objects.filter(trial__endpoint=endpoint_id, left_at=None, attempts__gt=0, due_at__gt=now)
+    leaving = TrialLoad.objects.filter(trial__endpoint=endpoint_id, left_at=None, left_because=LEAVING, due_at__gt=now)
     return leaving.exclude(trial=but_for).exists()
 
 
@@ -123,7 +126,7 @@ class Bench:
         with transaction.atomic():
             self.lease.confirm()
             if not warm:
-                booked = {"trial": self.trial, "due_at": Now(), "attempts": 0}
+                booked = {"trial": self.trial, "due_at": Now(), "attempts": 0, "left_because": ""}
                 TrialLoad.objects.update_or_create(
                     host=remote.host, version=version, left_at=None, defaults=booked, create_defaults=booked
                 )
@@ -156,7 +159,7 @@ def take_out(load_id: Any) -> bool:
         if needed:
             return _left(load, needed)
         claimed = TrialLoad.objects.filter(pk=load_id, left_at=None, due_at__lte=Now()).update(
-            due_at=Now() + LEAVING_TAKES, attempts=F("attempts") + 1
+            due_at=Now() + LEAVING_TAKES, left_because=LEAVING, attempts=F("attempts") + 1
         )
         if not claimed:
             return False
@@ -166,7 +169,7 @@ def take_out(load_id: Any) -> bool:
     except ServingError as error:
         logger.warning("rollback.trial.unload_failed host=%s version=%s error=%s", load.host, load.version, error)
         wait = datetime.timedelta(seconds=min(LONGEST_WAIT, 2**load.attempts))
-        TrialLoad.objects.filter(pk=load_id).update(due_at=Now() + wait)
+        TrialLoad.objects.filter(pk=load_id).update(due_at=Now() + wait, left_because="")
         return False
 
 

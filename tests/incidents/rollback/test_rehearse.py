@@ -23,7 +23,7 @@ from incidents.rollback.trials import Bench, TrialLease
 from registry import store
 from registry.actions import ask_composition, compose, mark_soaked, register_version
 from registry.composing import part_sentence, rehearsal_sentence
-from registry.models import Endpoint, Version
+from registry.models import Endpoint, Host, Version
 from tests.host.artifacts import architecture, make_tensors, pack, preprocessing, signature, weights_bytes
 from tests.incidents.rollback.fleet import ROWS, SETUP, Fleet, events
 from tests.incidents.rollback.test_watch import without_traffic_questions
@@ -290,3 +290,28 @@ def test_a_ranking_takes_out_what_it_loaded_and_loads_nothing_while_a_run_is_act
 def composed_target(fleet: Fleet) -> Version:
     """Version 2 of the fleet, as a target that is not the candidate."""
     return Version.objects.get(model=fleet.model, number=1)
+
+
+def test_a_host_that_went_away_with_what_was_tried_keeps_no_other_trial_waiting(fleet: Fleet) -> None:
+    part = composed(fleet)
+    first, second = (
+        trials.open_trial(endpoint=fleet.endpoint, purpose=TrialPurpose.RANKING, actor=SETUP) for _ in range(2)
+    )
+    with TrialLease(first.pk) as lease:
+        bench = Bench(first, lease, SETUP)
+        remote = trials.remotes_of(fleet.endpoint)[0]
+        bench.bring(remote, part)
+        lease.end(TrialState.DONE)
+        Host.objects.filter(pk=remote.host.pk).update(address="http://127.0.0.1:9")
+        bench.tidy()
+    load = TrialLoad.objects.get()
+    assert (load.left_at, load.due_at > timezone.now()) == (None, True)
+
+    with TrialLease(second.pk) as lease:
+        assert lease.held
+        lease.end(TrialState.DONE)
+
+    TrialLoad.objects.update(left_because=trials.LEAVING)
+    third = trials.open_trial(endpoint=fleet.endpoint, purpose=TrialPurpose.RANKING, actor=SETUP)
+    with TrialLease(third.pk) as lease:
+        assert not lease.held
