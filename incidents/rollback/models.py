@@ -242,7 +242,9 @@ class HostStep(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     switch_calls = models.PositiveIntegerField(default=0)
     steer_calls = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="Calls that take the host out of service, bring it back or share its requests."
+        default=0,
+        db_default=0,
+        help_text="Calls that take the host out of service, bring it back or share its requests.",
     )
     marks = models.JSONField(default=dict)
     notes = models.JSONField(default=dict)
