@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from monitoring.drift.measures import wilson
 from monitoring.models import (
@@ -24,7 +25,6 @@ from monitoring.models import (
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Endpoint, Host
 
-SILENCE_LOOKS_BACK = timedelta(days=7)
 LATE_WINDOWS = 3
 """So many windows may end without being judged before that counts as silence."""
 
@@ -138,25 +138,28 @@ def newest_window(endpoint: Endpoint) -> Window | None:
 
 def silent_since(endpoints: Iterable[Endpoint], now: datetime) -> dict[int, datetime]:
     """By id, the watched endpoints of which nothing came in their newest window, and since when: the end of the last
-    window that had traffic, at most SILENCE_LOOKS_BACK ago. No data says nothing, least of all that all is well.
+    window that had traffic, else the start of the first one. No data says nothing, least of all that all is well.
 
-    An endpoint whose windows are no longer judged is as silent. One query for any number.
+    An endpoint whose windows are no longer judged, or never were, is as silent. One query for any number.
     """
+    windows = Window.objects.filter(endpoint=OuterRef("endpoint"))
+    judged = windows.filter(state=WindowState.JUDGED).order_by("-start").values("end")
     rows = (
         Monitor.objects.filter(endpoint__in=endpoints, enabled=True)
-        .filter(endpoint__windows__start__gte=now - SILENCE_LOOKS_BACK, endpoint__windows__state=WindowState.JUDGED)
         .values_list("endpoint", "window_seconds", "grace_seconds", "label_delay_seconds")
         .annotate(
-            first=Min("endpoint__windows__start"),
-            judged=Max("endpoint__windows__end"),
-            heard=Max("endpoint__windows__end", filter=Q(endpoint__windows__rows__gt=0)),
+            began=Coalesce(Subquery(windows.order_by("start").values("start")[:1]), F("next_window_at")),
+            judged=Subquery(judged[:1]),
+            heard=Subquery(judged.filter(rows__gt=0)[:1]),
         )
+        .exclude(began=None)
     )
     found = {}
-    for endpoint, window, grace, labels, first, judged, heard in rows:
-        late = timedelta(seconds=LATE_WINDOWS * window + grace + labels)
-        if heard is None or heard < judged or judged < now - late:
-            found[endpoint] = heard or first
+    for endpoint, window, grace, labels, began, newest, heard in rows:
+        due = now - timedelta(seconds=LATE_WINDOWS * window + grace + labels)
+        is_late = (newest or began + timedelta(seconds=window)) < due
+        if is_late or (newest is not None and (heard is None or heard < newest)):
+            found[endpoint] = heard or began
     return found
 
 

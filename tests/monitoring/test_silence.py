@@ -8,7 +8,7 @@ from time_machine import TimeMachineFixture
 
 from accounts.actions import create_user
 from audit.actions import service_actor
-from monitoring.models import Alert
+from monitoring.models import Alert, Monitor, Window
 from monitoring.objection import not_judged_yet
 from monitoring.queries import silent_since
 from registry.models import Endpoint, Version
@@ -55,6 +55,24 @@ def test_f40_windows_that_are_no_longer_judged_are_silence_as_well(endpoint: End
     assert silent_since([endpoint], START + 4 * WINDOW) == {}
 
     assert silent_since([endpoint], START + 6 * WINDOW) == {endpoint.pk: START + 2 * WINDOW}
+
+
+def test_f40_silence_does_not_end_by_lasting(endpoint: Endpoint) -> None:
+    fall_silent(endpoint)
+
+    assert silent_since([endpoint], START + timedelta(days=40)) == {endpoint.pk: START + 2 * WINDOW}
+
+
+def test_f40_an_endpoint_that_was_never_judged_is_silent_since_it_is_watched() -> None:
+    endpoint = make_endpoint()
+    watch(endpoint)
+
+    assert silent_since([endpoint], START + 4 * WINDOW) == {}
+    assert silent_since([endpoint], START + 5 * WINDOW) == {endpoint.pk: START}
+
+    Window.objects.create(endpoint=endpoint, start=START, end=START + WINDOW, due_at=START + WINDOW)
+    Monitor.objects.update(next_window_at=START + WINDOW)
+    assert silent_since([endpoint], START + 5 * WINDOW) == {endpoint.pk: START}
 
 
 def test_f40_a_silent_version_does_not_become_last_good(endpoint: Endpoint) -> None:
