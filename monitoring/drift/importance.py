@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 Columns = dict[str, NDArray[Any]]
 
 SURE = 2.0
-"""Standard errors that a loss must lie above zero to count."""
+"""Standard errors that a loss must lie above zero to be known, and by which each may be larger than it was measured."""
 
 
 def permutation_importance(
@@ -30,8 +30,10 @@ def permutation_importance(
     """The loss of accuracy when each column is shuffled, as JSON values for a profile's "importance".
 
     `predict` gives an answer for each row of columns of shape (rows,); `labels` are the true answers. "loss" is the
-    mean of `repeats` shuffles, "error" the standard error of that loss over the rows, and "weights" are losses as
-    shares of the largest: 0 where a loss is not above SURE of its errors. Raises ValueError without rows or repeats.
+    mean of `repeats` shuffles, "error" the standard error of that loss over the rows, and "weights" are what losses may
+    be at most, SURE errors above the measured ones, as shares of the largest loss, up to 1: few rows must not make a
+    column that matters look like one that does not. No weight is known where no loss is above SURE of its errors.
+    Raises ValueError without rows or repeats.
     """
     table: Columns = {name: np.asarray(column) for name, column in columns.items()}
     truth = np.asarray(labels)
@@ -62,4 +64,4 @@ def _weights(loss: dict[str, float], error: dict[str, float]) -> dict[str, float
     largest = max((value for name, value in loss.items() if value > SURE * error[name]), default=0.0)
     if largest <= 0:
         return {}
-    return {name: value / largest if value > SURE * error[name] else 0.0 for name, value in loss.items()}
+    return {name: min(max(value + SURE * error[name], 0.0) / largest, 1.0) for name, value in loss.items()}

@@ -21,6 +21,8 @@ def test_what_a_column_is_worth_is_what_shuffling_it_costs():
     assert found["weights"]["much"] == 1.0
     assert 0.1 < found["weights"]["some"] < 0.5
     assert (found["weights"]["none"], found["loss"]["none"]) == (0.0, 0.0)
+    # At most what it may be worth.
+    assert found["weights"]["some"] == (found["loss"]["some"] + 2 * found["error"]["some"]) / found["loss"]["much"]
     assert found["loss"]["much"] > 0.35
     assert (found["rows"], found["repeats"], found["metric"]) == (ROWS, 5, "accuracy")
 
@@ -39,3 +41,13 @@ def test_of_a_model_that_reads_nothing_no_weight_is_known():
 def test_importance_without_rows_is_refused():
     with pytest.raises(ValueError, match="rows with their labels"):
         permutation_importance(answer, {"much": []}, [])
+
+
+def test_a_column_that_matters_is_not_silenced_for_want_of_rows():
+    rng, silenced = np.random.default_rng(7), 0
+    for _ in range(40):
+        columns = {"much": rng.normal(size=300), "tenth": rng.normal(size=300)}
+        labels = (columns["much"] + 0.13 * columns["tenth"] > 0).astype(int)
+        found = permutation_importance(lambda c: (c["much"] + 0.13 * c["tenth"] > 0).astype(int), columns, labels)
+        silenced += found["weights"]["tenth"] < 0.05
+    assert silenced <= 2
