@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from monitoring.drift.values import Category, is_missing
+from monitoring.drift.values import Category, as_float64, is_missing
 
 Floats = NDArray[np.float64]
 
@@ -85,8 +85,8 @@ def _thinned(table: Mapping[str, ArrayLike], most: int, rng: np.random.Generator
 
 def _encoded(name: str, before: NDArray, now: NDArray) -> Iterator[tuple[str, Floats]]:
     """A numeric column as rank, squared rank and missing; a categorical one as its commonest categories."""
-    if before.dtype.kind in "biuf" and now.dtype.kind in "biuf":
-        both = np.concatenate((before, now)).astype(np.float64)
+    if _is_numeric(before):
+        both = np.concatenate([as_float64(column)[0] for column in (before, now)])
         missing = np.isnan(both)
         ranks = np.zeros(len(both))
         ranks[~missing] = stats.rankdata(both[~missing]) / max(int((~missing).sum()), 1) - 0.5
@@ -101,6 +101,14 @@ def _encoded(name: str, before: NDArray, now: NDArray) -> Iterator[tuple[str, Fl
         counts[value] = counts.get(value, 0) + 1
     for value in sorted(counts, key=lambda v: (-counts[v], str(v)))[:MOST_CATEGORIES]:
         yield name, np.array([v == value for v in values], dtype=np.float64)
+
+
+def _is_numeric(column: NDArray) -> bool:
+    """Whether all that the column holds are numbers; None beside them makes NumPy keep them as objects."""
+    if column.dtype.kind != "O":
+        return column.dtype.kind in "biuf"
+    held = [value for value in column.tolist() if not is_missing(value)]
+    return bool(held) and all(isinstance(value, int | float | np.number) for value in held)
 
 
 def _paired(parts: list[tuple[str, Floats]]) -> list[tuple[str, Floats]]:

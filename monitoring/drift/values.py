@@ -41,7 +41,7 @@ def numeric_values(column: ArrayLike) -> NumericValues:
     """
     array, invalid = np.asarray(column), 0
     if array.dtype != np.float32:
-        array, invalid = _as_float64(array)
+        array, invalid = as_float64(array)
     array = np.sort(array, axis=None)
     low = int(np.searchsorted(array, -np.inf, side="right"))
     high = int(np.searchsorted(array, np.inf, side="left"))
@@ -49,7 +49,7 @@ def numeric_values(column: ArrayLike) -> NumericValues:
     return NumericValues(array[low:high], absent - invalid, low + len(array) - high - absent, invalid)
 
 
-def _as_float64(array: NDArray) -> tuple[NDArray[np.float64], int]:
+def as_float64(array: NDArray) -> tuple[NDArray[np.float64], int]:
     """The column as numbers, and how many of its cells are none: these are NaN."""
     if array.dtype.kind in "biuf":
         return array.astype(np.float64), 0

@@ -51,3 +51,23 @@ def test_too_few_rows_or_a_lacking_column_are_refused():
         classifier_test(table(rng, 500), table(rng, 20))
     with pytest.raises(ValueError, match="lacks these columns: k"):
         classifier_test(table(rng, 60), {n: c for n, c in table(rng, 60).items() if n != "k"})
+
+
+def test_one_missing_value_does_not_make_numbers_names():
+    rng = np.random.default_rng(6)
+    reference, window = table(rng, 500), table(rng, 500)
+    for sample in (reference, window):
+        sample["b"] = sample["b"].astype(object)
+        sample["b"][7] = None
+    window["b"] = np.array([None if v is None else v + 1 for v in window["b"]], dtype=object)
+    found = classifier_test(reference, window)
+    assert found.auc > 0.7
+    assert found.telling[0][0] == "b"
+
+
+def test_text_in_a_column_of_numbers_is_told():
+    rng = np.random.default_rng(7)
+    window = table(rng, 500)
+    window["c"] = window["c"].astype(object)
+    window["c"][::3] = "n/a"
+    assert classifier_test(table(rng, 500), window).telling[0][0] == "c"
