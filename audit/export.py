@@ -25,6 +25,7 @@ from audit.scopes import Chosen, NothingToExport, Scope, ScopeError, choose
 from audit.sequencer import LOCK
 from audit.tree import StoredTree
 from audit.verify import COLUMNS, FORMAT, csv_line, csv_row, parse_checkpoint, peaks, split
+from audit.watch import witness_keys
 
 __all__ = ["BundleInfo", "NothingToExport", "Scope", "ScopeError", "export_bundle", "tlog_proof", "write_bundle"]
 
@@ -314,14 +315,14 @@ def _proven(event: AuditEvent, alias: str) -> tuple[int, str, bool]:
             return -1, "", False
         cursor.execute(NOTE, _note_after(row[0]))
         notes = cursor.fetchall()
-    witnessed = [note for _, note, count in notes if count >= len(settings.LASTGOOD_WITNESSES)]
+    witnessed = [note for _, note, count in notes if count >= len(witness_keys())]
     found = witnessed or [note for _, note, _ in notes]
     return row[0], found[0] if found else "", bool(witnessed)
 
 
 def _note_after(leaf: int) -> list[Any]:
     """Parameters of NOTE: signatures of witnesses that are configured, whose keys a bundle states."""
-    names = [verify.parse_vkey(key)[0] for key in settings.LASTGOOD_WITNESSES]
+    names = list(witness_keys())
     return [names, names, leaf]
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.conf import settings
 from django.db import connections, transaction
 
 from audit.checks import unarmed
 from audit.merkle import Frontier, leaf_hash
-from audit.verify import open_note, parse_checkpoint, parse_vkey
+from audit.verify import parse_checkpoint
+from audit.watch import signed_by, witness_keys
 
 MAX_PROBLEMS = 100
 STALE_SECONDS = 30
@@ -86,28 +86,19 @@ def _checkpoints(cursor: Any, vkey: str, report: Report) -> dict[int, bytes]:
             continue
         if (checkpoint.size, checkpoint.root) != (size, bytes(root)):
             report.add(f"The checkpoint at {size} does not say what its row says.")
-        if not any(_signed(note, key) for key in keys):
+        if not signed_by(note, keys):
             report.add(f"The checkpoint at {size} is not signed by the log's key.")
         marks[checkpoint.size] = checkpoint.root
     return marks
 
 
 def _cosignatures(cursor: Any, report: Report) -> None:
-    """What is kept as a configured witness's signature must be one, over that very checkpoint."""
-    for vkey in settings.LASTGOOD_WITNESSES:
-        name = parse_vkey(vkey)[0]
+    """What is kept as a configured witness's signature must be one, by any of its keys, over that very checkpoint."""
+    for name, keys in witness_keys().items():
         cursor.execute(COSIGNED, [name])
         for size, note in cursor.fetchall():
-            if not _signed(note, vkey):
+            if not signed_by(note, keys):
                 report.add(f"The checkpoint at {size} was not signed by {name}, whose signature is kept beside it.")
-
-
-def _signed(note: str, key: str) -> bool:
-    try:
-        open_note(note, key)
-    except ValueError:
-        return False
-    return True
 
 
 def _tree(alias: str, marks: dict[int, bytes], report: Report) -> Frontier:

@@ -1,7 +1,8 @@
 """Is the log kept as it should be? Its lag and who causes it, its sequencer's own words, what witnesses have seen."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,27 +182,36 @@ def sequencer_state() -> SequencerState | None:
     return SequencerState(*row) if row else None
 
 
+def witness_keys() -> dict[str, list[str]]:
+    """The keys of LASTGOOD_WITNESSES by the witness's name: one that has a new key keeps its old one beside it."""
+    keys: dict[str, list[str]] = {}
+    for vkey in settings.LASTGOOD_WITNESSES:
+        keys.setdefault(parse_vkey(vkey)[0], []).append(vkey)
+    return keys
+
+
 def witnessed() -> Witnessed:
-    """What the witnesses of LASTGOOD_WITNESSES have seen. A signature counts if it opens by the witness's key: this
+    """What the witnesses of LASTGOOD_WITNESSES have seen. A signature counts if it opens by a key of that witness: this
     process may write such rows itself."""
-    keys = {parse_vkey(key)[0]: key for key in settings.LASTGOOD_WITNESSES}
+    keys = witness_keys()
     forged: list[str] = []
     with connection.cursor() as cursor:
         while True:
             cursor.execute(WITNESSED, {"names": list(keys), "forged": forged})
             size, since, seconds, behind, notes = cursor.fetchone()
-            found = [name for name, note in (notes or {}).items() if note and not _signed(note, keys[name])]
+            found = [name for name, note in (notes or {}).items() if note and not signed_by(note, keys[name])]
             if not found:
                 return Witnessed(since, size, behind or [], list(keys), max(seconds or 0.0, 0.0), forged)
             forged = sorted({*forged, *found})
 
 
-def _signed(note: str, vkey: str) -> bool:
-    try:
-        open_note(note, vkey)
-    except ValueError:
-        return False
-    return True
+def signed_by(note: str, keys: Iterable[str]) -> bool:
+    """Whether the note opens by one of the keys."""
+    for vkey in keys:
+        with suppress(ValueError):
+            open_note(note, vkey)
+            return True
+    return False
 
 
 _owed: list[Callable[[], list[str]]] = []

@@ -4,10 +4,15 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from pytest_django.fixtures import Settings
 
+from audit.export import _proven
 from audit.integrity import verify_log
+from audit.models import AuditEvent
+from audit.note import create_key_file
 from audit.sequencer import Sequencer
-from tests.audit.log import event, sequence_all, sequencer_in
+from audit.watch import witnessed
+from tests.audit.log import cosigned, event, sequence_all, sequencer_in
 from tests.conftest import CommittedDatabase
 
 
@@ -115,7 +120,29 @@ def test_an_event_that_its_owner_slipped_in_behind_the_tree_is_found(
 
 
 def test_signatures_of_another_key_are_found(sequencer: Sequencer, tmp_path: Path) -> None:
-    from audit.note import create_key_file
-
     other = create_key_file(tmp_path / "other.key", "lastgood.local/log")
     assert len(verify_log(other.vkey).problems) == 2
+
+
+def test_a_witness_that_has_a_new_key_has_still_signed_by_its_old_one(
+    sequencer: Sequencer, tmp_path: Path, settings: Settings
+) -> None:
+    name = "witness.example/w1"
+    old, new = (create_key_file(tmp_path / f"{age}.key", name) for age in ("old", "new"))
+    settings.LASTGOOD_WITNESSES = [old.vkey]
+    cosigned(old)
+    event()
+    sequence_all(sequencer)
+    settings.LASTGOOD_WITNESSES = [old.vkey, new.vkey]
+    note = cosigned(new)
+    assert verify_log(sequencer.signer.vkey).problems == []
+    found = witnessed()
+    assert (found.size, found.forged, found.configured) == (sequencer.frontier.size, [], [name])
+    assert _proven(AuditEvent.objects.latest("id"), "default") == (sequencer.frontier.size - 1, note, True)
+
+    settings.LASTGOOD_WITNESSES = [new.vkey]
+    assert verify_log(sequencer.signer.vkey).problems == [
+        f"The checkpoint at 6 was not signed by {name}, whose signature is kept beside it."
+    ]
+    settings.LASTGOOD_WITNESSES = [old.vkey]
+    assert witnessed().forged == [name]
