@@ -157,7 +157,7 @@ def stored_digest(tensors: Mapping[str, torch.Tensor], header: Header) -> tuple[
 @dataclass(frozen=True)
 class Weights:
     """The tensors of a file on the CPU, in their stored datatypes. `sha256` is of the very memory that holds them, with
-    the header before them; making it took `seconds`, reading included."""
+    the header before them; hashing it took `seconds`, without waiting for the disk."""
 
     tensors: dict[str, torch.Tensor]
     sha256: str
@@ -173,10 +173,9 @@ def read_tensors(path: Path, sha256: str, header: Header, where: str) -> Weights
     """
     import torch
 
-    started = time.monotonic()
     size = path.stat().st_size
     whole = torch.empty(size, dtype=torch.uint8)
-    found = _fill(memoryview(whole.numpy()), path, where)
+    found, seconds = _fill(memoryview(whole.numpy()), path, where)
     if found != sha256:
         raise ArtifactRefused(f"{where} is damaged: its SHA-256 is no longer {sha256}.")
     start = file_start(header)
@@ -188,16 +187,22 @@ def read_tensors(path: Path, sha256: str, header: Header, where: str) -> Weights
         end = begin + ITEM_BYTES[dtype] * math.prod(shape)
         tensors[name] = whole[begin:end].view(getattr(torch, TORCH_NAMES[dtype])).reshape(shape)
         begin = end
-    seconds = time.monotonic() - started
     for name, tensor in tensors.items():
         if tensor.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all()):
             raise ArtifactRefused(f"{where}: the tensor {name!r} holds numbers that are not finite.")
     return Weights(tensors, found, size, seconds)
 
 
-def _fill(memory: memoryview, path: Path, where: str) -> str:
-    """Read the file into `memory`; the SHA-256 of what is there then."""
+def _fill(memory: memoryview, path: Path, where: str) -> tuple[str, float]:
+    """Read the file into `memory`; the SHA-256 of what is there then, and the seconds that hashing took."""
     digest = hashlib.sha256()
+    spent: list[float] = []
+
+    def add(part: memoryview) -> None:
+        started = time.monotonic()
+        digest.update(part)
+        spent.append(time.monotonic() - started)
+
     with ThreadPoolExecutor(1, "hashing") as hashing, path.open("rb", buffering=0) as file:
         for start in range(0, len(memory), CHUNK):
             part = memory[start : start + CHUNK]
@@ -207,5 +212,5 @@ def _fill(memory: memoryview, path: Path, where: str) -> str:
                 if not more:
                     raise ArtifactRefused(f"{where} became shorter while it was read.")
                 got += more
-            hashing.submit(digest.update, part)
-    return digest.hexdigest()
+            hashing.submit(add, part)
+    return digest.hexdigest(), sum(spent)
