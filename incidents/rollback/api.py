@@ -238,6 +238,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
     required_scope = {
         "create": "plan.propose",
         "dry_run": "plan.propose",
+        "would": "plan.propose",
         "steer": "plan.propose",
         "preflight": "plan.propose",
         "submit": "plan.propose",

@@ -39,7 +39,7 @@ from incidents.rollback.state import move
 from registry.golden import golden_of
 from registry.models import Endpoint, Health, Host, Placement, Version
 from registry.serving.base import Capabilities, ModelObservation, Observation, ServingError
-from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
+from registry.store import ArtifactDamaged, ArtifactMissing, holds, open_verified, path
 
 WORKER = service_actor("rollback")
 MAX_ATTEMPTS = 3
@@ -117,7 +117,7 @@ def _give_up(plan: Plan) -> None:
 def _ask_everything(plan: Plan, document: PlanDocument) -> list[Found]:
     if plan.kind in STEERING_KINDS:
         return _ask_steering(plan, document)
-    found = _ask_fleet(plan, document)
+    found = [*_ask_fleet(plan, document), _artifacts_whole(plan.to_version)]
     if any(answer.answer == FAIL for answer in found):
         return found
     hosts = list(Host.objects.filter(name__in=document.hosts).order_by("name"))
@@ -139,8 +139,8 @@ def look_over(plan: Plan, document: PlanDocument) -> list[Found]:
     with ThreadPoolExecutor(max_workers=max(1, min(16, len(hosts)))) as pool:
         asked = list(pool.map(lambda host: _look_at_host(plan, document, host), hosts))
     absent = sum(answers[0].answer != PASS for answers in asked)
-    found = _ask_fleet(plan, document) + [answer for answers in asked for answer in answers]
-    return [*found, _enough_hosts(document, absent)]
+    found = [*_ask_fleet(plan, document), _artifacts_there(plan.to_version)]
+    return [*found, *(answer for answers in asked for answer in answers), _enough_hosts(document, absent)]
 
 
 def _look_at_host(plan: Plan, document: PlanDocument, host: Host) -> list[Found]:
@@ -191,16 +191,25 @@ def _ask_steered(plan: Plan, document: PlanDocument, host: Host) -> list[Found]:
         question = f"Can {host.name} be told to leave and to return?"
         found.append(Found("drains", question, PASS if can else INCONCLUSIVE, observed, "it can", host))
         if document.outcome == "bring_back":
-            right = fleet.is_loaded(seen, plan.to_version, read_back=remote.driver.capabilities.digest_read_back)
-            holds = f"Does {host.name} hold version {plan.to_version.number}?"
-            found.append(
-                Found("holds", holds, PASS if right else FAIL, fleet.serving_digest(seen)[:12], "it does", host)
-            )
+            found += _returns(plan, document, remote, seen)
     except ServingError as error:
         found = [Found("reachable", f"Does {host.name} answer?", FAIL, str(error), "it does", host)]
     finally:
         connections.close_all()
     return found
+
+
+def _returns(plan: Plan, document: PlanDocument, remote: Remote, seen: ModelObservation) -> list[Found]:
+    """A host may have missed a change of version, or have been started again, while it was drained."""
+    host, target, serving = remote.host, plan.to_version, fleet.serving_digest(seen)
+    known = PASS if serving in document.tolerated else FAIL
+    expected = " or ".join(digest[:12] or "nothing" for digest in document.tolerated)
+    warm = fleet.is_loaded(seen, target, read_back=remote.driver.capabilities.digest_read_back)
+    holds = "it does" if warm else "not yet; it is loaded and tested before the host comes back"
+    return [
+        Found("serving", f"Is {host.name} as the plan expects?", known, serving[:12] or "nothing", expected, host),
+        Found("holds", f"Does {host.name} hold version {target.number}?", PASS, holds, "it does, or can", host),
+    ]
 
 
 def _no_active_run(endpoint: Endpoint) -> Found:
@@ -210,7 +219,7 @@ def _no_active_run(endpoint: Endpoint) -> Found:
 
 
 def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
-    """What needs no host: the endpoint, the policy, the target's files."""
+    """What needs neither a host nor the target's files: the endpoint, its policy, other endpoints."""
     endpoint = plan.endpoint
     frozen = endpoint.freeze_at(database_now())
     target = plan.to_version
@@ -232,7 +241,6 @@ def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
         ),
         _policy_stands(plan, document),
         _membership(plan, document),
-        _artifacts_whole(target),
         *_shared(endpoint, document),
     ]
 
@@ -287,6 +295,19 @@ def _artifacts_whole(version: Version) -> Found:
         except (ArtifactMissing, ArtifactDamaged, OSError) as error:
             return Found("artifacts", question, FAIL, f"{digest[:12]}: {error}", f"{len(digests)} files")
     return Found("artifacts", question, PASS, f"{len(digests)} files, verified", f"{len(digests)} files")
+
+
+def _artifacts_there(version: Version) -> Found:
+    """The same by names and sizes alone: a web process has no time to read gigabytes."""
+    question = f"Are all files of version {version.number} present?"
+    sizes = dict(version.files.values_list("artifact_id", "artifact__size"))
+    count = f"{len(sizes)} files"
+    if version.golden is None:
+        return Found("artifacts", question, FAIL, "it has no golden test", "files and a golden test")
+    for digest, size in {**sizes, version.golden.sha256: version.golden.size}.items():
+        if not holds(digest) or path(digest).stat().st_size != size:
+            return Found("artifacts", question, FAIL, f"{digest[:12]} is missing or cut short", count)
+    return Found("artifacts", question, PASS, f"{count} are there; the preflight reads them", count)
 
 
 def _enough_hosts(document: PlanDocument, absent: int) -> Found:

@@ -127,6 +127,7 @@ def plan_steer(request: HttpRequest) -> HttpResponse:
 def plan_dry_run(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What would be called on each host if the plan were started now."""
     plan = plan_for(request, pk)
+    require_on(request, "plan.propose", plan)
     try:
         found = dry_run_of(plan)
     except PlanRefused as refused:

@@ -4,10 +4,13 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from audit.models import AuditEvent
 from incidents.rollback import advance
 from incidents.rollback.dry_run import DryRun, dry_run_of
 from incidents.rollback.models import Plan, RunState
+from registry import store
 from registry.models import Host
 from tests.faults.proxy import Proxy
 from tests.incidents.rollback.fleet import Fleet
@@ -111,7 +114,33 @@ def test_the_api_says_it_of_a_plan_that_is_not_stored_and_of_one_that_is(fleet: 
 def test_the_page_of_the_dry_run_lists_the_calls(fleet: Fleet) -> None:
     plan = fleet.propose()
 
-    page = signed_in(fleet.viewer).get(f"/rollback/plans/{plan.pk}/dry-run/").content.decode()
+    page = signed_in(fleet.responder).get(f"/rollback/plans/{plan.pk}/dry-run/").content.decode()
 
     assert f"/lastgood/v1/models/{fleet.slug}/default" in page
     assert "Nothing was changed" in page
+
+
+@pytest.mark.parametrize("address", ["/rollback/plans/{}/dry-run/", "/api/v1/plans/{}/dry-run/"])
+def test_who_may_not_propose_has_no_host_asked(fleet: Fleet, doors: list[Proxy], address: str) -> None:
+    plan = fleet.propose()
+
+    assert signed_in(fleet.viewer).get(address.format(plan.pk)).status_code == 403
+
+    assert [door.calls for door in doors] == [[], [], []]
+
+
+def test_a_dry_run_sees_a_file_that_is_missing_and_reads_none(fleet: Fleet) -> None:
+    plan = fleet.propose()
+    weights = store.path(fleet.good.files.get(component="weights").artifact_id)
+    weights.chmod(0o644)
+
+    def answered() -> tuple[str, str]:
+        [found] = [row for row in dry_run_of(plan).findings if row["name"] == "artifacts"]
+        return found["answer"], found["observed"]
+
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert answered() == ("pass", f"{fleet.good.files.count()} files are there; the preflight reads them")
+    weights.write_bytes(b"cut")
+    assert answered()[0] == "fail"
+    weights.unlink()
+    assert answered() == ("fail", f"{weights.name[:12]} is missing or cut short")
