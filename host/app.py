@@ -137,12 +137,15 @@ class Host:
         data = await body(receive, MAX_INFERENCE_BYTES)
         started = time.perf_counter()
         request = parse(data)
-        slot = self.fleet.answering(model, version) if version else self.fleet.chosen(model, request.get("id"))
+        if not isinstance(request, dict):
+            raise Problem(400, "bad-request", "The body must be a JSON object.")
+        id_ = _checked_id(request)
+        slot = self.fleet.answering(model, version) if version else self.fleet.chosen(model, id_)
         loaded = slot.loaded
         assert loaded is not None
         columns = check_columns(loaded.signature, request)
         rows = len(next(iter(columns.values())))
-        ids, probe = _identify(request, rows)
+        ids, probe = _identify(request, id_, rows)
         failed = True
         slot.enter()
         try:
@@ -168,14 +171,26 @@ class Host:
         )
 
 
-def _identify(request: dict[str, Any], rows: int) -> tuple[list[str], bool]:
+def _checked_id(request: dict[str, Any]) -> str | None:
+    """The id that the request brings, if any."""
+    id_ = request.get("id")
+    if not id_:
+        return None
+    if not isinstance(id_, str) or len(id_) > 200:
+        raise Problem(400, "bad-request", "The request's 'id' must be a text of at most 200 characters.", field="id")
+    try:
+        id_.encode()
+    except UnicodeEncodeError:
+        raise Problem(400, "bad-request", "The request's 'id' has half a character; send UTF-8.", field="id") from None
+    return id_
+
+
+def _identify(request: dict[str, Any], id_: str | None, rows: int) -> tuple[list[str], bool]:
     """The ids of the request's rows, and whether it is a probe (`"parameters": {"log": false}`).
 
     A row's id is the request's id; in a request of several rows it is followed by a colon and the row's index.
     """
-    id_ = request.get("id") or str(uuid.uuid4())
-    if not isinstance(id_, str) or len(id_) > 200:
-        raise Problem(400, "bad-request", "The request's 'id' must be a text of at most 200 characters.", field="id")
+    id_ = id_ or str(uuid.uuid4())
     parameters = request.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise Problem(400, "bad-request", "The request's 'parameters' must be an object.", field="parameters")

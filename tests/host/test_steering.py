@@ -86,6 +86,15 @@ def test_a_share_is_decided_by_the_requests_id_and_only_grows_under_one_fence(tw
     assert host.infer(row(), model=model).json()["parameters"]["digest"] == first
 
 
+def test_an_id_with_half_a_character_is_refused_while_a_share_is_decided_by_it(two: Two) -> None:
+    host, model, _, second = two
+    assert post(two, "share", version="2", digest=second, percent=20, fence=2) == (200, "")
+
+    answer = host.http.post(f"/v2/models/{model}/infer", content=b'{"id": "\\ud800", "inputs": []}')
+
+    assert (answer.status_code, answer.json()["field"]) == (400, "id")
+
+
 def test_the_switch_ends_the_share_and_its_late_calls(two: Two) -> None:
     host, model, first, second = two
     assert post(two, "share", version="2", digest=second, percent=20, fence=2) == (200, "")
