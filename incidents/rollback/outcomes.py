@@ -114,8 +114,9 @@ def _limits(wish: Wish, hosts: Sequence[Host], live: Version) -> dict[str, Any]:
     """Hosts one wave at a time, no gates: what is asked is asked on each host, and of those that are left."""
     least = wish.endpoint.min_hosts_serving if wish.min_hosts_serving is None else wish.min_hosts_serving
     names = [host.name for host in hosts]
+    back = Placement.objects.filter(endpoint=wish.endpoint, host__in=hosts if wish.outcome == "bring_back" else [])
     return {
-        "serving": ["", live.digest],
+        "serving": sorted({"", live.digest, *back.values_list("observed_digest", flat=True)}),
         "hosts": [{"name": host.name, "engine": host.engine, "address": host.address} for host in hosts],
         "strategy": "blue_green",
         "waves": [{"name": wish.outcome.replace("_", " "), "hosts": names}] if names else [],

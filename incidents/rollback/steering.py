@@ -19,14 +19,14 @@ from incidents.rollback.steps import (
     StepWaits,
     Work,
     act,
-    ask_golden,
+    book_switch,
     effect,
     finish,
     switch,
 )
 from registry import actions
 from registry.actions import RegistryError
-from registry.models import Host, Version
+from registry.models import Host, Placement, Version
 from registry.serving.base import ModelObservation
 
 S = StepState
@@ -210,6 +210,23 @@ def _drain(work: Work, step: HostStep) -> None:
     )
 
 
+def _return(work: Work, step: HostStep) -> None:
+    """Bring the host back into service with what the endpoint serves by now; a switch ends its absence as well."""
+    seen, target = work.look(step), work.target
+    if step.intent == "switch" or seen.default_digest != target.digest:
+        remote, fences = work.remote(step), work.remote(step).driver.capabilities.fencing
+        act(
+            work,
+            step,
+            name="switch",
+            holds=lambda seen: seen.default_digest == target.digest and (_barred(work, seen) or not fences),
+            call=lambda: remote.switch(target, work.run.fence),
+        )
+    if not Placement.objects.filter(endpoint=work.run.endpoint, host=step.host, desired=target).exists():
+        book_switch(work, step, target)
+    _bring_back(work, step)
+
+
 def _bring_back(work: Work, step: HostStep) -> None:
     """Bring the host back into service, and enter that it is."""
     remote, can = work.remote(step), work.remote(step).driver.capabilities.drain
@@ -230,8 +247,7 @@ TURNS: dict[tuple[str, str], Callable[[Work, HostStep], None]] = {
     (S.SHARED, S.SWITCHED): _grow_share,
     (S.LOCKED, S.DRAINED): _drain,
     (S.DRAINED, S.DONE): finish,
-    (S.PREFLIGHT, S.GOLDEN_OK): ask_golden,
-    (S.GOLDEN_OK, S.IN_SERVICE): _bring_back,
+    (S.GOLDEN_OK, S.IN_SERVICE): _return,
     (S.IN_SERVICE, S.DONE): finish,
     (S.COMPENSATING, "drain"): _bring_back,
     (S.COMPENSATING, "bring_back"): _drain,

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from accounts.actions import actor_for
 from audit.erasure import erase_subject
-from audit.models import AuditPrivate
+from audit.models import AuditEvent, AuditPrivate
+from audit.verify import Meaning, act_of
 from incidents.rollback import advance, decided, preflight
 from incidents.rollback import run as runs
 from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch
@@ -83,6 +84,37 @@ def test_a_host_that_does_not_serve_is_drained_though_none_that_serves_can_be_sp
 
     assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
     assert Host.objects.get(name="h2").drained_at is not None
+
+
+def test_a_drained_host_that_was_started_again_is_loaded_and_tested_before_it_comes_back(seen: Fleet) -> None:
+    carried_out(seen, proposed(seen, "drain", "h2"))
+    assert seen.processes[1].unload("2", seen.slug).status_code == 200
+
+    back = carried_out(seen, proposed(seen, "bring_back", "h2"))
+
+    assert (back.state, back.state_reason) == (RunState.SWITCHED, "")
+    steps = [e["data"]["step"] for e in events("rollback.step.intent") if e["data"]["run"] == str(back.pk)]
+    assert steps == ["load", "bring_back"]
+    assert seen.processes[1].view(seen.slug)["in_service"] is True
+    assert seen.serving() == [seen.bad.digest] * 3
+
+
+def test_a_drained_host_that_missed_a_change_of_version_comes_back_with_the_one_that_is_served(seen: Fleet) -> None:
+    carried_out(seen, proposed(seen, "drain", "h2"))
+    Placement.objects.filter(host__name="h2").update(observed_digest=seen.bad.digest)
+    seen.serve(seen.good, [seen.hosts[0], seen.hosts[2]])
+
+    back = carried_out(seen, proposed(seen, "bring_back", "h2"))
+
+    assert (back.state, back.state_reason) == (RunState.SWITCHED, "")
+    steps = [e["data"]["step"] for e in events("rollback.step.intent") if e["data"]["run"] == str(back.pk)]
+    assert steps[-1] == "switch"
+    assert seen.processes[1].view(seen.slug)["in_service"] is True
+    assert seen.serving() == [seen.good.digest] * 3
+    row = Placement.objects.get(host__name="h2")
+    assert (row.desired, row.host.drained_at) == (seen.good, None)
+    leaves = [json.loads(bytes(event.canon)) for event in AuditEvent.objects.order_by("pk")]
+    assert list(Meaning(act_of(index, leaf) for index, leaf in enumerate(leaves)).problems()) == []
 
 
 def test_hosts_leave_service_only_while_enough_of_the_others_serve(seen: Fleet) -> None:
