@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import blocking_manager_key
 
 from tests.ports import free_port as draw_port
@@ -18,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = pytest.StashKey[Services]()
 SLOW_WEIGHT = 40
 """How many other tests take as long as one that is marked slow."""
+hypothesis_settings.register_profile("lastgood", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("lastgood")
 ENDED: list[str] = []
 """Databases of this process that are gone, or were made anew, since a test last connected."""
 

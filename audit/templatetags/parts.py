@@ -32,6 +32,7 @@ _STATES = {
         filled resolved active good last-good last_good eligible golden_ok postcheck_ok switched live in_control
         stable anchored processed judged published
         notified justified confirmed
+        in_service
     """,
     "warn": """
         degraded degraded_performance partial_outage warning warn inconclusive hold held paused stale expiring
@@ -50,6 +51,7 @@ _STATES = {
         investigating identified triaged in_progress maintenance under_maintenance executing soaking current started
         busy intent open preflighted stored
         applies
+        drained emptied shared
     """,
     "quiet": """
         closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle
