@@ -21,6 +21,7 @@ from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback import gates, limits, steering
 from incidents.rollback.document import PlanDocument
+from incidents.rollback.drifted import HELD_BY_RUN
 from incidents.rollback.hands import Hands
 from incidents.rollback.lease import MOVING, Lease, LeaseLost
 from incidents.rollback.models import (
@@ -358,7 +359,7 @@ def _hold_failed(run: Run) -> None:
     hold up the endpoint."""
     until = database_now() + HELD_AFTER_FAILING
     for step in run.steps.filter(state=StepState.FAILED).select_related("host"):
-        hold(host=step.host, until=until, reason=f"It failed in a run: {step.state_reason}"[:300], actor=WORKER)
+        hold(host=step.host, until=until, reason=f"{HELD_BY_RUN}{step.state_reason}"[:300], actor=WORKER)
 
 
 def _work(run: Run, lease: Lease) -> Work:

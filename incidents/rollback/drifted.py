@@ -2,7 +2,8 @@
 is told as an alert.
 
 What a run does to its hosts is our doing, so its hosts are left out until it has ended and they were observed since;
-what a person holds or drained is known to that person.
+what a person holds or drained is known to that person. A hold that a run has set on a host that failed in it keeps the
+host from being converged, and nobody from being told.
 """
 
 from datetime import datetime
@@ -18,6 +19,7 @@ from registry.models import Health, Placement
 
 DRIFTED = (Health.WRONG_VERSION, Health.WRONG_OUTPUT)
 AT_ONCE = 100
+HELD_BY_RUN = "It failed in a run: "
 
 
 def unsettled(now: datetime) -> list[object]:
@@ -57,7 +59,7 @@ def _drifted(now: datetime) -> QuerySet[Placement]:
     since = HostStep.objects.filter(
         run__endpoint=OuterRef("endpoint"), host=OuterRef("host"), run__ended_at__gte=OuterRef("observed_at")
     )
-    held = Q(host__held_until__gt=now)
+    held = Q(host__held_until__gt=now) & ~Q(host__held_reason__startswith=HELD_BY_RUN)
     left = Q(~Exists(since), observation__has_key="left", health__in=(Health.SERVING, Health.NOT_READY))
     return Placement.objects.filter(
         Q(health__in=DRIFTED) | left, ~Exists(moving), ~held, host__drained_at=None, desired__isnull=False

@@ -205,10 +205,10 @@ def _returns(plan: Plan, document: PlanDocument, remote: Remote, seen: ModelObse
     known = PASS if serving in document.tolerated else FAIL
     expected = " or ".join(digest[:12] or "nothing" for digest in document.tolerated)
     warm = fleet.is_loaded(seen, target, read_back=remote.driver.capabilities.digest_read_back)
-    holds = "it does" if warm else "not yet; it is loaded and tested before the host comes back"
+    said = "it does" if warm else "not yet; it is loaded and tested before the host comes back"
     return [
         Found("serving", f"Is {host.name} as the plan expects?", known, serving[:12] or "nothing", expected, host),
-        Found("holds", f"Does {host.name} hold version {target.number}?", PASS, holds, "it does, or can", host),
+        Found("holds", f"Does {host.name} hold version {target.number}?", PASS, said, "it does, or can", host),
     ]
 
 

@@ -121,8 +121,7 @@ def _ask_hosts(run: Run, document: PlanDocument, *, thorough: bool) -> tuple[lis
     remotes: list[Remote] = []
     for step in run.steps.select_related("host").order_by("id"):
         if step.state == StepState.FAILED:
-            question = f"Was {step.host.name} left out within the plan's failure budget?"
-            answers.append(Answered("serving", question, PASS, step.state_reason, "a failure the plan allows"))
+            answers.append(_left_out(run, step))
             continue
         try:
             remote = fleet.reach(step.host, run.endpoint)
@@ -140,6 +139,24 @@ def _ask_hosts(run: Run, document: PlanDocument, *, thorough: bool) -> tuple[lis
                 Answered("serving", question, answer, observed, "an answer", host=step.host, wait=not absent)
             )
     return answers, remotes
+
+
+def _left_out(run: Run, step: HostStep) -> Answered:
+    """A host that failed within the plan's budget may be out of service, or serve the target after all. One that
+    answers with something else keeps what was to be left in the traffic."""
+    question = f"Is {step.host.name}, which failed within the plan's failure budget, kept from answering otherwise?"
+    expected = f"out of service, away, or digest {run.plan.to_version.digest[:12]}"
+    try:
+        remote = fleet.reach(step.host, run.endpoint)
+        seen = remote.look()
+    except ServingError as error:
+        return Answered("serving", question, PASS, f"it is away: {error}", expected, host=step.host)
+    right = fleet.serves(seen, run.plan.to_version, read_back=remote.driver.capabilities.digest_read_back)
+    if right or not seen.in_service or seen.default_version is None:
+        observed = "it serves the version" if right else "it is out of service"
+        return Answered("serving", question, PASS, observed, expected, host=step.host)
+    observed = f"it is in service with digest {fleet.serving_digest(seen)[:12] or 'none'}"
+    return Answered("serving", question, INCONCLUSIVE, observed, expected, host=step.host, wait=True)
 
 
 def _ask_host(run: Run, document: PlanDocument, step: HostStep, remote: Remote) -> list[Answered]:

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from incidents.rollback import advance
-from incidents.rollback.models import Run, RunState
-from incidents.rollback.plan import PlanRefused
+from incidents.rollback import advance, watch
+from incidents.rollback.drifted import unsettled
+from incidents.rollback.models import Run, RunState, Watch, WatchState
+from incidents.rollback.plan import PlanRefused, read
 from incidents.rollback.waves import Member, WavesRefused, lay_out
+from registry import reconcile
 from registry.models import Host, Placement
 from tests.faults.proxy import Proxy
 from tests.incidents.rollback.fleet import Fleet, events
@@ -116,6 +119,20 @@ def test_a_host_that_fails_within_the_budget_is_left_out_on_record_and_held_for_
     assert events("rollback.wave.switch")[-1]["data"]["failed"] == ["h2"]
     left = Placement.objects.select_related("host").get(host__name="h2")
     assert (left.desired_id, left.host.is_held) == (fleet.good.pk, True)
+
+    Placement.objects.filter(pk=left.pk).update(observe_due_at=timezone.now())
+    reconcile.observe_placement(left.pk)
+    assert unsettled(timezone.now()) == [left.pk]
+    Watch.objects.filter(run=run).update(patience_until=timezone.now())
+    watch.tick(run.pk)
+    found = run.checks.filter(stage="watch", name="serving", host__name="h2").get()
+    assert (found.answer, found.observed) == ("inconclusive", f"it is in service with digest {fleet.bad.digest[:12]}")
+    assert Watch.objects.get(run=run).state == WatchState.INCONCLUSIVE
+    fleet.processes[1].http.post(
+        f"/lastgood/v1/models/{fleet.slug}/service", json={"serving": False, "fence": run.fence + 1}
+    )
+    [answer] = [a for a in watch.ask(run, read(run.plan), thorough=False) if a.host == left.host]
+    assert (answer.answer, answer.observed) == ("pass", "it is out of service")
 
 
 def test_a_wave_below_its_quorum_halts_although_the_budget_allows_the_failure(fleet: Fleet) -> None:
