@@ -172,6 +172,8 @@ def _replay_all(
         for candidate in eligible:
             try:
                 _replay(candidate, remotes, traffic, bench)
+                if bench is not None:
+                    bench.tidy()
             except LeaseLost:
                 bench = None
                 _replay(candidate, remotes, traffic, bench)

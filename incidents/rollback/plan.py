@@ -27,7 +27,7 @@ from incidents.rollback.document import (
     plan_hash,
     write_document,
 )
-from incidents.rollback.models import Plan, PlanKind, PlanState
+from incidents.rollback.models import Plan, PlanKind, PlanState, TrialLoad
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.waves import Member, PlanWave, WavesRefused, lay_out
 from registry.composing import part_of, rehearsal_sentence
@@ -407,8 +407,16 @@ def _is_full(placement: Placement, target: Version) -> bool:
     ):
         return False
     needed = LOAD_FACTOR * sum(target.files.values_list("artifact__size", flat=True))
-    full = seen.get("memory_total", 0) > 0 and seen.get("memory_free", 0) < needed
+    full = seen.get("memory_total", 0) > 0 and seen.get("memory_free", 0) + _tried(placement) < needed
     return full and driver_for(placement.host.engine).capabilities.drain
+
+
+def _tried(placement: Placement) -> int:
+    """Bytes that versions hold which were only brought to be tried: they leave when their trial is over."""
+    loads = TrialLoad.objects.filter(trial__endpoint=placement.endpoint_id, host=placement.host_id, left_at=None)
+    brought = set(loads.values_list("version__digest", flat=True))
+    held = placement.observation.get("versions", {}).values()
+    return sum(state.get("bytes") or 0 for state in held if state.get("digest") in brought)
 
 
 def _questions(

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from incidents.rollback.trials import Bench, TrialLease
 from registry import store
 from registry.actions import ask_composition, compose, mark_soaked, register_version
 from registry.composing import part_sentence, rehearsal_sentence
-from registry.models import Endpoint, Host, Version
+from registry.models import Endpoint, Host, Placement, Version
 from tests.host.artifacts import architecture, make_tensors, pack, preprocessing, signature, weights_bytes
 from tests.incidents.rollback.fleet import ROWS, SETUP, Fleet, events
 from tests.incidents.rollback.test_watch import without_traffic_questions
@@ -290,6 +291,31 @@ def test_a_ranking_takes_out_what_it_loaded_and_loads_nothing_while_a_run_is_act
 def composed_target(fleet: Fleet) -> Version:
     """Version 2 of the fleet, as a target that is not the candidate."""
     return Version.objects.get(model=fleet.model, number=1)
+
+
+def test_a_ranking_has_one_candidate_at_a_time_in_memory_and_its_room_counts_as_free(fleet: Fleet) -> None:
+    other = composed_target(fleet)
+    for version in (fleet.good, other):
+        fleet.serve(version)
+        mark_soaked(version=version, endpoint=fleet.endpoint, actor=SETUP)
+    fleet.serve(fleet.bad)
+    for process, version in itertools.product(fleet.processes, (fleet.good, other)):
+        process.unload(str(version.number), fleet.slug)
+    now = timezone.now()
+
+    candidates.rank(endpoint=fleet.endpoint, incident_ref="INC-1", window=(now, now), actor=SETUP)
+
+    acts = [e["data"]["step"] for e in events("rollback.prepare.intent")]
+    assert [name for name in acts if name != "stage"] == ["load", "unload", "load", "unload"]
+
+    # and given
+    held_now = {"1": {"digest": other.digest, "state": "ready", "bytes": 10**9}}
+    seen = {"memory_total": 2 * 10**9, "memory_free": 10, "versions": held_now}
+    Placement.objects.filter(host__name="h1").update(observation=seen)
+    assert json.loads(bytes(fleet.propose(fleet.good).document))["recreated"] == ["h1"]
+    trial = trials.open_trial(endpoint=fleet.endpoint, purpose=TrialPurpose.RANKING, actor=SETUP)
+    TrialLoad.objects.create(trial=trial, host=fleet.hosts[0], version=other)
+    assert json.loads(bytes(fleet.propose(fleet.good).document))["strategy"] == "blue_green"
 
 
 def test_a_host_that_went_away_with_what_was_tried_keeps_no_other_trial_waiting(fleet: Fleet) -> None:
