@@ -44,6 +44,10 @@ class Endpoint(Fleet):
 
     town: "Town"
 
+    @staticmethod
+    def processes_in(town: "Town") -> list[HostProcess]:
+        return town.hosts
+
     def build(self, **fields: Any) -> "Endpoint":
         super().build(**{"environment": "staging", **fields})
         return self
@@ -102,6 +106,7 @@ class Town:
     env: dict[str, str]
     folder: Path
     hosts: list[HostProcess]
+    further: list[HostProcess] = field(default_factory=list)
     people: Fleet | None = None
     endpoints: list[Endpoint] = field(default_factory=list)
     started: list[subprocess.Popen[Any]] = field(default_factory=list)
@@ -166,8 +171,21 @@ class Town:
         with redis.Redis.from_url(self.redis) as client:
             client.flushdb()
 
+    def further_hosts(self) -> list[HostProcess]:
+        """Three more hosts, started when they are first asked for, for endpoints that can't share any."""
+        if not self.further:
+            self.further = [HostProcess(self.folder / name / "state", name, {}) for name in ("h4", "h5", "h6")]
+            for host in self.further:
+                host.start(ready=False)
+            for host in self.further:
+                host.wait_for("/v2/health/ready")
+        return self.further
+
     def end(self) -> None:
         self.end_programs()
+        for host in self.further:
+            host.stop(signal.SIGKILL)
+            host.http.close()
         with suppress(redis.RedisError):
             self.flush_broker()
 
@@ -188,8 +206,8 @@ class Town:
     # --- endpoints and runs -----------------------------------------------------------------------------------------
 
     def endpoint(self, kind: type[Endpoint] = Endpoint, **fields: Any) -> Endpoint:
-        """Served by all hosts: version 2, which is bad."""
-        made = kind(self.folder, self.hosts)
+        """Served by all hosts of its kind: version 2, which is bad."""
+        made = kind(self.folder, kind.processes_in(self))
         made.town = self
         made.build(**fields)
         made.serve(made.bad)
@@ -247,7 +265,7 @@ class Town:
         bundle = self.folder / "bundle.zip"
         write_bundle(bundle)
         models = {endpoint.endpoint.slug: endpoint.slug for endpoint in self.endpoints}
-        logs = {host.name: host.log for host in self.hosts}
+        logs = {host.name: host.log for host in [*self.hosts, *self.further]}
         names = {
             (process.name, endpoint.slug): host.name
             for endpoint in self.endpoints
@@ -256,8 +274,8 @@ class Town:
         return Judgement(bundle, sequencer.signer.vkey, logs, told, models, names)
 
     def defaults(self, endpoint: Endpoint) -> dict[str, str]:
-        """What each host says of itself: the digest read back of what answers."""
-        states = {host.name: host.http.get("/lastgood/v1/state").json() for host in self.hosts}
+        """What each of its hosts says of itself: the digest read back of what answers."""
+        states = {host.name: host.http.get("/lastgood/v1/state").json() for host in endpoint.processes}
         return final_defaults(states, endpoint.slug)
 
 

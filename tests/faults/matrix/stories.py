@@ -20,6 +20,7 @@ from tests.incidents.rollback.fleet import SETUP
 from tests.ports import free_port
 
 CANARY_ONLY = {"wave_soak_seconds": 3600}
+OUT_OF_SERVICE = "run that takes its hosts out of service"
 GONE_STORIES = ("release with a host that is gone", "run that halts", "resuming")
 
 
@@ -45,6 +46,14 @@ class WithAHostOfItsOwn(Endpoint):
 
     def find(self) -> None:
         self.door.down = False
+
+
+class OnFurtherHosts(Endpoint):
+    """The only endpoint of its hosts, so that a run may take them out of service."""
+
+    @staticmethod
+    def processes_in(town: Town) -> list[HostProcess]:
+        return town.further_hosts()
 
 
 @dataclass
@@ -199,7 +208,7 @@ PREPARE = {
     "run": _run,
     "run with a version that no host holds": _unknown_version,
     "run with a version that is not in memory": _cold_version,
-    "run that takes its hosts out of service": _out_of_service,
+    OUT_OF_SERVICE: _out_of_service,
     "run whose canary takes shares": _shares,
     "turning back": _turning_back,
     "compensation": _compensation,

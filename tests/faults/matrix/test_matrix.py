@@ -12,13 +12,20 @@ import pytest
 from incidents.rollback.models import Run, RunState, Watch, WatchState
 from tests.faults.judge import Judgement
 from tests.faults.matrix.edges import CASES, Case
-from tests.faults.matrix.stories import END, GONE_STORIES, Death, WithAHostOfItsOwn, prepare
+from tests.faults.matrix.stories import (
+    END,
+    GONE_STORIES,
+    OUT_OF_SERVICE,
+    Death,
+    OnFurtherHosts,
+    WithAHostOfItsOwn,
+    prepare,
+)
 from tests.faults.town import ENDED_OR_HALTED, Endpoint, Town, go_on, pause
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
-SIDE_BY_SIDE = 6
-WITH_OWN_HOST = 3
+SIDE_BY_SIDE = {Endpoint: 6, WithAHostOfItsOwn: 3, OnFurtherHosts: 1}
 
 
 class Played:
@@ -32,19 +39,23 @@ class Played:
         self.others = [town.clock(), town.worker()]
 
     def all(self, cases: list[Case]) -> None:
-        plain = deque(case for case in cases if case.story not in GONE_STORIES)
-        gone = deque(case for case in cases if case.story in GONE_STORIES)
-        while plain or gone:
-            self._round(plain, gone)
+        left: dict[type[Endpoint], deque[Case]] = {kind: deque() for kind in SIDE_BY_SIDE}
+        for case in cases:
+            left[_kind_for(case)].append(case)
+        while any(left.values()):
+            self._round(left)
         for process in self.others:
             pause(process)
 
-    def _round(self, plain: deque[Case], gone: deque[Case]) -> None:
+    def _round(self, left: dict[type[Endpoint], deque[Case]]) -> None:
         for process in self.others:
             pause(process)
-        deaths = [prepare(self.town, e, plain.popleft()) for e in self._made(Endpoint, SIDE_BY_SIDE, plain) if plain]
-        own = self._made(WithAHostOfItsOwn, WITH_OWN_HOST, gone)
-        deaths += [prepare(self.town, e, gone.popleft()) for e in own if gone]
+        deaths = [
+            prepare(self.town, endpoint, cases.popleft())
+            for kind, cases in left.items()
+            for endpoint in self._made(kind, SIDE_BY_SIDE[kind], cases)
+            if cases
+        ]
         for death in deaths:
             self.nursery.begin(death.task, *death.args, point=death.point)
         for death, end in zip(deaths, self.nursery.ends(), strict=True):
@@ -79,6 +90,12 @@ class Played:
         there = [endpoint for endpoint in self.town.endpoints if type(endpoint) is kind]
         missing = range(min(count, len(cases)) - len(there))
         return there + [self.town.endpoint(kind) for _ in missing]
+
+
+def _kind_for(case: Case) -> type[Endpoint]:
+    if case.story in GONE_STORIES:
+        return WithAHostOfItsOwn
+    return OnFurtherHosts if case.story == OUT_OF_SERVICE else Endpoint
 
 
 @pytest.fixture(scope="module")
