@@ -20,8 +20,7 @@ def _wave(data: Data) -> str:
     return f"Wave {data.get('wave', '')} ({data['name']})" if data.get("name") else f"Wave {data.get('wave', '')}"
 
 
-OUTCOMES = {
-    "": "All hosts have switched; the verification begins",
+SWITCHED = {
     "drain": "Its hosts are out of service",
     "bring_back": "Its hosts are back in service",
     "freeze": "The endpoint is frozen",
@@ -67,7 +66,7 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "rollback.wave.switch": lambda d: f"{_wave(d)}: its hosts have switched",
     "rollback.wave.done": lambda d: f"{_wave(d)} has passed its gate",
     "rollback.wave.fail": lambda d: f"{_wave(d)} did not pass its gate",
-    "rollback.run.switched": lambda d: OUTCOMES.get(d.get("outcome", ""), OUTCOMES[""]),
+    "rollback.run.switched": lambda d: SWITCHED.get(d.get("outcome", ""), "All hosts have switched; the verification begins"),
     "rollback.run.pause": lambda d: "The run was paused",
     "rollback.watch.pass": lambda d: "The change is verified under live traffic",
     "rollback.watch.fail": lambda d: "The verification did not succeed",

@@ -6,7 +6,7 @@ import pytest
 
 from audit.actions import Target, record, service_actor
 from audit.queries import timeline
-from incidents.narrative import tell
+from incidents.narrative import SENTENCES, tell
 
 pytestmark = pytest.mark.django_db
 REF = "INC-1"
@@ -62,3 +62,22 @@ def test_a_deployment_says_which_host_serves_which_version() -> None:
 
 def test_what_nobody_put_into_words_is_told_by_its_name() -> None:
     assert told("placement.hold", {}) == "Placement hold"
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({}, "All hosts have switched; the verification begins"),
+        ({"outcome": "roll_forward"}, "All hosts have switched; the verification begins"),
+        ({"outcome": "drain"}, "Its hosts are out of service"),
+        ({"outcome": "freeze"}, "The endpoint is frozen"),
+    ],
+)
+def test_a_run_whose_hosts_have_switched_says_what_came_of_it(data: dict[str, Any], sentence: str) -> None:
+    assert told("rollback.run.switched", data) == sentence
+
+
+@pytest.mark.parametrize("action", sorted(SENTENCES))
+def test_every_event_can_be_told_whatever_it_holds(action: str) -> None:
+    assert told(action, {})
+    assert told(action, {}, outcome="denied").endswith(" (refused)")
