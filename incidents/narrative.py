@@ -20,6 +20,7 @@ def _wave(data: Data) -> str:
     return f"Wave {data.get('wave', '')} ({data['name']})" if data.get("name") else f"Wave {data.get('wave', '')}"
 
 
+ALL_SWITCHED = "All hosts have switched; the verification begins"
 SWITCHED = {
     "drain": "Its hosts are out of service",
     "bring_back": "Its hosts are back in service",
@@ -66,7 +67,7 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "rollback.wave.switch": lambda d: f"{_wave(d)}: its hosts have switched",
     "rollback.wave.done": lambda d: f"{_wave(d)} has passed its gate",
     "rollback.wave.fail": lambda d: f"{_wave(d)} did not pass its gate",
-    "rollback.run.switched": lambda d: SWITCHED.get(d.get("outcome", ""), "All hosts have switched; the verification begins"),
+    "rollback.run.switched": lambda d: SWITCHED.get(d.get("outcome", ""), ALL_SWITCHED),
     "rollback.run.pause": lambda d: "The run was paused",
     "rollback.watch.pass": lambda d: "The change is verified under live traffic",
     "rollback.watch.fail": lambda d: "The verification did not succeed",
