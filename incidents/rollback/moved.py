@@ -75,7 +75,10 @@ def _placements(endpoint: Endpoint) -> list[Placement]:
 def _serves_else(
     endpoint: Endpoint, document: PlanDocument, placements: list[Placement], done: Collection[str]
 ) -> list[str]:
-    """What a host serves is known from observations since it was last switched."""
+    """What a host serves is known from observations since it was last switched. A plan that drains says nothing of it:
+    a host that serves what it should not is what such a plan is for."""
+    if document.outcome == "drain":
+        return []
     since = dict(Deployment.objects.filter(endpoint=endpoint, until=None).values_list("host_id", "since"))
     sentences = []
     for placement in placements:

@@ -15,7 +15,9 @@ from audit.models import AuditEvent, AuditPrivate
 from audit.verify import Meaning, act_of
 from incidents.rollback import advance, decided, preflight
 from incidents.rollback import run as runs
+from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch
+from incidents.rollback.moved import moved, not_as_left
 from incidents.rollback.outcomes import Wish, propose_outcome
 from incidents.rollback.plan import PlanRefused
 from incidents.rollback.preflight import title
@@ -115,6 +117,32 @@ def test_a_drained_host_that_missed_a_change_of_version_comes_back_with_the_one_
     assert (row.desired, row.host.drained_at) == (seen.good, None)
     leaves = [json.loads(bytes(event.canon)) for event in AuditEvent.objects.order_by("pk")]
     assert list(Meaning(act_of(index, leaf) for index, leaf in enumerate(leaves)).problems()) == []
+
+
+def test_a_host_with_other_weights_than_the_plan_knows_is_drained(seen: Fleet) -> None:
+    stray = seen.add_version(3, bias=1.0)
+    seen.serve(stray, [seen.hosts[1]])
+    unknown = {"observed_digest": stray.digest, "health": Health.WRONG_VERSION}
+    Placement.objects.filter(host__name="h2").update(**unknown, observed_at=timezone.now() + timedelta(seconds=1))
+
+    run = carried_out(seen, proposed(seen, "drain", "h2"))
+
+    assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
+    assert seen.processes[1].view(seen.slug)["in_service"] is False
+    assert seen.serving() == [seen.bad.digest, stray.digest, seen.bad.digest]
+
+
+def test_a_plan_that_drains_a_host_outlasts_that_the_host_turns_out_worse(seen: Fleet) -> None:
+    plan = proposed(seen, "drain", "h2")
+    assert preflight.run(plan.pk)
+    plan.refresh_from_db()
+    worse = {"observed_digest": "0" * 64, "health": Health.WRONG_VERSION}
+    Placement.objects.filter(host__name="h2").update(**worse, observed_at=timezone.now() + timedelta(seconds=1))
+
+    assert moved(plan) == []
+    assert not_as_left(plan.endpoint, PlanDocument.read(bytes(plan.document)), done=()) == []
+    Host.objects.filter(name="h2").update(address="http://127.0.0.1:9")
+    assert len(moved(plan)) == 1
 
 
 def test_hosts_leave_service_only_while_enough_of_the_others_serve(seen: Fleet) -> None:
