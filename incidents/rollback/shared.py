@@ -50,7 +50,7 @@ def _judged(endpoint: Endpoint, other: Endpoint, document: PlanDocument, taken: 
     away = len(named)
     if not drains:
         away = min(away, max(len(wave.hosts) for wave in document.waves))
-        rest += _serving(other).filter(host__name__in=named).count() - away
+        rest += max(0, _serving(other).filter(host__name__in=named).count() - away)
     observed = f"{rest} of its other hosts serve" if drains else f"{rest} of its hosts serve while {away} are out"
     hindrance = ""
     if Run.objects.filter(endpoint=other, state__in=ACTIVE_RUN_STATES).exists():

@@ -94,3 +94,15 @@ def test_a_host_that_is_recreated_is_out_for_its_other_endpoint_too(seen: Fleet,
     )
     assert bool(found.hindrance) is hindered
     assert shared_with(seen.endpoint, read(seen.propose())) == []
+
+
+@pytest.mark.parametrize(("down", "rest"), [(["h1", "h2", "h3"], 0), (["h1", "h2"], 0), (["h1"], 0), ([], 1)])
+def test_hosts_that_do_not_serve_the_other_endpoint_are_not_taken_from_it_twice(
+    seen: Fleet, down: list[str], rest: int
+) -> None:
+    other = beside(seen, 0, 1, 2)
+    Placement.objects.filter(endpoint=other, host__name__in=down).update(health=Health.UNREACHABLE)
+
+    [found] = shared_with(seen.endpoint, read(seen.propose(strategy="recreate")))
+
+    assert found.observed == f"{rest} of its hosts serve while 2 are out"
