@@ -132,7 +132,8 @@ def those_who_may_not_approve_are_refused(story: Story, plan: dict[str, Any]) ->
     story.cleo.refused(409, "hash-mismatch", path, **decision | {"subject_hash": "0" * 64})
     old = issue("amir", "view", "approve")
     ApiToken.objects.filter(owner__username="amir").update(proved_at=timezone.now() - timedelta(seconds=301))
-    old.refused(403, "step-up-needed", path, **decision)
+    old.refused(409, "evidence-unknown", path, **decision)
+    old.refused(403, "step-up-needed", path, **story.decision(plan, who=old))
     story.people["amir"] = issue("amir")
     seats = story.vera.get(f"approvals/{plan['request']}/")["seats"]
     assert [seat["by"] for seat in seats] == [None, None]
@@ -167,7 +168,7 @@ def the_record_proves_it(story: Story, ref: str, folder: Path) -> None:
     assert log["tree_size"] > 50
     denied = story.idris.get("audit/events/", incident=ref, action="approval.decide", outcome="denied")["results"]
     why = {event["record"]["data"]["refused"] for event in denied}
-    assert why == {"own_proposal", "hash_mismatch", "step_up_needed"}
+    assert why == {"own_proposal", "hash_mismatch", "evidence_unknown", "step_up_needed"}
     proof = story.idris.get(f"audit/events/{denied[0]['id']}/inclusion/")
     assert proof["tree_size"] == story.idris.get("audit/checkpoints/latest/")["size"]
     timeline = story.vera.get(f"incidents/{ref}/timeline/")
