@@ -73,7 +73,6 @@ NOT_ENUMERATED: dict[str, str] = {
     "step:failed>pending": "the same statement as step:unreachable>pending",
     "step:locked>drained": "the same statement as step:staged>drained, of a plan that drains (steps._outcome)",
     "step:drained>done": "the same statement as step:postcheck_ok>done, of a plan that drains (steps._advance)",
-    "step:preflight>golden_ok": "the same statement as step:loaded>golden_ok, before a host comes back (steps._judge)",
     "step:golden_ok>in_service": "the same statement as step:golden_ok>switched, of a host that comes back",
     "step:in_service>done": "the same statement as step:postcheck_ok>done, of a host that comes back",
     "run:running>failed": "no program makes this move",
