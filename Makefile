@@ -45,6 +45,7 @@ test-engines: venv-test
 
 lint: venv-test
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check --quiet .
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m mypy
 	$(PY) manage.py makemigrations --check --dry-run

@@ -306,5 +306,3 @@ def wait_for_leaf(event_id: int, seconds: float, alias: str = "default") -> int 
         if row or time.monotonic() > deadline:
             return row[0] if row else None
         time.sleep(0.05)
-
-

@@ -71,11 +71,23 @@ class Client:
 
 
 @contextmanager
+def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """What is put into the list is ended with the block."""
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+@contextmanager
 def hosts(folder: Path, names: tuple[str, ...] = HOSTS) -> Iterator[dict[str, int]]:
     """Bundled hosts on free ports, by name. What they say goes to `folder`."""
     ports: dict[str, int] = {}
-    running = []
-    try:
+    with processes() as running:
         for name in names:
             ports[name] = free_port(not_in=frozenset(ports.values()))
             env = os.environ | {
@@ -90,11 +102,6 @@ def hosts(folder: Path, names: tuple[str, ...] = HOSTS) -> Iterator[dict[str, in
         for port in ports.values():
             wait_for_host(port)
         yield ports
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
 
 
 def wait_for_host(port: int) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import machine, report
-from bench.warm_switch import ROOT, TOKEN, Bench, wait_for_host
+from bench.warm_switch import ROOT, TOKEN, Bench, processes, wait_for_host
 from config.embedded.ports import free_port
 from config.embedded.stack import Stack
 
@@ -40,8 +40,7 @@ RATIO = 1.05
 def light_hosts() -> Iterator[dict[str, int]]:
     """The hosts on free ports, by name, in the order of their waves."""
     ports: dict[str, int] = {}
-    running = []
-    try:
+    with processes() as running:
         for number in range(1, WAVES * HOSTS_A_WAVE + 1):
             name = f"h{number}" if number == 1 else f"h{number:02}"
             ports[name] = free_port(not_in=frozenset(ports.values()))
@@ -50,11 +49,6 @@ def light_hosts() -> Iterator[dict[str, int]]:
         for port in ports.values():
             wait_for_host(port)
         yield ports
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
 
 
 def load_seconds(place: int) -> float:

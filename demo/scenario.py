@@ -261,6 +261,9 @@ class Scenario:
             bundle.write_bytes(people.export_log(idris))
         vkey = self.log_key()
         verdict = run_verifier(bundle, vkey)
+        if verdict.returncode != 0:
+            said = (verdict.stdout + verdict.stderr)[-800:]
+            raise ScenarioFailed(f"The bundle did not verify (exit {verdict.returncode}): {said}")
         self.say(f"the exported bundle verifies with the verifier inside it: {verdict.stdout.strip().splitlines()[-1]}")
         return {"log_key": vkey, "bundle_verified": verdict.returncode == 0}
 
@@ -280,10 +283,7 @@ class Offer:
 
 
 def run_verifier(bundle: Path, vkey: str) -> "subprocess.CompletedProcess[str]":
-    """Run verify.py out of the bundle, in a Python that sees the standard library and `cryptography` alone.
-
-    Raises ScenarioFailed when it does not exit 0.
-    """
+    """Run verify.py out of the bundle, in a Python that sees the standard library and `cryptography` alone."""
     import zipfile
 
     home = bundle.parent / "demo-verifier"
@@ -292,18 +292,8 @@ def run_verifier(bundle: Path, vkey: str) -> "subprocess.CompletedProcess[str]":
         name = next(entry for entry in archive.namelist() if entry.endswith("verify.py"))
         (home / "verify.py").write_bytes(archive.read(name))
     python = _bare_python(home)
-    done = subprocess.run(
-        [str(python), "verify.py", str(bundle.resolve()), "--key", vkey],
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise ScenarioFailed(
-            f"The bundle did not verify (exit {done.returncode}): {(done.stdout + done.stderr)[-800:]}"
-        )
-    return done
+    command = [str(python), "verify.py", str(bundle.resolve()), "--key", vkey]
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
 
 
 def _bare_python(home: Path) -> Path:

@@ -33,9 +33,7 @@ def person_erase(request: HttpRequest, username: str) -> HttpResponse:
             form.add_error(None, str(error))
         else:
             rows = sum(erased.rows.values())
-            messages.success(
-                request, f"Erased: {erased.texts} texts can't be opened any more, {rows} rows changed."
-            )
+            messages.success(request, f"Erased: {erased.texts} texts can't be opened any more, {rows} rows changed.")
             return redirect("person-detail", username=person.pseudonym)
     hold = hold_on_subject(person.pseudonym)
     context = {"person": person, "form": form, "hold": in_words(hold) if hold else ""}

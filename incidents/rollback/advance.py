@@ -133,15 +133,16 @@ def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
 
 def _shortage(work: Work, lease: Lease) -> str:
     """What speaks against beginning a wave: fewer hosts serve than the plan asks for, at three looks in a row."""
-    for _ in range(LOOKS - 1):
+    said = ""
+    for look in range(LOOKS):
+        if look:
+            lease.pause(LOOK_AGAIN_SECONDS)
         answered = limits.enough_serve(work)
         if answered is None or answered.answer == CheckAnswer.PASS:
             return ""
-        lease.pause(LOOK_AGAIN_SECONDS)
-    answered = limits.enough_serve(work)
-    if answered is None or answered.answer == CheckAnswer.PASS:
-        return ""
-    return f"{answered.question} {answered.observed} (expected: {answered.expected}). Bring hosts back, then resume."
+        seen = f"{answered.observed} (expected: {answered.expected})"
+        said = f"{answered.question} {seen}. Bring hosts back, then resume."
+    return said
 
 
 def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:

@@ -11,7 +11,6 @@ from incidents.rollback.queries import LANES, LARGE, document_of, names_of
 from incidents.rollback.run import GOING_BACK
 from incidents.rollback.steps import has_acted
 
-OUT = (StepState.DRAINED, StepState.EMPTIED)
 CHANGED = (
     StepState.SWITCHED,
     StepState.POSTCHECK_OK,

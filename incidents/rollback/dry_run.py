@@ -9,10 +9,11 @@ from typing import Any
 
 from django.db import connections
 
-from incidents.rollback import fleet, preflight
+from incidents.rollback import fleet
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import Plan, PlanKind, StepState
 from incidents.rollback.plan import Composed, read
+from incidents.rollback.questions import look_over
 from registry.models import Endpoint, Host, Version
 from registry.serving.base import ModelObservation, ServingError
 from registry.serving.described import Act, Call, calls_of
@@ -92,7 +93,7 @@ def _rehearse(plan: Plan, document: PlanDocument) -> DryRun:
     order = [(index, hosts[name]) for index, wave in enumerate(document.waves, 1) for name in wave.hosts]
     with ThreadPoolExecutor(max_workers=max(1, min(16, len(order)))) as pool:
         asked = list(pool.map(lambda turn: _look_at(plan, document, fence, *turn), order))
-    findings = [answer.facts for answer in preflight.look_over(plan, document)]
+    findings = [answer.facts for answer in look_over(plan, document)]
     return DryRun(fence, asked, findings, _beside(plan, document))
 
 

@@ -14,6 +14,7 @@ from audit.clock import database_now
 from incidents.rollback import fleet, gates
 from incidents.rollback.checks import Answered, keep, verdict
 from incidents.rollback.models import CheckAnswer, HostStep, StepState
+from incidents.rollback.state import change
 from incidents.rollback.steps import (
     StepFailed,
     StepWaits,
@@ -85,8 +86,7 @@ def _wait_until_quiet(work: Work, step: HostStep, seen: ModelObservation, origin
         return
     now = database_now()
     if held.in_flight or step.baseline.get("seen") != held.requests:
-        step.baseline = {"seen": held.requests, "since": now.isoformat()}
-        HostStep.objects.filter(pk=step.pk, state=S.DRAINED).update(baseline=step.baseline)
+        change(step, baseline={"seen": held.requests, "since": now.isoformat()})
     quiet = (now - datetime.datetime.fromisoformat(step.baseline["since"])).total_seconds()
     waited = (now - datetime.datetime.fromisoformat(step.marks[S.DRAINED])).total_seconds()
     if quiet < QUIET_SECONDS and waited < float(work.document.body["drain_seconds"]):
@@ -146,9 +146,7 @@ def _note_share(work: Work, step: HostStep, percent: int) -> None:
         "requests": held.requests if held else 0,
         "failures": held.failures if held else 0,
     }
-    notes = {**step.notes, S.SHARED: f"{percent} % of its requests"}
-    HostStep.objects.filter(pk=step.pk, state=S.SHARED).update(baseline=baseline, notes=notes)
-    step.baseline, step.notes = baseline, notes
+    change(step, baseline=baseline, notes={**step.notes, S.SHARED: f"{percent} % of its requests"})
 
 
 def _ask_share(work: Work, step: HostStep) -> None:

@@ -58,9 +58,7 @@ def tick(run_id: Any) -> bool:
         "run__plan__from_version", "run__plan__to_version", "run__plan__request__policy", "run__endpoint__model"
     ).get(run_id=run_id)
     run, document = watch.run, read(watch.run.plan)
-    later = Run.objects.filter(endpoint=run.endpoint, started_at__gt=run.started_at).exclude(
-        plan__kind__in=ASIDE_KINDS
-    )
+    later = Run.objects.filter(endpoint=run.endpoint, started_at__gt=run.started_at).exclude(plan__kind__in=ASIDE_KINDS)
     if later.exists():
         _end(watch, WatchState.FAILED, "Another run took over before this one was verified.", [])
         return True

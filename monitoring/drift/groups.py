@@ -35,6 +35,13 @@ class GroupAccuracy:
     sentence: str
 
 
+def check_reference_has(features: Mapping[str, ArrayLike], reference_features: Mapping[str, ArrayLike]) -> None:
+    """Raises ValueError naming the features that the reference lacks."""
+    absent = sorted(set(features) - set(reference_features))
+    if absent:
+        raise ValueError(f"The reference lacks these features: {', '.join(absent)}.")
+
+
 def rank_groups(
     correct: ArrayLike,
     features: Mapping[str, ArrayLike],
@@ -53,9 +60,7 @@ def rank_groups(
     unjudged. Raises ValueError when lengths differ or a feature is absent from the reference.
     """
     window, reference = _tally(correct, features), _tally(reference_correct, reference_features)
-    absent = sorted(set(features) - set(reference_features))
-    if absent:
-        raise ValueError(f"The reference lacks these features: {', '.join(absent)}.")
+    check_reference_has(features, reference_features)
     judged = [
         key for key, (n, _) in window.items() if n >= minimum_rows and reference.get(key, (0, 0))[0] >= minimum_rows
     ]

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monitoring.drift.groups import GroupAccuracy, group_codes, rank_groups
+from monitoring.drift.groups import GroupAccuracy, check_reference_has, group_codes, rank_groups
 
 MOST_PAIRED = 20
 """Features up to which every two are crossed."""
@@ -45,9 +45,7 @@ def worst_slice(
     Arguments are rank_groups'. All slices are judged together, so that many are not a reason to find one. Raises
     ValueError when lengths differ or a feature is absent from the reference.
     """
-    absent = sorted(set(features) - set(reference_features))
-    if absent:
-        raise ValueError(f"The reference lacks these features: {', '.join(absent)}.")
+    check_reference_has(features, reference_features)
     right, before = np.asarray(correct).astype(bool), np.asarray(reference_correct).astype(bool)
     fall = (float(before.mean()) - float(right.mean())) if len(right) and len(before) else 0.0
     if fall <= 0:

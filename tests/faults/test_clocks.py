@@ -117,7 +117,7 @@ def test_f31_two_web_processes_twenty_minutes_apart_judge_alike(town: Town) -> N
         assert (answer.status_code, Run.objects.filter(plan=plan).exists()) == (409, False)
     asked.update(expires_at=database_now() + 5 * MINUTE)
     answer = caller(fast, endpoint.commander, "view", "plan.start")(f"plans/{plan.pk}/start/")
-    assert answer.status_code == 201
+    assert answer.status_code == 201, answer.text
     town.clock(CLOCK_OFFSET="600")
     town.worker("slow", CLOCK_OFFSET="-600")
     run = Run.objects.get(plan=plan)

@@ -76,9 +76,7 @@ def test_f12_a_task_that_outlasts_the_visibility_timeout_is_carried_out_once(tow
         # What each worker does every 100 s, with its own visibility timeout.
         restore = connection.default_channel.qos.restore_visible
         heard = f"heard rollback.advance {run.pk}"
-        until(
-            lambda: restore(interval=1) or (town.said("long") + town.said("quick")).count(heard) > 1, seconds=PATIENT
-        )
+        until(lambda: restore(interval=1) or (town.said("long") + town.said("quick")).count(heard) > 1, seconds=PATIENT)
     endpoint.door.hold_before = ""
     endpoint.door.let_go.set()
 

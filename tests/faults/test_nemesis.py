@@ -145,7 +145,6 @@ class Nemesis:
         proxy.hold_before = ""
         proxy.let_go.set()
 
-
     def answer_late(self) -> None:
         """A host does what it is asked, and nobody hears of it for a while."""
         proxy = self.random.choice(self.proxies)
