@@ -29,6 +29,10 @@ DEFAULT_ORIGIN = "lastgood.local/log"
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """NUL as canonical JSON writes it, and not the same six characters after a backslash of the text. PostgreSQL keeps it
 in no text, nor in a record that it reads as JSON."""
+COLUMNS = [str(field.column) for field in AuditEvent._meta.concrete_fields if field.column not in ("id", "xid")]
+INSERT = (
+    f"INSERT INTO audit_event ({', '.join(COLUMNS)}) VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"  # noqa: S608
+)
 ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -139,7 +143,7 @@ def record(
         key = secrets.token_bytes(32)
         if reason:
             body["reason_commit"] = reason_commitment(key, reason)
-        event = AuditEvent.objects.create(
+        event = AuditEvent(
             event_uuid=event_uuid,
             canon=_canon(body),
             occurred_at=moment,
@@ -153,6 +157,7 @@ def record(
             incident=incident,
             incident_seq=incident_seq,
         )
+        _insert(event)
         if reason:
             kept = private.seal(event=event, subject=subject or actor.id, key=key, text=reason)
             if kept is None and not subject and actor.kind in PEOPLE:
@@ -254,6 +259,14 @@ def _moment_and_number(incident: str) -> tuple[datetime.datetime, int | None]:
             )
         moment, number = cursor.fetchone()
     return moment, number
+
+
+def _insert(event: AuditEvent) -> None:
+    """What ``save`` does, but with the statement composed once: that was a sixth of an event's processor time."""
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, [getattr(event, column) for column in COLUMNS])
+        (event.pk,) = cursor.fetchone()
+    event._state.adding, event._state.db = False, connection.alias
 
 
 def _canon(body: dict[str, Any]) -> bytes:
