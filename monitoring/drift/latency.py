@@ -2,7 +2,7 @@
 
 Each quantile's interval runs between two order statistics whose ranks come from the binomial distribution (free of any
 distribution; Conover 1999, 3.2), and the ratio's is put together from both on the log scale (MOVER; Zou and Donner
-2008). Latencies that come in bursts are less certain than this says, hence the floors.
+2008). Latencies that come in bursts are less certain than their number says: `judging.latency` reckons with fewer.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ def compare_latency(
     rise_floor_ms: float = 1.0,
     alpha: float = 0.01,
     minimum_rows: int = 100,
+    effective: tuple[float, float] | None = None,
 ) -> LatencyVerdict:
     """Compare latencies in milliseconds, shape (n,); the reference may be a profile's column instead of a sample.
+    `effective` says how many independent latencies reference and window are worth, where that is fewer than they are.
 
     A quantile is slower when its ratio's interval (coverage 1 - alpha / number of quantiles) lies above 1, its ratio
     reaches `ratio_floor`, and it rose by `rise_floor_ms`. Missing and infinite values are left out. Raises ValueError
@@ -70,18 +72,19 @@ def compare_latency(
     if min(_at(known, 1), _at(now, 1)) < 0:
         raise ValueError("A latency can't be below zero.")
     confidence = 1 - alpha / len(quantiles)
-    ratios = [_ratio(known, n, now, q, confidence, ratio_floor, rise_floor_ms) for q in quantiles]
+    worth = effective or (n, len(now))
+    ratios = [_ratio(known, n, now, worth, q, confidence, ratio_floor, rise_floor_ms) for q in quantiles]
     return LatencyVerdict(
         "drift" if any(r.slower for r in ratios) else "no drift", ratios, n, len(now), _sentence(ratios)
     )
 
 
 def _ratio(
-    reference: NDArray[np.floating] | NumericProfile, n: int, window: NDArray[np.floating], quantile: float,
-    confidence: float, ratio_floor: float, rise_floor: float,
+    reference: NDArray[np.floating] | NumericProfile, n: int, window: NDArray[np.floating], worth: tuple[float, float],
+    quantile: float, confidence: float, ratio_floor: float, rise_floor: float,
 ) -> QuantileRatio:  # fmt: skip
-    before, before_low, before_high = _interval(reference, n, quantile, confidence)
-    now, now_low, now_high = _interval(window, len(window), quantile, confidence)
+    before, before_low, before_high = _interval(reference, n, worth[0], quantile, confidence)
+    now, now_low, now_high = _interval(window, len(window), worth[1], quantile, confidence)
     log = math.log(now / before)
     low = log - math.hypot(math.log(now / now_low), math.log(before_high / before))
     high = log + math.hypot(math.log(now_high / now), math.log(before / before_low))
@@ -91,13 +94,15 @@ def _ratio(
 
 
 def _interval(
-    sample: NDArray[np.floating] | NumericProfile, n: int, quantile: float, confidence: float
+    sample: NDArray[np.floating] | NumericProfile, n: int, worth: float, quantile: float, confidence: float
 ) -> tuple[float, float, float]:
-    """A quantile and its interval, kept above zero so that they have a logarithm (one microsecond)."""
+    """A quantile and its interval, kept above zero so that they have a logarithm (one microsecond). The ranks are those
+    of `worth` independent latencies, stretched to all n."""
     from scipy import stats  # takes half a second to import, in every process that starts
 
-    tail = (1 - confidence) / 2
-    ranks = (math.ceil(n * quantile), stats.binom.ppf(tail, n, quantile), stats.binom.ppf(1 - tail, n, quantile) + 1)
+    tail, whole = (1 - confidence) / 2, max(int(worth), 1)
+    below, above = stats.binom.ppf(tail, whole, quantile), stats.binom.ppf(1 - tail, whole, quantile) + 1
+    ranks = (math.ceil(n * quantile), below * n / whole, math.ceil(above * n / whole))
     value, low, high = (max(_at(sample, min(max(int(rank), 1), n)), 1e-3) for rank in ranks)
     return value, low, high
 

@@ -262,8 +262,9 @@ def proportions_z(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
     return (hits_b / n_b - hits_a / n_a) / math.sqrt(variance) if variance > 0 else 0.0
 
 
-def wilson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion (Wilson 1927); (0, 1) when there are no rows."""
+def wilson(hits: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a proportion (Wilson 1927); (0, 1) when there are no rows. Rows that depend on each
+    other are fewer than counted: a fraction of a row is taken as it is."""
     if n == 0:
         return 0.0, 1.0
     z = float(special.ndtri(0.5 + confidence / 2))
