@@ -289,7 +289,7 @@ class PointViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
 
     permission_classes = [HasScope]
     required_scope = "view"
-    queryset = MetricPoint.objects.select_related("series__endpoint", "series__host").order_by("-at", "-id")
+    queryset = MetricPoint.objects.select_related("series__endpoint", "series__host").order_by("-at", "series_id")
     serializer_class = PointSerializer
     filterset_class = PointFilter
 

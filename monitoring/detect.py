@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from django.db import transaction
@@ -16,11 +17,13 @@ from audit.actions import Target, record, service_actor
 from monitoring import alerts
 from monitoring.drift.profile import Profile
 from monitoring.measure import LABELLED, Measured, measure
-from monitoring.models import Answer, Finding, MetricPoint, Monitor, Rule, RuleKind, Window, WindowState
+from monitoring.models import Answer, Finding, Monitor, Rule, RuleKind, Window, WindowState
+from monitoring.points import keep, moments
 from monitoring.profiles import profiles_of
 from monitoring.questions import Answered, Asked, ask, checked_params
 from monitoring.references import false_alarms, latency_reference, promised, versions_of
-from monitoring.series import save_points, series_for
+from monitoring.rollups import Points
+from monitoring.series import series_for
 from monitoring.windows import load_predictions
 from registry.models import Endpoint, Host, Version
 
@@ -198,7 +201,16 @@ def _write(window: Window, measured: list[Measured], judged: list[Judged]) -> No
     hosts = {host.name: host for host in _hosts_of(window.endpoint)}
     points = {(m.name, hosts.get(m.host or ""), m.version, m.column): m for m in [*measured, *_psi(judged)]}
     series = series_for(window.endpoint, {key: m.unit for key, m in points.items()})
-    save_points([MetricPoint(series=series[key], at=window.end, value=m.value, n=m.n) for key, m in points.items()])
+    found = list(points.values())
+    keep(
+        window.endpoint_id,
+        Points(
+            series=np.array([series[key] for key in points], np.int64),
+            at=np.repeat(moments([window.end]), len(found)),
+            value=np.array([m.value for m in found], np.float64),
+            n=np.array([m.n for m in found], np.int64),
+        ),
+    )
     Finding.objects.bulk_create(
         [
             Finding(

@@ -16,8 +16,9 @@ from django.db.models.functions import Now
 from audit.actions import Target, record, service_actor
 from audit.dispatch import send_on_commit
 from monitoring import alerts, reading, store
-from monitoring.models import Delivery, DeliveryState, MetricPoint, PredictionBatch
-from monitoring.series import save_points, series_for
+from monitoring.exposition import read_points
+from monitoring.models import Delivery, DeliveryState, PredictionBatch
+from monitoring.series import keep_points
 from registry.models import Endpoint, Host
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,8 @@ def _keep(delivery: Delivery) -> int:
     if delivery.source == LABELS:
         return _keep_labels(delivery.endpoint, reading.read_labels(body))
     if delivery.source == METRICS:
-        return _keep_metrics(delivery.endpoint, reading.read_points(body))
+        points = read_points(delivery.content_type, body, received_at=delivery.received_at)
+        return keep_points(delivery.endpoint, delivery.host, points)[0]
     raise reading.Unreadable(f"Nothing here reads deliveries of the kind {delivery.source}.")
 
 
@@ -220,24 +222,3 @@ def _keep_labels(endpoint: Endpoint, labels: list[reading.LabelRow]) -> int:
             [endpoint.pk, [x.id for x in ordered], [x.label for x in ordered], [x.at for x in ordered]],
         )
     return len(ordered)
-
-
-def _keep_metrics(endpoint: Endpoint, points: list[reading.PointRow]) -> int:
-    hosts = {host.name: host for host in Host.objects.filter(name__in={point.host for point in points} - {""})}
-    unknown = {point.host for point in points} - set(hosts) - {""}
-    if unknown:
-        raise reading.Unreadable(f"No host is called {sorted(unknown)[0]}; register it first.")
-    named = {(point.name, hosts.get(point.host), point.version, point.column): point.unit for point in points}
-    series = series_for(endpoint, named)
-    save_points(
-        [
-            MetricPoint(
-                series=series[point.name, hosts.get(point.host), point.version, point.column],
-                at=point.at,
-                value=point.value,
-                n=point.n,
-            )
-            for point in points
-        ]
-    )
-    return len(points)

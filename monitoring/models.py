@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -110,7 +111,11 @@ class MetricSeries(models.Model):
     name = models.SlugField(max_length=60)
     host = models.ForeignKey(Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     version = models.CharField(max_length=40, blank=True)
-    column = models.CharField(max_length=60, blank=True, help_text="The input column, for drift of one column.")
+    column = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="The input column, for drift of one column; of what Prometheus sends, its other labels as a=1,b=2.",
+    )
     unit = models.CharField(max_length=20, blank=True)
 
     class Meta:
@@ -127,18 +132,59 @@ class MetricSeries(models.Model):
 
 
 class MetricPoint(models.Model):
-    """A value over the window that ends at `at`; `n` observations stand behind it."""
+    """A value over the window that ends at `at`; `n` observations stand behind it. Written by monitoring/points.py.
 
-    series = models.ForeignKey(MetricSeries, on_delete=models.PROTECT, related_name="points")
+    This table and the two of rollups are partitioned by week (monitoring/partitions.py).
+    """
+
+    pk = models.CompositePrimaryKey("series", "at")
+    # Series are never deleted. Asking for each point whether its series is there costs as much as writing the point.
+    series = models.ForeignKey(
+        MetricSeries, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="points"
+    )
     at = models.DateTimeField()
     value = models.FloatField()
     n = models.PositiveIntegerField(default=1)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["series", "at"], name="monitoring_point_once")]
+        indexes = [BrinIndex(fields=["at"], name="monitoring_point_at")]
 
     def __str__(self) -> str:
         return f"{self.series_id} {self.at:%H:%M:%S} {self.value}"
+
+
+class Rollup(models.Model):
+    """What a series' points after `bin` less its width, up to and at `bin`, come to; kept by monitoring/points.py."""
+
+    pk = models.CompositePrimaryKey("series", "bin")
+    series = models.ForeignKey(
+        MetricSeries, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+"
+    )
+    bin = models.DateTimeField()
+    count = models.BigIntegerField(help_text="Points.")
+    n = models.BigIntegerField(help_text="Observations behind them.")
+    low = models.FloatField()
+    high = models.FloatField()
+    total = models.FloatField(help_text="Sum of the values.")
+    weighted = models.FloatField(help_text="Sum of value times n.")
+    last = models.FloatField(help_text="The latest value, at last_at.")
+    last_at = models.DateTimeField()
+    sketch = models.BinaryField(help_text="Quantiles of the values: monitoring/sketch.py.")
+
+    class Meta:
+        abstract = True
+        indexes = [BrinIndex(fields=["bin"], name="%(class)s_bin")]
+
+    def __str__(self) -> str:
+        return f"{self.series_id} {self.bin:%H:%M:%S} {self.low} to {self.high}"
+
+
+class MetricMinute(Rollup):
+    """A rollup of one minute."""
+
+
+class MetricHour(Rollup):
+    """A rollup of one hour."""
 
 
 class RuleKind(models.TextChoices):

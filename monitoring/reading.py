@@ -156,7 +156,7 @@ def read_labels(body: bytes) -> list[LabelRow]:
     return list(latest.values())
 
 
-def read_points(body: bytes) -> list[PointRow]:
+def read_json_points(body: bytes) -> list[PointRow]:
     """The points of a delivery of JSON lines {"name", "ts", "value"} with n, host, version, column and unit where
     they apply. Raises Unreadable."""
     points = []
@@ -168,7 +168,7 @@ def read_points(body: bytes) -> list[PointRow]:
             raise Unreadable(f'Line {number} has no "value" that is a finite number.')
         if isinstance(n, bool) or not isinstance(n, int) or not 0 < n < 2**31:
             raise Unreadable(f'Line {number} has an "n" that is not a count.')
-        texts = [str(row.get(key, ""))[:limit] for key, limit in (("host", 50), ("version", 40), ("column", 60))]
+        texts = [str(row.get(key, ""))[:limit] for key, limit in (("host", 50), ("version", 40), ("column", 200))]
         at = instant(row.get("ts"), f"line {number}")
         points.append(PointRow(name, at, float(value), n, *texts, str(row.get("unit", ""))[:20]))
     return points

@@ -20,3 +20,5 @@ STORAGES = {
 }
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # noqa: F405
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+# Points of fixed days do not become too old while the tests are kept.
+LASTGOOD_METRICS_DAYS = LASTGOOD_METRICS_HOURS_DAYS = 0

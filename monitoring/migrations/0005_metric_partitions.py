@@ -1,0 +1,256 @@
+"""Metric points in partitions by week, with rollups of a minute and an hour beside them.
+
+The application's login owns no table, so it makes and drops partitions through two functions of the owner's, which know
+only these three tables and ask what the caller may do with them.
+"""
+
+import datetime
+
+import django.contrib.postgres.indexes
+import django.db.models.deletion
+from django.db import migrations, models
+
+TABLES = {"monitoring_metricpoint": "at", "monitoring_metricminute": "bin", "monitoring_metrichour": "bin"}
+AHEAD_WEEKS = 4
+MOST_WEEKS_BACK = 520
+DAY = 86_400
+
+POINTS = """
+CREATE TABLE monitoring_metricpoint (
+    series_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    value double precision NOT NULL,
+    n integer NOT NULL CHECK (n >= 0),
+    PRIMARY KEY (series_id, at)
+) PARTITION BY RANGE (at);
+CREATE INDEX monitoring_point_at ON monitoring_metricpoint USING brin (at);
+CREATE TABLE monitoring_metricpoint_default PARTITION OF monitoring_metricpoint DEFAULT;
+"""
+ROLLUPS = """
+CREATE TABLE monitoring_{name} (
+    series_id bigint NOT NULL,
+    bin timestamp with time zone NOT NULL,
+    count bigint NOT NULL,
+    n bigint NOT NULL,
+    low double precision NOT NULL,
+    high double precision NOT NULL,
+    total double precision NOT NULL,
+    weighted double precision NOT NULL,
+    last double precision NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    sketch bytea NOT NULL,
+    PRIMARY KEY (series_id, bin)
+) PARTITION BY RANGE (bin);
+CREATE INDEX {name}_bin ON monitoring_{name} USING brin (bin);
+CREATE TABLE monitoring_{name}_default PARTITION OF monitoring_{name} DEFAULT;
+"""
+MAKE = """
+CREATE FUNCTION monitoring_make_partition(root text, week date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    key text := CASE root WHEN 'monitoring_metricpoint' THEN 'at'
+                          WHEN 'monitoring_metricminute' THEN 'bin' WHEN 'monitoring_metrichour' THEN 'bin' END;
+    parent text := format('public.%I', root);
+    child text := format('public.%I', root || '_' || to_char(week, 'YYYYMMDD'));
+    rest text := format('public.%I', root || '_default');
+    begins timestamptz := week::timestamp AT TIME ZONE 'UTC';
+    ends timestamptz := (week + 7)::timestamp AT TIME ZONE 'UTC';
+    given record;
+BEGIN
+    IF key IS NULL OR extract(isodow FROM week) <> 1 THEN
+        RAISE EXCEPTION 'No partition of % begins on %.', root, week USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT has_table_privilege(session_user, parent, 'INSERT') THEN
+        RAISE EXCEPTION '% may not write to %.', session_user, root USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('monitoring.partitions'));
+    IF to_regclass(child) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL)', child, parent);
+    FOR given IN SELECT g.privilege_type AS verb, r.rolname AS login
+                 FROM pg_class AS c, aclexplode(c.relacl) AS g JOIN pg_roles AS r ON r.oid = g.grantee
+                 WHERE c.oid = parent::regclass AND g.grantee <> c.relowner LOOP
+        EXECUTE format('GRANT %s ON %s TO %I', given.verb, child, given.login);
+    END LOOP;
+    -- Who attaches a partition must look through the default one; what belongs to the new one moves there first.
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', rest);
+    EXECUTE format('WITH moved AS (DELETE FROM %s WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO %s '
+                   'SELECT * FROM moved', rest, key, begins, key, ends, child);
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', parent, child, begins, ends);
+    RETURN true;
+END
+$$;
+"""
+DROP = """
+CREATE FUNCTION monitoring_drop_partition(root text, week date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    child text := format('public.%I', root || '_' || to_char(week, 'YYYYMMDD'));
+BEGIN
+    IF root NOT IN ('monitoring_metricpoint', 'monitoring_metricminute', 'monitoring_metrichour') THEN
+        RAISE EXCEPTION '% has no partitions by week.', root USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT has_table_privilege(session_user, format('public.%I', root), 'DELETE') THEN
+        RAISE EXCEPTION '% may not delete from %.', session_user, root USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('monitoring.partitions'));
+    IF to_regclass(child) IS NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE %s', child);
+    RETURN true;
+END
+$$;
+"""
+UNDO = """
+DROP FUNCTION monitoring_make_partition(text, date);
+DROP FUNCTION monitoring_drop_partition(text, date);
+CREATE TABLE monitoring_metricpoint_plain (
+    id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    at timestamp with time zone NOT NULL,
+    value double precision NOT NULL,
+    n integer NOT NULL CHECK (n >= 0),
+    series_id bigint NOT NULL REFERENCES monitoring_metricseries (id) DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT monitoring_point_once UNIQUE (series_id, at)
+);
+INSERT INTO monitoring_metricpoint_plain (series_id, at, value, n)
+    SELECT p.series_id, p.at, p.value, p.n FROM monitoring_metricpoint AS p ORDER BY p.at;
+DROP TABLE monitoring_metricpoint, monitoring_metricminute, monitoring_metrichour;
+ALTER TABLE monitoring_metricpoint_plain RENAME TO monitoring_metricpoint;
+ALTER TABLE monitoring_metricpoint RENAME CONSTRAINT monitoring_metricpoint_plain_pkey TO monitoring_metricpoint_pkey;
+ALTER SEQUENCE monitoring_metricpoint_plain_id_seq RENAME TO monitoring_metricpoint_id_seq;
+CREATE INDEX monitoring_metricpoint_series_id_2010fd8d ON monitoring_metricpoint (series_id);
+"""
+
+
+def move_points(apps, schema_editor):
+    """Partitions for the weeks there are and are to come; every point into its own; rollups of all of them."""
+    from monitoring.points import add_rollups, read_points
+    from monitoring.rollups import HOUR, combined, minutes
+
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute("SELECT date_trunc('week', now() AT TIME ZONE 'UTC')::date")
+        this = cursor.fetchone()[0]
+        cursor.execute("SELECT DISTINCT date_trunc('week', p.at AT TIME ZONE 'UTC')::date FROM metricpoint_before AS p")
+        earliest = this - datetime.timedelta(weeks=MOST_WEEKS_BACK)
+        weeks = {week for (week,) in cursor.fetchall() if earliest <= week <= this}
+        weeks |= {this + datetime.timedelta(weeks=number) for number in range(AHEAD_WEEKS + 1)}
+        for table in TABLES:
+            for week in sorted(weeks):
+                cursor.execute("SELECT monitoring_make_partition(%s, %s)", [table, week])
+        cursor.execute(
+            "INSERT INTO monitoring_metricpoint (series_id, at, value, n) "
+            "SELECT p.series_id, p.at, p.value, p.n FROM metricpoint_before AS p ORDER BY p.series_id, p.at"
+        )
+        # Days as bins are, so that no bin lies on two of them.
+        cursor.execute("SELECT DISTINCT ceil(extract(epoch FROM p.at) / %s) FROM metricpoint_before AS p", [DAY])
+        for (day,) in cursor.fetchall():
+            end = int(day) * DAY
+            points = read_points(
+                cursor,
+                "SELECT {} FROM metricpoint_before AS p WHERE p.at > to_timestamp(%s) AND p.at <= to_timestamp(%s) "
+                "ORDER BY p.series_id, p.at",
+                [end - DAY, end],
+            )
+            found = minutes(points)
+            add_rollups(cursor, "monitoring_metricminute", found)
+            add_rollups(cursor, "monitoring_metrichour", combined([found], HOUR))
+        cursor.execute("DROP TABLE metricpoint_before")
+
+
+ROLLUP_FIELDS = [
+    ("bin", models.DateTimeField()),
+    ("count", models.BigIntegerField(help_text="Points.")),
+    ("n", models.BigIntegerField(help_text="Observations behind them.")),
+    ("low", models.FloatField()),
+    ("high", models.FloatField()),
+    ("total", models.FloatField(help_text="Sum of the values.")),
+    ("weighted", models.FloatField(help_text="Sum of value times n.")),
+    ("last", models.FloatField(help_text="The latest value, at last_at.")),
+    ("last_at", models.DateTimeField()),
+    ("sketch", models.BinaryField(help_text="Quantiles of the values: monitoring/sketch.py.")),
+]
+
+
+def of_series(related_name):
+    return models.ForeignKey(
+        db_constraint=False,
+        db_index=False,
+        on_delete=django.db.models.deletion.PROTECT,
+        related_name=related_name,
+        to="monitoring.metricseries",
+    )
+
+
+def key(*names):
+    return ("pk", models.CompositePrimaryKey(*names, blank=True, editable=False, primary_key=True, serialize=False))
+
+
+def rollup(name):
+    return migrations.CreateModel(
+        name=name,
+        fields=[
+            key("series", "bin"),
+            *((field, column.clone()) for field, column in ROLLUP_FIELDS),
+            ("series", of_series("+")),
+        ],
+        options={
+            "abstract": False,
+            "indexes": [
+                django.contrib.postgres.indexes.BrinIndex(fields=["bin"], name=f"{name.lower()}_bin"),
+            ],
+        },
+    )
+
+
+class Migration(migrations.Migration):
+    dependencies = [("monitoring", "0004_webhook_sources")]
+
+    operations = [
+        migrations.AlterField(
+            model_name="metricseries",
+            name="column",
+            field=models.CharField(
+                blank=True,
+                help_text=(
+                    "The input column, for drift of one column; of what Prometheus sends, its other labels as a=1,b=2."
+                ),
+                max_length=200,
+            ),
+        ),
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.DeleteModel(name="MetricPoint"),
+                migrations.CreateModel(
+                    name="MetricPoint",
+                    fields=[
+                        key("series", "at"),
+                        ("at", models.DateTimeField()),
+                        ("value", models.FloatField()),
+                        ("n", models.PositiveIntegerField(default=1)),
+                        ("series", of_series("points")),
+                    ],
+                    options={
+                        "indexes": [
+                            django.contrib.postgres.indexes.BrinIndex(fields=["at"], name="monitoring_point_at"),
+                        ],
+                    },
+                ),
+                rollup("MetricMinute"),
+                rollup("MetricHour"),
+            ],
+            database_operations=[
+                migrations.RunSQL("SET CONSTRAINTS ALL IMMEDIATE", ""),
+                migrations.RunSQL("", UNDO),
+                migrations.RunSQL("ALTER TABLE monitoring_metricpoint RENAME TO metricpoint_before", ""),
+                migrations.RunSQL("ALTER INDEX monitoring_metricpoint_pkey RENAME TO metricpoint_before_pkey", ""),
+                migrations.RunSQL(POINTS, ""),
+                migrations.RunSQL(ROLLUPS.format(name="metricminute"), ""),
+                migrations.RunSQL(ROLLUPS.format(name="metrichour"), ""),
+                migrations.RunSQL(MAKE, ""),
+                migrations.RunSQL(DROP, ""),
+                migrations.RunPython(move_points, migrations.RunPython.noop),
+            ],
+        ),
+    ]
