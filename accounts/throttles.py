@@ -19,6 +19,7 @@ from accounts.models import User
 DEVICE_SECONDS = 180 * 86400
 SALT = "accounts.throttles.device"
 FAILURES, WINDOW_SECONDS = 300, 60
+VISITS, VISIT_SECONDS = 20, 3600
 
 
 def sign_in_key(request: HttpRequest, login: str) -> str:
@@ -60,11 +61,19 @@ def count_failure(request: Any) -> None:
 
     Raises Throttled from the 301st of a minute on: the answer is 429 then, with a Retry-After.
     """
-    key = f"lastgood:refused:{get_client_ip(request) or 'unknown'}"
-    cache.add(key, 0, WINDOW_SECONDS)
-    try:
-        count = cache.incr(key)
-    except ValueError:  # it ran out between the two
-        count = 1
-    if count > FAILURES:
+    if _count(request, "refused", WINDOW_SECONDS) > FAILURES:
         raise Throttled(wait=WINDOW_SECONDS)
+
+
+def is_one_too_many(request: HttpRequest, what: str) -> bool:
+    """Count something that strangers may do, by their address: whether it is the 21st of an hour, or later."""
+    return _count(request, what, VISIT_SECONDS) > VISITS
+
+
+def _count(request: Any, what: str, seconds: int) -> int:
+    key = f"lastgood:{what}:{get_client_ip(request) or 'unknown'}"
+    cache.add(key, 0, seconds)
+    try:
+        return cache.incr(key)
+    except ValueError:  # it ran out between the two
+        return 1

@@ -20,6 +20,8 @@ LASTGOOD_HOST_NETWORKS = env.words(
 LASTGOOD_REPOSITORIES = env.words("LASTGOOD_REPOSITORIES")
 # Where the on-call calendars of teams may be: networks, or "public" for all of the Internet's addresses.
 LASTGOOD_CALENDAR_NETWORKS = env.words("LASTGOOD_CALENDAR_NETWORKS", "public")
+# Where webhooks that tell people may be.
+LASTGOOD_TELLING_NETWORKS = env.words("LASTGOOD_TELLING_NETWORKS", "public")
 LASTGOOD_LEASE_SECONDS = env.number("LASTGOOD_LEASE_SECONDS", 10, 0.5, 3600)
 LASTGOOD_WATCH_PATIENCE_SECONDS = env.number("LASTGOOD_WATCH_PATIENCE_SECONDS", 60, 1, 86400)
 LASTGOOD_CLOCK_SECONDS = env.number("LASTGOOD_CLOCK_SECONDS", 0.5, 0.05, 60)
@@ -31,6 +33,8 @@ LASTGOOD_EVIDENCE_DAYS = env.integer("LASTGOOD_EVIDENCE_DAYS", 30, 0, 36_500)
 LASTGOOD_PREDICTIONS_DAYS = env.integer("LASTGOOD_PREDICTIONS_DAYS", 400, 0, 36_500)
 LASTGOOD_METRICS_DAYS = env.integer("LASTGOOD_METRICS_DAYS", 400, 0, 36_500)
 LASTGOOD_METRICS_HOURS_DAYS = env.integer("LASTGOOD_METRICS_HOURS_DAYS", 1200, 0, 36_500)
+# What deliveries may take on disk while the database is away.
+LASTGOOD_SPOOL_BYTES = env.integer("LASTGOOD_SPOOL_BYTES", 2**28, 2**16, 2**40)
 LASTGOOD_LOG_ORIGIN = env.text("LASTGOOD_LOG_ORIGIN", "lastgood.local/log")
 LASTGOOD_LOG_KEY_FILE = env.text("LASTGOOD_LOG_KEY_FILE", "")
 LASTGOOD_SEAL_KEY_FILE = env.text("LASTGOOD_SEAL_KEY_FILE", str(LASTGOOD_VAR / "seal" / "key"))
@@ -52,6 +56,7 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", LASTGOOD_PUBLIC_URL)
 INSTALLED_APPS = [
     "config.apps.ProjectConfig",
     "incidents.rollback",
+    "incidents.telling",
     "incidents",
     "monitoring",
     "registry",
@@ -82,6 +87,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "config.middleware.safe_answers",
+    "incidents.status_files.written_pages",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

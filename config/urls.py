@@ -7,7 +7,15 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from config import health
 
-PAGES = ("incidents.urls", "incidents.rollback.urls", "monitoring.urls", "registry.urls", "accounts.urls", "audit.urls")
+PAGES = (
+    "incidents.urls",
+    "incidents.telling.urls",
+    "incidents.rollback.urls",
+    "monitoring.urls",
+    "registry.urls",
+    "accounts.urls",
+    "audit.urls",
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),

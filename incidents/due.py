@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from audit.due import Due
 from incidents.duties import unwarned
@@ -22,6 +22,7 @@ from incidents.status import NARRATION
 from monitoring.models import Alert
 
 LATE = timedelta(seconds=3)
+REWRITE = timedelta(minutes=5)
 
 
 def untaken_alerts(now: datetime) -> list[int]:
@@ -59,13 +60,17 @@ def unfollowed_runs(now: datetime) -> list[str]:
 
 def untold_incidents(now: datetime) -> list[int]:
     """Incidents whose state the status pages have not told yet, a few seconds after it could have been."""
-    shown = StatusComponent.objects.filter(endpoint=OuterRef("endpoint"))
+    meant = Q(endpoint=OuterRef("endpoint")) | Q(model=OuterRef("endpoint__model"))
+    shown = StatusComponent.objects.filter(meant, retired_at=None)
     found = Incident.objects.filter(Exists(shown), state__in=NARRATION, detected_at__lte=now - LATE)
     return list(found.exclude(told_state=F("state")).values_list("pk", flat=True)[:20])
 
 
 def stale_pages(now: datetime) -> list[int]:
-    return list(StatusPage.objects.filter(publish_due_at__lte=now - LATE).values_list("pk", flat=True)[:100])
+    """Pages that were changed, and public ones whose copy was written some minutes ago: days go by on them as well."""
+    old = Q(public=True, published_at__lte=now - REWRITE)
+    found = StatusPage.objects.filter(Q(publish_due_at__lte=now - LATE) | old)
+    return list(found.values_list("pk", flat=True)[:100])
 
 
 def empty_reviews(now: datetime) -> list[int]:

@@ -11,6 +11,7 @@ from incidents.models import (
     IncidentRole,
     IncidentState,
     PostStatus,
+    Quality,
     Urgency,
 )
 
@@ -103,6 +104,9 @@ class PostForm(forms.Form):
     incident = forms.CharField(max_length=40)
     status = forms.ChoiceField(choices=PostStatus)
     component_state = forms.ChoiceField(choices=ComponentState, label="The service is")
+    quality = forms.ChoiceField(
+        choices=[("", "Nothing more"), *Quality.choices], required=False, label="And, while it answers"
+    )
     text = forms.CharField(widget=text_area(), max_length=2000, help_text="In words that a reader outside understands.")
     minutes = forms.IntegerField(min_value=1, max_value=1440, required=False, label="Next update in (minutes)")
 

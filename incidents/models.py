@@ -170,11 +170,25 @@ class ComponentState(models.TextChoices):
     MAINTENANCE = "under_maintenance", "Under maintenance"
 
 
+class Quality(models.TextChoices):
+    """What may be told of a service that answers. It is no outage, and uptime does not count it."""
+
+    DEGRADED = "quality_degraded", "Its answers are less reliable than promised"
+    FALLBACK = "fallback_serving", "An earlier version answers"
+
+
 class StatusPage(models.Model):
+    """`public`: for everybody. Else for people who are signed in and hold one of the roles in `readers`, or any role
+    that may look where that is empty; administrators read every page."""
+
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=200)
     description = models.CharField(max_length=300, blank=True)
     public = models.BooleanField(default=True)
+    readers = models.JSONField(default=list, blank=True)
+    by_itself = models.BooleanField(
+        default=True, help_text="Changes of an incident are told at once; else a draft is proposed to a person."
+    )
     published_at = models.DateTimeField(null=True, blank=True)
     publish_due_at = models.DateTimeField(null=True, blank=True)
     version = models.PositiveIntegerField(default=1)
@@ -184,21 +198,40 @@ class StatusPage(models.Model):
 
 
 class StatusComponent(models.Model):
-    """What a stakeholder knows by name; `endpoint` is never shown."""
+    """What a stakeholder knows by name: an endpoint, all endpoints of a model, or a group of components. What stands
+    behind the name is never shown. A retired one is on no page any more; its history is kept."""
 
     page = models.ForeignKey(StatusPage, on_delete=models.PROTECT, related_name="components")
     name = models.CharField(max_length=200)
+    description = models.CharField(max_length=300, blank=True)
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    is_group = models.BooleanField(default=False)
+    group = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="members")
     state = models.CharField(max_length=20, choices=ComponentState, default=ComponentState.OPERATIONAL)
+    quality = models.CharField(max_length=20, choices=Quality, blank=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
     position = models.PositiveIntegerField(default=0)
     since = models.DateTimeField(db_default=models.functions.Now())
     created_at = models.DateTimeField(db_default=models.functions.Now(), help_text="Before it, nothing is known.")
 
     class Meta:
         ordering = ["position", "id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(endpoint=None, model=None)
+                | Q(is_group=False, model=None)
+                | Q(is_group=False, endpoint=None),
+                name="incidents_component_is_one_thing",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+    def concerned_models(self) -> list[Model]:
+        model = self.model or (self.endpoint.model if self.endpoint is not None else None)
+        return [model] if model is not None else []
 
 
 class PostStatus(models.TextChoices):
@@ -208,13 +241,28 @@ class PostStatus(models.TextChoices):
     RESOLVED = "resolved", "Resolved"
 
 
+class WindowStatus(models.TextChoices):
+    """What may be told of a maintenance, beside nothing."""
+
+    SCHEDULED = "scheduled", "Planned"
+    IN_PROGRESS = "in_progress", "Under way"
+    COMPLETED = "completed", "Over"
+    CANCELLED = "cancelled", "Cancelled"
+
+
 class StatusPost(models.Model):
-    """What was told on a status page, and the state each component had from then on."""
+    """What was told on a status page of one incident or one maintenance. `affected` is what each component that it
+    names was before and from then on: [{"id": key, "name", "old", "new", "quality"}]."""
 
     page = models.ForeignKey(StatusPage, on_delete=models.PROTECT, related_name="posts")
-    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="posts")
-    status = models.CharField(max_length=14, choices=PostStatus)
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="posts", null=True, blank=True)
+    maintenance = models.ForeignKey(
+        "telling.Maintenance", on_delete=models.PROTECT, related_name="posts", null=True, blank=True
+    )
+    status = models.CharField(max_length=14, choices=[*PostStatus.choices, *WindowStatus.choices])
     component_state = models.CharField(max_length=20, choices=ComponentState)
+    quality = models.CharField(max_length=20, choices=Quality, blank=True)
+    affected = models.JSONField(default=list)
     text = models.TextField()
     next_update_at = models.DateTimeField(null=True, blank=True)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
@@ -222,6 +270,12 @@ class StatusPost(models.Model):
 
     class Meta:
         ordering = ["-at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(incident=None, maintenance__isnull=False) | Q(incident__isnull=False, maintenance=None),
+                name="incidents_post_of_one_thing",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.status}: {self.text[:60]}"

@@ -1,27 +1,22 @@
-"""What stakeholders are told: posts on status pages, the state of each component, and the static copy.
+"""What stakeholders are told: status pages, the components on them, and posts.
 
-Posts follow the incident by themselves, in words without host names or internal terms; a person with the right may
-post others. A static copy of the page, its JSON and its feed is written at every publish, so that it can be served
-with the database down.
+Posts follow the incident by themselves, in words without host names or internal terms, or are proposed to a person; a
+person with the right may post others. A static copy of the page is written at every publish (`status_files`).
 """
 
-import json
-import os
-import tempfile
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Role, User
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from incidents import status_files
 from incidents.errors import IncidentError
 from incidents.follow import rollbacks_of
 from incidents.models import (
@@ -29,13 +24,16 @@ from incidents.models import (
     Incident,
     IncidentState,
     PostStatus,
+    Quality,
     StatusComponent,
     StatusPage,
     StatusPost,
 )
-from incidents.rollback.models import StepState
+from incidents.status_impacts import as_told, hit, next_position, operational, pages_showing, settle, shown
+from incidents.status_words import words_for
+from incidents.telling import outbox
+from incidents.telling.drafts import propose, sent
 
-STYLESHEET = Path(settings.BASE_DIR) / "static" / "status.css"
 NEXT_UPDATE = timedelta(minutes=30)
 NARRATOR = service_actor("status")
 NARRATION: dict[str, tuple[str, str]] = {
@@ -46,29 +44,134 @@ NARRATION: dict[str, tuple[str, str]] = {
 }
 
 
+def changed(page: StatusPage) -> None:
+    """Have the page written anew, at once and, where the message is lost, by the clock. Holds the page's row."""
+    StatusPage.objects.filter(pk=page.pk).update(version=F("version") + 1, publish_due_at=Now())
+    send_on_commit("incidents.publish_page", [page.pk], queue="intake")
+
+
+def _known_readers(readers: Sequence[str]) -> list[str]:
+    unknown = sorted(set(readers) - set(Role.values))
+    if unknown:
+        raise IncidentError(f"There is no role {unknown[0]}. Choose among {', '.join(Role.values)}.")
+    return sorted(set(readers))
+
+
 @transaction.atomic
-def create_page(*, slug: str, name: str, description: str, public: bool, actor: Actor) -> StatusPage:
-    page = StatusPage.objects.create(slug=slug, name=name, description=description, public=public, publish_due_at=Now())
-    record(action="status.create_page", target=Target("status_page", slug), actor=actor, data={"public": public})
+def create_page(
+    *,
+    slug: str,
+    name: str,
+    description: str,
+    public: bool,
+    actor: Actor,
+    readers: Sequence[str] = (),
+    by_itself: bool = True,
+) -> StatusPage:
+    """Make a page. `readers`: the roles that may read one that is not public; none means everybody who may look."""
+    held = _known_readers(readers)
+    page = StatusPage.objects.create(
+        slug=slug,
+        name=name,
+        description=description,
+        public=public,
+        readers=held,
+        by_itself=by_itself,
+        publish_due_at=Now(),
+    )
+    record(
+        action="status.create_page",
+        target=Target("status_page", slug),
+        actor=actor,
+        data={"public": public, "readers": held, "by_itself": by_itself},
+    )
     send_on_commit("incidents.publish_page", [page.pk], queue="intake")
     return page
 
 
 @transaction.atomic
-def add_component(*, page: StatusPage, name: str, endpoint: Any, actor: Actor) -> StatusComponent:
-    """Show an endpoint on the page under a name that its readers know."""
+def edit_page(*, page: StatusPage, actor: Actor, seen_version: int, **fields: Any) -> StatusPage:
+    """Change name, description, public, readers or by_itself. A page that is public no more is taken from everybody at
+    once. Raises IncidentError where somebody changed it since `seen_version`."""
+    if "readers" in fields:
+        fields["readers"] = _known_readers(fields["readers"])
+    done = StatusPage.objects.filter(pk=page.pk, version=seen_version).update(
+        version=F("version") + 1, publish_due_at=Now(), **fields
+    )
+    if not done:
+        raise IncidentError("Somebody changed this page since you opened it. Look at it, then send yours again.")
+    page.refresh_from_db()
+    record(
+        action="status.edit_page",
+        target=Target("status_page", page.slug, str(page.version)),
+        actor=actor,
+        data={"public": page.public, "readers": page.readers, "by_itself": page.by_itself, "fields": sorted(fields)},
+    )
+    if not page.public:
+        transaction.on_commit(lambda: status_files.withdraw(page.slug))
+    send_on_commit("incidents.publish_page", [page.pk], queue="intake")
+    return page
+
+
+@transaction.atomic
+def add_component(
+    *,
+    page: StatusPage,
+    name: str,
+    endpoint: Any = None,
+    actor: Actor,
+    model: Any = None,
+    is_group: bool = False,
+    group: StatusComponent | None = None,
+    description: str = "",
+) -> StatusComponent:
+    """Show an endpoint, a model or a group on the page under a name that its readers know."""
+    if sum((endpoint is not None, model is not None, is_group)) > 1:
+        raise IncidentError("A component is one thing: an endpoint, a model, or a group of components.")
+    if group is not None and (not group.is_group or group.page_id != page.pk or is_group):
+        raise IncidentError("A component can only be in a group of its own page, and a group in none.")
     component = StatusComponent.objects.create(
-        page=page, name=name, endpoint=endpoint, position=page.components.count()
+        page=page,
+        name=name,
+        endpoint=endpoint,
+        model=model,
+        is_group=is_group,
+        group=group,
+        description=description,
+        position=next_position(page),
     )
     record(
         action="status.add_component",
         target=Target("status_page", page.slug),
         actor=actor,
-        data={"component": name, "endpoint": endpoint.slug if endpoint else ""},
+        data={
+            "component": name,
+            "endpoint": endpoint.slug if endpoint else "",
+            "model": model.slug if model else "",
+            "group": group.name if group else "",
+            "is_group": is_group,
+        },
     )
-    StatusPage.objects.filter(pk=page.pk).update(version=F("version") + 1, publish_due_at=Now())
-    send_on_commit("incidents.publish_page", [page.pk], queue="intake")
+    changed(page)
+    settle(page)
     return component
+
+
+@transaction.atomic
+def retire_component(*, component: StatusComponent, actor: Actor) -> None:
+    """Take a component off its page. What was told of it is kept."""
+    if component.members.filter(retired_at=None).exists():
+        raise IncidentError(f"{component.name} still has members. Take them off the page first.")
+    if not StatusComponent.objects.filter(pk=component.pk, retired_at=None).update(retired_at=Now()):
+        raise IncidentError(f"{component.name} is on the page no more.")
+    record(
+        action="status.retire_component",
+        target=Target("status_page", component.page.slug),
+        actor=actor,
+        data={"component": component.name},
+    )
+    changed(component.page)
+    settle(component.page)
 
 
 @transaction.atomic
@@ -82,39 +185,66 @@ def post(
     by: User | None,
     actor: Actor,
     next_update_at: Any = None,
+    quality: str = "",
+    components: Sequence[StatusComponent] | None = None,
 ) -> StatusPost:
-    """Tell the readers of a page how things stand, and set the incident's components to the state told."""
+    """Tell the readers of a page how things stand with an incident. The components that it names (those behind which
+    the incident's endpoint stands, unless others are given) are in the state told until it is resolved, or in a worse
+    one that another incident tells of them."""
     if status not in PostStatus.values or component_state not in ComponentState.values:
         raise IncidentError("Choose one of the listed states.")
+    if quality not in ("", *Quality.values):
+        raise IncidentError("Choose one of the listed qualities, or none.")
+    if not operational(status, component_state):
+        raise IncidentError("What is resolved leaves its services operational. Tell that it is watched until they are.")
+    changed(page)
+    named = hit(page, incident) if components is None else _of_page(page, components)
+    row = tell(
+        page=page, incident=incident, status=status, component_state=component_state, quality=quality, text=text,
+        next_update_at=next_update_at, by=by, affected=as_told(named, component_state, quality), actor=actor,
+    )  # fmt: skip
+    sent(page=page, incident=incident)
+    return row
+
+
+def _of_page(page: StatusPage, components: Sequence[StatusComponent]) -> list[StatusComponent]:
+    theirs = {one.pk for one in shown(page) if not one.is_group}
+    strangers = [one.name for one in components if one.pk not in theirs]
+    if strangers:
+        raise IncidentError(f"{strangers[0]} is no component of this page that can have a state of its own.")
+    return list(components)
+
+
+def tell(*, page: StatusPage, text: str, actor: Actor, **fields: Any) -> StatusPost:
+    """Write a post, settle the components and put a message for each subscriber into the outbox. For this floor's own
+    verbs, in a transaction that has changed the page."""
     if not text.strip():
         raise IncidentError("Write a sentence that a stakeholder understands.")
-    row = StatusPost.objects.create(
-        page=page,
-        incident=incident,
-        status=status,
-        component_state=component_state,
-        text=text.strip(),
-        next_update_at=next_update_at,
-        by=by,
-    )
-    page.components.filter(endpoint=incident.endpoint).exclude(state=component_state).update(
-        state=component_state, since=Now()
-    )
-    StatusPage.objects.filter(pk=page.pk).update(version=F("version") + 1, publish_due_at=Now())
+    row = StatusPost.objects.create(page=page, text=text.strip(), **fields)
+    settle(page)
+    about = {"maintenance": str(row.maintenance_id)} if row.maintenance_id else {}
     record(
         action="status.post",
         target=Target("status_page", page.slug),
         actor=actor,
-        incident=incident.ref,
-        data={"post": row.pk, "status": status, "component_state": component_state},
+        incident=row.incident.ref if row.incident else "",
+        data={
+            "post": row.pk,
+            "status": row.status,
+            "component_state": row.component_state,
+            "quality": row.quality,
+            "components": [one["name"] for one in row.affected],
+        }
+        | about,
         reason=text.strip(),
     )
-    send_on_commit("incidents.publish_page", [page.pk], queue="intake")
+    outbox.tell(row)
     return row
 
 
 def narrate(*, incident_id: int) -> list[StatusPost]:
-    """Post what the incident's state asks for on each page that shows its endpoint, once per state."""
+    """Post what the incident's state asks for on each page that shows its endpoint, once per state; where the page
+    leaves that to a person, propose it."""
     made = []
     with transaction.atomic():
         incident = (
@@ -124,105 +254,45 @@ def narrate(*, incident_id: int) -> list[StatusPost]:
         if wanted is None or incident.endpoint is None or incident.told_state == incident.state:
             return []
         Incident.objects.filter(pk=incident.pk).update(told_state=incident.state)
-        status, component_state = wanted
-        for component in StatusComponent.objects.filter(endpoint=incident.endpoint).select_related("page"):
-            newest = StatusPost.objects.filter(page=component.page, incident=incident).first()
-            if newest is not None and newest.status == status:
-                continue
-            if newest is None and status == PostStatus.RESOLVED:
-                continue
-            due = None if status == PostStatus.RESOLVED else database_now() + NEXT_UPDATE
-            made.append(
-                post(
-                    page=component.page,
-                    incident=incident,
-                    status=status,
-                    component_state=component_state,
-                    text=sentence_for(incident, component.name, status),
-                    by=None,
-                    actor=NARRATOR,
-                    next_update_at=due,
-                )
-            )
+        for page in pages_showing(incident).order_by("pk"):
+            told = _narrate_on(page, incident, *wanted)
+            made += [told] if told else []
     return made
 
 
-def sentence_for(incident: Incident, name: str, status: str) -> str:
-    """What a stakeholder reads: is it working for me, since when, what is being done."""
-    start = incident.impact_started_at or incident.detected_at
-    since = f"{start:%H:%M} UTC"
-    slow = incident.incident_alerts.filter(alert__rule__kind="latency").exists() and not (
-        incident.incident_alerts.exclude(alert__rule__kind="latency").exists()
+def _narrate_on(page: StatusPage, incident: Incident, status: str, component_state: str) -> StatusPost | None:
+    newest = page.posts.filter(incident=incident).first()
+    if (newest is not None and newest.status == status) or (newest is None and status == PostStatus.RESOLVED):
+        return None
+    named = hit(page, incident)
+    words = words_for(page, incident, named[0].name, status)
+    quality = _quality(incident, status)
+    if not page.by_itself:
+        propose(
+            page=page, incident=incident, status=status, component_state=component_state, quality=quality, text=words,
+            actor=NARRATOR,
+        )  # fmt: skip
+        return None
+    return post(
+        page=page,
+        incident=incident,
+        status=status,
+        component_state=component_state,
+        quality=quality,
+        text=words,
+        by=None,
+        actor=NARRATOR,
+        next_update_at=None if status == PostStatus.RESOLVED else database_now() + NEXT_UPDATE,
     )
-    answers = f"the answers of “{name}”"
-    trouble = f"{answers} take longer than they should" if slow else f"{answers} are less reliable than they should be"
-    if status == PostStatus.INVESTIGATING:
-        return f"Since {since}, {trouble}. People are working on it."
-    undone = rollbacks_of(incident.ref).exists()
-    if status == PostStatus.IDENTIFIED:
-        remedy = "A recent change is being undone now." if undone else "A remedy is under way."
-        return f"Since {since}, {trouble}. {remedy}"
-    if status == PostStatus.MONITORING:
-        done = incident.mitigated_at or timezone.now()
-        remedy = "The change was undone at" if undone else "A remedy is in place since"
-        if undone and (left := left_out(incident)):
-            return f"{remedy} {done:%H:%M} UTC for most of “{name}”. {left} We are watching the rest."
-        return f"{remedy} {done:%H:%M} UTC. We are watching that “{name}” works as it should again."
-    minutes = max(1, round(((incident.resolved_at or timezone.now()) - start).total_seconds() / 60))
-    span = "1 minute" if minutes == 1 else f"{minutes} minutes"
-    return f"“{name}” works as it should again. It did not from {since} on, for {span}."
 
 
-def left_out(incident: Incident) -> str:
-    """A sentence where the newest rollback left a part of the machines as they were; "" where it reached all."""
-    newest = rollbacks_of(incident.ref).order_by("-started_at").first()
-    if newest is None:
+def _quality(incident: Incident, status: str) -> str:
+    """What is wrong while it answers: its answers, or, once a rollback is under watch, that they are an earlier
+    version's. A slow service's answers are as good as ever."""
+
+    if status == PostStatus.RESOLVED:
         return ""
-    total, done = newest.steps.count(), newest.steps.filter(state=StepState.DONE).count()
-    return f"It reached {done} of {total} machines so far." if done < total else ""
-
-
-def overall(page: StatusPage) -> str:
-    """The worst state of the page's components, by Statuspage's order."""
-    order = [
-        ComponentState.MAJOR_OUTAGE,
-        ComponentState.PARTIAL_OUTAGE,
-        ComponentState.DEGRADED,
-        ComponentState.MAINTENANCE,
-        ComponentState.OPERATIONAL,
-    ]
-    states = {component.state for component in page.components.all()}
-    return next((state for state in order if state in states), ComponentState.OPERATIONAL)
-
-
-def directory(slug: str) -> Path:
-    """Where the static copy of a page lies; any web server can serve it."""
-    return Path(settings.LASTGOOD_VAR) / "status" / slug
-
-
-def publish_page(*, page_id: int) -> bool:
-    """Write the static copy of what a public page says now, each file whole or not at all. A page for signed-in people
-    has no copy: nobody could ask who reads it. False when the page was changed meanwhile."""
-    from incidents.status_render import feed, page_html, summary
-
-    page = StatusPage.objects.get(pk=page_id)
-    if page.public:
-        target = directory(page.slug)
-        target.mkdir(parents=True, exist_ok=True)
-        _write(target / STYLESHEET.name, STYLESHEET.read_bytes())
-        _write(target / "summary.json", json.dumps(summary(page), indent=1).encode())
-        _write(target / "feed.atom", feed(page).encode())
-        _write(target / "index.html", page_html(page).encode())
-    return bool(
-        StatusPage.objects.filter(pk=page.pk, version=page.version).update(published_at=Now(), publish_due_at=None)
-    )
-
-
-def _write(path: Path, body: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    if status == PostStatus.MONITORING and rollbacks_of(incident.ref).exists():
+        return str(Quality.FALLBACK)
+    worse = incident.incident_alerts.exclude(alert__rule__kind="latency").exists()
+    return str(Quality.DEGRADED) if worse else ""

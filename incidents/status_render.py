@@ -1,21 +1,35 @@
-"""A status page as HTML, as Statuspage's v2 summary, and as an Atom feed. Nothing internal is in any of them: no host,
-no endpoint, no reference of an incident beyond its number."""
+"""A status page as it is read: what it says now and said before, as HTML and as an Atom feed. Nothing internal is in
+either: no host, no endpoint, no reference of an incident beyond its number."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Prefetch
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
 
-from incidents.models import ComponentState, Incident, PostStatus, StatusComponent, StatusPage, StatusPost
-from incidents.status import overall
-from incidents.status_history import days, spans, uptime
+from audit.clock import database_now
+from incidents.models import ComponentState, StatusComponent, StatusPage, StatusPost, WindowStatus
+from incidents.status_history import (
+    Span,
+    Tally,
+    days,
+    finished_months,
+    first_day,
+    month_of,
+    month_tally,
+    share,
+    spans,
+    uptime,
+)
+from incidents.status_impacts import OVER, overall, told_of
 
 PAST = timedelta(days=14)
+MONTHS = 12
 ATOM = "http://www.w3.org/2005/Atom"
 WORDS = {
     ComponentState.OPERATIONAL: ("none", "Everything works as it should"),
@@ -26,170 +40,131 @@ WORDS = {
 }
 
 
-def page_context(page: StatusPage) -> dict[str, Any]:
-    """What `status/page.html` shows, in four queries."""
-    now = timezone.now()
-    components = list(page.components.all())
-    posts = list(page.posts.select_related("incident").order_by("-at", "-id"))
-    told = _by_incident(posts)
-    state = overall(page)
+class Picture:
+    """What a page says at one moment, read once for all of its forms."""
+
+    def __init__(self, page: StatusPage) -> None:
+        from incidents.telling.models import Maintenance, Month
+
+        self.page = page
+        self.now = database_now()
+        frozen = Prefetch("months", Month.objects.order_by("first"), to_attr="frozen")
+        self.components = list(page.components.filter(retired_at=None).prefetch_related(frozen))
+        self.posts = list(page.posts.select_related("incident").order_by("-at", "-id"))
+        self.windows = list(Maintenance.objects.filter(page=page).prefetch_related("components"))
+        self.state = overall(page)
+
+    @cached_property
+    def incidents(self) -> list[list[StatusPost]]:
+        """Posts by incident, the incident that was told of last first, each newest first."""
+        return _by([post for post in self.posts if post.incident_id], "incident_id")
+
+    @cached_property
+    def maintenances(self) -> dict[int, list[StatusPost]]:
+        """Posts of each maintenance by its key, newest first."""
+        groups = _by([post for post in self.posts if post.maintenance_id], "maintenance_id")
+        return {group[0].maintenance_id or 0: group for group in groups}
+
+    @cached_property
+    def histories(self) -> dict[int, list[Span]]:
+        """The history of each component; a group's is the worst of its members'."""
+        told = told_of(self.posts)
+        found = {}
+        for one in self.components:
+            of = [row for row in self.components if row.group_id == one.pk] if one.is_group else [one]
+            born = min((row.created_at for row in of), default=one.created_at)
+            found[one.pk] = spans([said for row in of for said in told[row.pk]], born=born, now=self.now)
+        return found
+
+
+def _by(posts: Iterable[StatusPost], key: str) -> list[list[StatusPost]]:
+    grouped: dict[int, list[StatusPost]] = {}
+    for post in posts:
+        grouped.setdefault(getattr(post, key), []).append(post)
+    return list(grouped.values())
+
+
+def page_context(picture: Picture) -> dict[str, Any]:
+    """What `status/page.html` shows."""
+    entries = [_entry(posts) for posts in picture.incidents]
+    rows = {one.pk: _component(one, picture) for one in picture.components}
+    for one in picture.components:
+        if one.group_id in rows:
+            rows[one.group_id]["members"].append(rows[one.pk])
     return {
-        "page": page,
-        "state": state,
-        "sentence": WORDS[ComponentState(state)][1],
-        "components": [_component(component, posts, now) for component in components],
-        "open": [entry for entry in told if entry["status"] != PostStatus.RESOLVED],
-        "past": [entry for entry in told if entry["status"] == PostStatus.RESOLVED and entry["at"] > now - PAST],
-        "written_at": now,
+        "page": picture.page,
+        "state": picture.state,
+        "sentence": WORDS[ComponentState(picture.state)][1],
+        "components": [rows[one.pk] for one in picture.components if one.group_id not in rows],
+        "open": [entry for entry in entries if entry["status"] not in OVER],
+        "past": [one for one in entries if one["status"] in OVER and one["at"] > picture.now - PAST],
+        "under_way": [one for one in picture.windows if one.state == WindowStatus.IN_PROGRESS],
+        "planned": [one for one in picture.windows if one.state == WindowStatus.SCHEDULED],
+        "maintained": [
+            _entry(picture.maintenances[one.pk]) | {"title": one.title}
+            for one in reversed(picture.windows)
+            if one.state in OVER and (one.ended_at or one.ends_at) > picture.now - PAST
+        ],
+        "written_at": picture.now,
         "base": settings.LASTGOOD_PUBLIC_URL,
     }
 
 
-def _component(component: StatusComponent, posts: list[StatusPost], now: datetime) -> dict[str, Any]:
-    changes = [
-        (post.at, post.component_state)
-        for post in posts
-        if component.endpoint_id is not None and post.incident.endpoint_id == component.endpoint_id
-    ]
-    history = spans(changes, born=component.created_at, now=now)
+def _component(component: StatusComponent, picture: Picture) -> dict[str, Any]:
+    history = picture.histories[component.pk]
     return {
         "name": component.name,
+        "description": component.description,
+        "is_group": component.is_group,
+        "members": [],
         "state": component.state,
         "label": component.get_state_display(),
+        "quality": component.get_quality_display() if component.quality else "",
         "since": component.since,
-        "days": days(history, now=now),
-        "share": uptime(history),
+        "days": days(history, now=picture.now),
+        "share": uptime(history, since=first_day(picture.now)),
+        "months": months(component, history, picture.now),
     }
 
 
-def _by_incident(posts: Iterable[StatusPost]) -> list[dict[str, Any]]:
-    """One entry per incident, newest first, with its posts newest first."""
-    grouped: dict[int, list[StatusPost]] = {}
-    for post in posts:
-        grouped.setdefault(post.incident_id, []).append(post)
-    return [
-        {
-            "number": mine[0].incident.number,
-            "status": mine[0].status,
-            "label": mine[0].get_status_display(),
-            "at": mine[0].at,
-            "started_at": mine[-1].at,
-            "next_update_at": mine[0].next_update_at,
-            "posts": mine,
-        }
-        for mine in grouped.values()
-    ]
+def months(component: StatusComponent, history: list[Span], now: datetime) -> list[dict[str, Any]]:
+    """The newest twelve months, newest first: finished ones as they were frozen, the present one until now. Each is
+    `first` (a date), `share` as text, "" where nothing is known, and whether it is `over`."""
+    frozen = {row.first: Tally(row.known, row.lost) for row in component.frozen} if not component.is_group else {}
+    all_of_them = [*finished_months(born=component.created_at, now=now), month_of(now)][-MONTHS:]
+    counted = [(first, frozen.get(first) or month_tally(history, first)) for first in reversed(all_of_them)]
+    return [{"first": first, "share": share(of), "over": first < month_of(now)} for first, of in counted]
 
 
-def page_html(page: StatusPage) -> str:
+def _entry(posts: list[StatusPost]) -> dict[str, Any]:
+    return {
+        "number": posts[0].incident.number if posts[0].incident else None,
+        "status": posts[0].status,
+        "label": posts[0].get_status_display(),
+        "at": posts[0].at,
+        "started_at": posts[-1].at,
+        "next_update_at": posts[0].next_update_at,
+        "names": ", ".join(one["name"] for one in posts[-1].affected),
+        "posts": posts,
+    }
+
+
+def page_html(picture: Picture) -> str:
     """The page as a file that works on any web server: the stylesheet lies beside it."""
-    return render_to_string("status/page.html", page_context(page) | {"stylesheet": "status.css", "refresh": 60})
+    return render_to_string("status/page.html", page_context(picture) | {"stylesheet": "status.css", "refresh": 60})
 
 
 def address(page: StatusPage) -> str:
     return f"{settings.LASTGOOD_PUBLIC_URL}{reverse('status-page', args=[page.slug])}"
 
 
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def summary(page: StatusPage) -> dict[str, Any]:
-    """Statuspage's /api/v2/summary.json: components, unresolved incidents, overall status."""
-    posts = list(page.posts.select_related("incident").order_by("-at", "-id"))
-    indicator, description = WORDS[ComponentState(overall(page))]
-    updated = max((post.at for post in posts), default=page.published_at or timezone.now())
-    components = list(page.components.all())
-    return {
-        "page": {
-            "id": page.slug,
-            "name": page.name,
-            "url": address(page),
-            "time_zone": "Etc/UTC",
-            "updated_at": _iso(updated),
-        },
-        "components": [_component_json(page, component, at) for at, component in enumerate(components, start=1)],
-        "incidents": [
-            _incident_json(page, entry["posts"][0].incident, entry["posts"], components)
-            for entry in _by_incident(posts)
-            if entry["status"] != PostStatus.RESOLVED
-        ],
-        "scheduled_maintenances": [],
-        "status": {"indicator": indicator, "description": description},
-    }
-
-
-def _component_json(page: StatusPage, component: StatusComponent, position: int) -> dict[str, Any]:
-    return {
-        "id": f"{page.slug}-{component.pk}",
-        "name": component.name,
-        "status": component.state,
-        "created_at": _iso(component.created_at),
-        "updated_at": _iso(component.since),
-        "position": position,
-        "description": None,
-        "showcase": True,
-        "start_date": component.created_at.date().isoformat(),
-        "group_id": None,
-        "page_id": page.slug,
-        "group": False,
-        "only_show_if_degraded": False,
-    }
-
-
-def _incident_json(
-    page: StatusPage, incident: Incident, posts: list[StatusPost], components: list[StatusComponent]
-) -> dict[str, Any]:
-    hit = [component for component in components if component.endpoint_id == incident.endpoint_id]
-    name = f"{', '.join(component.name for component in hit) or page.name}: {_title(posts[-1])}"
-    identity = f"{page.slug}-{incident.number}"
-    monitoring = next((post.at for post in posts if post.status == PostStatus.MONITORING), None)
-    return {
-        "id": identity,
-        "name": name,
-        "status": posts[0].status,
-        "created_at": _iso(posts[-1].at),
-        "updated_at": _iso(posts[0].at),
-        "monitoring_at": _iso(monitoring),
-        "resolved_at": None,
-        "impact": WORDS[ComponentState(posts[0].component_state)][0],
-        "shortlink": f"{address(page)}#incident-{incident.number}",
-        "started_at": _iso(posts[-1].at),
-        "page_id": page.slug,
-        "incident_updates": [_update_json(identity, post) for post in posts],
-        "components": [
-            _component_json(page, component, at) for at, component in enumerate(components, start=1) if component in hit
-        ],
-    }
-
-
-def _update_json(identity: str, post: StatusPost) -> dict[str, Any]:
-    return {
-        "id": f"{identity}-{post.pk}",
-        "status": post.status,
-        "body": post.text,
-        "incident_id": identity,
-        "created_at": _iso(post.at),
-        "updated_at": _iso(post.at),
-        "display_at": _iso(post.at),
-        "affected_components": None,
-        "deliver_notifications": False,
-        "custom_tweet": None,
-        "tweet_id": None,
-    }
-
-
-def _title(first: StatusPost) -> str:
-    return ComponentState(first.component_state).label.lower()
-
-
-def feed(page: StatusPage) -> str:
+def feed(picture: Picture) -> str:
     """An Atom feed (RFC 4287) with one entry per post, newest first; ids and times are those of the posts."""
     ET.register_namespace("", ATOM)
-    root = ET.Element(f"{{{ATOM}}}feed")
-    posts = list(page.posts.order_by("-at", "-id")[:50])
-    born = min((component.created_at for component in page.components.all()), default=page.published_at)
-    updated = posts[0].at if posts else born or timezone.now()
+    root, page = ET.Element(f"{{{ATOM}}}feed"), picture.page
+    posts = picture.posts[:50]
+    born = min((component.created_at for component in picture.components), default=page.published_at)
+    updated = posts[0].at if posts else born or picture.now
     _put(root, "id", address(page))
     _put(root, "title", page.name)
     _put(root, "updated", updated.isoformat())
@@ -199,11 +174,17 @@ def feed(page: StatusPage) -> str:
     for post in posts:
         entry = ET.SubElement(root, f"{{{ATOM}}}entry")
         _put(entry, "id", f"{address(page)}#post-{post.pk}")
-        _put(entry, "title", f"{post.get_status_display()}: {post.get_component_state_display()}")
+        _put(entry, "title", headline(post))
         _put(entry, "updated", post.at.isoformat())
         _put(entry, "content", post.text)
         ET.SubElement(entry, f"{{{ATOM}}}link", {"rel": "alternate", "href": f"{address(page)}#post-{post.pk}"})
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode")
+
+
+def headline(post: StatusPost) -> str:
+    """What a post tells in one line, for feeds and messages."""
+    names = ", ".join(str(one["name"]) for one in post.affected)
+    return f"{post.get_status_display()}: {names}" if names else str(post.get_status_display())
 
 
 def _put(parent: ET.Element, name: str, text: str) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 from celery import shared_task
 
 from audit.actions import service_actor
-from incidents import duties, follow, intake, reviews, status
+from incidents import duties, follow, intake, reviews, status, status_files
 from incidents.models import Incident
 
 
@@ -55,7 +55,7 @@ def publish_status(incident_id: int) -> None:
 
 @shared_task(name="incidents.publish_page")
 def publish_page(page_id: int) -> None:
-    status.publish_page(page_id=page_id)
+    status_files.publish_page(page_id=page_id)
 
 
 @shared_task(name="incidents.draft_review")

@@ -15,7 +15,8 @@ from incidents import status as pages
 from incidents.api import serializers as shapes
 from incidents.api.common import done, person, sent
 from incidents.models import StatusPage
-from incidents.status_render import summary
+from incidents.status_json import summary
+from incidents.status_render import Picture
 
 
 class StatusPageViewSet(viewsets.ReadOnlyModelViewSet[StatusPage]):
@@ -58,4 +59,4 @@ class StatusPageViewSet(viewsets.ReadOnlyModelViewSet[StatusPage]):
     @action(detail=True, methods=["get"])
     def summary(self, request: Request, slug: str) -> Response:
         """The page in the shape of Statuspage's summary."""
-        return Response(summary(self.get_object()))
+        return Response(summary(Picture(self.get_object())))

@@ -1,15 +1,14 @@
 """Status pages: for readers outside, without script, and from their static copy when the database is down."""
 
-import hashlib
 import json
-from collections.abc import Callable
 from datetime import timedelta
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
-from django.db import OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.db import IntegrityError, OperationalError, transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_safe
@@ -20,83 +19,100 @@ from audit.clock import database_now
 from incidents import status
 from incidents.errors import IncidentError
 from incidents.forms import PostForm
-from incidents.models import OPEN_STATES, Incident, StatusPage
-from incidents.status_render import WORDS, page_context
+from incidents.models import OPEN_STATES, Incident, PostStatus, StatusPage
+from incidents.status_files import FRESH, KINDS, STYLESHEET, answer, etag_of
+from incidents.status_impacts import overall
+from incidents.status_json import bodies
+from incidents.status_readers import may_read, readable
+from incidents.status_render import WORDS, Picture, page_context
 from incidents.status_render import feed as feed_of
-from incidents.status_render import summary as summary_of
+from incidents.telling.forms import NewPageForm
+from incidents.telling.models import Draft, DraftState
 from incidents.views.pages import user_of
 
-FRESH = "public, max-age=5, stale-while-revalidate=60"
-KINDS = {
-    "index.html": "text/html; charset=utf-8",
-    "summary.json": "application/json",
-    "feed.atom": "application/atom+xml; charset=utf-8",
-    "status.css": "text/css; charset=utf-8",
-}
 
-
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest) -> HttpResponse:
-    """The pages that the reader may see, with what each says; and for those who publish, where they write."""
+    """The pages that the reader may see, with what each says; and for those who publish, where they write. A post makes
+    another page."""
+    form = None
+    if request.method == "POST":
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
+        require(request, "admin")
+        form = NewPageForm(request.POST)
+        made = _made(request, form) if form.is_valid() else None
+        if made is not None:
+            messages.success(request, f"{made.name} is there. Put on it what its readers know.")
+            return redirect("status-manage", slug=made.slug)
+    elif request.user.is_authenticated and may(user_of(request), "admin"):
+        form = NewPageForm(initial={"public": True, "by_itself": True})
     pages = StatusPage.objects.order_by("name").prefetch_related("components")
-    if not request.user.is_authenticated:
-        pages = pages.filter(public=True)
-    rows = [{"page": page, "state": status.overall(page)} for page in pages]
+    rows = [{"page": page, "state": overall(page)} for page in readable(request.user, pages)]
     for row in rows:
         row["label"] = WORDS[row["state"]][1]
     template = "status/index.html" if request.user.is_authenticated else "status/index_public.html"
     tells = request.user.is_authenticated and may(user_of(request), "status.publish")
-    return render(request, template, {"rows": rows, "may_tell": tells})
+    context = {"rows": rows, "may_tell": tells, "form": form}
+    return render(request, template, context, status=400 if form is not None and form.errors else 200)
+
+
+def _made(request: HttpRequest, form: NewPageForm) -> StatusPage | None:
+    try:
+        with transaction.atomic():
+            return status.create_page(actor=actor_for(request=request), **form.cleaned_data)
+    except IntegrityError:
+        form.add_error("slug", "There is a status page of that name already. Choose another.")
+    return None
 
 
 @require_safe
 def page(request: HttpRequest, slug: str) -> HttpResponse:
-    return _serve(request, slug, "index.html", lambda told: render_to_string("status/page.html", page_context(told)))
+    return _serve(request, slug, "index.html")
 
 
 @require_safe
-def summary(request: HttpRequest, slug: str) -> HttpResponse:
-    return _serve(request, slug, "summary.json", lambda told: json.dumps(summary_of(told), indent=1))
+def api(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """One of the answers of Statuspage's API, version 2."""
+    return _serve(request, slug, f"api/v2/{name}.json")
 
 
 @require_safe
 def feed(request: HttpRequest, slug: str) -> HttpResponse:
-    return _serve(request, slug, "feed.atom", feed_of)
+    return _serve(request, slug, "feed.atom")
 
 
 @require_safe
 def stylesheet(request: HttpRequest, slug: str) -> HttpResponse:
-    """The sheet to which a static copy refers."""
-    return _answer(request, _copy(slug, "status.css"), "status.css", FRESH)
+    """The sheet to which a static copy refers, where the copy itself is not written yet."""
+    body = STYLESHEET.read_bytes()
+    return answer(request, "status.css", body, etag_of(body))
 
 
-def _serve(request: HttpRequest, slug: str, name: str, render_now: Callable[[StatusPage], str]) -> HttpResponse:
+def _serve(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """A file of a page as it is now: of one for signed-in people, and of a public one before its copy is written."""
+    if name not in KINDS:
+        raise Http404("A status page has no file of that name.")
     try:
         told = get_object_or_404(StatusPage, slug=slug)
-        if not told.public:
+        if not may_read(request.user, told):
             if not request.user.is_authenticated:
                 return redirect_to_login(request.get_full_path())
-            require(request, "view")
-        body = render_now(told).encode()
+            require(request, "admin")
+        body = _rendered(told, name)
     except OperationalError:
-        return _answer(request, _copy(slug, name), name, "public, max-age=30")
-    return _answer(request, body, name, FRESH if told.public else "private, no-store")
+        # There is no copy, or it had been served before anything asked for the database.
+        raise Http404("There is no status page of that name, or it can't be read now.") from None
+    return answer(request, name, body, etag_of(body), FRESH if told.public else "private, no-store")
 
 
-def _copy(slug: str, name: str) -> bytes:
-    """The static copy, which needs no database. Raises Http404 where none was written."""
-    try:
-        return (status.directory(slug) / name).read_bytes()
-    except FileNotFoundError:
-        raise Http404("There is no status page of that name.") from None
-
-
-def _answer(request: HttpRequest, body: bytes, name: str, cache: str) -> HttpResponse:
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": cache}
-    if request.headers.get("If-None-Match") == etag:
-        return HttpResponseNotModified(headers=headers)
-    return HttpResponse(body, content_type=KINDS[name], headers=headers)
+def _rendered(told: StatusPage, name: str) -> bytes:
+    picture = Picture(told)
+    if name == "index.html":
+        return render_to_string("status/page.html", page_context(picture)).encode()
+    if name == "feed.atom":
+        return feed_of(picture).encode()
+    return json.dumps(bodies(picture)[name], indent=1).encode()
 
 
 @login_required
@@ -105,7 +121,8 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
     """Tell the readers of a page something, in a person's own words."""
     require(request, "status.publish")
     told = get_object_or_404(StatusPage, slug=slug)
-    form = PostForm(request.POST or None, initial={"incident": request.GET.get("incident", "")})
+    waiting = told.drafts.filter(state=DraftState.OPEN).select_related("incident")
+    form = PostForm(request.POST or None, initial=_proposed(request, waiting))
     going_on = Incident.objects.filter(state__in=OPEN_STATES).order_by("-number")
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
@@ -123,6 +140,7 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
                 text=typed["text"],
                 by=user_of(request),
                 actor=actor_for(request=request),
+                quality=typed["quality"],
                 next_update_at=database_now() + timedelta(minutes=minutes) if minutes else None,
             )
         except IncidentError as refused:
@@ -131,4 +149,18 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
             messages.success(request, f"The readers of {told.name} are told.")
             return redirect("status-page", slug=slug)
     context = {"page": told, "form": form, "incidents": going_on, "posts": told.posts.select_related("by")[:10]}
+    context["drafts"] = waiting
     return render(request, "status/post.html", context, status=400 if form.errors else 200)
+
+
+def _proposed(request: HttpRequest, waiting: QuerySet[Draft]) -> dict[str, object]:
+    """What the form begins with: a draft that was chosen, else the incident that was."""
+    number = request.GET.get("draft", "")
+    draft = (
+        waiting.filter(pk=int(number)).first() if number.isascii() and number.isdigit() and len(number) < 19 else None
+    )
+    if draft is None:
+        return {"incident": request.GET.get("incident", "")}
+    minutes = None if draft.status == PostStatus.RESOLVED else int(status.NEXT_UPDATE.total_seconds() // 60)
+    fields = {name: getattr(draft, name) for name in ("status", "component_state", "quality", "text")}
+    return fields | {"incident": draft.incident.ref, "minutes": minutes}

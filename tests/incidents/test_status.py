@@ -12,11 +12,10 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.actions import create_user, grant_role
-from incidents import actions, due, status
+from incidents import actions, due, status, status_files, status_words
 from incidents.errors import IncidentError
 from incidents.models import ComponentState, Incident, IncidentState, StatusPage, StatusPost
 from incidents.rollback.models import RunState, WatchState
-from incidents.status_history import days, spans, uptime
 from tests.api.programs import Program
 from tests.incidents import world as worlds
 from tests.incidents.world import TEST, World, events
@@ -139,7 +138,7 @@ def test_a_commander_of_other_models_tells_nothing_of_this_one(
 def test_a_public_page_has_no_script_is_small_and_is_answered_304_while_nothing_changed(world: World) -> None:
     page = world.status_page()
     through(world, world.incident(), "triaged", "mitigating")
-    status.publish_page(page_id=page.pk)
+    status_files.publish_page(page_id=page.pk)
     answer = Client().get("/status/services/feed.atom")
     again = Client().get("/status/services/feed.atom", headers={"If-None-Match": answer["ETag"]})
     html = Client().get("/status/services/").content
@@ -178,9 +177,9 @@ def test_the_feed_has_one_entry_a_post_newest_first_with_stable_ids(world: World
 def test_publishing_writes_a_copy_that_works_as_a_file(world: World, tmp_path: Path) -> None:
     page = world.status_page()
     assert due.stale_pages(timezone.now() + timedelta(minutes=1)) == [page.pk]
-    assert status.publish_page(page_id=page.pk) is True
+    assert status_files.publish_page(page_id=page.pk) is True
     copy = tmp_path / "status" / "services"
-    assert sorted(path.name for path in copy.iterdir()) == ["feed.atom", "index.html", "status.css", "summary.json"]
+    assert {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} == set(status_files.KINDS)
     assert 'href="status.css"' in (copy / "index.html").read_text()
     assert StatusPage.objects.get().publish_due_at is None
     assert due.stale_pages(timezone.now() + timedelta(minutes=1)) == []
@@ -189,7 +188,7 @@ def test_publishing_writes_a_copy_that_works_as_a_file(world: World, tmp_path: P
 def test_a_page_for_signed_in_people_has_no_copy_and_is_not_shown_to_strangers(world: World, tmp_path: Path) -> None:
     page = world.status_page()
     StatusPage.objects.update(public=False)
-    status.publish_page(page_id=page.pk)
+    status_files.publish_page(page_id=page.pk)
     assert not (tmp_path / "status" / "services").exists()
     assert Client().get("/status/services/").status_code == 302
     assert world.client("vera").get("/status/services/").status_code == 200
@@ -204,7 +203,7 @@ def test_the_page_is_served_from_its_copy_when_the_database_is_down(
     world = worlds.build()
     page = world.status_page()
     through(world, world.incident(), "triaged")
-    status.publish_page(page_id=page.pk)
+    status_files.publish_page(page_id=page.pk)
     # when the database is gone
     wrapper = connections["default"]
     wrapper.close()
@@ -250,32 +249,8 @@ def test_nobody_is_told_of_a_change_undone_where_no_rollback_was_started(world: 
     world.status_page()
     incident = world.incident()
     through(world, incident, "triaged", "mitigating")
-    assert status.sentence_for(incident, "Letters", "identified").endswith("A remedy is under way.")
+    assert status_words.sentence_for(incident, "Letters", "identified").endswith("A remedy is under way.")
     world.run(incident, state=RunState.RUNNING)
-    assert status.sentence_for(incident, "Letters", "identified").endswith("A recent change is being undone now.")
+    assert status_words.sentence_for(incident, "Letters", "identified").endswith("A recent change is being undone now.")
 
 
-def test_states_told_become_spans_days_and_an_uptime_that_is_rounded_down() -> None:
-    # given a component that was known for one day, one hour of it down and one hour half down
-    changes = [
-        (NOON - 3 * HOUR, "operational"),
-        (NOON - 5 * HOUR, "major_outage"),
-        (NOON - 4 * HOUR, "partial_outage"),
-    ]
-    history = spans(changes, born=NOON - 24 * HOUR, now=NOON)
-    assert [(span.end - span.start, span.state) for span in history] == [
-        (19 * HOUR, "operational"), (HOUR, "major_outage"), (HOUR, "partial_outage"), (3 * HOUR, "operational"),
-    ]  # fmt: skip
-    assert uptime(history) == "93.750 %"
-    shown = days(history, now=NOON, count=3)
-    assert [(day.date.day, day.state) for day in shown] == [
-        (19, "unknown"), (20, "operational"), (21, "major_outage"),
-    ]  # fmt: skip
-
-
-def test_uptime_never_flatters_and_maintenance_does_not_count() -> None:
-    second = timedelta(seconds=1)
-    born = NOON - timedelta(days=30)
-    history = spans([(NOON - second, "major_outage")], born=born, now=NOON)
-    assert uptime(history) == "99.999 %"
-    assert uptime(spans([(born, "under_maintenance")], born=born, now=NOON)) == ""

@@ -1,0 +1,102 @@
+"""What is typed on the pages behind a status page."""
+
+from datetime import UTC
+from typing import Any
+
+from django import forms
+
+from accounts.models import Role
+from incidents.models import StatusComponent, StatusPage
+from incidents.status_impacts import shown
+from registry.models import Endpoint, Model
+
+
+class PageForm(forms.Form):
+    name = forms.CharField(max_length=200)
+    description = forms.CharField(max_length=300, required=False)
+    public = forms.BooleanField(required=False, label="For everybody, without signing in")
+    readers = forms.MultipleChoiceField(
+        choices=Role,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="Else for these roles",
+        help_text="None chosen: for everybody who is signed in and may look.",
+    )
+    by_itself = forms.BooleanField(
+        required=False,
+        label="Changes of an incident are told at once",
+        help_text="Else each is proposed as a draft, which a person sends.",
+    )
+
+
+class NewPageForm(PageForm):
+    slug = forms.SlugField(max_length=50, label="Name in its address")
+    field_order = ("slug", "name", "description", "public", "readers", "by_itself")
+
+
+class EditPageForm(PageForm):
+    version = forms.IntegerField(widget=forms.HiddenInput)
+
+
+class ComponentForm(forms.Form):
+    """A component is an endpoint, a model, or a group; nothing chosen is a component that people set."""
+
+    name = forms.CharField(max_length=200, help_text="A name that readers know.")
+    description = forms.CharField(max_length=300, required=False)
+    endpoint = forms.ModelChoiceField(Endpoint.objects.order_by("slug"), required=False, to_field_name="slug")
+    model = forms.ModelChoiceField(Model.objects.order_by("slug"), required=False, to_field_name="slug")
+    is_group = forms.BooleanField(required=False, label="It is a group of other components")
+    group = forms.ModelChoiceField(StatusComponent.objects.none(), required=False, label="In the group")
+
+    def __init__(self, *args: Any, page: StatusPage, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["group"].queryset = shown(page).filter(is_group=True)  # type: ignore[attr-defined]
+
+
+class SomeComponents(forms.Form):
+    """A choice among the components of a page."""
+
+    def __init__(self, *args: Any, page: StatusPage, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["components"].queryset = shown(page).filter(is_group=False)  # type: ignore[attr-defined]
+
+
+def some_components(label: str, *, required: bool) -> forms.ModelMultipleChoiceField:
+    none = StatusComponent.objects.none()
+    return forms.ModelMultipleChoiceField(
+        none, required=required, label=label, widget=forms.CheckboxSelectMultiple,
+        help_text="" if required else "None chosen: of all.",
+    )  # fmt: skip
+
+
+class SubscribeForm(SomeComponents):
+    address = forms.EmailField(
+        max_length=254, label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "email"})
+    )
+    components = some_components("Of what", required=False)
+
+
+class WebhookForm(SomeComponents):
+    address = forms.URLField(max_length=500, label="Address", assume_scheme="https")
+    components = some_components("Of what", required=False)
+
+
+def moment(label: str) -> forms.DateTimeField:
+    return forms.DateTimeField(
+        label=label, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}), help_text="In UTC."
+    )
+
+
+class MaintenanceForm(SomeComponents):
+    title = forms.CharField(max_length=200, label="What is done")
+    text = forms.CharField(max_length=1000, widget=forms.Textarea(attrs={"rows": 3}), label="What readers should know")
+    starts_at = moment("Begins")
+    ends_at = moment("Ends")
+    components = some_components("What is worked on", required=True)
+
+    def clean(self) -> dict[str, Any]:
+        typed = super().clean() or {}
+        for name in ("starts_at", "ends_at"):
+            if typed.get(name):
+                typed[name] = typed[name].astimezone(UTC)
+        return typed

@@ -1,0 +1,174 @@
+"""Who is told: people by e-mail once they have confirmed it, programs by webhook where an administrator entered them.
+An address is a person's: it stands in no event, and nowhere at all once the subscription has ended."""
+
+import base64
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.core import signing
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from accounts.outgoing import AddressRefused, split_address
+from audit.actions import ANONYMOUS, Actor, Target, record, service_actor
+from incidents.errors import IncidentError
+from incidents.models import StatusComponent, StatusPage
+from incidents.telling import outbox
+from incidents.telling.models import Kind, Subscriber, SubscriberState
+from registry.sealing import seal, unseal
+
+CONFIRM_WITHIN = timedelta(days=3)
+CONFIRM, END = "telling.confirm", "telling.end"
+CARRIER = service_actor("telling")
+GOING_ON = (SubscriberState.PENDING, SubscriberState.ACTIVE)
+
+
+class NotTold(IncidentError):
+    """A link leads to no subscription: it is too old, or was changed on its way."""
+
+
+@transaction.atomic
+def subscribe(*, page: StatusPage, address: str, components: Sequence[StatusComponent]) -> None:
+    """Ask the reader of an e-mail address to confirm that they want to be told. Whoever asks learns nothing of who is
+    told already: for an address that is, nothing happens. Raises IncidentError for what is no address, and for a page
+    that is not public."""
+    if not page.public:
+        raise IncidentError("Only public pages tell people by e-mail.")
+    try:
+        validate_email(address.strip())
+    except ValidationError:
+        raise IncidentError("Write an e-mail address, such as name@example.org.") from None
+    if Subscriber.objects.filter(page=page, address__iexact=address.strip(), state__in=GOING_ON).exists():
+        return
+    try:
+        with transaction.atomic():
+            made = _make(page, Kind.EMAIL, address.strip(), components, SubscriberState.PENDING)
+    except IntegrityError:  # the same form was sent twice at once
+        return
+    _record("status.subscribe", made, ANONYMOUS, {"kind": str(Kind.EMAIL)})
+    outbox.ask_to_confirm(made)
+
+
+def _make(
+    page: StatusPage, kind: str, address: str, components: Sequence[StatusComponent], state: str
+) -> Subscriber:  # fmt: skip
+    made = Subscriber.objects.create(page=page, kind=kind, address=address, state=state)
+    made.components.set(components)
+    return made
+
+
+@transaction.atomic
+def confirm(*, token: str) -> Subscriber:
+    """Begin to tell whoever holds the link of the letter. Doing it again changes nothing. Raises NotTold."""
+    found = _named(token, CONFIRM, CONFIRM_WITHIN)
+    done = Subscriber.objects.filter(pk=found.pk, state=SubscriberState.PENDING).update(
+        state=SubscriberState.ACTIVE, confirmed_at=Now()
+    )
+    found.refresh_from_db()
+    if found.state != SubscriberState.ACTIVE:
+        raise NotTold("This subscription has ended. Subscribe again on the status page.")
+    if done:
+        _record("status.confirm_subscription", found, ANONYMOUS, {})
+    return found
+
+
+@transaction.atomic
+def add_webhook(
+    *, page: StatusPage, address: str, components: Sequence[StatusComponent], actor: Actor
+) -> tuple[Subscriber, str]:
+    """Have posts sent to an address; returns the subscriber, and the secret (`whsec_` and base64) by which its receiver
+    knows that they come from here. It is shown once. Raises IncidentError."""
+    try:
+        split_address(address)
+    except AddressRefused as refused:
+        raise IncidentError(str(refused)) from refused
+    key = secrets.token_bytes(32)
+    try:
+        with transaction.atomic():
+            made = _make(page, Kind.WEBHOOK, address, components, SubscriberState.ACTIVE)
+    except IntegrityError:
+        raise IncidentError("That address is told already.") from None
+    text = f"whsec_{base64.b64encode(key).decode()}"
+    Subscriber.objects.filter(pk=made.pk).update(secret=seal(text, _place(made)), confirmed_at=Now())
+    _record("status.add_webhook", made, actor, {"kind": str(Kind.WEBHOOK)})
+    return made, text
+
+
+def secret_of(subscriber: Subscriber) -> bytes:
+    """The key with which calls to a webhook are signed. Raises SealBroken."""
+    text = unseal(bytes(subscriber.secret), _place(subscriber))
+    return base64.b64decode(text.removeprefix("whsec_"))
+
+
+def _place(subscriber: Subscriber) -> str:
+    return f"telling_subscriber:secret:{subscriber.pk}"
+
+
+@transaction.atomic
+def end(*, subscriber: Subscriber, how: str, actor: Actor = CARRIER, reason: str = "") -> bool:
+    """Tell them no more, forget their address, and cancel what waits for them. `how`: link, gone, administrator. False
+    where it had ended."""
+    done = Subscriber.objects.filter(pk=subscriber.pk, state__in=GOING_ON).update(
+        state=SubscriberState.ENDED, ended_at=Now(), address="", secret=b""
+    )
+    if not done:
+        return False
+    cancelled = outbox.cancel_for(subscriber)
+    _record("status.end_subscription", subscriber, actor, {"how": how, "cancelled": cancelled}, reason)
+    return True
+
+
+def end_by_link(*, token: str) -> StatusPage:
+    """What the link at the end of each letter does; returns the page. Again, it changes nothing. Raises NotTold."""
+    found = _named(token, END, None)
+    end(subscriber=found, how="link", actor=ANONYMOUS)
+    return found.page
+
+
+@transaction.atomic
+def forget(*, address: str, actor: Actor, reason: str) -> int:
+    """End every subscription of an address, on all pages, because its owner asks for it. Returns how many there were.
+    Raises ValueError without a reason."""
+    if not reason.strip():
+        raise ValueError("Say in a sentence why the address is forgotten. Your reason is recorded.")
+    theirs = Subscriber.objects.select_related("page").filter(address__iexact=address.strip(), state__in=GOING_ON)
+    return sum(end(subscriber=one, how="administrator", actor=actor, reason=reason) for one in theirs)
+
+
+def _record(action: str, subscriber: Subscriber, actor: Actor, data: dict[str, object], reason: str = "") -> None:
+    record(
+        action=action,
+        target=Target("status_subscriber", subscriber.ref),
+        actor=actor,
+        data={"page": subscriber.page.slug} | data,
+        reason=reason,
+    )
+
+
+def _named(token: str, salt: str, within: timedelta | None) -> Subscriber:
+    try:
+        ref = signing.loads(token, salt=salt, max_age=within)
+    except signing.BadSignature:
+        raise NotTold("This link is too old, or a part of it is missing. Subscribe again on the status page.") from None
+    found = Subscriber.objects.select_related("page").filter(ref=ref).first()
+    if found is None:
+        raise NotTold("This link leads to no subscription.")
+    return found
+
+
+def confirm_address(subscriber: Subscriber) -> str:
+    return _link("status-confirm", subscriber, CONFIRM)
+
+
+def end_address(subscriber: Subscriber) -> str:
+    return _link("status-unsubscribe", subscriber, END)
+
+
+def _link(name: str, subscriber: Subscriber, salt: str) -> str:
+    token = signing.dumps(subscriber.ref, salt=salt)
+    return f"{settings.LASTGOOD_PUBLIC_URL}{reverse(name, args=[subscriber.page.slug, token])}"
