@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.db.models import DurationField, ExpressionWrapper, F, Value
 
 from audit.due import Due
-from monitoring import retention
+from monitoring import partitions, retention
 from monitoring.models import Delivery, DeliveryState, Monitor, Window, WindowState
 
 RETRY = timedelta(seconds=10)
@@ -45,4 +45,6 @@ SOURCES = [
     Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),
     Due(task="monitoring.prune", queue="intake", ids=retention.due_endpoints),
     Due(task="monitoring.empty_delivery", queue="intake", ids=retention.due_deliveries),
+    Due(task="monitoring.make_partition", queue="intake", ids=partitions.missing),
+    Due(task="monitoring.drop_partition", queue="intake", ids=partitions.outlived),
 ]

@@ -46,12 +46,13 @@ def prunable(endpoint: Endpoint, now: datetime) -> QuerySet[PredictionBatch]:
         return PredictionBatch.objects.none()
     # A batch begins before it ends: the index is by its beginning.
     found = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=before, last_at__lt=before)
-    for _, (start, end) in _kept([endpoint]):
+    for _, (start, end) in kept_spans([endpoint]):
         found = found.exclude(first_at__lte=end, last_at__gte=start)
     return found.order_by("last_at", "pk")
 
 
-def _kept(endpoints: Iterable[Endpoint]) -> list[tuple[int, Span]]:
+def kept_spans(endpoints: Iterable[Endpoint]) -> list[tuple[int, Span]]:
+    """The spans that something keeps, each with its endpoint's key."""
     return [found for keeper in _keepers for found in keeper(endpoints)]
 
 
@@ -136,7 +137,7 @@ def _old_bodies(before: datetime) -> QuerySet[Delivery]:
     models = [hold.ref for hold in holds.active().filter(kind="model")]
     kept = kept.exclude(endpoint__model__slug__in=models)
     # What can't be read may be of any endpoint, where it does not say of which.
-    for endpoint, span in _kept(Endpoint.objects.all()):
+    for endpoint, span in kept_spans(Endpoint.objects.all()):
         kept = kept.exclude(Q(endpoint=endpoint) | Q(endpoint=None), received_at__range=span)
     return kept
 

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from monitoring import detect, intake, retention
+from monitoring import detect, intake, partitions, retention
 
 
 @shared_task(name="monitoring.process")
@@ -33,3 +33,13 @@ def prune(endpoint_id: int) -> None:
 @shared_task(name="monitoring.empty_delivery")
 def empty_delivery(delivery_id: str) -> None:
     retention.empty_delivery(delivery_id)
+
+
+@shared_task(name="monitoring.make_partition")
+def make_partition(name: str) -> None:
+    partitions.make(name)
+
+
+@shared_task(name="monitoring.drop_partition")
+def drop_partition(name: str) -> None:
+    partitions.drop(name)

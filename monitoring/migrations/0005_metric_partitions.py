@@ -116,6 +116,7 @@ CREATE TABLE monitoring_metricpoint_plain (
 );
 INSERT INTO monitoring_metricpoint_plain (series_id, at, value, n)
     SELECT p.series_id, p.at, p.value, p.n FROM monitoring_metricpoint AS p ORDER BY p.at;
+SET CONSTRAINTS ALL IMMEDIATE;
 DROP TABLE monitoring_metricpoint, monitoring_metricminute, monitoring_metrichour;
 ALTER TABLE monitoring_metricpoint_plain RENAME TO monitoring_metricpoint;
 ALTER TABLE monitoring_metricpoint RENAME CONSTRAINT monitoring_metricpoint_plain_pkey TO monitoring_metricpoint_pkey;
