@@ -8,17 +8,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from monitoring import markers
 from monitoring.drift import control
+from monitoring.drift.measures import wilson
 from monitoring.drift.profile import CategoricalProfile, NumericProfile
 from monitoring.drift.values import category_counts, numeric_values
-from monitoring.models import Answer, Finding, MetricPoint, RuleKind
+from monitoring.history import Reading, read, step_of
+from monitoring.models import Answer, Finding, MetricSeries, RuleKind
 from monitoring.profiles import profiles_of
-from monitoring.queries import points
 from monitoring.questions import listed
 from monitoring.references import promised, versions_of
 from monitoring.windows import load_predictions, numpy_column
@@ -57,9 +59,24 @@ class Span:
         """The version that answered most in the newest window; "" without traffic."""
         return self.main[max(self.main)] if self.main else ""
 
-    def stretches(self, found: Sequence[MetricPoint]) -> list[list[MetricPoint]]:
+    @property
+    def by(self) -> str:
+        """What one point of a trace stands for, in a word: window, minute or hour."""
+        return step_of(self.since, self.until).value
+
+    @cached_property
+    def series(self) -> list[MetricSeries]:
+        """Every series of the endpoint, with its host."""
+        return list(MetricSeries.objects.filter(endpoint=self.endpoint).select_related("host"))
+
+    def read(self, name: str, *, of_hosts: bool = False) -> list[Reading]:
+        """The readings of that name in the span, of all hosts together or of each, oldest first."""
+        wanted = [one for one in self.series if one.name == name and (one.host_id is not None) == of_hosts]
+        return read(wanted, self.since, self.until)
+
+    def stretches(self, found: Sequence[Reading]) -> list[list[Reading]]:
         """One version's points, cut where windows with traffic went by in which it did not answer: gaps are gaps."""
-        parts: list[list[MetricPoint]] = []
+        parts: list[list[Reading]] = []
         windows = sorted(self.main)
         for point in found:
             near = parts and bisect_left(windows, point.at) - bisect_right(windows, parts[-1][-1].at) < 1
@@ -91,9 +108,11 @@ class Span:
 def span(endpoint: Endpoint, since: datetime, until: datetime) -> Span:
     """The span with its main versions, read from the windows' rows."""
     most: dict[datetime, tuple[float, str]] = {}
-    for point in points(endpoint, "rows", since=since, until=until).filter(series__host=None):
+    over = Span(endpoint, since, until, {})
+    for point in over.read("rows"):
         most[point.at] = max(most.get(point.at, (-1.0, "")), (point.value, point.series.version))
-    return Span(endpoint, since, until, {at: version for at, (_, version) in most.items()})
+    over.main.update({at: version for at, (_, version) in most.items()})
+    return over
 
 
 def accuracy(over: Span) -> Chart | None:
@@ -101,13 +120,12 @@ def accuracy(over: Span) -> Chart | None:
     by_version = _by_version(over, "accuracy")
     if not by_version:
         return None
-    low, high = _by_version(over, "accuracy_low"), _by_version(over, "accuracy_high")
     traces: list[dict[str, Any]] = []
     for tone, version in enumerate(sorted(by_version, key=_number), 1):
-        for part in over.stretches(low.get(version, [])):
-            times = {point.at for point in part}
-            traces += _interval(part, [point for point in high.get(version, []) if point.at in times], tone)
-        *earlier, last = over.stretches(by_version[version])
+        *earlier, last = parts = over.stretches(by_version[version])
+        for part in parts:
+            ends = [wilson(round(point.value * point.n), point.n) for point in part]
+            traces += _band(part, [low for low, _ in ends], [high for _, high in ends], tone)
         traces += [_line(part, "", tone) for part in earlier] + [_line(last, f"version {version}", tone)]
     limit = _newest_limit(over)
     limits = [] if limit is None else [{"y": limit, "label": f"limit {limit:.1%} (version {over.newest})"}]
@@ -116,15 +134,15 @@ def accuracy(over: Span) -> Chart | None:
     return Chart(
         "accuracy",
         _accuracy_title(over, newest, limit),
-        f"Share of labelled answers that were right, by window; shaded: 95 % interval (Wilson). {_reach(over)}",
+        f"Share of labelled answers that were right, by {over.by}; shaded: 95 % interval (Wilson). {_reach(over)}",
         figure,
-        _table(["window's end, UTC", "version", "accuracy", "labelled rows"], [
+        _table([f"{over.by}'s end, UTC", "version", "accuracy", "labelled rows"], [
             [_clock(p.at), p.series.version, f"{p.value:.1%}", f"{p.n:,}"] for p in _newest_first(_flat(by_version))
         ]),
     )  # fmt: skip
 
 
-def _accuracy_title(over: Span, newest: MetricPoint, limit: float | None) -> str:
+def _accuracy_title(over: Span, newest: Reading, limit: float | None) -> str:
     version = newest.series.version
     text = f"Version {version} was right in {newest.value:.1%} of labelled answers at {newest.at:%H:%M:%S}"
     if limit is None:
@@ -141,14 +159,14 @@ def _newest_limit(over: Span) -> float | None:
 
 def drift(over: Span) -> Chart | None:
     """PSI of the columns that drifted most, each held to the version that answered. None without a profile."""
-    by_column: dict[str, list[MetricPoint]] = defaultdict(list)
-    for point in points(over.endpoint, "psi", since=over.since, until=over.until):
+    by_column: dict[str, list[Reading]] = defaultdict(list)
+    for point in over.read("psi"):
         if over.main.get(point.at) == point.series.version:
             by_column[point.series.column].append(point)
     if not by_column:
         return None
     ranked = sorted(by_column, key=lambda name: -max(point.value for point in by_column[name]))[:TOP_COLUMNS]
-    traces = [_line(by_column[name], name, tone) for tone, name in enumerate(ranked, 1)]
+    traces = [trace for tone, name in enumerate(ranked, 1) for trace in _lines(by_column[name], name, tone)]
     found = _newest_finding(over, RuleKind.INPUT_DRIFT)
     limits = [{"y": found.limit, "label": f"limit {found.limit:g}"}] if found and found.limit else []
     worst = ranked[0]
@@ -163,7 +181,7 @@ def drift(over: Span) -> Chart | None:
         "drift",
         title,
         f"Population stability index of the {len(ranked)} inputs that moved most, as sent, against the training data "
-        f"of the version that answered. {_reach(over)}",
+        f"of the version that answered. {_means(over)}{_reach(over)}",
         _figure(traces, {"title": "PSI", "rangemode": "tozero"}, over.extras(limits=limits)),
         _table(["column", "PSI, newest", "PSI, largest", "when largest, UTC"], [
             [name, f"{by_column[name][-1].value:.3f}", f"{top.value:.3f}", _clock(top.at)]
@@ -180,21 +198,21 @@ def latency(over: Span) -> Chart | None:
         return None
     traces = []
     for tone, host in enumerate(sorted(slow), 1):
-        traces.append(_line(slow[host], f"{host} p95", tone))
+        traces += _lines(slow[host], f"{host} p95", tone)
         traces.append(_line(middle.get(host, []), f"{host} median", tone, dash="dot"))
     return Chart(
         "latency",
         _latency_title(over, slow),
-        f"Time to answer inside of the host, preprocessing and forward pass, in ms. {_reach(over)}",
+        f"Time to answer inside of the host, preprocessing and forward pass, in ms. {_means(over)}{_reach(over)}",
         _figure(traces, {"title": "ms", "rangemode": "tozero"}, over.extras()),
-        _table(["window's end, UTC", "host", "median, ms", "p95, ms", "rows"], [
+        _table([f"{over.by}'s end, UTC", "host", "median, ms", "p95, ms", "rows"], [
             [_clock(p.at), p.series.host.name, _same_instant(middle, p), f"{p.value:.2f}", f"{p.n:,}"]
             for p in _newest_first(_flat(slow))
         ]),
     )  # fmt: skip
 
 
-def _latency_title(over: Span, slow: dict[str, list[MetricPoint]]) -> str:
+def _latency_title(over: Span, slow: dict[str, list[Reading]]) -> str:
     found = _newest_finding(over, RuleKind.LATENCY)
     if found is not None and found.answer != Answer.NOT_ENOUGH:
         median = found.data["median"]
@@ -207,7 +225,7 @@ def _latency_title(over: Span, slow: dict[str, list[MetricPoint]]) -> str:
     return f"95 % of answers take at most {newest.value:.2f} ms on the slowest host, {host}."
 
 
-def _same_instant(series: dict[str, list[MetricPoint]], point: MetricPoint) -> str:
+def _same_instant(series: dict[str, list[Reading]], point: Reading) -> str:
     assert point.series.host is not None
     return next((f"{p.value:.2f}" for p in series.get(point.series.host.name, []) if p.at == point.at), "")
 
@@ -245,7 +263,7 @@ def accuracy_control(over: Span) -> Chart | None:
         f"p-chart around {chart.centre:.1%}, {what}; limits follow each window's labelled rows. "
         + (f"Run rules (Nelson): {named}." if named else "No run rule (Nelson) holds."),
         _figure(traces, {"title": "accuracy", "tickformat": ".0%"}, {"markers": over.extras()["markers"]}),
-        _table(["window's end, UTC", "accuracy", "lower limit", "upper limit", "labelled rows"], [
+        _table([f"{over.by}'s end, UTC", "accuracy", "lower limit", "upper limit", "labelled rows"], [
             [_clock(p.at), f"{p.value:.1%}", f"{chart.lower[i]:.1%}", f"{chart.upper[i]:.1%}", f"{p.n:,}"]
             for i, p in reversed(list(enumerate(found)))
         ]),
@@ -336,18 +354,18 @@ def _categories(reference: CategoricalProfile, values: np.ndarray) -> list[tuple
     return [(name, before.get(name, 0) / total, now.get(name, 0) / len(values)) for name in names]
 
 
-def _by_version(over: Span, name: str) -> dict[str, list[MetricPoint]]:
-    grouped: dict[str, list[MetricPoint]] = defaultdict(list)
-    for point in points(over.endpoint, name, since=over.since, until=over.until).filter(series__host=None):
+def _by_version(over: Span, name: str) -> dict[str, list[Reading]]:
+    grouped: dict[str, list[Reading]] = defaultdict(list)
+    for point in over.read(name):
         grouped[point.series.version].append(point)
     return dict(grouped)
 
 
-def _by_host(over: Span, name: str) -> dict[str, list[MetricPoint]]:
+def _by_host(over: Span, name: str) -> dict[str, list[Reading]]:
     """Points by host, of the version that answered most in each window."""
-    grouped: dict[str, list[MetricPoint]] = defaultdict(list)
-    for point in points(over.endpoint, name, since=over.since, until=over.until).exclude(series__host=None):
-        if over.main.get(point.at) == point.series.version:
+    grouped: dict[str, list[Reading]] = defaultdict(list)
+    for point in over.read(name, of_hosts=True):
+        if point.series.host is not None and over.main.get(point.at) == point.series.version:
             grouped[point.series.host.name].append(point)
     return dict(grouped)
 
@@ -359,16 +377,26 @@ def _newest_finding(over: Span, kind: str) -> Finding | None:
     return found.select_related("window").order_by("-window__start").first()
 
 
-def _line(found: Sequence[MetricPoint], name: str, tone: int, dash: str = "solid") -> dict[str, Any]:
+def _line(found: Sequence[Reading], name: str, tone: int, dash: str = "solid") -> dict[str, Any]:
     kept = thinned(found, lambda point: point.value)
     return {**_trace([_stamp(p.at) for p in kept], [p.value for p in kept], name, tone), "line": {"dash": dash}}
 
 
-def _interval(low: Sequence[MetricPoint], high: Sequence[MetricPoint], tone: int) -> list[dict[str, Any]]:
+def _lines(found: Sequence[Reading], name: str, tone: int) -> list[dict[str, Any]]:
+    """A line, and behind it from the lowest to the highest value of each reading, where it stands for several."""
+    line = _line(found, name, tone)
+    if all(point.low == point.high for point in found):
+        return [line]
+    kept = thinned(found, lambda point: point.high)
+    return [*_band(kept, [point.low for point in kept], [point.high for point in kept], tone), line]
+
+
+def _band(found: Sequence[Reading], low: list[float], high: list[float], tone: int) -> list[dict[str, Any]]:
     quiet = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    times = [_stamp(point.at) for point in found]
     return [
-        {**_trace([_stamp(p.at) for p in low], [p.value for p in low], "", tone), **quiet},
-        {**_trace([_stamp(p.at) for p in high], [p.value for p in high], "", tone), **quiet, "fill": "tonexty"},
+        {**_trace(times, low, "", tone), **quiet},
+        {**_trace(times, high, "", tone), **quiet, "fill": "tonexty"},
     ]
 
 
@@ -396,16 +424,21 @@ def thinned(found: Sequence[Any], value: Callable[[Any], float], most: int = MOS
     return [found[i] for i in sorted(kept)]
 
 
-def _flat(grouped: dict[str, list[MetricPoint]]) -> Iterable[MetricPoint]:
+def _flat(grouped: dict[str, list[Reading]]) -> Iterable[Reading]:
     return [point for found in grouped.values() for point in found]
 
 
-def _newest_first(found: Iterable[MetricPoint]) -> list[MetricPoint]:
-    return sorted(found, key=lambda point: (-point.at.timestamp(), point.series_id))
+def _newest_first(found: Iterable[Reading]) -> list[Reading]:
+    return sorted(found, key=lambda point: (-point.at.timestamp(), point.series.pk))
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> dict[str, list[Any]]:
     return {"columns": columns, "rows": rows[:TABLE_ROWS]}
+
+
+def _means(over: Span) -> str:
+    """What a line shows where a reading stands for several windows."""
+    return "" if over.by == "window" else f"Lines: means of each {over.by}; shaded: its lowest to highest value. "
 
 
 def _reach(over: Span) -> str:

@@ -17,7 +17,6 @@ from monitoring.models import (
     Delivery,
     DeliveryState,
     Finding,
-    MetricPoint,
     Monitor,
     Window,
     WindowState,
@@ -108,18 +107,6 @@ def _of(
         hosts=None if host is None else [host],
         columns=columns,
     )
-
-
-def points(
-    endpoint: Endpoint, name: str, *, since: datetime | None = None, until: datetime | None = None
-) -> QuerySet[MetricPoint]:
-    """The points of all series of the endpoint with this name, oldest first, with series and host."""
-    found = MetricPoint.objects.filter(series__endpoint=endpoint, series__name=name)
-    if since is not None:
-        found = found.filter(at__gte=since)
-    if until is not None:
-        found = found.filter(at__lte=until)
-    return found.select_related("series__host").order_by("at")
 
 
 def latest_findings(endpoint: Endpoint) -> list[Finding]:
