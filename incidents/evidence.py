@@ -23,6 +23,8 @@ from registry.models import Endpoint, Model, Version
 BEFORE = timedelta(hours=1)
 BANDS = 10
 GROUPS_SHOWN = 5
+NUMBERS = "iuf"
+"""Kinds of NumPy's types whose values have an order and bands."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,12 @@ def _ranked(model: Model, during: pa.Table, before: pa.Table) -> list[GroupAccur
 
 
 def _edges(values: np.ndarray) -> np.ndarray | None:
-    """Decile edges for a column with many values, so that ages become bands; None for codes."""
-    distinct = np.unique(values)
-    return np.unique(np.quantile(values, np.linspace(0, 1, BANDS + 1))[1:-1]) if len(distinct) > 30 else None
+    """Decile edges for a column of numbers with many values, so that ages become bands; None for codes, for texts, and
+    for a column of mixed types, whose values have no order."""
+    if values.dtype.kind not in NUMBERS:
+        return None
+    known = values[~np.isnan(values)]
+    return np.unique(np.quantile(known, np.linspace(0, 1, BANDS + 1))[1:-1]) if len(np.unique(known)) > 30 else None
 
 
 def _labelled(
@@ -197,7 +202,8 @@ def _labelled(
     for name in names:
         column = numpy_column(table, f"feature.{name}")[known]
         bounds = edges[name]
-        features[name] = column if bounds is None else _band_names(column, bounds)
+        banded = bounds is not None and column.dtype.kind in NUMBERS
+        features[name] = _band_names(column, bounds) if banded else column
     return correct, features
 
 
@@ -205,7 +211,9 @@ def _band_names(column: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     lows = ["up", *(f"{bound:g}" for bound in bounds)]
     highs = [*(f"{bound:g}" for bound in bounds), "on"]
     names = [f"{low} to {high}" if low != "up" else f"up to {high}" for low, high in zip(lows, highs, strict=True)]
-    return np.asarray(names, dtype=object)[np.searchsorted(bounds, column, side="right")]
+    found = np.asarray(names, dtype=object)[np.searchsorted(bounds, column, side="right")]
+    found[np.isnan(column)] = None
+    return found
 
 
 def _impact(model: Model, start: datetime, now: datetime, during: pa.Table, before: pa.Table) -> Iterator[Claim]:
