@@ -109,11 +109,17 @@ def take_up(trial_id: Any) -> bool:
 def _rehearse(bench: Bench, version: Version) -> None:
     try:
         golden, figures = _asked(bench, version)
-        bench.lease.confirm()
-        record_rehearsal(
-            version=version, golden=golden, metrics=figures, incident_ref=bench.trial.incident_ref, actor=bench.actor
-        )
-        bench.lease.end(TrialState.DONE)
+        with transaction.atomic():
+            # Together: a worker that died in between would leave a trial that can only fail, its version rehearsed.
+            bench.lease.confirm()
+            record_rehearsal(
+                version=version,
+                golden=golden,
+                metrics=figures,
+                incident_ref=bench.trial.incident_ref,
+                actor=bench.actor,
+            )
+            bench.lease.end(TrialState.DONE)
     except (NotRehearsed, NotPrepared, RegistryError, GoldenInvalid, ServingError, OSError, ArtifactDamaged) as error:
         _fail(bench, str(error))
 

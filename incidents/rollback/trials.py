@@ -19,7 +19,7 @@ from audit.actions import Actor, service_actor
 from audit.clock import database_now
 from incidents.rollback import fleet
 from incidents.rollback.fleet import Remote
-from incidents.rollback.lease import Lease, is_free
+from incidents.rollback.lease import Lease, is_free, lease_length
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
     OPEN_TRIALS,
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 WORKER = service_actor("rollback")
 OUT_OF_THE_WAY = datetime.timedelta(seconds=5)
-LEAVING_TAKES = datetime.timedelta(seconds=60)
+LEAVING_LEASES = 6
 LEAVING = "is leaving"
 """What a load says while a worker takes it out, until `due_at`; one that could not be taken out says nothing, and keeps
 nobody waiting until it is tried again."""
@@ -58,7 +58,7 @@ class TrialLease(Lease):
         with transaction.atomic():
             endpoint_id = Trial.objects.values_list("endpoint_id", flat=True).get(pk=self.run_id)
             Endpoint.objects.select_for_update().get(pk=endpoint_id)
-            if is_busy(endpoint_id, but_for=self.run_id):
+            if is_busy(endpoint_id):
                 return False
             if not Trial.objects.filter(pk=self.run_id, state__in=OPEN_TRIALS).exists():
                 return False
@@ -70,19 +70,21 @@ class TrialLease(Lease):
         return bool(mine.update(state=state, reason=reason[:500], ended_at=Now()))
 
 
-def is_busy(endpoint_id: int, *, but_for: Any = None) -> bool:
-    """Whether a run of the endpoint is active, another trial goes on, or a version is just leaving after one.
+def is_busy(endpoint_id: int, *, lease: TrialLease | None = None, beside: Any = None) -> bool:
+    """Whether a run of the endpoint is active, a trial other than that of `lease` goes on, or a version is just leaving
+    after a trial other than `beside`. Ask while the endpoint's row is locked.
 
-    What is found here holds only as long as the endpoint's row is locked.
+    A trial that is taken up anew waits for what its dead worker brought to have left: it would find that loaded still,
+    and gone when it asks.
     """
     now = database_now()
     if Run.objects.filter(endpoint=endpoint_id, state__in=ACTIVE_RUN_STATES).exists():
         return True
     others = Trial.objects.filter(~is_free(now), endpoint=endpoint_id, state=TrialState.RUNNING)
-    if others.exclude(pk=but_for).exists():
+    if others.exclude(lease_holder__in=[lease.holder, lease.watched] if lease is not None else []).exists():
         return True
     leaving = TrialLoad.objects.filter(trial__endpoint=endpoint_id, left_at=None, left_because=LEAVING, due_at__gt=now)
-    return leaving.exclude(trial=but_for).exists()
+    return leaving.exclude(trial=beside).exists()
 
 
 def give_way(endpoint: Endpoint) -> None:
@@ -141,11 +143,12 @@ class Bench:
     def tidy(self) -> None:
         """Take out what this trial brought. What can't leave now is found by the clock."""
         for load_id in self.trial.loads.filter(left_at=None).values_list("pk", flat=True):
-            take_out(load_id)
+            take_out(load_id, lease=self.lease)
 
 
-def take_out(load_id: Any) -> bool:
-    """Bring a version that was only tried out of a host's memory. False when it can't leave now.
+def take_out(load_id: Any, *, lease: TrialLease | None = None) -> bool:
+    """Bring a version that was only tried out of a host's memory. False when it can't leave now: not while its trial
+    goes on either, unless that is whose `lease` is given.
 
     It stays where something else needs it by now: what is served or shall be served, a plan that waits, a run that can
     still be undone. Unloading what a run is about is not possible, since none may be active.
@@ -153,13 +156,13 @@ def take_out(load_id: Any) -> bool:
     with transaction.atomic():
         load = TrialLoad.objects.select_related("trial__endpoint__model", "host", "version").get(pk=load_id)
         endpoint = Endpoint.objects.select_for_update().get(pk=load.trial.endpoint_id)
-        if is_busy(endpoint.pk, but_for=load.trial_id):
+        if is_busy(endpoint.pk, lease=lease, beside=load.trial_id):
             return False
         needed = _needed(endpoint, load)
         if needed:
             return _left(load, needed)
         claimed = TrialLoad.objects.filter(pk=load_id, left_at=None, due_at__lte=Now()).update(
-            due_at=Now() + LEAVING_TAKES, left_because=LEAVING, attempts=F("attempts") + 1
+            due_at=Now() + LEAVING_LEASES * lease_length(), left_because=LEAVING, attempts=F("attempts") + 1
         )
         if not claimed:
             return False

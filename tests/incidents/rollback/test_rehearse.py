@@ -221,6 +221,28 @@ def test_what_a_lost_worker_left_in_memory_is_found_and_taken_out(fleet: Fleet, 
     assert not TrialLoad.objects.filter(left_at=None).exists()
 
 
+def test_a_trial_and_the_leaving_of_what_its_dead_worker_brought_wait_for_each_other(fleet: Fleet) -> None:
+    part = composed(fleet)
+    trial = ordered(fleet, part)
+    lease = TrialLease(trial.pk)
+    assert lease._take()
+    Bench(trial, lease, SETUP).bring(trials.remotes_of(fleet.endpoint)[0], part)
+    [load] = TrialLoad.objects.all()
+
+    assert not trials.take_out(load.pk)
+    assert held(fleet, part).count("ready") == 1
+
+    soon = timezone.now() + datetime.timedelta(minutes=1)
+    Trial.objects.update(lease_expires_at=timezone.now() - datetime.timedelta(seconds=1))
+    TrialLoad.objects.update(left_because=trials.LEAVING, due_at=soon)
+    assert not rehearsal.take_up(trial.pk)
+    assert Trial.objects.get().attempts == 1
+
+    TrialLoad.objects.update(left_because="", due_at=timezone.now())
+    assert trials.take_out(load.pk)
+    assert "ready" not in held(fleet, part)
+
+
 @pytest.mark.faults
 def test_two_hosts_that_answer_differently_end_the_rehearsal(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     part = composed(fleet)
