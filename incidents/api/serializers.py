@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import User
+from accounts.models import Role, User
 from incidents.models import (
     ActionItem,
     ComponentState,
@@ -23,7 +23,8 @@ from incidents.models import (
     Update,
     Urgency,
 )
-from registry.models import Endpoint
+from incidents.telling.models import Maintenance, Subscriber
+from registry.models import Endpoint, Model
 
 
 class HoldingSerializer(serializers.ModelSerializer[RoleHolding]):
@@ -153,10 +154,23 @@ class ComponentSerializer(serializers.ModelSerializer[StatusComponent]):
         slug_field="slug", queryset=Endpoint.objects.all(), allow_null=True, required=False, default=None
     )
 
+    model = serializers.SlugRelatedField(
+        slug_field="slug", queryset=Model.objects.all(), allow_null=True, required=False, default=None
+    )
+    group = serializers.PrimaryKeyRelatedField(
+        queryset=StatusComponent.objects.filter(is_group=True, retired_at=None),
+        allow_null=True,
+        required=False,
+        default=None,
+    )
+
     class Meta:
         model = StatusComponent
-        fields = ["id", "name", "endpoint", "state", "since", "position"]
-        read_only_fields = ["state", "since", "position"]
+        fields = [
+            "id", "name", "description", "endpoint", "model", "is_group", "group", "state", "quality", "since",
+            "position",
+        ]  # fmt: skip
+        read_only_fields = ["state", "quality", "since", "position"]
 
 
 class PostSerializer(serializers.ModelSerializer[StatusPost]):
@@ -167,17 +181,68 @@ class PostSerializer(serializers.ModelSerializer[StatusPost]):
 
     class Meta:
         model = StatusPost
-        fields = ["id", "incident", "status", "component_state", "text", "next_update_at", "by", "at"]
+        fields = ["id", "incident", "status", "component_state", "quality", "text", "next_update_at", "by", "at"]
         read_only_fields = ["at"]
 
 
 class PageSerializer(serializers.ModelSerializer[StatusPage]):
-    components = ComponentSerializer(many=True, read_only=True)
+    readers = serializers.ListField(child=serializers.ChoiceField(choices=Role.choices), required=False)
+    components = serializers.SerializerMethodField()
 
     class Meta:
         model = StatusPage
-        fields = ["slug", "name", "description", "public", "published_at", "components"]
-        read_only_fields = ["published_at"]
+        fields = [
+            "slug", "name", "description", "public", "readers", "by_itself", "version", "published_at", "components",
+        ]  # fmt: skip
+        read_only_fields = ["version", "published_at"]
+
+    @extend_schema_field(ComponentSerializer(many=True))
+    def get_components(self, page: StatusPage) -> list[dict[str, Any]]:
+        shown = [one for one in page.components.all() if one.retired_at is None]
+        return list(ComponentSerializer(shown, many=True).data)
+
+
+class PageChangeSerializer(serializers.ModelSerializer[StatusPage]):
+    """What is changed of a page, and the version that it was read at."""
+
+    readers = serializers.ListField(child=serializers.ChoiceField(choices=Role.choices), required=False)
+    version = serializers.IntegerField(min_value=1)
+
+    class Meta:
+        model = StatusPage
+        fields = ["name", "description", "public", "readers", "by_itself", "version"]
+        extra_kwargs = {"name": {"required": False}}
+
+
+class MaintenanceSerializer(serializers.ModelSerializer[Maintenance]):
+    """`components` are the keys of components of the page."""
+
+    components = serializers.PrimaryKeyRelatedField(
+        many=True, queryset=StatusComponent.objects.filter(is_group=False, retired_at=None), allow_empty=False
+    )
+
+    class Meta:
+        model = Maintenance
+        fields = ["id", "title", "text", "components", "starts_at", "ends_at", "state", "started_at", "ended_at"]
+        read_only_fields = ["state", "started_at", "ended_at"]
+
+
+class WebhookSerializer(serializers.ModelSerializer[Subscriber]):
+    """A program that is told of each post. The secret is in the answer to its creation alone."""
+
+    address = serializers.URLField(max_length=500)
+    components = serializers.PrimaryKeyRelatedField(
+        many=True,
+        queryset=StatusComponent.objects.filter(is_group=False, retired_at=None),
+        required=False,
+        default=list,
+    )
+    secret = serializers.CharField(read_only=True, default="")
+
+    class Meta:
+        model = Subscriber
+        fields = ["ref", "address", "components", "secret"]
+        read_only_fields = ["ref"]
 
 
 class ActionItemSerializer(serializers.ModelSerializer[ActionItem]):

@@ -57,6 +57,8 @@ def subscribe(*, page: StatusPage, address: str, components: Sequence[StatusComp
 def _make(
     page: StatusPage, kind: str, address: str, components: Sequence[StatusComponent], state: str
 ) -> Subscriber:  # fmt: skip
+    if any(one.page_id != page.pk for one in components):
+        raise IncidentError("Choose among the components of this page.")
     made = Subscriber.objects.create(page=page, kind=kind, address=address, state=state)
     made.components.set(components)
     return made

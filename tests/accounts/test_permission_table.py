@@ -2,9 +2,11 @@
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,18 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client, override_settings
 from django.urls import URLPattern, get_resolver, resolve
+from django.utils import timezone
 
 from accounts.approvals.models import ApprovalPolicy
 from accounts.authority.actions import grant_role, propose_role
 from accounts.models import Role, User
 from accounts.permissions import PERMISSIONS, SCOPED_ROLES, SCOPES, permissions_of
 from audit.models import AuditEvent
-from incidents.models import Incident, Review
+from incidents.models import Incident, Review, StatusPage
 from incidents.rollback.models import Plan, WatchState
 from incidents.rollback.plan import propose
+from incidents.telling.maintenance import plan
+from incidents.telling.models import Draft
 from monitoring.sources import create_source
 from registry.actions import place, record_switch
 from registry.models import Health, Host, Placement, Version
@@ -152,7 +157,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/monitoring/endpoints/": at,
         "/monitoring/windows/": {"pk": 999999},
         "/models/": {"slug": world.endpoint.model.slug, "number": 2, "left": 1, "right": 2},
-        "/status/": {"slug": status_page.slug},
+        "/status/": {"slug": status_page.slug, "pk": _told_on(status_page, incident), "message": uuid.uuid4()},
         "/approvals/": {"pk": request.pk},
         "/approvals/policies/": {"pk": policy},
         "/monitoring/senders/": {"name": "grafana"},
@@ -163,6 +168,17 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/account/sessions/": {"pk": 999999},
         "/audit/": {"event_uuid": AuditEvent.objects.latest("pk").event_uuid},
     }
+
+
+def _told_on(page: StatusPage, incident: Incident) -> int:
+    """The key of a draft, and of a maintenance, about the world's endpoint."""
+    begins = timezone.now()
+    told = {"status": "investigating", "component_state": "degraded_performance", "text": "x"}
+    window = plan(
+        page=page, title="x", text="x", components=list(page.components.all()), starts_at=begins,
+        ends_at=begins + timedelta(hours=1), by=None, actor=SETUP,
+    )  # fmt: skip
+    return int(Draft.objects.create(pk=window.pk, page=page, incident=incident, **told).pk)
 
 
 def _plan(world: World, incident: Incident) -> Plan:
@@ -238,6 +254,9 @@ NAMED_IN_THE_BODY = {
     "DELETE /api/v1/delegations/{pk}/",
     "GET /status/{slug}/post/",
     "POST /status/{slug}/post/",
+    "GET /status/{slug}/maintenance/",
+    "POST /status/{slug}/maintenance/",
+    "POST /api/v1/status-pages/{slug}/maintenances/",
     "POST /api/v1/status-pages/{slug}/posts/",
 }
 OF_A_PERSON = ["responder", "commander", "approver"]
