@@ -51,11 +51,17 @@ class Latency(NamedTuple):
     p95: float | None
 
 
-def accuracy_of(table: pa.Table) -> Accuracy:
-    """The accuracy of the labelled rows of a table with `output` and `label`."""
+def right_rows(table: pa.Table) -> np.ndarray:
+    """Of the labelled rows of a table with `output` and `label`, in its order, which are right: bool of shape (n,)."""
     output, label = numpy_column(table, "output"), numpy_column(table, "label").astype(float)
     known = ~np.isnan(label)
-    n, correct = int(known.sum()), int((output[known] == label[known]).sum())
+    return np.asarray(output[known] == label[known], dtype=bool)
+
+
+def accuracy_of(table: pa.Table) -> Accuracy:
+    """The accuracy of the labelled rows of a table with `output` and `label`."""
+    right = right_rows(table)
+    n, correct = len(right), int(right.sum())
     return Accuracy(n, correct, *wilson(correct, n))
 
 

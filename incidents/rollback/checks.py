@@ -7,9 +7,16 @@ from typing import Any
 
 from audit.actions import Actor, Target, record
 from incidents.rollback.models import Check, CheckAnswer, Run, Wave
-from monitoring.drift.measures import wilson
+from monitoring.judging.answers import POWER_FLOOR, Judged
+from monitoring.judging.counts import PromisedErrors
 from registry.golden import GoldenResult
 from registry.models import Host
+
+UNSEEN_SHARE = 0.1
+"""A share of failing requests that must not pass unseen: without one failure, 16 requests are the fewest that pass."""
+
+ONE_SIDED = 0.025
+"""The chance of a false finding on either side of a limit: that of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -104,22 +111,28 @@ def percent(share: float | Decimal) -> str:
 def error_answer(
     *, failures: int, requests: int, max_share: Decimal, min_requests: int, host: Host | None, where: str
 ) -> Answered:
-    """Pass when no request failed, or surely fewer than `max_share`; fail when surely more (95 % Wilson interval)."""
+    """Pass when surely no more than `max_share` failed, or none did and UNSEEN_SHARE would have shown; fail when surely
+    more did. Who asks for no requests (`min_requests` 0) takes none that failed for a pass."""
     question = f"Do requests to {where} succeed?"
     expected = f"at most {percent(max_share)} fail"
-    low, high = wilson(failures, requests)
-    interval = f"{percent(low)} to {percent(high)}" if requests else ""
     if requests < min_requests:
         observed = f"{requests} of {min_requests} requests needed for an answer"
         return Answered("errors", question, CheckAnswer.INCONCLUSIVE, observed, expected, "", host, wait=True)
-    observed = f"{failures} of {requests} failed" if requests else "no live traffic here"
-    if failures == 0 or high <= float(max_share):
-        answer, wait = CheckAnswer.PASS, False
-    elif low > float(max_share):
-        answer, wait = CheckAnswer.FAIL, False
-    else:
-        answer, wait = CheckAnswer.INCONCLUSIVE, True
-    return Answered("errors", question, answer, observed, expected, interval, host, wait=wait)
+    if requests == 0:
+        return Answered("errors", question, CheckAnswer.PASS, "no live traffic here", expected, "", host)
+    floor = POWER_FLOOR if min_requests else 0.0
+    asked = PromisedErrors(min(failures, requests), requests, float(max_share), UNSEEN_SHARE, floor)
+    judged = asked.judge(ONE_SIDED)
+    answer = CheckAnswer(judged.answer)
+    observed, interval = f"{failures} of {requests} failed", between(judged)
+    return Answered(
+        "errors", question, answer, observed, expected, interval, host, wait=answer == CheckAnswer.INCONCLUSIVE
+    )
+
+
+def between(judged: Judged) -> str:
+    """The interval of an answer that is a share, in percent."""
+    return "" if judged.low is None or judged.high is None else f"{percent(judged.low)} to {percent(judged.high)}"
 
 
 def latency_answer(

@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from incidents.rollback.checks import Answered, percent
+from incidents.rollback.checks import Answered, between, percent
 from incidents.rollback.fleet import Remote
 from incidents.rollback.models import CheckAnswer
 from monitoring.drift.compare import compare
 from monitoring.drift.measures import wilson
+from monitoring.judging.latency import LatencyQuantile
+from monitoring.judging.promise import PromisedShare
 from monitoring.profiles import profiles_of
-from monitoring.queries import accuracy_between, latency_of
+from monitoring.queries import latency_of, right_rows
 from monitoring.references import latency_reference
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Endpoint, Version
@@ -26,40 +28,31 @@ BATCH_ROWS = 500
 LABEL = "label"
 
 
-def accuracy_answer(name: str, question: str, *, correct: int, n: int, promised: Decimal, margin: Decimal) -> Answered:
-    """Pass when the measured share is at or above `promised - margin`; fail when its 95 % Wilson interval lies wholly
-    below; inconclusive in between, where chance alone could explain it."""
-    low, high = wilson(correct, n)
-    floor = float(promised - margin)
-    expected = f"at least {percent(floor)} (promised {percent(promised)})"
-    interval = f"{percent(low)} to {percent(high)}"
-    answer = INCONCLUSIVE
-    if n and correct / n >= floor:
-        answer = PASS
-    elif n and high < floor:
-        answer = FAIL
-    observed = f"{percent(correct / n)} of {n} rows" if n else "no labelled rows"
-    return Answered(name, question, answer, observed, expected, interval, wait=answer == INCONCLUSIVE)
+def accuracy_answer(
+    name: str, question: str, right: np.ndarray, *, promised: Decimal, margin: Decimal, ordered: bool
+) -> Answered:
+    """Pass when the share of rows that are right (shape (n,), of 0 and 1) is at or above `promised - margin` and twice
+    the margin would have shown; fail when its 95 % interval lies wholly below; inconclusive in between. Rows that are
+    `ordered` by time may be wrong together, and then say less."""
+    judged = PromisedShare(right, float(promised), float(margin), ordered).judge()
+    expected = f"at least {percent(promised - margin)} (promised {percent(promised)})"
+    answer, n = CheckAnswer(judged.answer), len(right)
+    observed = f"{percent(right.mean())} of {n} rows" if n else "no labelled rows"
+    return Answered(name, question, answer, observed, expected, between(judged), wait=answer == INCONCLUSIVE)
 
 
 def live_accuracy(
     endpoint: Endpoint, version: Version, since: datetime.datetime, now: datetime.datetime, check: dict[str, str]
 ) -> Answered:
     """Of what the version has answered since the switch and has a label by now."""
-    found = accuracy_between(endpoint, since, now, version=str(version.number))
+    table = load_predictions(endpoint, since, now, versions=[str(version.number)], columns=["output", "label"])
+    right = right_rows(table)
     question = f"Is version {version.number} as accurate on live traffic as it promised?"
-    if found.n < int(check["min_rows"]):
-        observed = f"{found.n} of {check['min_rows']} labelled rows needed for an answer"
-        expected = f"promised {percent(Decimal(check['promised']))}"
-        return Answered("accuracy", question, INCONCLUSIVE, observed, expected, wait=True)
-    return accuracy_answer(
-        "accuracy",
-        question,
-        correct=found.correct,
-        n=found.n,
-        promised=Decimal(check["promised"]),
-        margin=Decimal(check["margin"]),
-    )
+    promised, margin = Decimal(check["promised"]), Decimal(check["margin"])
+    if len(right) < int(check["min_rows"]):
+        observed = f"{len(right)} of {check['min_rows']} labelled rows needed for an answer"
+        return Answered("accuracy", question, INCONCLUSIVE, observed, f"promised {percent(promised)}", wait=True)
+    return accuracy_answer("accuracy", question, right, promised=promised, margin=margin, ordered=True)
 
 
 def live_latency(
@@ -83,9 +76,17 @@ def live_latency(
     if found.n < min_rows or found.p50 is None:
         observed = f"{found.n} of {min_rows} requests needed for an answer"
         return Answered("latency", question, INCONCLUSIVE, observed, expected, wait=True)
-    slower = found.p50 > float(check["max_ratio"]) * before.p50 and found.p50 - before.p50 > float(check["floor_ms"])
+    judged = LatencyQuantile(
+        numpy_column(reference.table, "latency_ms"),
+        numpy_column(table, "latency_ms"),
+        ratio=float(check["max_ratio"]),
+        rise_ms=float(check["floor_ms"]),
+        least=min_rows,
+    ).judge()
+    answer = CheckAnswer(judged.answer)
     observed = f"{found.p50:.2f} ms (median of {found.n}; 95 % within {found.p95:.2f} ms)"
-    return Answered("latency", question, FAIL if slower else PASS, observed, expected)
+    interval = f"{judged.low:.2f} to {judged.high:.2f} times" if judged.low is not None else ""
+    return Answered("latency", question, answer, observed, expected, interval, wait=answer == INCONCLUSIVE)
 
 
 def live_outputs(
@@ -118,15 +119,19 @@ def holdout_answer(remotes: Sequence[Remote], version: Version, check: dict[str,
     table = holdout_rows(version, int(check["rows"]))
     if table is None or not remotes:
         return Answered("holdout", question, INCONCLUSIVE, "no holdout set or no host", f"promised {check['promised']}")
-    correct, n = 0, 0
+    right = []
     share = -(-len(table) // len(remotes))
     for index, remote in enumerate(remotes):
         part = table.slice(index * share, share)
         answers = predict(remote, version, columns_of(part, version), len(part))
-        correct += int((answers == numpy_column(part, LABEL).astype(float)).sum())
-        n += len(part)
+        right.append(answers == numpy_column(part, LABEL).astype(float))
     return accuracy_answer(
-        "holdout", question, correct=correct, n=n, promised=Decimal(check["promised"]), margin=Decimal(check["margin"])
+        "holdout",
+        question,
+        np.concatenate(right),
+        promised=Decimal(check["promised"]),
+        margin=Decimal(check["margin"]),
+        ordered=False,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monitoring.drift.judge import Outcome
+from monitoring.drift.measures import wilson
 from monitoring.drift.profile import NumericProfile
 from monitoring.drift.values import numeric_values
 
@@ -96,15 +97,23 @@ def _ratio(
 def _interval(
     sample: NDArray[np.floating] | NumericProfile, n: int, worth: float, quantile: float, confidence: float
 ) -> tuple[float, float, float]:
-    """A quantile and its interval, kept above zero so that they have a logarithm (one microsecond). The ranks are those
-    of `worth` independent latencies, stretched to all n."""
+    """A quantile and its interval, kept above zero so that they have a logarithm (one microsecond). Of a sample that is
+    worth fewer independent latencies than it has, it runs between the quantiles at the ends of Wilson's interval."""
+    if worth < n:
+        levels = wilson(quantile * worth, worth, confidence)
+        below, above = math.floor(levels[0] * n), math.ceil(levels[1] * n)
+    else:
+        below, above = _ranks(n, quantile, confidence)
+    ranks = (math.ceil(n * quantile), below, above)
+    value, low, high = (max(_at(sample, min(max(rank, 1), n)), 1e-3) for rank in ranks)
+    return value, low, high
+
+
+def _ranks(n: int, quantile: float, confidence: float) -> tuple[int, int]:
     from scipy import stats  # takes half a second to import, in every process that starts
 
-    tail, whole = (1 - confidence) / 2, max(int(worth), 1)
-    below, above = stats.binom.ppf(tail, whole, quantile), stats.binom.ppf(1 - tail, whole, quantile) + 1
-    ranks = (math.ceil(n * quantile), below * n / whole, math.ceil(above * n / whole))
-    value, low, high = (max(_at(sample, min(max(int(rank), 1), n)), 1e-3) for rank in ranks)
-    return value, low, high
+    tail = (1 - confidence) / 2
+    return int(stats.binom.ppf(tail, n, quantile)), int(stats.binom.ppf(1 - tail, n, quantile)) + 1
 
 
 def _at(sample: NDArray[np.floating] | NumericProfile, rank: int) -> float:

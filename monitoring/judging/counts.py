@@ -16,6 +16,7 @@ from scipy import special
 
 from monitoring.drift.measures import wilson
 from monitoring.judging.answers import ALPHA, POWER_FLOOR, Judged, decide, p_text
+from monitoring.judging.dependence import effective_size
 
 SHARES = "difference of shares, Fisher's exact test, one-sided; interval of Newcombe (1998)"
 RATES = "ratio of rates, exact conditional test, one-sided (Przyborowski and Wilenski 1940)"
@@ -25,7 +26,8 @@ PROMISED = "share against a limit, exact binomial test, one-sided (Clopper and P
 @dataclass(frozen=True)
 class ErrorShare:
     """Failures of a canary's requests (or of whatever is counted, `unit`) against a baseline's; each an integer of so
-    many. `matters`: the smallest rise of the share that does. Judged: everything as a share, canary less baseline."""
+    many. `matters`: the smallest rise of the share that does. `inflation` says how many of the units are worth one,
+    where errors come in runs. Judged: everything as a share, canary less baseline."""
 
     baseline_errors: int
     baseline_of: int
@@ -33,6 +35,7 @@ class ErrorShare:
     canary_of: int
     matters: float = 0.05
     unit: str = "requests"
+    inflation: float = 1.0
     power_floor: float = POWER_FLOOR
 
     def judge(self, alpha: float = ALPHA) -> Judged:
@@ -43,18 +46,26 @@ class ErrorShare:
         if not n or not m:
             sentence = f"No {self.unit} of the {'canary' if n else 'baseline'} yet."
             return Judged("inconclusive", sentence, SHARES)
-        p = fisher_more(a, n, b, m)
         before, now = a / n, b / m
-        low, high = _newcombe(a, n, b, m, 1 - 2 * alpha)
+        verb = "failed" if self.unit == "requests" else "had errors"
+        found = f"{b:,} of {m:,} {self.unit} of the canary {verb} ({now:.1%}), {a:,} of {n:,} of the baseline"
+        a, n, b, m = self._worth(a, n, up=True) + self._worth(b, m, up=False)
+        p = fisher_more(a, n, b, m)
+        low, high = _newcombe(before * n, n, now * m, m, 1 - 2 * alpha)
         critical = _least(lambda count: fisher_more(a, n, count, m) <= alpha, m)
         share = min(before + self.matters, 1.0)
         power = float(special.bdtrc(critical - 1, m, share)) if critical <= m else 0.0
         seen = float(special.betaincinv(critical, m - critical + 1, self.power_floor)) if critical <= m else 1.0
         answer = decide(significant=p <= alpha, within=high < self.matters)
-        verb = "failed" if self.unit == "requests" else "had errors"
-        found = f"{b:,} of {m:,} {self.unit} of the canary {verb} ({now:.1%}), {a:,} of {n:,} of the baseline"
-        sentence = f"{found} ({before:.1%}): {_said(answer, p)}{_seen(answer, f'a share of {seen:.1%}')}."
+        runs = f" Errors come in runs: {m} {self.unit} are what the canary's are worth." if self.inflation > 1 else ""
+        sentence = f"{found} ({before:.1%}): {_said(answer, p)}{_seen(answer, f'a share of {seen:.1%}')}.{runs}"
         return Judged(answer, sentence, SHARES, now - before, low, high, p, power, max(seen - before, 0.0))
+
+    def _worth(self, errors: int, of: int, *, up: bool) -> tuple[int, int]:
+        """Errors and units as whole independent ones, rounded to the side of no finding."""
+        units = max(round(of / self.inflation), 1)
+        worth = errors / self.inflation
+        return min(math.ceil(worth) if up else math.floor(worth), units), units
 
 
 @dataclass(frozen=True)
@@ -133,16 +144,19 @@ class PromisedErrors:
 
 def error_intervals(baseline: ArrayLike, canary: ArrayLike, *, matters: float = 0.1) -> ErrorShare:
     """The question for errors per interval, shape (n,) and (m,), NaN where an interval is not known: of how many
-    intervals have any. Errors within an interval come together, and count once. Raises ValueError for one below 0."""
-    counted = []
+    intervals have any. Errors within an interval come together, and count once. Where the baseline has errors too, it
+    says how far they come in runs of intervals, and runs count for less. Raises ValueError for one below 0."""
+    counted, shown = [], []
     for values in (baseline, canary):
         series = np.asarray(values, dtype=np.float64)
-        known = series[~np.isnan(series)]
-        if (known < 0).any():
+        if (series < 0).any():
             raise ValueError("An interval can't have less than no errors.")
-        counted.append((int((known > 0).sum()), len(known)))
+        with_errors = np.where(np.isnan(series), np.nan, series > 0)
+        counted.append((int(np.nansum(with_errors)), int((~np.isnan(series)).sum())))
+        shown.append(with_errors)
     (a, n), (b, m) = counted
-    return ErrorShare(a, n, b, m, matters=matters, unit="intervals")
+    inflation = max(n / effective_size(shown[0]), 1.0) if a else 1.0
+    return ErrorShare(a, n, b, m, matters=matters, unit="intervals", inflation=inflation)
 
 
 def fisher_more(errors_a: int, of_a: int, errors_b: int, of_b: int) -> float:
@@ -168,7 +182,7 @@ def _ratio_interval(a: int, b: int, times: float, confidence: float) -> tuple[fl
     return low / (1 - low) / times, math.inf if high == 1 else high / (1 - high) / times
 
 
-def _newcombe(a: int, n: int, b: int, m: int, confidence: float) -> tuple[float, float]:
+def _newcombe(a: float, n: float, b: float, m: float, confidence: float) -> tuple[float, float]:
     """Interval of b/m - a/n from both Wilson intervals (Newcombe 1998, method 10)."""
     before, now = a / n, b / m
     (low_a, high_a), (low_b, high_b) = wilson(a, n, confidence), wilson(b, m, confidence)

@@ -28,19 +28,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Dependence:
-    """`phi` as estimated and corrected, and `cautious`, which is what is reckoned with (never below 0)."""
+    """`phi` as estimated and corrected, and `cautious`, which is what is reckoned with (never below 0). `summed` is the
+    inflation that the autocorrelations themselves add up to, which sees dependence of other shapes (at least 1)."""
 
     phi: float
     cautious: float
+    summed: float = 1.0
 
     def inflation(self, n: int) -> float:
         """Times that the variance of a mean of n values exceeds that of n independent ones: 1 + 2 sum (1 - k/n) phi^k,
-        k from 1 to n - 1, in closed form."""
+        k from 1 to n - 1, in closed form; or `summed`, if that is more."""
         phi = self.cautious
-        if n < 2 or phi == 0:
+        if n < 2:
             return 1.0
+        if phi == 0:
+            return self.summed
         rest = -math.expm1(n * math.log(phi)) / (n * (1 - phi))
-        return 1 + 2 * phi / (1 - phi) * (1 - rest)
+        return max(1 + 2 * phi / (1 - phi) * (1 - rest), self.summed)
 
     def effective(self, n: int) -> float:
         """Independent values that say as much about the mean as these n."""
@@ -53,46 +57,51 @@ class Dependence:
 
 
 def dependence(parts: Sequence[Floats]) -> Dependence:
-    """Of series that share one phi, each of shape (n,) in the order of time and about a mean of its own; NaN where an
-    interval has no value."""
-    products, squares, neighbours, values, bias = 0.0, 0.0, 0, 0, 0.0
-    for part in parts:
-        residuals = part - np.nanmean(part)
-        pairs = residuals[1:] * residuals[:-1]
-        known = ~np.isnan(pairs)
-        products += float(pairs[known].sum())
-        neighbours += int(known.sum())
-        squares += float(np.nansum(residuals**2))
-        n = int((~np.isnan(part)).sum())
-        values += n
-        bias += 1 / (n * len(parts))
-    if squares == 0 or neighbours < 2:
+    """Of series that share one dependence, each of shape (n,) in the order of time and about a mean of its own; NaN
+    where an interval has no value."""
+    products, known = _products(parts)
+    lengths = [int((~np.isnan(part)).sum()) for part in parts]
+    if products[0] == 0 or len(products) < 2 or known[1] < 2:
         return Dependence(0.0, LARGEST_PHI)
-    raw = products / squares * values / (neighbours + len(parts))
-    phi = min(max((raw + bias) / max(1 - 3 * bias, 0.1), -LARGEST_PHI), LARGEST_PHI)
-    cautious = phi + CAUTION * math.sqrt((1 - phi * phi) / neighbours)
-    return Dependence(phi, min(max(cautious, 0.0), LARGEST_PHI))
+    correlations = products / products[0] * known[0] / (known + len(parts) * np.arange(len(known)))
+    bias = sum(1 / n for n in lengths) / len(parts)
+    phi = min(max((float(correlations[1]) + bias) / max(1 - 3 * bias, 0.1), -LARGEST_PHI), LARGEST_PHI)
+    cautious = phi + CAUTION * math.sqrt((1 - phi * phi) / known[1])
+    return Dependence(phi, min(max(cautious, 0.0), LARGEST_PHI), _summed(correlations))
 
 
 def effective_size(values: ArrayLike) -> float:
     """Independent values that say as much about the mean of this series, of shape (n,) in the order of time; NaN where
-    there is none. The smaller of what the autoregression says and what the sum of the autocorrelations themselves does,
-    which sees dependence of other shapes. A constant series counts in full: nothing in it says how its values hang
-    together."""
+    there is none. A constant series counts in full: nothing in it says how its values hang together."""
     array = np.asarray(values, dtype=np.float64)
-    known = array[~np.isnan(array)]
-    n = len(known)
-    if n < LEAST_VALUES or known.min() == known.max():
+    n = int((~np.isnan(array)).sum())
+    if n < LEAST_VALUES or np.nanmin(array) == np.nanmax(array):
         return float(n)
-    return min(dependence([array]).effective(n), n / _summed(known))
+    return dependence([array]).effective(n)
 
 
-def _summed(values: Floats) -> float:
+def _products(parts: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Sums over all parts of the products of values `lag` apart, and how many there are, for each lag from 0 on."""
+    longest = max(len(part) for part in parts)
+    products, known = np.zeros(longest), np.zeros(longest)
+    for part in parts:
+        here = ~np.isnan(part)
+        residuals = np.where(here, part - np.nanmean(part), 0.0)
+        products[: len(part)] += _with_itself(residuals)
+        known[: len(part)] += np.round(_with_itself(here.astype(np.float64)))
+    products[np.abs(products) < products[0] * 1e-12] = 0.0
+    return products, known
+
+
+def _with_itself(values: Floats) -> Floats:
+    """sum over t of v[t] v[t + lag], for each lag from 0 to n - 1, by the Fourier transform."""
+    spectrum = np.fft.rfft(values, 2 * len(values))
+    return np.fft.irfft(np.abs(spectrum) ** 2, 2 * len(values))[: len(values)]
+
+
+def _summed(correlations: Floats) -> float:
     """1 + 2 sum of the autocorrelations, added up in neighbouring pairs until one is not positive (the initial positive
-    sequence, Geyer 1992); at least 1."""
-    n = len(values)
-    spectrum = np.fft.rfft(values - values.mean(), 2 * n)
-    correlations = np.fft.irfft(spectrum * np.conj(spectrum))[:n]
-    pairs = correlations[: n - n % 2].reshape(-1, 2).sum(axis=1) / correlations[0]
+    sequence, Geyer 1992)."""
+    pairs = correlations[: len(correlations) // 2 * 2].reshape(-1, 2).sum(axis=1)
     ends = np.flatnonzero(pairs <= 0)
     return max(2 * float(pairs[: ends[0] if len(ends) else None].sum()) - 1, 1.0)

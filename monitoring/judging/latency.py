@@ -18,7 +18,7 @@ from monitoring.drift.values import as_float64
 from monitoring.judging.answers import ALPHA, POWER_FLOOR, Judged, decide
 from monitoring.judging.dependence import effective_size
 
-METHOD = "ratio of quantiles, interval between order statistics at the effective sample size"
+METHOD = "ratio of quantiles, intervals between order statistics at the effective sample sizes"
 
 
 @dataclass(frozen=True)

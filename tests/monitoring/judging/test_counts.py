@@ -155,3 +155,23 @@ def test_errors_against_what_is_allowed_are_judged_exactly():
 def test_counts_that_can_not_be_are_refused(question):
     with pytest.raises(ValueError, match="Of so many"):
         question.judge()
+
+
+def test_errors_that_come_in_runs_where_all_is_well_count_for_less():
+    runs = np.zeros(50)
+    runs[[3, 4, 5, 6, 30, 31, 32, 33]] = 1
+    more = np.zeros(50)
+    more[[1, 2, 3, 4, 5, 12, 13, 14, 15, 16, 27, 28, 29, 40, 41, 42]] = 1
+    scattered = np.zeros(50)
+    scattered[np.arange(8) * 6] = 1
+    judged = error_intervals(runs, more).judge()
+    assert judged.answer == "inconclusive"
+    assert "Errors come in runs: " in judged.sentence
+    assert error_intervals(scattered, more).judge().p < judged.p
+    assert error_intervals(scattered, np.ones(50)).judge().answer == "fail"
+
+
+def test_a_run_of_errors_against_a_clean_baseline_fails():
+    together = np.zeros(50)
+    together[20:25] = 1
+    assert error_intervals(CLEAN, together).judge() == error_intervals(CLEAN, with_errors(5)).judge()

@@ -58,3 +58,14 @@ def test_alternating_values_count_for_no_more_than_they_are():
 def test_a_series_that_never_varies_counts_in_full():
     assert effective_size(np.ones(30)) == 30
     assert effective_size([]) == 0
+
+
+def test_dependence_that_an_autoregression_does_not_show_is_seen():
+    """Each value is the sum of two: a slow one and noise. Neighbours are little alike, and stay so for long."""
+    rng = np.random.default_rng(5)
+    slow = autoregression(0.98, 20_000, 5)
+    mixed = slow + 2 * rng.normal(size=20_000)
+    known = dependence([mixed])
+    assert known.phi < 0.3
+    assert known.inflation(20_000) > 10
+    assert effective_size(mixed) == pytest.approx(20_000 / known.summed)
