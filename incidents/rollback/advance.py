@@ -22,6 +22,7 @@ from audit.dispatch import send_on_commit
 from incidents.rollback import gates, limits, steering
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.drifted import HELD_BY_RUN
+from incidents.rollback.fleet import Known
 from incidents.rollback.hands import Hands
 from incidents.rollback.lease import MOVING, Lease, LeaseLost
 from incidents.rollback.models import (
@@ -74,7 +75,7 @@ def advance(run_id: Any) -> None:
         if not lease.held:
             return
         try:
-            patience = PATIENCE_SECONDS
+            lease.known, patience = Known(), PATIENCE_SECONDS
             while (wait := _advance_once(run_id, lease)) is not None:
                 if wait > min(patience, SHORT_SECONDS):
                     lease.due_in = datetime.timedelta(seconds=wait)
@@ -114,6 +115,7 @@ def _advance_once(run_id: Any, lease: Lease) -> float | None:
 
 def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     """Check once more before a wave touches a host: the hash, the approvals, freezes, the progress expected."""
+    lease.known.remotes.clear()
     try:
         document = read(run.plan)
         check_allowed(run.plan, run.endpoint)
@@ -372,6 +374,7 @@ def _work(run: Run, lease: Lease) -> Work:
         origin=run.plan.from_version,
         golden=_golden(run),
         actor=WORKER,
+        known=lease.known,
     )
 
 

@@ -1,7 +1,7 @@
 """The engine's hands: a host with its driver, and the few questions asked of it again and again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from registry import serving_access
@@ -73,6 +73,15 @@ class Remote:
         """The golden test asked of a version, or of whatever answers ordinary requests."""
         number = str(version.number) if version is not None else None
         return run_golden(self.driver, self.address, self.model, number, golden)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a worker keeps of a run's hosts while it holds the lease, by the host's key: how they are reached, for the
+    length of a wave, and what they were last seen to hold."""
+
+    remotes: dict[int, Remote] = field(default_factory=dict)
+    seen: dict[int, tuple[float, ModelObservation]] = field(default_factory=dict)
 
 
 def reach(host: Host, endpoint: Endpoint) -> Remote:

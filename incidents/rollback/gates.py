@@ -60,21 +60,20 @@ class Judged:
 def judge(work: Work, wave: Wave) -> Judged:
     """Ask the plan's gates of every host of this wave and of those before it, and whether enough hosts serve, which is
     asked without gates as well. Changes nothing."""
-    capacity = limits.enough_serve(work)
-    enough = [] if capacity is None else [capacity]
     if work.document.gates_off:
-        return Judged(enough)
+        return Judged(_capacity(work))
     done = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
     steps = list(done)
     if not steps:
         question = "Has any host switched whose answers could be looked at?"
-        return Judged([*enough, Answered("serving", question, CheckAnswer.INCONCLUSIVE, "none has", "at least one")])
+        none = Answered("serving", question, CheckAnswer.INCONCLUSIVE, "none has", "at least one")
+        return Judged([*_capacity(work), none])
     for step in steps:
         with suppress(HostUnreachable):  # said again as the answer about that host
             work.remote(step)
     with ThreadPoolExecutor(max_workers=min(16, len(steps))) as pool:
-        asked = pool.map(lambda step: _ask_host(work, step, fresh=step.wave_id == wave.pk), steps)
-        answers = enough + [answered for answers in asked for answered in answers]
+        asked = list(pool.map(lambda step: _ask_host(work, step, fresh=step.wave_id == wave.pk), steps))
+    answers = _capacity(work) + [answered for answers in asked for answered in answers]
     gate = work.document.gate("latency")
     if gate is not None and verdict(answers) == CheckAnswer.PASS:
         # One host after the other: probes that run side by side would slow each other, not always alike.
@@ -82,6 +81,11 @@ def judge(work: Work, wave: Wave) -> Judged:
             if step.wave_id == wave.pk:
                 answers += latency_of(work, step, gate)
     return Judged(answers)
+
+
+def _capacity(work: Work) -> list[Answered]:
+    answered = limits.enough_serve(work)
+    return [] if answered is None else [answered]
 
 
 def keep_waiting(work: Work, wave: Wave, judged: Judged) -> None:
@@ -105,8 +109,7 @@ def settle(work: Work, wave: Wave, judged: Judged) -> None:
 
 def _ask_host(work: Work, step: HostStep, *, fresh: bool) -> list[Answered]:
     try:
-        remote = work.remote(step)
-        seen = remote.look()
+        remote, seen = work.remote(step), work.look(step, anew=True)
         answers = [_serving(work, step, seen)]
         if (gate := work.document.gate("errors")) is not None:
             answers.append(errors_of(work, step, seen, gate, fresh=fresh))

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection, connections
 from django.db.models import BooleanField, F, Func, Q
 from django.db.models.functions import Now
 
+from incidents.rollback.fleet import Known
 from incidents.rollback.hands import Hands
 from incidents.rollback.models import Run, RunState
 
@@ -45,6 +46,9 @@ def is_free(now: Any) -> Q:
     return Q(lease_expires_at=None) | Q(lease_expires_at__lte=now) | gone
 
 
+GONE = "The lease of run {} is gone, or the run no longer moves."
+
+
 class LeaseLost(Exception):
     """This worker may not move the run any further: the lease is another's, or a person stopped or halted the run."""
 
@@ -58,10 +62,12 @@ class Lease:
 
     `held` says whether it was got. On leaving, the run's next wake-up is `due_in` from now, where it was set.
     `state` is the run's state in which the work in hand was begun: what was begun going forward does not go on in a
-    run that a person has turned back meanwhile. `hands` are the threads that work on its hosts.
+    run that a person has turned back meanwhile. `hands` are the threads that work on its hosts,
+    `known` is what they keep of them.
     """
 
     hands: Hands[float | None]
+    known: Known
 
     rows: Any = Run
     moving: Sequence[str] = MOVING
@@ -101,17 +107,28 @@ class Lease:
         wait = self.due_in if self.due_in is not None else datetime.timedelta(seconds=1)
         self._mine().update(lease_holder="", lease_expires_at=None, due_at=Now() + wait)
 
-    def confirm(self, *, touch: bool = False) -> None:
+    def confirm(self) -> None:
         """Renew inside the caller's transaction, which thereby holds the run's row. Raises LeaseLost.
 
-        Every intent is committed together with this, so no call to a host is made without the lease. `touch` raises
-        the lanes' ETag in the same statement.
+        Every intent is committed together with this, so no call to a host is made without the lease.
         """
+        if not self._moving().update(lease_expires_at=Now() + lease_length()):
+            raise LeaseLost(GONE.format(self.run_id))
+
+    def check(self) -> datetime.datetime:
+        """The database's time, if the lease is held and the run still moves. Raises LeaseLost.
+
+        For a move that no call follows: it waits for no other host of the run. Should the lease go before the move is
+        committed, the step's own version lets only one of the two who then want to move it do so.
+        """
+        now: datetime.datetime | None = self._moving().values_list(Now(), flat=True).first()
+        if now is None:
+            raise LeaseLost(GONE.format(self.run_id))
+        return now
+
+    def _moving(self) -> Any:
         states = [self.state] if self.state else self.moving
-        rows = self._mine().filter(lease_expires_at__gt=Now(), state__in=states)
-        counted: dict[str, Any] = {"version": F("version") + 1} if touch else {}
-        if not rows.update(lease_expires_at=Now() + lease_length(), **counted):
-            raise LeaseLost(f"The lease of run {self.run_id} is gone, or the run no longer moves.")
+        return self._mine().filter(lease_expires_at__gt=Now(), state__in=states)
 
     def pause(self, seconds: float) -> None:
         """Keep the lease and wait a moment."""

@@ -36,9 +36,9 @@ def broken(work: Work, wave: Wave) -> tuple[str, str] | None:
 
 
 def looked(work: Work, enough: int | None = None) -> dict[str, ModelObservation | None]:
-    """What the hosts hold and serve, by name, by asking them now, None for one that gives no answer; from `enough` on
-    that serve, no more are asked. Of a plan that drains hosts all of the endpoint's are asked, else those of the
-    plan."""
+    """What the hosts hold and serve, by name, None for one that gives no answer; from `enough` on that serve, no more
+    are asked, and what was seen within the last half second will do; else all are asked now. Of a plan that drains
+    hosts all of the endpoint's are asked, else those of the plan."""
     if work.document.body["kind"] == PlanKind.DRAIN:
         hosts = [row.host for row in work.run.endpoint.placements.filter(host__drained_at=None).select_related("host")]
     else:
@@ -47,16 +47,16 @@ def looked(work: Work, enough: int | None = None) -> dict[str, ModelObservation 
     for start in range(0, len(hosts), PARALLEL_LOOKS):
         batch = hosts[start : start + PARALLEL_LOOKS]
         with ThreadPoolExecutor(max_workers=len(batch)) as pool:
-            answers = list(pool.map(lambda host: _look(work, host), batch))
+            answers = list(pool.map(lambda host: _look(work, host, anew=enough is None), batch))
         found |= {host.name: seen for host, seen in zip(batch, answers, strict=True)}
         if enough is not None and len(_serving(work, found)) >= enough:
             break
     return found
 
 
-def _look(work: Work, host: Host) -> ModelObservation | None:
+def _look(work: Work, host: Host, *, anew: bool) -> ModelObservation | None:
     try:
-        return fleet.reach(host, work.run.endpoint).look()
+        return work.look_at(host, anew=anew)
     except ServingError:
         return None
 

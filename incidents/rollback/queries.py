@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import Prefetch, QuerySet, prefetch_related_objects
+from django.db.models import Prefetch, QuerySet, Sum, prefetch_related_objects
 
 from incidents.rollback.document import DocumentError, PlanDocument
 from incidents.rollback.left import has_switched, left_with
@@ -70,9 +70,11 @@ def run_of(plan: Plan) -> Run | None:
 
 
 def run_etag(run: Run, permission_epoch: int) -> str:
-    """Changes with the run, its watch, an observation of its endpoint, and the reader's permissions."""
+    """Changes with the run, each of its hosts' steps, its watch, an observation of its endpoint, and the reader's
+    permissions."""
     watch = getattr(run, "watch", None)
-    return f'"{run.version}.{watch.version if watch else 0}.{run.endpoint.version}.{permission_epoch}"'
+    steps = run.steps.aggregate(moves=Sum("version"))["moves"]
+    return f'"{run.version}.{steps}.{watch.version if watch else 0}.{run.endpoint.version}.{permission_epoch}"'
 
 
 def run_is_live(run: Run) -> bool:

@@ -8,7 +8,7 @@ import datetime
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -19,12 +19,12 @@ from audit.clock import database_now
 from incidents.rollback import fleet
 from incidents.rollback.checks import Answered, golden_answer, keep
 from incidents.rollback.document import PlanDocument
-from incidents.rollback.fleet import Remote
+from incidents.rollback.fleet import Known, Remote
 from incidents.rollback.lease import Lease
 from incidents.rollback.models import CheckAnswer, HostStep, Run, StepState
 from incidents.rollback.state import change, move
 from registry.actions import record_switch
-from registry.models import Deployment, Version
+from registry.models import Deployment, Host, Version
 from registry.serving.base import (
     HostUnreachable,
     ModelObservation,
@@ -72,21 +72,27 @@ class Work:
     origin: Version | None
     golden: Mapping[str, Any] | None
     actor: Actor
-    remotes: dict[int, Remote] = field(default_factory=dict)
-    seen: dict[int, tuple[float, ModelObservation]] = field(default_factory=dict)
+    known: Known
 
     def remote(self, step: HostStep) -> Remote:
-        if step.host_id not in self.remotes:
-            self.remotes[step.host_id] = fleet.reach(step.host, self.run.endpoint)
-        return self.remotes[step.host_id]
+        return self.remote_of(step.host)
+
+    def remote_of(self, host: Host) -> Remote:
+        """Raises HostUnreachable when the host may not be called."""
+        if host.pk not in self.known.remotes:
+            self.known.remotes[host.pk] = fleet.reach(host, self.run.endpoint)
+        return self.known.remotes[host.pk]
 
     def look(self, step: HostStep, *, anew: bool = False) -> ModelObservation:
+        return self.look_at(step.host, anew=anew)
+
+    def look_at(self, host: Host, *, anew: bool = False) -> ModelObservation:
         """What the host holds and serves. The edges of one pass share an observation of the last half second, in which
         nobody but this lease's holder acts on the host; after an act it is observed anew."""
-        at, seen = self.seen.get(step.host_id, (-FRESH_SECONDS, None))
+        at, seen = self.known.seen.get(host.pk, (-FRESH_SECONDS, None))
         if anew or seen is None or time.monotonic() - at > FRESH_SECONDS:
-            seen = self.remote(step).look()
-            self.seen[step.host_id] = (time.monotonic(), seen)
+            seen = self.remote_of(host).look()
+            self.known.seen[host.pk] = (time.monotonic(), seen)
         return seen
 
     def reads_back(self, step: HostStep) -> bool:
@@ -120,9 +126,9 @@ def advance_step(work: Work, step_id: int) -> float | None:
 def end(work: Work, step: HostStep, state: StepState, reason: str) -> None:
     """Record that the step can't go on."""
     with transaction.atomic():
-        _touch(work.run)
         at = step.state
-        move(step, state, state_reason=reason[:500], marks={**step.marks, state: _now()}, intent_deadline=None)
+        marks = {**step.marks, state: database_now().isoformat()}
+        move(step, state, state_reason=reason[:500], marks=marks, intent_deadline=None)
         _record(work, step, "rollback.step.outcome", outcome="failed", data={"step": at, "state": state}, reason=reason)
 
 
@@ -335,7 +341,6 @@ def act(
     """A change of the host on the way to an edge: the same, but the step stays in its state. `fields` are set on it."""
     note = _called(work, step, name, holds, call, version or work.target)
     with transaction.atomic():
-        _touch(work.run)
         change(step, intent="", intent_deadline=None, attempts=0, **fields)
         _record(work, step, "rollback.step.outcome", data={"step": name, "state": step.state, "note": note})
 
@@ -415,8 +420,7 @@ def _outcome(work: Work, step: HostStep, name: str, note: str, also: Callable[[]
     """The edge has been read back from the host. Recorded even when the lease went meanwhile: it has happened."""
     after = StepState.RESTORED if step.state == StepState.COMPENSATING else _next(work, step)
     with transaction.atomic():
-        _touch(work.run)
-        _move_on(step, after, note)
+        _move_on(step, after, note, at=database_now())
         if also is not None:
             also()
         _record(work, step, "rollback.step.outcome", data={"step": name, "state": after, "note": note})
@@ -424,7 +428,6 @@ def _outcome(work: Work, step: HostStep, name: str, note: str, also: Callable[[]
 
 def _refused(work: Work, step: HostStep, name: str, error: Refused) -> None:
     with transaction.atomic():
-        _touch(work.run)
         change(step, intent="", intent_deadline=None)
         data = {"step": name, "status": error.status, "type": error.type}
         _record(work, step, "rollback.step.outcome", outcome="failed", data=data, reason=error.detail)
@@ -433,23 +436,20 @@ def _refused(work: Work, step: HostStep, name: str, error: Refused) -> None:
 def _advance(work: Work, step: HostStep, note: str, **fields: Any) -> None:
     """An edge without an effect on the host."""
     with transaction.atomic():
-        work.lease.confirm(touch=True)
-        at = _next(work, step)
-        _move_on(step, at, note, **fields)
-        _record(work, step, "rollback.step.outcome", data={"step": at, "state": at, "note": note})
+        now, after = work.lease.check(), _next(work, step)
+        _move_on(step, after, note, at=now, **fields)
+        _record(work, step, "rollback.step.outcome", data={"step": after, "state": after, "note": note})
 
 
 def _judge(work: Work, step: HostStep, stage: str, answered: Answered) -> None:
     """An edge that is a question: only a pass goes on."""
     if answered.answer != CheckAnswer.PASS:
         with transaction.atomic():
-            _touch(work.run)
             keep(run=work.run, stage=stage, wave=step.wave, answers=[answered])
         raise StepFailed(f"{answered.question} No: {answered.observed}.")
     with transaction.atomic():
-        work.lease.confirm(touch=True)
-        after = _next(work, step)
-        _move_on(step, after, answered.observed)
+        now, after = work.lease.check(), _next(work, step)
+        _move_on(step, after, answered.observed, at=now)
         keep(run=work.run, stage=stage, wave=step.wave, answers=[answered])
         _record(work, step, "rollback.step.outcome", data={"step": stage, "state": after, "check": answered.facts})
 
@@ -471,8 +471,8 @@ def book_switch(work: Work, step: HostStep, version: Version) -> None:
     )
 
 
-def _move_on(step: HostStep, after: str, note: str, **fields: Any) -> None:
-    marks, notes = {**step.marks, after: _now()}, {**step.notes, after: note[:300]}
+def _move_on(step: HostStep, after: str, note: str, *, at: datetime.datetime, **fields: Any) -> None:
+    marks, notes = {**step.marks, after: at.isoformat()}, {**step.notes, after: note[:300]}
     move(step, after, marks=marks, notes=notes, intent="", intent_deadline=None, attempts=0, **fields)
 
 
@@ -481,18 +481,9 @@ def _next(work: Work, step: HostStep) -> str:
     return path[path.index(step.state) + 1]
 
 
-def _touch(run: Run) -> None:
-    """Raise the lanes' ETag. First in each transaction, so that the hosts of a run take their locks in one order."""
-    Run.objects.filter(pk=run.pk).update(version=F("version") + 1)
-
-
 def _meant(work: Work, step: HostStep) -> Version:
     going_back = step.state in (StepState.COMPENSATING, StepState.RESTORED)
     return work.origin if going_back and work.origin is not None else work.target
-
-
-def _now() -> str:
-    return database_now().isoformat()
 
 
 def _record(

@@ -23,6 +23,9 @@ from registry.serving_access import token_place
 
 FOLDERS = frozenset({"repository", "seen_as"})
 MAX_FREEZE = datetime.timedelta(days=30)
+LOOK_AFTER_SWITCH = datetime.timedelta(seconds=2)
+"""Who switched a host has just read it back and asked it the golden test. The look from outside comes a moment later,
+when that worker has the other hosts of its wave behind it."""
 
 
 @transaction.atomic
@@ -182,8 +185,9 @@ def record_switch(
     """
     if version.model_id != endpoint.model_id:
         raise RegistryError(f"{version} is of another model than {endpoint.slug} serves.")
+    look_at = Now() + min(LOOK_AFTER_SWITCH, datetime.timedelta(seconds=settings.LASTGOOD_OBSERVE_SECONDS))
     placed = Placement.objects.filter(endpoint=endpoint, host=host).update(
-        desired=version, observe_due_at=Now(), golden_due_at=Now()
+        desired=version, observe_due_at=look_at, golden_due_at=look_at
     )
     if not placed:
         raise RegistryError(f"{host.name} does not serve {endpoint.slug}. Place it there first.")
