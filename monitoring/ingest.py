@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
@@ -19,7 +20,8 @@ from accounts.problems import Problem
 from accounts.throttles import count_failure
 from audit import strictjson
 from monitoring import intake, sources
-from monitoring.reading import ARROW
+from monitoring.exposition import OPENMETRICS, TEXT, read_points
+from monitoring.reading import ARROW, Unreadable
 from monitoring.webhooks import Message, SignatureRefused
 from registry.models import Endpoint, Host
 
@@ -112,10 +114,25 @@ class LabelsView(EndpointIngestView):
 class MetricsView(EndpointIngestView):
     source = intake.METRICS
 
-    @extend_schema(parameters=[ENDPOINT, KEY], request={JSON_LINES: bytes}, responses=RESPONSES)
+    @extend_schema(
+        parameters=[ENDPOINT, HOST, KEY],
+        request={JSON_LINES: bytes, OPENMETRICS: bytes, TEXT: bytes},
+        responses=RESPONSES | {400: PROBLEM},
+    )
     def post(self, request: Request) -> Response:
-        """Metric points, as JSON lines {"name", "ts", "value"} with n, host, version, column, unit where they apply."""
+        """Metric points: JSON lines {"name", "ts", "value"} with n, host, version, column, unit where they apply, or
+        OpenMetrics, or Prometheus' text format. 400 for what can't be read; it is kept for people to see."""
         return super().post(request)
+
+    def accepted(self, **delivered: Any) -> Response:
+        stored = super().accepted(**delivered)
+        try:
+            read_points(delivered["content_type"], delivered["body"], received_at=timezone.now())
+        except Unreadable as error:
+            # It was stored all the same: nothing that was sent is lost, and its reason is shown.
+            kept = f"It is kept as delivery {stored.data['delivery']}."
+            raise Problem(status.HTTP_400_BAD_REQUEST, "unreadable", f"{error} {kept}") from error
+        return stored
 
 
 class SignatureAuthentication(BaseAuthentication):

@@ -71,13 +71,18 @@ def keep(endpoint_id: int, points: Points) -> int:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('monitoring.points'), %s)", [endpoint_id])
         try:
             with transaction.atomic():
-                _copy(cursor, POINTS, "series_id, at, value, n", _rows(_POINT, points._asdict()))
+                copy_points(cursor, POINTS, points)
         except errors.UniqueViolation:
             cursor.execute(_REPLACE, [column.tolist() for column in points])
             _count_again(cursor, minutes(points))
         else:
             _add(cursor, minutes(points))
     return too_old
+
+
+def copy_points(cursor: Any, table: str, points: Points) -> None:
+    """Write points whose instants are new. Raises psycopg.errors.UniqueViolation where one is not."""
+    _copy(cursor, table, "series_id, at, value, n", _rows(_POINT, points._asdict()))
 
 
 def add_rollups(cursor: Any, table: str, found: Rollups) -> None:
