@@ -24,7 +24,7 @@ from incidents.rollback.models import (
 )
 from incidents.rollback.prepare import NotPrepared, make_ready, make_warm
 from incidents.rollback.run import StartRefused, check_fleet
-from incidents.rollback.shared import shared_with
+from incidents.rollback.shared import emptied_beside, shared_with
 from registry.golden import golden_of
 from registry.models import Endpoint, Health, Host, Placement, Version
 from registry.serving.base import Capabilities, ModelObservation, Observation, ServingError
@@ -188,7 +188,18 @@ def _ask_fleet(plan: Plan, document: PlanDocument) -> list[Found]:
         _policy_stands(plan, document),
         _membership(plan, document),
         *_shared(endpoint, document),
+        *_emptied(endpoint, document),
     ]
+
+
+def _emptied(endpoint: Endpoint, document: PlanDocument) -> list[Found]:
+    """Asked before anything is loaded, and only where there is something to say."""
+    emptied = emptied_beside(endpoint, set(document.hosts))
+    if not emptied:
+        return []
+    question = f"Is the memory of {', '.join(sorted(emptied))} not needed by another run?"
+    observed = f"a run of {', '.join(sorted(set(emptied.values())))} empties it for its own version; wait for its end"
+    return [Found("emptied", question[:300], FAIL, observed[:300], "it is not")]
 
 
 def _shared(endpoint: Endpoint, document: PlanDocument) -> list[Found]:

@@ -32,6 +32,18 @@ def shared_with(endpoint: Endpoint, document: PlanDocument) -> list[Shared]:
     return [_judged(endpoint, other, document, rows) for other, rows in elsewhere.items()]
 
 
+def emptied_beside(endpoint: Endpoint, names: set[str]) -> dict[str, str]:
+    """Hosts among those whose machines a run of another endpoint is emptying now, to load its own version: name as that
+    run knows it -> that endpoint. What is loaded there meanwhile takes the memory that the run gives back to itself."""
+    rows = {(row.endpoint_id, row.host.name) for row in placements_beside(endpoint, names)}
+    active = Run.objects.filter(endpoint__in={key for key, _ in rows}, state__in=ACTIVE_RUN_STATES)
+    found = {}
+    for run in active.select_related("plan", "endpoint"):
+        recreated = PlanDocument.read(bytes(run.plan.document)).recreated
+        found |= {name: run.endpoint.slug for name in recreated if (run.endpoint_id, name) in rows}
+    return found
+
+
 def placements_beside(endpoint: Endpoint, names: set[str]) -> list[Placement]:
     """What the hosts of those names, or the machines behind them, serve for other endpoints."""
     if not names:

@@ -69,6 +69,26 @@ def test_a_drain_does_not_start_beside_a_run_of_an_endpoint_that_it_takes_the_ho
     assert seen.processes[1].view(seen.slug)["in_service"] is True
 
 
+def test_nothing_is_loaded_where_a_run_of_another_endpoint_empties_the_memory_for_its_own_version(seen: Fleet) -> None:
+    other = beside(seen, 0, 1)
+    emptying = seen.propose(kind="drill", strategy="recreate")
+    run = Run.objects.create(plan=emptying, endpoint=other, fence=1)
+    plan = seen.propose(kind="drill")
+
+    preflight.run(plan.pk)
+
+    [failed] = plan.preflights.filter(answer="fail")
+    assert (failed.name, failed.question) == ("emptied", "Is the memory of h1, h2 not needed by another run?")
+    assert f"a run of {other.slug} empties it" in failed.observed
+    assert not [view for view in (process.view(seen.slug) for process in seen.processes) if "1" in view["versions"]]
+
+    Run.objects.filter(pk=run.pk).update(state="switched", ended_at=run.started_at)
+    preflight.again(plan_id=plan.pk, actor=SETUP)
+    preflight.run(plan.pk)
+    plan.refresh_from_db()
+    assert plan.state == "awaiting_approval"
+
+
 def test_who_may_not_propose_for_the_other_endpoint_drains_no_host_of_it(seen: Fleet) -> None:
     beside(seen, 1)
     RoleGrant.objects.filter(user=seen.responder).update(scope={"models": [seen.slug]})
