@@ -3,7 +3,7 @@ word is asked. What was acknowledged is read from the ledger that the test's pro
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class Judgement:
         self.told = told
         self.models = models
         self.stories = self._stories()
+        self.rehearsals = Counter(self._told("rollback.rehearsal.order"))
 
     def _stories(self) -> dict[str, Story]:
         stories: dict[str, Story] = {}
@@ -100,7 +101,7 @@ class Judgement:
 
     def wrong(self) -> list[str]:
         log = [*self._log(), *self._acknowledged(), *self._lost()]
-        return [*log, *self._doubled(), *self._unapproved(), *self._left()]
+        return [*log, *self._doubled(), *self._unapproved(), *self._left(), *self._rehearsed()]
 
     def _log(self) -> list[str]:
         return [sentence for _, sentence in self.verdict.bad] + self.verdict.lacking
@@ -152,6 +153,26 @@ class Judgement:
             if serves not in may_be:
                 wrong.append(f"{host} was left on {serves[:12] or 'nothing'} by run {story.id}, which {story.ended}")
         return wrong
+
+    def _rehearsed(self) -> list[str]:
+        """What was rehearsed is on record once, was loaded where that was intended, and has left all memory again
+        unless a run went to it."""
+        ordered = self.rehearsals
+        told = Counter([*self._told("version.rehearse"), *self._told("rollback.rehearsal.fail")])
+        wrong = [f"{version[:12]} was rehearsed {told[version]} times" for version in ordered if told[version] != 1]
+        acts = [r["data"] for r in self.records if r["action"] == "rollback.prepare.intent"]
+        intended = {(data["host"], data["step"], data["version"]) for data in acts}
+        served = {story.target for story in self.stories.values()}
+        held: dict[tuple[str, str], bool] = {}
+        for deed in self.deeds:
+            if deed.digest in ordered and deed.digest not in served and deed.what in ("load", "unload"):
+                held[deed.host, deed.digest] = deed.what == "load"
+                if (deed.host, deed.what, deed.digest) not in intended:
+                    wrong.append(f"{deed.host} was told to {deed.what} {deed.digest[:12]} without an intent on record")
+        return wrong + [f"{host} keeps {version[:12]} in memory" for (host, version), there in held.items() if there]
+
+    def _told(self, action: str) -> list[str]:
+        return [record["data"]["digest"] for record in self.records if record["action"] == action]
 
     def _switches(self) -> list[Deed]:
         """What runs did: the first fences of each model are those of the setting up, before any run."""

@@ -1,7 +1,9 @@
 """Named points of the engine's work at which a test's own program stops or dies by its own hand.
 
 A point is an edge with a moment. Edges are what the engine persists: `step:golden_ok>switched` (a row's move),
-`intent:switch` (a call that is committed to), `event:approval.consume` (an entry of the log). Moments:
+`intent:switch` (a call that is committed to), `event:approval.consume` (an entry of the log; those of preparing a host
+say what is called as well: `event:rollback.prepare.intent/load`), `trial:done` (what a trial has come to), `load:left`
+(what became of a version that it brought). Moments:
 
 - `before_call`: before the edge's call to a host, its intent committed; before the first statement where it calls none
 - `before_commit`: after the call, all statements sent, before COMMIT
@@ -21,6 +23,9 @@ from typing import Any
 
 MOMENTS = ("before_call", "before_commit", "after_commit")
 ACTS = ("stage", "load", "switch", "unload", "set_service", "share")
+PREPARING = ("stage", "load", "unload")
+OUTCOMES = ("event:rollback.unload.outcome", "event:rollback.prepare.outcome")
+"""Events of which the call comes before: that is where their `before_call` is."""
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 AFTER = {
     "pending": "locked",
@@ -102,6 +107,7 @@ class Points:
 
     def install(self) -> None:
         self._wrap_moves()
+        self._wrap_trials()
         self._wrap_steps()
         self._wrap_calls()
         self._wrap_events()
@@ -111,9 +117,22 @@ class Points:
         """A statement of the open transaction will persist this edge."""
         self.here.edges.append((edge, host))
 
-    def _wrap_moves(self) -> None:
+    def _carried_out(self, edge: str, host: str, statement: Callable[[], Any]) -> Any:
+        """Persist the edge by this statement, which commits by itself where no transaction is open."""
         from django.db import connection
 
+        self.persists(edge, host)
+        alone = not connection.in_atomic_block
+        if alone:
+            self._about_to_commit()
+        found = statement()
+        if found == 0:
+            self.here.edges.remove((edge, host))
+        if alone:
+            self._committed()
+        return found
+
+    def _wrap_moves(self) -> None:
         from incidents.rollback import state
 
         original = state._set
@@ -124,15 +143,32 @@ class Points:
             if edge and (self.here.edge != edge or edge in WITHOUT_CALL):
                 self.hit(edge, "before_call", host)
             if edge:
-                self.persists(edge, host)
-            alone = not connection.in_atomic_block
-            if alone:
-                self._about_to_commit()
-            original(row, **fields)
-            if alone:
-                self._committed()
+                self._carried_out(edge, host, lambda: original(row, **fields))
+            else:
+                original(row, **fields)
 
         state._set = set_
+
+    def _wrap_trials(self) -> None:
+        """Their rows are moved by plain conditional updates."""
+        from django.db.models import QuerySet
+
+        from incidents.rollback.models import TrialLoad
+
+        update, save = QuerySet.update, TrialLoad.save
+
+        def updated(rows: Any, **fields: Any) -> Any:
+            edge = _edge_of_trial(rows.model.__name__, fields)
+            if not edge:
+                return update(rows, **fields)
+            self.hit(edge, "before_call")
+            return self._carried_out(edge, "", lambda: update(rows, **fields))
+
+        def saved(load: Any, *args: Any, **named: Any) -> None:
+            self.hit("load:booked", "before_call")
+            self._carried_out("load:booked", "", lambda: save(load, *args, **named))
+
+        QuerySet.update, TrialLoad.save = updated, saved
 
     def _wrap_steps(self) -> None:
         from incidents.rollback import advance, gates, steps
@@ -171,6 +207,8 @@ class Points:
     def _called(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
         def called(*args: Any, **named: Any) -> Any:
             here = self.here
+            if name in PREPARING and not here.edge:
+                self.hit(f"event:rollback.prepare.outcome/{name}", "before_call")
             if name == "unload" and here.edge not in ACTING:
                 self.hit("event:rollback.unload.outcome", "before_call")
             elif here.edge not in ACTING or name in ACTS:
@@ -180,19 +218,19 @@ class Points:
         return called
 
     def _wrap_events(self) -> None:
-        from audit.models import AuditEvent
+        from audit import actions
 
-        original = AuditEvent.save
+        original = actions._insert
 
-        def save(event: Any, *args: Any, **named: Any) -> None:
-            edge = f"event:{event.action}"
-            if edge != "event:rollback.unload.outcome":
+        def insert(event: Any) -> None:
+            edge = _edge_of_event(event)
+            if not edge.startswith(OUTCOMES):
                 self.hit(edge, "before_call")
-            original(event, *args, **named)
+            original(event)
             self.persists(edge)
             self.here.events.append(str(event.event_uuid))
 
-        AuditEvent.save = save
+        actions._insert = insert
 
     def _wrap_transactions(self) -> None:
         from django.db.backends.base.base import BaseDatabaseWrapper as Wrapper
@@ -241,3 +279,19 @@ def _edge_of(row: Any, fields: dict[str, Any]) -> str:
     if "state" in fields:
         return f"{name}:{row.state}>{fields['state']}"
     return f"intent:{fields['intent']}" if fields.get("intent") else ""
+
+
+def _edge_of_event(event: Any) -> str:
+    edge = f"event:{event.action}"
+    if event.action.startswith("rollback.prepare."):
+        edge += f"/{json.loads(bytes(event.canon))['data']['step']}"
+    return edge
+
+
+def _edge_of_trial(table: str, fields: dict[str, Any]) -> str:
+    """The edge that an update of these fields persists; "" where it is none, or of another table."""
+    if table == "Trial" and "state" in fields:
+        return f"trial:{fields['state']}"
+    if table == "TrialLoad" and "left_at" in fields:
+        return "load:left"
+    return "load:leaving" if table == "TrialLoad" and fields.get("left_because") else ""

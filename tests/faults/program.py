@@ -24,7 +24,7 @@ from celery.signals import task_prerun, worker_ready
 
 from tests.faults.points import Points, read_point
 
-PERSONS = ("compensate", "stop", "resume")
+PERSONS = ("compensate", "stop", "resume", "undo")
 
 
 def main(arguments: list[str]) -> None:
@@ -98,6 +98,8 @@ def _run(app: Any, order: dict[str, Any]) -> None:
         Points(read_point(order["point"]), os.environ["LEDGER"], order.get("visited", "")).install()
         if order["task"] in PERSONS:
             by_person(order["task"], *order["args"])
+        elif order["task"] == "rehearse":
+            rehearse(*order["args"])
         else:
             work(app.tasks[order["task"]].run, *order["args"])
         status = 0
@@ -120,13 +122,26 @@ def work(task: Callable[..., None], row: str) -> None:
 
 
 def by_person(verb: str, run_id: str, username: str) -> None:
-    """What the web process does when a person turns a run back, stops it or takes it up again."""
+    """What the web process does when a person turns a run back, stops it, takes it up again or has it undone."""
     from accounts.actions import actor_for
     from accounts.models import User
-    from incidents.rollback import run
+    from incidents.rollback import run, undo
 
     person = User.objects.get(username=username)
-    getattr(run, verb)(run_id=run_id, user=person, reason="Somebody clicked.", actor=actor_for(user=person))
+    act = undo.undo if verb == "undo" else getattr(run, verb)
+    act(run_id=run_id, user=person, reason="Somebody clicked.", actor=actor_for(user=person))
+
+
+def rehearse(version: str, endpoint: str, username: str) -> None:
+    """What the web process does when a person has a composed version rehearsed."""
+    from accounts.actions import actor_for
+    from accounts.models import User
+    from incidents.rollback.rehearsal import ask_rehearsal
+    from registry.models import Endpoint, Version
+
+    person, composed = User.objects.get(username=username), Version.objects.select_related("model").get(pk=version)
+    on = Endpoint.objects.select_related("model").get(pk=endpoint)
+    ask_rehearsal(version=composed, endpoint=on, user=person, actor=actor_for(user=person))
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def begin(town: Town, endpoint: Endpoint, chance: random.Random) -> Run:
     turn, back = chance.random() < 0.25, chance.random() < 0.2
     last = Run.objects.filter(endpoint=endpoint.endpoint).exclude(plan__kind="converge").order_by("-started_at").first()
     if back and last is not None and undo.why_not_undone(last) is None:
-        plan = prepared(undo.undo(run_id=last.pk, **said(endpoint, "It was right.", endpoint.responder)))
+        plan = prepared(endpoint, undo.undo(run_id=last.pk, **said(endpoint, "It was right.", endpoint.responder)))
         endpoint.approve(plan, endpoint.commander)
         return town.begun(plan)
     run = town.run(endpoint, wave_soak_seconds=2 if turn else 0)

@@ -66,6 +66,15 @@ class Endpoint(Fleet):
         place(endpoint=self.endpoint, host=host, actor=SETUP)
         return host
 
+    def awaiting(self, version: Version | None = None, **wish: Any) -> Plan:
+        self.wait_for_hosts()
+        return super().awaiting(version, **wish)
+
+    def wait_for_hosts(self) -> None:
+        """Until each answers at the address that is registered: one may be booting after what a test did to it."""
+        addresses = [host.address for host in Host.objects.filter(placements__endpoint=self.endpoint)]
+        until(lambda: all(_answers(f"{address}/v2/health/ready") for address in addresses), seconds=PATIENT)
+
     @property
     def served(self) -> Version:
         """What the endpoint's first host was last recorded to serve."""
@@ -307,11 +316,13 @@ def go_on(process: subprocess.Popen[Any] | Child) -> None:
         process.send_signal(signal.SIGCONT)
 
 
-def prepared(plan: Plan) -> Plan:
+def prepared(endpoint: Endpoint, plan: Plan) -> Plan:
     """Take a draft through its preflight in this process."""
+    endpoint.wait_for_hosts()
     assert preflight.run(plan.pk)
     plan.refresh_from_db()
-    assert plan.state == PlanState.AWAITING
+    failed = list(plan.preflights.filter(answer="fail").values_list("question", "observed"))
+    assert plan.state == PlanState.AWAITING, failed
     return plan
 
 

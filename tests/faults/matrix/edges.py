@@ -1,4 +1,4 @@
-"""Every edge that the machines of runs, waves, steps and watches persist, each with the story in which it is met.
+"""Every edge that plans, runs, waves, steps, watches and trials persist, each with the story in which it is met.
 
 `CASES` is the product of these edges and the three moments. `NOT_ENUMERATED` says of every legal move that no case
 kills at why that is; tests/faults/matrix/test_edges.py holds both against the tables of moves.
@@ -46,6 +46,25 @@ STORIES: dict[str, tuple[str, ...]] = {
     "resuming": ("run:halted>running", "wave:failed>running", "step:unreachable>pending"),
     "stopping": ("run:running>stopped",),
     "watch": ("watch:watching>passed",),
+    "asking for an undo": ("event:rollback.plan.propose",),
+    "preflight of an undo": ("plan:draft>preflighted", "plan:preflighted>awaiting_approval"),
+    "start of an undo": ("plan:awaiting_approval>started",),
+    "undo": FORWARD,
+    "asking for a rehearsal": ("event:rollback.rehearsal.order",),
+    "rehearsal": (
+        "trial:running",
+        "load:booked",
+        "event:rollback.prepare.intent/stage",
+        "event:rollback.prepare.outcome/stage",
+        "event:rollback.prepare.intent/load",
+        "event:rollback.prepare.outcome/load",
+        "event:version.rehearse",
+        "trial:done",
+        "load:leaving",
+        "event:rollback.prepare.intent/unload",
+        "event:rollback.prepare.outcome/unload",
+        "load:left",
+    ),
     "end of the undo window": ("event:rollback.unload.intent", "event:rollback.unload.outcome"),
 }
 """Story -> the edges at which its worker, or the web process that a person used, is killed."""
@@ -59,6 +78,7 @@ ON_THE_WAY = (
 )  # fmt: skip
 FAILING = "the same statement as step:pending>unreachable, reached from another state (steps.end)"
 BY_PERSON = "one statement by a person's request, as in the stories of stopping and resuming"
+GIVEN_UP = "one transaction with its event; nothing follows on any host (plan.void)"
 NOT_ENUMERATED: dict[str, str] = {
     **{
         f"step:{before}>{after}": FAILING
@@ -88,6 +108,11 @@ NOT_ENUMERATED: dict[str, str] = {
     "watch:watching>inconclusive": "the same statement as watch:watching>passed (watch._end)",
     "watch:inconclusive>passed": BY_PERSON,
     "watch:inconclusive>failed": BY_PERSON,
+    "plan:draft>void": GIVEN_UP,
+    "plan:preflighted>void": GIVEN_UP,
+    "plan:awaiting_approval>void": GIVEN_UP,
+    "trial:waiting": "with plan:awaiting_approval>started, whose run takes the endpoint from a trial",
+    "trial:failed": "the same statement as trial:done (trials.TrialLease.end)",
 }
 
 

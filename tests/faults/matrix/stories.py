@@ -6,11 +6,12 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.actions import actor_for
-from incidents.rollback import advance
+from incidents.rollback import advance, rehearsal, undo
 from incidents.rollback import run as runs
-from incidents.rollback.models import Plan, Run, RunState
-from registry.actions import place, register_host, replace_token
-from registry.models import Host
+from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Trial, TrialLoad, TrialState
+from registry.actions import ask_composition, compose, place, register_host, replace_token
+from registry.composing import tensors_of
+from registry.models import Composition, Host, Version
 from tests.faults.matrix.edges import SECOND_HOST, Case
 from tests.faults.points import Point
 from tests.faults.proxy import Proxy
@@ -68,6 +69,30 @@ class Death:
     point: Point
     plan: Plan | None = None
 
+    def come_back(self) -> None:
+        """What a person does first of all: click again where nothing says that the click was heard."""
+
+    def is_put(self) -> bool:
+        """Whether everything that people are asked before there is a run, has come before them."""
+        return True
+
+    def answer(self) -> None:
+        """People answer it."""
+
+    def is_begun(self) -> bool:
+        return self.plan is None or Run.objects.filter(plan=self.plan).exists()
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether its run stays as it is until somebody clicks again."""
+        return self.case.story in ("turning back", "stopping") and self.case.moment != "after_commit"
+
+    def ended(self) -> tuple[str, str]:
+        """What it has come to, and why; "" while it goes on."""
+        run = self.row()
+        closing = self.task == "rollback.close_undo" and run.undo_due_at is not None
+        return ("", "") if closing or run.state in ACTIVE_RUN_STATES else (run.state, run.state_reason)
+
     def row(self) -> Run:
         """The run as it is now."""
         return Run.objects.get(plan=self.plan) if self.run is None else Run.objects.get(pk=self.run.pk)
@@ -86,6 +111,62 @@ class Death:
             runs.compensate(reason="It does not help.", **said)
         elif story == "stopping" and run.state == RunState.RUNNING:
             runs.stop(reason="Wrong incident.", **said)
+
+
+@dataclass
+class DeathOfAnUndo(Death):
+    """Before there is a run of it: with the click, or in the preflight of what was proposed."""
+
+    undone: Run | None = None
+
+    def come_back(self) -> None:
+        assert self.undone is not None
+        way_back = Plan.objects.filter(endpoint=self.undone.endpoint, to_version=self.undone.plan.from_version)
+        self.plan = way_back.filter(created_at__gt=self.undone.started_at).first() or clicked_undo(
+            self.endpoint, self.undone
+        )
+
+    def is_put(self) -> bool:
+        assert self.plan is not None
+        self.plan.refresh_from_db()
+        return self.plan.state == PlanState.AWAITING
+
+    def answer(self) -> None:
+        assert self.plan is not None
+        self.endpoint.approve(self.plan, self.endpoint.commander)
+
+
+@dataclass
+class DeathInARehearsal(Death):
+    """With the click that asks for it, or in the worker that carries it out. No run has to do with it."""
+
+    version: Version | None = None
+
+    def come_back(self) -> None:
+        assert self.version is not None
+        if not Trial.objects.filter(version=self.version).exists():
+            ordered_rehearsal(self.endpoint, self.version)
+
+    def afterwards(self) -> None:
+        """Nobody has to do anything."""
+
+    def ended(self) -> tuple[str, str]:
+        trial = Trial.objects.get(version=self.version)
+        over = trial.state in (TrialState.DONE, TrialState.FAILED)
+        over = over and not TrialLoad.objects.filter(trial=trial, left_at=None).exists()
+        return (trial.state, trial.reason) if over else ("", "")
+
+
+def clicked_undo(endpoint: Endpoint, run: Run) -> Plan:
+    person = endpoint.responder
+    return undo.undo(run_id=run.pk, user=person, reason="It was right.", actor=actor_for(user=person))
+
+
+def ordered_rehearsal(endpoint: Endpoint, version: Version) -> Trial:
+    person = endpoint.responder
+    return rehearsal.ask_rehearsal(
+        version=version, endpoint=endpoint.endpoint, user=person, actor=actor_for(user=person)
+    )
 
 
 def prepare(town: Town, endpoint: Endpoint, case: Case) -> Death:
@@ -119,7 +200,7 @@ def _unknown_version(town: Town, endpoint: Endpoint, case: Case) -> Death:
     third = Host.objects.get(name="h3")
     replace_token(host=third, control_token="not-the-one-that-it-wants", actor=SETUP)
     try:
-        prepared(plan)
+        prepared(endpoint, plan)
     finally:
         replace_token(host=third, control_token=TOKEN, actor=SETUP)
     endpoint.approve(plan, endpoint.commander)
@@ -189,6 +270,64 @@ def _watch(town: Town, endpoint: Endpoint, case: Case) -> Death:
     return Death(case, endpoint, run, "rollback.watch", (run.pk,), case.point())
 
 
+def _undoable(town: Town, endpoint: Endpoint) -> Run:
+    """The endpoint's last run where that can be undone; else another."""
+    last = Run.objects.filter(endpoint=endpoint.endpoint).order_by("-started_at").first()
+    return town.warm(endpoint) if last is None or undo.why_not_undone(last) else last
+
+
+def _asking_for_an_undo(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = _undoable(town, endpoint)
+    said = (run.pk, endpoint.responder.username)
+    return DeathOfAnUndo(case, endpoint, None, "undo", said, case.point(), undone=run)
+
+
+def _preflight_of_an_undo(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = _undoable(town, endpoint)
+    plan = clicked_undo(endpoint, run)
+    return DeathOfAnUndo(case, endpoint, None, "rollback.preflight", (plan.pk,), case.point(), plan, undone=run)
+
+
+def _approved_undo(town: Town, endpoint: Endpoint) -> Plan:
+    plan = prepared(endpoint, clicked_undo(endpoint, _undoable(town, endpoint)))
+    endpoint.approve(plan, endpoint.commander)
+    return plan
+
+
+def _start_of_an_undo(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    plan = _approved_undo(town, endpoint)
+    return Death(case, endpoint, None, "rollback.request_decided", (plan.request_id,), case.point(), plan)
+
+
+def _undo(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    later = case.edge in SECOND_HOST and case.moment == "after_commit"
+    return _advancing(endpoint, case, town.begun(_approved_undo(town, endpoint)), "h2" if later else "")
+
+
+def composed(endpoint: Endpoint) -> Version:
+    """The endpoint's bad version with some tensors of the good one, others each time."""
+    before = Composition.objects.filter(model=endpoint.model).count()
+    names = sorted(tensors_of(endpoint.bad))
+    chosen = tuple(name for bit, name in enumerate(names) if (before + 1) >> bit & 1)
+    asked = ask_composition(base=endpoint.bad, other=endpoint.good, kind="layers", patterns=chosen, actor=SETUP)
+    compose(composition_id=asked.pk)
+    asked.refresh_from_db()
+    assert asked.version is not None, asked.reason
+    return asked.version
+
+
+def _asking_for_a_rehearsal(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    version = composed(endpoint)
+    said = (version.pk, endpoint.endpoint.pk, endpoint.responder.username)
+    return DeathInARehearsal(case, endpoint, None, "rehearse", said, case.point(), version=version)
+
+
+def _rehearsal(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    version = composed(endpoint)
+    trial = ordered_rehearsal(endpoint, version)
+    return DeathInARehearsal(case, endpoint, None, "rollback.try", (trial.pk,), case.point(), version=version)
+
+
 def _undo_window(town: Town, endpoint: Endpoint, case: Case) -> Death:
     run = town.warm(endpoint)
     Run.objects.filter(pk=run.pk).update(undo_due_at=timezone.now())
@@ -200,8 +339,10 @@ END = {
     "compensation": RunState.COMPENSATED,
     "release with a host that is gone": RunState.COMPENSATED,
     "stopping": RunState.STOPPED,
+    "asking for a rehearsal": TrialState.DONE,
+    "rehearsal": TrialState.DONE,
 }
-"""Where a story's run ends; elsewhere it has switched."""
+"""Where a story's run or trial ends; elsewhere it has switched."""
 
 PREPARE = {
     "start": _start,
@@ -217,5 +358,11 @@ PREPARE = {
     "resuming": _resuming,
     "stopping": _stopping,
     "watch": _watch,
+    "asking for an undo": _asking_for_an_undo,
+    "preflight of an undo": _preflight_of_an_undo,
+    "start of an undo": _start_of_an_undo,
+    "undo": _undo,
+    "asking for a rehearsal": _asking_for_a_rehearsal,
+    "rehearsal": _rehearsal,
     "end of the undo window": _undo_window,
 }

@@ -2,11 +2,11 @@
 
 import pytest
 
-from incidents.rollback.models import HostStep, Run, Watch, Wave
+from incidents.rollback.models import HostStep, Plan, Run, TrialState, Watch, Wave
 from incidents.rollback.state import MOVES
 from tests.faults.matrix.edges import CASES, NOT_ENUMERATED
 
-NAMES = {HostStep: "step", Run: "run", Watch: "watch", Wave: "wave"}
+NAMES = {HostStep: "step", Plan: "plan", Run: "run", Watch: "watch", Wave: "wave"}
 
 
 @pytest.mark.parametrize("table", list(NAMES))
@@ -15,6 +15,11 @@ def test_every_legal_move_is_enumerated_or_excused(table: type) -> None:
     killed = {case.edge for case in CASES}
     assert legal - killed - set(NOT_ENUMERATED) == set()
     assert {edge for edge in killed | set(NOT_ENUMERATED) if edge.startswith(f"{NAMES[table]}:")} - legal == set()
+
+
+def test_what_every_trial_can_come_to_is_enumerated_or_excused() -> None:
+    known = {*(case.edge for case in CASES), *NOT_ENUMERATED}
+    assert {edge for edge in known if edge.startswith("trial:")} == {f"trial:{state}" for state in TrialState.values}
 
 
 def test_no_edge_is_both_enumerated_and_excused() -> None:

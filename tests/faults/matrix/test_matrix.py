@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from incidents.rollback.models import Run, RunState, Watch, WatchState
+from incidents.rollback.models import RunState, Watch, WatchState
 from tests.faults.judge import Judgement
 from tests.faults.matrix.edges import CASES, Case
 from tests.faults.matrix.stories import (
@@ -17,11 +17,14 @@ from tests.faults.matrix.stories import (
     GONE_STORIES,
     OUT_OF_SERVICE,
     Death,
+    DeathInARehearsal,
     OnFurtherHosts,
     WithAHostOfItsOwn,
+    composed,
+    ordered_rehearsal,
     prepare,
 )
-from tests.faults.town import ENDED_OR_HALTED, Endpoint, Town, go_on, pause
+from tests.faults.town import ENDED_OR_HALTED, PATIENT, Endpoint, Town, go_on, pause
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -36,7 +39,7 @@ class Played:
         self.died: dict[Case, int] = {}
         self.ended: dict[Case, tuple[str, str]] = {}
         self.nursery = town.nursery()
-        self.others = [town.clock(), town.worker()]
+        self.others = [town.clock(), town.worker(queues="rollback,compute")]
 
     def all(self, cases: list[Case]) -> None:
         left: dict[type[Endpoint], deque[Case]] = {kind: deque() for kind in SIDE_BY_SIDE}
@@ -66,25 +69,20 @@ class Played:
         self._live_on(deaths)
 
     def _live_on(self, deaths: list[Death]) -> None:
-        until(lambda: all(Run.objects.filter(plan=d.plan).exists() for d in deaths if d.plan), seconds=60)
-        self.town.wait_for([d.row() for d in deaths if not self._waits_for_a_person(d)], *ENDED_OR_HALTED)
+        for death in deaths:
+            death.come_back()
+        until(lambda: all(death.is_put() for death in deaths), seconds=PATIENT)
+        for death in deaths:
+            death.answer()
+        until(lambda: all(death.is_begun() for death in deaths), seconds=PATIENT)
+        carrying = [death for death in deaths if not isinstance(death, DeathInARehearsal)]
+        self.town.wait_for([death.row() for death in carrying if not death.waits_for_a_person], *ENDED_OR_HALTED)
         for death in deaths:
             death.afterwards()
-        self.town.wait_for([death.row() for death in deaths])
+        self.town.wait_for([death.row() for death in carrying])
         self.town.wait_for_watches()
-        until(lambda: not self._unclosed(deaths), seconds=60)
-        for death in deaths:
-            run = death.row()
-            self.ended[death.case] = (run.state, run.state_reason)
-
-    @staticmethod
-    def _unclosed(deaths: list[Death]) -> bool:
-        closing = [death.row().pk for death in deaths if death.task == "rollback.close_undo"]
-        return Run.objects.filter(pk__in=closing, undo_due_at__isnull=False).exists()
-
-    @staticmethod
-    def _waits_for_a_person(death: Death) -> bool:
-        return death.case.story in ("turning back", "stopping") and death.case.moment != "after_commit"
+        until(lambda: all(death.ended()[0] for death in deaths), seconds=PATIENT)
+        self.ended |= {death.case: death.ended() for death in deaths}
 
     def _made(self, kind: type[Endpoint], count: int, cases: deque[Case]) -> list[Endpoint]:
         there = [endpoint for endpoint in self.town.endpoints if type(endpoint) is kind]
@@ -122,7 +120,7 @@ def test_the_run_goes_on_where_its_worker_was_killed(played: Played, case: Case)
 
 def test_nothing_was_lost_doubled_unapproved_or_left_behind(played: Played, judgement: Judgement) -> None:
     assert judgement.wrong() == []
-    assert len(judgement.stories) >= len(played.died)
+    assert len(judgement.stories) + len(judgement.rehearsals) >= len(played.died)
 
 
 def test_the_record_of_all_these_deaths_is_whole(played: Played, judgement: Judgement) -> None:
@@ -157,4 +155,14 @@ def test_an_undisturbed_run_persists_no_edge_that_is_not_enumerated(played: Play
     assert played.nursery.ends() == [0]
     edges = {line for line in (tmp_path / "visited").read_text().split() if not line.startswith("event:")}
     assert "run:running>switched" in edges
+    assert edges <= {case.edge for case in CASES}
+
+
+def test_an_undisturbed_rehearsal_persists_no_edge_that_is_not_enumerated(played: Played, tmp_path: Path) -> None:
+    endpoint = played.town.endpoint()
+    trial = ordered_rehearsal(endpoint, composed(endpoint))
+    played.nursery.begin("rollback.try", trial.pk, visited=tmp_path / "visited")
+    assert played.nursery.ends() == [0]
+    edges = set((tmp_path / "visited").read_text().split())
+    assert "trial:done" in edges
     assert edges <= {case.edge for case in CASES}
