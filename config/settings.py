@@ -83,6 +83,7 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
 ]
 MIDDLEWARE = [
+    "config.latency.measured",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -297,6 +298,8 @@ SPECTACULAR_SETTINGS = {
         "CheckAnswerEnum": "incidents.rollback.models.CheckAnswer",
         "PlanKindEnum": "incidents.rollback.models.PlanKind",
         "HoldKindEnum": "audit.models.HoldKind",
+        "DecisionEnum": "accounts.approvals.models.Decision",
+        "ArrivalDecisionEnum": "monitoring.inbound.models.Decision",
         "CompositionKindEnum": "registry.models.CompositionKind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -13,6 +13,7 @@ from audit.dispatch import send_on_commit
 from audit.models import AuditEvent
 from incidents.evidence import Claim, gather, incident_title
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentAlert
+from monitoring.inbound import ledger
 from monitoring.models import Alert
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def _join(alert: Alert) -> Incident | None:
         if worse < incident.severity:
             Incident.objects.filter(pk=incident.pk).update(severity=worse, version=F("version") + 1)
         data = {"alert": alert.pk, "severity": worse}
+        ledger.taken_by_incident(alert_id=alert.pk, incident_ref=incident.ref, opened=False)
         _note(incident, "incident.join_alert", data, summary=alert.summary, ours=alert.rule_id is not None)
         return incident
 
@@ -93,6 +95,7 @@ def _open(alert: Alert, claims: list[Claim]) -> Incident:
         detected_at=alert.fired_at,
     )
     IncidentAlert.objects.create(incident=incident, alert=alert)
+    ledger.taken_by_incident(alert_id=alert.pk, incident_ref=incident.ref, opened=True)
     ours = alert.rule_id is not None
     data = {
         "alert": alert.pk,

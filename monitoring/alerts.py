@@ -13,8 +13,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
 from audit.dispatch import send_on_commit
-from monitoring.models import Alert, AlertState, Answer, Delivery, Finding, Rule, RuleKind, Window, WindowState
-from monitoring.reading import AlertRow
+from monitoring.models import Alert, AlertState, Answer, Finding, Rule, RuleKind, Window, WindowState
 from registry.models import Endpoint, Environment
 
 LOOK_BACK = 60
@@ -74,7 +73,8 @@ def follow(rule: Rule, versions: Iterable[str]) -> list[Alert]:
         elif alert is not None and streak.breaches:
             Alert.objects.filter(pk=alert.pk, state=AlertState.FIRING).update(last_seen_at=Now(), clear_windows=0)
         elif alert is not None and streak.clear >= rule.clear_windows:
-            changed += _resolve(alert, ended_at=windows[0].end, why=_why_resolved(streak, windows, findings, version))
+            why = _why_resolved(streak, windows, findings, version)
+            changed += resolve_alert(alert, ended_at=windows[0].end, why=why)
         elif alert is not None:
             Alert.objects.filter(pk=alert.pk, state=AlertState.FIRING).update(clear_windows=streak.clear)
     return changed
@@ -153,14 +153,14 @@ def _fire(rule: Rule, version: str, streak: Streak) -> list[Alert]:
         },
         started_at=started,
     )
-    return _open(alert)
+    return open_alert(alert)
 
 
 def _hosts(finding: Finding) -> list[str]:
     return [finding.host.name] if finding.host else list(finding.data.get("hosts", []))
 
 
-def _open(alert: Alert) -> list[Alert]:
+def open_alert(alert: Alert) -> list[Alert]:
     """Insert a firing alert, its event and the word to the floor above; nothing where the same one fires."""
     try:
         with transaction.atomic():
@@ -173,10 +173,12 @@ def _open(alert: Alert) -> list[Alert]:
     return [alert]
 
 
-def _resolve(alert: Alert, *, ended_at: datetime, why: str) -> list[Alert]:
+def resolve_alert(alert: Alert, *, ended_at: datetime, why: str, seen_at: datetime | None = None) -> list[Alert]:
+    """End a firing alert, with its event and the word to the floor above; nothing where it fires no more. `seen_at` is
+    when its sender was heard, where that was not now."""
     with transaction.atomic():
         done = Alert.objects.filter(pk=alert.pk, state=AlertState.FIRING).update(
-            state=AlertState.RESOLVED, ended_at=ended_at, last_seen_at=Now()
+            state=AlertState.RESOLVED, ended_at=ended_at, last_seen_at=seen_at or Now()
         )
         if not done:
             return []
@@ -189,7 +191,7 @@ def _resolve(alert: Alert, *, ended_at: datetime, why: str) -> list[Alert]:
 def end_all(rules: Iterable[Rule], why: str) -> list[Alert]:
     """Resolve what fires by these rules, because nobody asks them any more; `why` is a sentence for the record."""
     firing = Alert.objects.filter(rule__in=rules, state=AlertState.FIRING).annotate(now=Now())
-    return [ended for alert in firing for ended in _resolve(alert, ended_at=alert.now, why=why)]
+    return [ended for alert in firing for ended in resolve_alert(alert, ended_at=alert.now, why=why)]
 
 
 def _record(action: str, alert: Alert, **more: str) -> None:
@@ -234,57 +236,13 @@ def fire_observed(*, endpoint: Endpoint, placement: int, host: str, summary: str
         annotations={"placement": placement},
         started_at=started_at,
     )
-    return next(iter(_open(alert)), None)
+    return next(iter(open_alert(alert)), None)
 
 
 def end_observed(*, placement: int, why: str) -> Alert | None:
     """End that alert, if it fires."""
     firing = observed().filter(fingerprint=fingerprint(OBSERVED, placement)).annotate(now=Now()).first()
-    return next(iter(_resolve(firing, ended_at=firing.now, why=why)), None) if firing is not None else None
-
-
-def take_webhook(delivery: Delivery, rows: list[AlertRow]) -> int:
-    """Bring the alerts of a webhook into the table. Sent twice, late or out of order, they come to the same state."""
-    for row in sorted(rows, key=lambda row: (row.starts_at, row.firing)):
-        _take(delivery, row)
-    return len(rows)
-
-
-def _take(delivery: Delivery, row: AlertRow) -> None:
-    mark = fingerprint("alertmanager", delivery.sender, row.fingerprint)
-    firing = Alert.objects.select_for_update().filter(fingerprint=mark, state=AlertState.FIRING).first()
-    if row.firing:
-        if firing is not None:
-            Alert.objects.filter(pk=firing.pk).update(last_seen_at=Now())
-        else:
-            _open(_from_webhook(delivery, row, mark))
-        return
-    assert row.ends_at is not None
-    if firing is not None and firing.started_at <= row.ends_at:
-        _resolve(firing, ended_at=row.ends_at, why="The sender resolved it.")
-    elif firing is None:
-        # Came before its firing message: kept as resolved, so that the late one opens nothing.
-        late = _from_webhook(delivery, row, mark)
-        late.state, late.ended_at = AlertState.RESOLVED, row.ends_at
-        Alert.objects.bulk_create([late], ignore_conflicts=True)
-
-
-def _from_webhook(delivery: Delivery, row: AlertRow, mark: str) -> Alert:
-    endpoint = delivery.endpoint or endpoint_of(row.labels)
-    name = row.labels.get("alertname", "Alert")
-    summary = row.annotations.get("summary") or row.annotations.get("description") or name
-    return Alert(
-        fingerprint=mark,
-        source="alertmanager",
-        delivery=delivery,
-        endpoint=endpoint,
-        version=row.labels.get("version", "").removeprefix("v")[:40],
-        severity=SEVERITIES.get(row.labels.get("severity", "").lower(), 2),
-        summary=summary[:500],
-        labels=row.labels,
-        annotations=row.annotations,
-        started_at=row.starts_at,
-    )
+    return next(iter(resolve_alert(firing, ended_at=firing.now, why=why)), None) if firing is not None else None
 
 
 def endpoint_of(labels: dict[str, str]) -> Endpoint | None:

@@ -14,9 +14,10 @@ from rest_framework.views import APIView
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.problems import Problem
-from monitoring import sources
+from monitoring import intake, sources
 from monitoring.actions import Refused, change_rule, unwatch_endpoint, watch_endpoint
-from monitoring.ingest import AlertmanagerView, LabelsView, MetricsView, PredictionsView
+from monitoring.inbound import api as inbound
+from monitoring.ingest import LabelsView, MetricsView, PredictionsView
 from monitoring.models import Alert, Delivery, Finding, MetricPoint, Monitor, Rule, WebhookSource, Window
 from monitoring.questions import limits_in_words
 from monitoring.rows import MOST_ROWS, ReadingRefused, read_rows
@@ -234,9 +235,20 @@ class MonitorViewSet(ReadViewSet):
 class DeliveryViewSet(ReadViewSet):
     """What was sent in, newest first; `?state=unparseable` lists what could not be read, and why."""
 
+    required_scope = {"read_again": "incident.respond", "*": "view"}
     queryset = Delivery.objects.select_related("endpoint", "host").defer("body").order_by("-received_at", "-id")
     serializer_class = DeliverySerializer
     filterset_class = DeliveryFilter
+
+    @extend_schema(request=None, responses=DeliverySerializer)
+    @action(detail=True, methods=["post"], url_path="read-again")
+    def read_again(self, request: Request, pk: str) -> Response:
+        """Have a delivery that could not be read be read once more, as after the registry was mended."""
+        delivery = self.get_object()
+        if not intake.read_again(delivery=delivery, actor=actor_for(request=request)):
+            raise Problem(409, "nothing-to-read", "It was read meanwhile, or its body is gone.")
+        delivery.refresh_from_db(fields=["state", "error"])
+        return Response(DeliverySerializer(delivery).data)
 
 
 class WindowViewSet(ReadViewSet):
@@ -398,6 +410,7 @@ class WebhookSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
 router_entries = [
     ("monitors", MonitorViewSet, "monitor"),
     ("deliveries", DeliveryViewSet, "delivery"),
+    *inbound.router_entries,
     ("windows", WindowViewSet, "window"),
     ("findings", FindingViewSet, "finding"),
     ("alerts", AlertViewSet, "alert"),
@@ -411,5 +424,5 @@ api_urlpatterns = [
     path("ingest/predictions/", PredictionsView.as_view(), name="ingest-predictions"),
     path("ingest/labels/", LabelsView.as_view(), name="ingest-labels"),
     path("ingest/metrics/", MetricsView.as_view(), name="ingest-metrics"),
-    path("ingest/alertmanager/<slug:sender>/", AlertmanagerView.as_view(), name="ingest-alertmanager"),
+    *inbound.api_urlpatterns,
 ]

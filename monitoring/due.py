@@ -6,6 +6,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, Value
 
 from audit.due import Due
 from monitoring import partitions, retention
+from monitoring.inbound.draining import due_files
 from monitoring.models import Delivery, DeliveryState, Monitor, Window, WindowState
 
 RETRY = timedelta(seconds=10)
@@ -40,6 +41,7 @@ def late_labels(now: datetime) -> list[object]:
 
 SOURCES = [
     Due(task="monitoring.process", queue="intake", ids=deliveries),
+    Due(task="monitoring.take_spooled", queue="intake", ids=due_files),
     Due(task="monitoring.open_windows", queue="intake", ids=monitors),
     Due(task="monitoring.judge", queue="compute", ids=windows),
     Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),

@@ -2,14 +2,10 @@
 
 from typing import Any
 
-from django.contrib.auth.models import AnonymousUser
 from django.utils import timezone
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers, status
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,12 +13,10 @@ from rest_framework.views import APIView
 from accounts.api import HasScope, TokenAuthentication
 from accounts.parsers import limited_body
 from accounts.problems import Problem
-from accounts.throttles import count_failure
-from audit import strictjson
-from monitoring import intake, sources
+from monitoring import intake
 from monitoring.exposition import OPENMETRICS, TEXT, read_points
+from monitoring.models import Delivery
 from monitoring.reading import ARROW, Unreadable
-from monitoring.webhooks import Message, SignatureRefused
 from registry.models import Endpoint, Host
 
 JSON_LINES = "application/x-ndjson"
@@ -56,30 +50,13 @@ class IngestView(APIView):
             delivery, created = intake.accept(source=self.source, **delivered)
         except intake.KeyReused as reused:
             raise Problem(status.HTTP_409_CONFLICT, "key-reused", str(reused)) from reused
-        sent_at = delivered.get("sent_at")
-        if not created and sent_at is not None and not intake.is_sent_anew(delivery, sent_at):
-            sources.refuse(name=delivery.sender, code="replayed")
-            raise AuthenticationFailed("This very message came before. Sign it anew to send it again.")
-        answer = {"delivery": str(delivery.pk), "state": delivery.state}
-        return Response(answer, status=status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK)
+        return answer(delivery, created)
 
-    def take_message(self, request: Request, sender: str) -> Response:
-        """A webhook: JSON that can't be read strictly is kept for people to see, and refused."""
-        signed = request.auth if isinstance(request.auth, Message) else None
-        body = signed.body if signed else limited_body(request)
-        message = {
-            "sender": sender,
-            "key": signed.id if signed else "",
-            "content_type": request.content_type or "",
-            "body": body,
-            "sent_at": signed.sent_at if signed else None,
-        }
-        try:
-            strictjson.parse(body)
-        except strictjson.NotStrictJson as error:
-            intake.refuse(source=self.source, **message, error=f"The body is not JSON: {error}")
-            raise ParseError(f"The body can't be read as JSON: {error}.") from None
-        return self.accepted(endpoint=None, host=None, **message)
+
+def answer(delivery: Delivery, created: bool, **more: str) -> Response:
+    """202 with the delivery that was stored, 200 with the one that came before."""
+    told = {"delivery": str(delivery.pk), "state": delivery.state} | more
+    return Response(told, status=status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK)
 
 
 class EndpointIngestView(IngestView):
@@ -133,61 +110,3 @@ class MetricsView(EndpointIngestView):
             kept = f"It is kept as delivery {stored.data['delivery']}."
             raise Problem(status.HTTP_400_BAD_REQUEST, "unreadable", f"{error} {kept}") from error
         return stored
-
-
-class SignatureAuthentication(BaseAuthentication):
-    """A webhook's signature, where it carries one; `request.auth` is the message. See monitoring/webhooks.py."""
-
-    def authenticate(self, request: Request) -> tuple[AnonymousUser, Message] | None:
-        if "webhook-signature" not in request.headers:
-            return None
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        try:
-            message = sources.verified(request.parser_context["kwargs"]["sender"], headers, limited_body(request))
-        except SignatureRefused as refused:
-            count_failure(request)
-            raise AuthenticationFailed(str(refused)) from refused
-        return AnonymousUser(), message
-
-    def authenticate_header(self, request: Request) -> str:
-        return TokenAuthentication.keyword
-
-
-class SignatureScheme(OpenApiAuthenticationExtension):
-    """How the OpenAPI description tells of it."""
-
-    target_class = "monitoring.ingest.SignatureAuthentication"
-    name = "signature"
-
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        described = "Standard Webhooks, with webhook-id and webhook-timestamp. See docs/monitoring.md."
-        return {"type": "apiKey", "in": "header", "name": "webhook-signature", "description": described}
-
-
-class SignedOrScope(HasScope):
-    """A right signature, or a token for a sender of whom no signature is expected."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        if isinstance(request.auth, Message):
-            return True
-        if not super().has_permission(request, view):
-            return False
-        if not sources.signs(view.kwargs["sender"]):
-            return True
-        sources.refuse(name=view.kwargs["sender"], code="unsigned")
-        self.message = "This sender signs its messages; one without a signature is not taken."
-        return False
-
-
-class AlertmanagerView(IngestView):
-    source = intake.ALERTMANAGER
-    authentication_classes = [SignatureAuthentication, TokenAuthentication]
-    permission_classes = [SignedOrScope]
-
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=RESPONSES)
-    def post(self, request: Request, sender: str) -> Response:
-        """A webhook of Alertmanager version 4, or of Grafana. `sender` names the one that sends. A sender with a secret
-        of its own (see `webhook-sources`) signs as Standard Webhooks says, and needs no token.
-
-        Scope: `ingest`."""
-        return self.take_message(request, sender)

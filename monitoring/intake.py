@@ -13,10 +13,12 @@ from django.db import DataError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from audit.actions import Target, record, service_actor
+from audit.actions import Actor, Target, record, service_actor
+from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from monitoring import alerts, reading, store
 from monitoring.exposition import read_points
+from monitoring.inbound import formats, ledger, taking
 from monitoring.models import Delivery, DeliveryState, PredictionBatch
 from monitoring.series import keep_points
 from registry.models import Endpoint, Host
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 NEVER_READABLE = (ArithmeticError, LookupError, TypeError, NotImplementedError, RecursionError)
 """What a body can raise in being read, today and tomorrow alike: such a delivery is set aside, not tried for ever."""
 
-PREDICTIONS, LABELS, METRICS, ALERTMANAGER = "predictions", "labels", "metrics", "alertmanager"
+PREDICTIONS, LABELS, METRICS = "predictions", "labels", "metrics"
 
 
 class KeyReused(ValueError):
@@ -43,11 +45,12 @@ def accept(
     body: bytes,
     sender: str = "",
     sent_at: datetime | None = None,
+    received_at: datetime | None = None,
 ) -> tuple[Delivery, bool]:
     """Store a delivery, commit, and wake the one who reads it. The flag is False when it had come before.
 
-    An empty `key` means a digest of endpoint, host and body, so that a delivery sent twice is stored once. Raises
-    KeyReused when the key came before with another body.
+    An empty `key` means a digest of endpoint, host and body, so that a delivery sent twice is stored once.
+    `received_at` is given where it came earlier than now. Raises KeyReused when the key came before with another body.
     """
     digest = hashlib.sha256(body).hexdigest()
     key = key or alerts.fingerprint(endpoint.pk if endpoint else "", host.pk if host else "", digest)
@@ -63,6 +66,7 @@ def accept(
             sha256=digest,
             size=len(body),
             sent_at=sent_at,
+            **({"received_at": received_at} if received_at else {}),
         )
         Delivery.objects.bulk_create([delivery], ignore_conflicts=True)
         kept = Delivery.objects.defer("body").get(source=source, sender=sender, key=key)
@@ -80,31 +84,56 @@ def is_sent_anew(delivery: Delivery, sent_at: datetime) -> bool:
     return bool(Delivery.objects.filter(pk=delivery.pk, sent_at__lt=sent_at).update(sent_at=sent_at))
 
 
+def take_webhook(
+    *, source: str, sender: str, key: str, body: bytes, stored_ms: int | None = None, **delivered: Any
+) -> tuple[Delivery, bool]:
+    """Store a message of a sender of alerts, enter it in the ledger, and wake the one who reads it.
+
+    Without a `key`, a message that tells the whole state of its alerts is its body: the same again is a duplicate,
+    until it is so old that it may be news. Any other is a message of its own. Raises KeyReused as `accept` does.
+    """
+    named = key or (_state_key(body) if source in formats.TELLS_ALL else uuid.uuid4().hex)
+    given = {"source": source, "sender": sender, "body": body, "endpoint": None, "host": None} | delivered
+    with transaction.atomic():
+        delivery, created = accept(key=named, **given)
+        entered = delivered.get("received_at")
+        now = entered or database_now()
+        if not created and not key and delivery.received_at < now - taking.FIRES_STILL:
+            delivery, created = accept(key=_state_key(body, now), **given)
+        if entered is None or not delivery.arrivals.filter(spooled=True, received_at=entered).exists():
+            ledger.arrived(delivery=delivery, created=created, stored_ms=stored_ms, received_at=entered)
+    return delivery, created
+
+
+def _state_key(body: bytes, now: datetime | None = None) -> str:
+    digest = hashlib.sha256(body).hexdigest()
+    span = [int(now.timestamp() // taking.FIRES_STILL.total_seconds())] if now else []
+    return alerts.fingerprint("", "", digest, *span)
+
+
 @transaction.atomic
-def refuse(
-    *,
-    source: str,
-    sender: str,
-    key: str,
-    content_type: str,
-    body: bytes,
-    error: str,
-    sent_at: datetime | None = None,
-) -> None:
+def refuse(*, source: str, sender: str, key: str, body: bytes, error: str, **delivered: Any) -> None:
     """Keep a webhook that is answered with a refusal, so that people see what was sent. One that came before with the
     same body is there already. Raises KeyReused as `accept` does."""
-    delivery, created = accept(
-        source=source,
-        key=key,
-        endpoint=None,
-        host=None,
-        content_type=content_type,
-        body=body,
-        sender=sender,
-        sent_at=sent_at,
-    )
+    delivery, created = accept(source=source, sender=sender, key=key, body=body, endpoint=None, host=None, **delivered)
     if created:
         _set_aside(delivery, error)
+    ledger.refused(
+        source=source, sender=sender, sha256=delivery.sha256, size=delivery.size, why=error, delivery=delivery
+    )
+
+
+def read_again(*, delivery: Delivery, actor: Actor) -> bool:
+    """Have a delivery that could not be read be read once more, as after the program or the registry was mended. What
+    was taken of it before is not taken twice. False where it was read meanwhile, or its body is gone."""
+    with transaction.atomic():
+        again = Delivery.objects.filter(pk=delivery.pk, state=DeliveryState.UNPARSEABLE, body__isnull=False)
+        if not again.update(state=DeliveryState.STORED, error="", attempts=0, processed_at=None):
+            return False
+        ledger.asked_again(delivery)
+        record(action="delivery.read_again", target=Target("delivery", str(delivery.pk)), actor=actor)
+        send_on_commit("monitoring.process", [str(delivery.pk)], queue="intake")
+    return True
 
 
 def process(delivery_id: uuid.UUID | str) -> bool:
@@ -126,7 +155,7 @@ def process(delivery_id: uuid.UUID | str) -> bool:
             return False
         try:
             with transaction.atomic():
-                rows = _keep(delivery)
+                rows, error = _keep(delivery)
         except reading.Unreadable as error:
             _set_aside(delivery, str(error))
         except (DataError, ValueError) as error:
@@ -134,29 +163,45 @@ def process(delivery_id: uuid.UUID | str) -> bool:
         except NEVER_READABLE as error:
             _set_aside(delivery, f"It can't be read: {type(error).__name__}: {error}")
         else:
-            _finish(delivery, state=DeliveryState.PROCESSED, rows=rows, body=None)
+            if error:
+                _set_aside(delivery, error, rows=rows)
+            else:
+                _finish(delivery, state=DeliveryState.PROCESSED, rows=rows, body=None)
     return True
 
 
-def _keep(delivery: Delivery) -> int:
+def _keep(delivery: Delivery) -> tuple[int, str]:
+    """How many rows of it were kept, and in words what of it could not be."""
     body = bytes(delivery.body or b"")
-    if delivery.source == ALERTMANAGER:
-        return alerts.take_webhook(delivery, reading.read_alertmanager(body))
+    if delivery.source in formats.READERS:
+        return _keep_alerts(delivery, body)
     if delivery.endpoint is None:
         raise reading.Unreadable("The delivery names no endpoint.")
     if delivery.source == PREDICTIONS:
-        return _keep_predictions(delivery, reading.read_predictions(delivery.content_type, body))
+        return _keep_predictions(delivery, reading.read_predictions(delivery.content_type, body)), ""
     if delivery.source == LABELS:
-        return _keep_labels(delivery.endpoint, reading.read_labels(body))
+        return _keep_labels(delivery.endpoint, reading.read_labels(body)), ""
     if delivery.source == METRICS:
         points = read_points(delivery.content_type, body, received_at=delivery.received_at)
-        return keep_points(delivery.endpoint, delivery.host, points)[0]
+        return keep_points(delivery.endpoint, delivery.host, points)
     raise reading.Unreadable(f"Nothing here reads deliveries of the kind {delivery.source}.")
 
 
-def _set_aside(delivery: Delivery, error: str) -> None:
+def _keep_alerts(delivery: Delivery, body: bytes) -> tuple[int, str]:
+    read = formats.read(delivery.source, body, delivery.received_at, delivery.pk.hex)
+    if read.errors and not read.rows:
+        raise reading.Unreadable(read.error)
+    found = taking.take(delivery, read.rows)
+    left_out = f"Its sender left {read.left_out} alerts out of it." if read.left_out else ""
+    ledger.decided(delivery, found, why=read.error or left_out)
+    return len(read.rows), read.error
+
+
+def _set_aside(delivery: Delivery, error: str, rows: int = 0) -> None:
     logger.warning("delivery.unparseable delivery=%s source=%s error=%s", delivery.pk, delivery.source, error)
-    _finish(delivery, state=DeliveryState.UNPARSEABLE, error=error[:500])
+    _finish(delivery, state=DeliveryState.UNPARSEABLE, error=error[:500], rows=rows)
+    if not rows and delivery.source in formats.READERS:
+        ledger.unreadable(delivery, error)
     record(
         action="delivery.set_aside",
         target=Target("delivery", str(delivery.pk)),

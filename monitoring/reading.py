@@ -1,7 +1,6 @@
 """Reading what deliveries bring. Nothing here touches the database; what cannot be read raises Unreadable."""
 
 import io
-import json
 import math
 import struct
 from collections.abc import Iterator
@@ -51,18 +50,6 @@ class PointRow:
     version: str
     column: str
     unit: str
-
-
-@dataclass(frozen=True)
-class AlertRow:
-    """One alert of an Alertmanager webhook. `fingerprint` is the sender's; `ends_at` is None while it fires."""
-
-    fingerprint: str
-    firing: bool
-    starts_at: datetime
-    ends_at: datetime | None
-    labels: dict[str, str]
-    annotations: dict[str, str]
 
 
 def read_predictions(content_type: str, body: bytes) -> pa.Table:
@@ -172,39 +159,6 @@ def read_json_points(body: bytes) -> list[PointRow]:
         at = instant(row.get("ts"), f"line {number}")
         points.append(PointRow(name, at, float(value), n, *texts, str(row.get("unit", ""))[:20]))
     return points
-
-
-def read_alertmanager(body: bytes) -> list[AlertRow]:
-    """The alerts of an Alertmanager webhook of version 4 (Grafana's has the same shape). Raises Unreadable."""
-    try:
-        message = strictjson.parse(body)
-    except strictjson.NotStrictJson as error:
-        raise Unreadable(f"The body is not JSON: {error}") from error
-    if not isinstance(message, dict) or not isinstance(message.get("alerts"), list):
-        raise Unreadable('The body is not a webhook of Alertmanager: it has no list "alerts".')
-    return [_alert(alert, f"alert {number}") for number, alert in enumerate(message["alerts"], 1)]
-
-
-def _alert(alert: object, where: str) -> AlertRow:
-    if not isinstance(alert, dict) or alert.get("status") not in ("firing", "resolved"):
-        raise Unreadable(f"In {where} the status is neither firing nor resolved.")
-    labels, annotations = _texts(alert.get("labels"), where), _texts(alert.get("annotations") or {}, where)
-    firing = alert["status"] == "firing"
-    fingerprint = str(alert.get("fingerprint") or json.dumps(labels, sort_keys=True))
-    return AlertRow(
-        fingerprint=fingerprint,
-        firing=firing,
-        starts_at=instant(alert.get("startsAt"), where),
-        ends_at=None if firing else instant(alert.get("endsAt"), where),
-        labels=labels,
-        annotations=annotations,
-    )
-
-
-def _texts(value: object, where: str) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise Unreadable(f"In {where} the labels and annotations are not objects.")
-    return {str(key): str(text) for key, text in value.items()}
 
 
 def _json_lines(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

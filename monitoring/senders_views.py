@@ -18,6 +18,7 @@ from accounts.step_up import require_fresh_proof
 from audit.clock import database_now
 from monitoring import sources
 from monitoring.models import WebhookSource
+from monitoring.webhooks import routing_key
 
 
 class SenderForm(forms.Form):
@@ -97,5 +98,6 @@ def _page(request: HttpRequest, form: SenderForm, name: str = "", secret: str = 
         "form": form,
         "shown_for": name,
         "secret": secret,
+        "routing_key": routing_key(secret) if secret else "",
     }
     return render(request, "monitoring/senders.html", context)

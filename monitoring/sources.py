@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import transaction
@@ -10,7 +11,7 @@ from django.db.models.functions import Now
 from audit.actions import ANONYMOUS, Actor, Target, record
 from audit.clock import database_now
 from monitoring.models import WebhookSource
-from monitoring.webhooks import SECRET_PREFIX, Message, SignatureRefused, verify
+from monitoring.webhooks import SECRET_PREFIX, Message, SignatureRefused
 from registry import sealing
 
 SECRET_BYTES = 32
@@ -66,14 +67,16 @@ def end_source(*, source: WebhookSource, actor: Actor) -> None:
     record(action="webhook_source.end", target=Target("webhook_source", source.name), actor=actor)
 
 
-def verified(name: str, headers: dict[str, str], body: bytes) -> Message:
+Check = Callable[[list[str], float], Message]
+"""Takes the secrets of a sender and the time in seconds since 1970; returns its message or raises SignatureRefused."""
+
+
+def verified(name: str, check: Check) -> Message:
     """A message of the sender of that name. A sender that is not there is refused as a wrong signature is, in the same
     time. Raises SignatureRefused, after putting it on record."""
     source = WebhookSource.objects.filter(name=name, ended_at=None).first()
     try:
-        message = verify(
-            headers, body, _secrets(source) if source else [STAND_IN, STAND_IN], now=database_now().timestamp()
-        )
+        message = check(secrets_of(source) if source else [STAND_IN, STAND_IN], database_now().timestamp())
         if source is None:
             raise SignatureRefused("signature", "The signature is not that of this sender for this body.")
     except SignatureRefused as refused:
@@ -98,11 +101,24 @@ def signs(name: str) -> bool:
     return WebhookSource.objects.filter(name=name).exists()
 
 
-def _secrets(source: WebhookSource) -> list[str]:
+def secrets_of(source: WebhookSource) -> list[str]:
+    """The secrets that count now, always two."""
     current = sealing.unseal(bytes(source.secret_sealed), _place(source, "secret_sealed"))
     if source.previous_until is None or source.previous_until <= database_now():
         return [current, STAND_IN]
     return [current, sealing.unseal(bytes(source.previous_sealed), _place(source, "previous_sealed"))]
+
+
+def sealed_secrets(source: WebhookSource) -> list[tuple[bytes, str, str]]:
+    """The sealed secrets of a sender, each with the place that it opens in and the RFC 3339 time until which it counts
+    (empty: without end)."""
+    if source.ended_at is not None:
+        return []
+    found = [(bytes(source.secret_sealed), _place(source, "secret_sealed"), "")]
+    if source.previous_until is not None and source.previous_until > database_now():
+        until = source.previous_until.isoformat()
+        found.append((bytes(source.previous_sealed), _place(source, "previous_sealed"), until))
+    return found
 
 
 def _new_secret(source: WebhookSource) -> str:

@@ -3,11 +3,17 @@
 from celery import shared_task
 
 from monitoring import detect, intake, partitions, retention
+from monitoring.inbound import draining
 
 
 @shared_task(name="monitoring.process")
 def process(delivery_id: str) -> None:
     intake.process(delivery_id)
+
+
+@shared_task(name="monitoring.take_spooled")
+def take_spooled(name: str) -> None:
+    draining.take_spooled(name)
 
 
 @shared_task(name="monitoring.open_windows")

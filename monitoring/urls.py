@@ -1,6 +1,7 @@
 from django.urls import path
 
 from monitoring import rows_views, senders_views, views
+from monitoring.inbound import views as inbound_views
 
 urlpatterns = [
     path("monitoring/endpoints/<slug:slug>/charts/", views.endpoint_charts, name="monitoring-charts"),
@@ -12,4 +13,6 @@ urlpatterns = [
     path("monitoring/senders/<slug:name>/rotate/", senders_views.sender_rotate, name="sender-rotate"),
     path("monitoring/senders/<slug:name>/end/", senders_views.sender_end, name="sender-end"),
     path("monitoring/deliveries/", views.delivery_list, name="delivery-list"),
+    path("monitoring/deliveries/<uuid:pk>/read-again/", inbound_views.read_again, name="delivery-read-again"),
+    path("monitoring/arrivals/", inbound_views.ledger, name="ledger"),
 ]

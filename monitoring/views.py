@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import condition, require_GET
 
-from accounts.permissions import require
+from accounts.permissions import may, require
 from monitoring import charts, queries
 from monitoring.models import Answer, Finding, Rule, RuleKind, Window, WindowState
 from monitoring.questions import limits_in_words
@@ -233,4 +233,5 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
     require(request, "view")
     page = Paginator(queries.set_aside(), PAGE).get_page(request.GET.get("page"))
     waiting = queries.waiting_deliveries()
-    return render(request, "monitoring/delivery_list.html", {"page": page, "waiting": waiting})
+    context = {"page": page, "waiting": waiting, "may_read_again": may(request.user, "incident.respond")}
+    return render(request, "monitoring/delivery_list.html", context)

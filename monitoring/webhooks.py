@@ -1,4 +1,5 @@
-"""Signed webhooks: Standard Webhooks 1.0, symmetric (HMAC-SHA256). https://www.standardwebhooks.com
+"""Signed webhooks: Standard Webhooks 1.0, symmetric (HMAC-SHA256), https://www.standardwebhooks.com; Grafana's
+signature; PagerDuty's routing key.
 
 A sender that signs has a secret of its own here. Its messages count when the signature is right, the time of signing is
 within five minutes of ours, and the message was not seen before.
@@ -18,6 +19,8 @@ SIGNATURE_PREFIX = "v1,"
 TOLERANCE_SECONDS = 300
 MAX_ID = 100
 MAX_SIGNATURES = 10
+GRAFANA_SIGNATURE, GRAFANA_TIMESTAMP = "x-grafana-alerting-signature", "x-grafana-alerting-timestamp"
+ROUTING_KEY_CHARACTERS = 32
 
 
 class SignatureRefused(ValueError):
@@ -30,10 +33,11 @@ class SignatureRefused(ValueError):
 
 @dataclass(frozen=True)
 class Message:
-    """A message whose signature is right: its id, when it was signed, its body."""
+    """A message whose signature is right: its id (empty where it has none), when it was signed (None where that is not
+    told), its body."""
 
     id: str
-    sent_at: datetime
+    sent_at: datetime | None
     body: bytes
 
 
@@ -62,6 +66,42 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now:
     if abs((time.time() if now is None else now) - int(stamp)) > TOLERANCE_SECONDS:
         raise SignatureRefused("stale", f"The message was not signed within {TOLERANCE_SECONDS} seconds of now.")
     return Message(message_id, datetime.fromtimestamp(int(stamp), UTC), body)
+
+
+def sign_as_grafana(secret: str, body: bytes, timestamp: str = "") -> str:
+    """Lower-case hex of HMAC-SHA256 under the secret as it is written, over the body, or over `timestamp:body`."""
+    signed = f"{timestamp}:".encode() + body if timestamp else body
+    return hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+
+
+def verify_grafana(
+    headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: float | None = None
+) -> Message:
+    """The message that Grafana's signature vouches for, with the header X-Grafana-Alerting-Timestamp where it is set up
+    to send one. Raises SignatureRefused with the code malformed, stale or signature."""
+    stamp, given = headers.get(GRAFANA_TIMESTAMP, ""), headers.get(GRAFANA_SIGNATURE, "")
+    if not given or (stamp and not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= 12)):
+        raise SignatureRefused("malformed", "Send X-Grafana-Alerting-Signature, and any timestamp in whole seconds.")
+    expected = [sign_as_grafana(secret, body, stamp) for secret in secrets]
+    if not any(hmac.compare_digest(one.encode(), given.encode()) for one in expected):
+        raise SignatureRefused("signature", "The signature is not that of this sender for this body.")
+    if stamp and abs((time.time() if now is None else now) - int(stamp)) > TOLERANCE_SECONDS:
+        raise SignatureRefused("stale", f"The message was not signed within {TOLERANCE_SECONDS} seconds of now.")
+    return Message("", None, body)
+
+
+def routing_key(secret: str) -> str:
+    """What a sender in PagerDuty's format gives as its routing key: 32 characters that follow from its secret."""
+    return hmac.new(secret.encode(), b"lastgood routing key", hashlib.sha256).hexdigest()[:ROUTING_KEY_CHARACTERS]
+
+
+def verify_routing_key(given: object, body: bytes, secrets: Iterable[str]) -> Message:
+    """The event whose routing key is the sender's. Raises SignatureRefused with the code malformed or signature."""
+    if not isinstance(given, str) or not given:
+        raise SignatureRefused("malformed", "The event has no routing_key.")
+    if not any(hmac.compare_digest(routing_key(secret).encode(), given.encode()) for secret in secrets):
+        raise SignatureRefused("signature", "The routing key is not that of this sender.")
+    return Message("", None, body)
 
 
 def _key(secret: str) -> bytes:

@@ -1,0 +1,95 @@
+"""Writing the ledger of arrivals; whoever takes, refuses or decides tells it here, in the same transaction."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F
+from django.db.models.functions import Greatest, Now
+
+from monitoring.inbound.models import WEIGHT, Arrival, ArrivalAlert, Decision
+from monitoring.inbound.taking import Decided
+from monitoring.models import Alert, AlertState, Delivery
+
+
+def arrived(
+    *, delivery: Delivery, created: bool, stored_ms: int | None = None, received_at: datetime | None = None
+) -> Arrival:
+    """Enter a delivery that was taken. One that came before is a duplicate, and its alerts were seen once more."""
+    spooled: dict[str, Any] = {"spooled": True, "received_at": received_at} if received_at else {}
+    arrival = Arrival(
+        source=delivery.source,
+        sender=delivery.sender,
+        delivery=delivery,
+        sha256=delivery.sha256,
+        size=delivery.size,
+        stored_ms=stored_ms,
+        **spooled,
+    )
+    if not created:
+        arrival.decision, arrival.why, arrival.decided_at = Decision.DUPLICATE, "The same message came before.", Now()
+    arrival.save(force_insert=True)
+    if not created:
+        again = Alert.objects.filter(arrivals__arrival__delivery=delivery, state=AlertState.FIRING)
+        Alert.objects.filter(pk__in=again.values("pk")).update(last_seen_at=Greatest(F("last_seen_at"), Now()))
+    return arrival
+
+
+def refused(*, source: str, sender: str, sha256: str, size: int, why: str, delivery: Delivery | None = None) -> None:
+    """Enter what was not taken. `why` is a sentence."""
+    Arrival.objects.create(
+        source=source,
+        sender=sender[:40],
+        delivery=delivery,
+        sha256=sha256,
+        size=size,
+        decision=Decision.REFUSED,
+        why=why[:500],
+        decided_at=Now(),
+    )
+
+
+def decided(delivery: Delivery, found: Iterable[Decided], why: str = "") -> None:
+    """Enter what came of each alert of a delivery, with the first of its arrivals."""
+    found = list(found)
+    reached = {one.decision for one in found}
+    decision = next((one for one in WEIGHT if one in reached), Decision.UNREADABLE if why else Decision.EMPTY)
+    _settle(delivery, decision, why, found)
+
+
+def unreadable(delivery: Delivery, why: str) -> None:
+    """Enter that nothing of a delivery could be read."""
+    _settle(delivery, Decision.UNREADABLE, why, [])
+
+
+def asked_again(delivery: Delivery) -> None:
+    """A person has a delivery read once more: it waits again."""
+    Arrival.objects.filter(delivery=delivery, decision__in=[Decision.UNREADABLE, *WEIGHT]).exclude(
+        decision=Decision.DUPLICATE, alerts=None
+    ).update(decision=Decision.WAITING, why="", decided_at=None)
+
+
+def _settle(delivery: Delivery, decision: Decision, why: str, found: list[Decided]) -> None:
+    first = Arrival.objects.filter(delivery=delivery, decision=Decision.WAITING).order_by("pk").first()
+    if first is None:
+        return
+    Arrival.objects.filter(pk=first.pk).update(decision=decision, why=why[:500], decided_at=Now())
+    ArrivalAlert.objects.bulk_create(
+        ArrivalAlert(arrival=first, alert=one.alert, fingerprint=one.fingerprint, decision=one.decision)
+        for one in found
+    )
+
+
+def taken_by_incident(*, alert_id: int, incident_ref: str, opened: bool) -> None:
+    """Enter the incident of an alert that came from outside: it opened the incident, or joined it."""
+    rows = ArrivalAlert.objects.filter(alert_id=alert_id, decision=Decision.NEW)
+    arrivals = list(rows.values_list("arrival_id", flat=True))
+    if not arrivals:
+        return
+    decision = Decision.NEW if opened else Decision.JOINED
+    rows.update(incident_ref=incident_ref, decision=decision)
+    if not opened:
+        still_new = ArrivalAlert.objects.filter(arrival_id__in=arrivals, decision=Decision.NEW)
+        Arrival.objects.filter(pk__in=arrivals, decision=Decision.NEW).exclude(
+            pk__in=still_new.values("arrival_id")
+        ).update(decision=Decision.JOINED)

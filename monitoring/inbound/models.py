@@ -1,0 +1,78 @@
+"""The ledger of what others sent: one row for each arrival, whether it was taken or not."""
+
+from django.db import models
+
+
+class Decision(models.TextChoices):
+    WAITING = "waiting", "Stored, not read yet"
+    NEW = "new", "New"
+    JOINED = "joined", "Joined an open incident"
+    RESOLVED = "resolved", "Ended an alert"
+    ACKNOWLEDGED = "acknowledged", "Acknowledged by its sender"
+    DUPLICATE = "duplicate", "Known already"
+    OVER = "over", "Over before it was heard of"
+    EMPTY = "empty", "Held no alert"
+    UNREADABLE = "unreadable", "Could not be read"
+    REFUSED = "refused", "Refused"
+
+
+WEIGHT = [
+    Decision.NEW, Decision.JOINED, Decision.RESOLVED, Decision.ACKNOWLEDGED, Decision.OVER, Decision.DUPLICATE,
+]  # fmt: skip
+"""An arrival is called after the first of these that one of its alerts is."""
+
+
+class Arrival(models.Model):
+    """One message of a sender of alerts, as it arrived. The same message again is another arrival.
+
+    `decision` is what came of it: with several alerts, of the weightiest of them (see WEIGHT).
+    """
+
+    received_at = models.DateTimeField(db_default=models.functions.Now())
+    source = models.CharField(max_length=30, help_text="alertmanager, grafana, pagerduty, json")
+    sender = models.CharField(max_length=40)
+    delivery = models.ForeignKey(
+        "monitoring.Delivery", on_delete=models.PROTECT, null=True, blank=True, related_name="arrivals"
+    )
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+    spooled = models.BooleanField(default=False, help_text="It was kept on disk while the database was away.")
+    decision = models.CharField(max_length=12, choices=Decision, default=Decision.WAITING)
+    why = models.CharField(max_length=500, blank=True)
+    stored_ms = models.PositiveIntegerField(
+        null=True, blank=True, help_text="From its beginning until it was to be committed, in milliseconds."
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-received_at", "-id"]
+        indexes = [
+            models.Index(fields=["-received_at", "-id"], name="monitoring_arrival_newest"),
+            models.Index(fields=["sender", "-received_at"], name="monitoring_arrival_sender"),
+            models.Index(fields=["decision", "-received_at"], name="monitoring_arrival_decision"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} from {self.sender} at {self.received_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def decided_ms(self) -> int | None:
+        """Milliseconds from its arrival until it was decided on."""
+        if self.decided_at is None:
+            return None
+        return max(0, round((self.decided_at - self.received_at).total_seconds() * 1000))
+
+
+class ArrivalAlert(models.Model):
+    """What came of one alert of an arrival. `fingerprint` is that of the alert here."""
+
+    arrival = models.ForeignKey(Arrival, on_delete=models.CASCADE, related_name="alerts")
+    alert = models.ForeignKey(
+        "monitoring.Alert", on_delete=models.PROTECT, null=True, blank=True, related_name="arrivals"
+    )
+    fingerprint = models.CharField(max_length=64)
+    decision = models.CharField(max_length=12, choices=Decision)
+    incident_ref = models.CharField(max_length=20, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.fingerprint[:12]} {self.decision}"

@@ -1,0 +1,139 @@
+"""From what senders tell to alerts: told twice, late, out of order or at once, it comes to the same."""
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import Value
+from django.db.models.functions import Greatest
+
+from monitoring import alerts
+from monitoring.inbound.formats import ACKNOWLEDGED, AlertRow
+from monitoring.inbound.models import Decision
+from monitoring.models import Alert, AlertState, Delivery
+
+FIRES_STILL = timedelta(minutes=10)
+"""An alert that its sender ended is heard to fire, with the start that it had: within this time the message was late,
+after it the alert fires again, as where Prometheus was away and kept the start."""
+LOCK_SPACE = 7_104
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What came of an alert of a delivery."""
+
+    fingerprint: str
+    decision: Decision
+    alert: Alert | None
+
+
+def mark_of(delivery: Delivery, row: AlertRow) -> str:
+    """The fingerprint here of what a sender calls by its own."""
+    return alerts.fingerprint(delivery.source, delivery.sender, row.fingerprint)
+
+
+def take(delivery: Delivery, rows: list[AlertRow]) -> list[Decided]:
+    """Bring the alerts of a delivery into the table; must be called in a transaction, to whose end each alert's
+    fingerprint is locked: whoever brings the same one at the same moment waits."""
+    marked = [(mark_of(delivery, row), row) for row in sorted(rows, key=lambda row: (row.starts_at, row.firing))]
+    marks = sorted({mark for mark, _ in marked})
+    _lock(marks)
+    hand = _Hand(delivery, marks)
+    return [hand.take(mark, row) for mark, row in marked]
+
+
+def _lock(marks: list[str]) -> None:
+    numbers = sorted({zlib.crc32(mark.encode()) - 2**31 for mark in marks})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, n) FROM unnest(%s::int[]) AS n", [LOCK_SPACE, numbers])
+
+
+class _Hand:
+    """What is known of the alerts of one delivery while it is taken: which fire, and which ended last."""
+
+    def __init__(self, delivery: Delivery, marks: list[str]) -> None:
+        self.delivery = delivery
+        known = Alert.objects.filter(fingerprint__in=marks)
+        self.firing = {alert.fingerprint: alert for alert in known.filter(state=AlertState.FIRING)}
+        ended = known.filter(state=AlertState.RESOLVED).order_by("fingerprint", "-ended_at", "-started_at")
+        self.ended = {alert.fingerprint: alert for alert in ended.distinct("fingerprint")}
+
+    def take(self, mark: str, row: AlertRow) -> Decided:
+        firing = self.firing.get(mark)
+        if row.status == ACKNOWLEDGED:
+            return Decided(mark, Decision.ACKNOWLEDGED if firing else Decision.OVER, firing)
+        if row.firing:
+            return self._fires_on(firing, row) if firing else self._fires(mark, row)
+        return self._ends(mark, row, firing)
+
+    def _fires_on(self, firing: Alert, row: AlertRow) -> Decided:
+        if row.timed and row.starts_at > firing.started_at:
+            # It ended in between, and the message of that is late or lost.
+            self._resolve(firing, row.starts_at, "It fires anew.")
+            return self._open(firing.fingerprint, row, row.starts_at)
+        seen = Greatest("last_seen_at", Value(self.delivery.received_at))
+        Alert.objects.filter(pk=firing.pk).update(last_seen_at=seen)
+        firing.last_seen_at = max(firing.last_seen_at, self.delivery.received_at)
+        return Decided(firing.fingerprint, Decision.DUPLICATE, firing)
+
+    def _fires(self, mark: str, row: AlertRow) -> Decided:
+        last = self.ended.get(mark)
+        if last is None or last.ended_at is None:
+            return self._open(mark, row, row.starts_at)
+        if row.starts_at > last.started_at and row.starts_at >= last.ended_at:
+            return self._open(mark, row, row.starts_at)
+        if self.delivery.received_at > last.last_seen_at + FIRES_STILL:
+            return self._open(mark, row, last.ended_at + timedelta(microseconds=1))
+        return Decided(mark, Decision.OVER, last)
+
+    def _ends(self, mark: str, row: AlertRow, firing: Alert | None) -> Decided:
+        assert row.ends_at is not None
+        if firing is not None and firing.started_at <= row.ends_at:
+            if not row.timed and firing.last_seen_at > row.ends_at:
+                # It was triggered again after this end, which comes late.
+                return Decided(mark, Decision.OVER, firing)
+            self._resolve(firing, row.ends_at, "The sender resolved it.")
+            return Decided(mark, Decision.RESOLVED, firing)
+        if Alert.objects.filter(fingerprint=mark, started_at=row.starts_at).exists():
+            return Decided(mark, Decision.DUPLICATE, self.ended.get(mark))
+        # Kept as ended, so that the message of its firing, which comes late, opens nothing.
+        late = _alert(self.delivery, row, mark, row.starts_at)
+        late.state, late.ended_at, late.last_seen_at = AlertState.RESOLVED, row.ends_at, self.delivery.received_at
+        late.save(force_insert=True)
+        self._ended(late)
+        return Decided(mark, Decision.OVER, late)
+
+    def _open(self, mark: str, row: AlertRow, started_at: datetime) -> Decided:
+        alert = _alert(self.delivery, row, mark, started_at)
+        alert.last_seen_at = self.delivery.received_at
+        alerts.open_alert(alert)
+        self.firing[mark] = alert
+        return Decided(mark, Decision.NEW, alert)
+
+    def _resolve(self, firing: Alert, ended_at: datetime, why: str) -> None:
+        alerts.resolve_alert(firing, ended_at=ended_at, why=why, seen_at=self.delivery.received_at)
+        del self.firing[firing.fingerprint]
+        self._ended(firing)
+
+    def _ended(self, alert: Alert) -> None:
+        before = self.ended.get(alert.fingerprint)
+        if before is None or before.ended_at is None or alert.ended_at is None or before.ended_at <= alert.ended_at:
+            self.ended[alert.fingerprint] = alert
+
+
+def _alert(delivery: Delivery, row: AlertRow, mark: str, started_at: datetime) -> Alert:
+    name = row.labels.get("alertname", "Alert")
+    summary = row.annotations.get("summary") or row.annotations.get("description") or name
+    return Alert(
+        fingerprint=mark,
+        source=delivery.source,
+        delivery=delivery,
+        endpoint=delivery.endpoint or alerts.endpoint_of(row.labels),
+        version=row.labels.get("version", "").removeprefix("v")[:40],
+        severity=alerts.SEVERITIES.get(row.labels.get("severity", "").lower(), 2),
+        summary=summary[:500],
+        labels=row.labels,
+        annotations=row.annotations,
+        started_at=started_at,
+    )

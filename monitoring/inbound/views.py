@@ -1,0 +1,66 @@
+"""Pages: the ledger of what senders of alerts sent, and having a delivery read once more."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.actions import actor_for
+from accounts.permissions import may, require
+from monitoring import intake
+from monitoring.inbound import queries, spool
+from monitoring.inbound.forms import NAMES, LedgerForm
+from monitoring.models import Delivery
+
+PAGE = 50
+TONES = {"refused": "warn", "unreadable": "warn"}
+
+
+@login_required
+@require_GET
+def ledger(request: HttpRequest) -> HttpResponse:
+    """Every arrival, newest first, with what came of it."""
+    require(request, "view")
+    form = LedgerForm(request.GET)
+    page = Paginator(queries.arrivals(form.filters()), PAGE).get_page(request.GET.get("page"))
+    for arrival in page:
+        arrival.format = NAMES.get(arrival.source, arrival.source)  # type: ignore[attr-defined]
+    waiting, spooled = queries.not_read(), len(spool.waiting())
+    context = {
+        "page": page,
+        "form": form,
+        "may_read_again": may(request.user, "incident.respond"),
+        **_sentence(waiting, spooled),
+    }
+    return render(request, "monitoring/ledger.html", context)
+
+
+def _sentence(waiting: int, spooled: int) -> dict[str, Any]:
+    if spooled:
+        few = "1 delivery waits" if spooled == 1 else f"{spooled} deliveries wait"
+        return {"sentence": f"{few} on disk, from a time without the database.", "tone": "warn"}
+    if waiting:
+        few = "1 delivery is" if waiting == 1 else f"{waiting} deliveries are"
+        return {"sentence": f"{few} not read, or can't be.", "tone": "warn"}
+    return {"sentence": "Everything that senders of alerts sent was read.", "tone": ""}
+
+
+@login_required
+@require_POST
+def read_again(request: HttpRequest, pk: Any) -> HttpResponse:
+    """Have a delivery that could not be read be read once more."""
+    require(request, "incident.respond")
+    delivery = get_object_or_404(Delivery.objects.defer("body"), pk=pk)
+    if intake.read_again(delivery=delivery, actor=actor_for(request=request)):
+        messages.success(request, "It is being read once more; look again in a moment.")
+    else:
+        messages.error(request, "There is nothing to read: it was read meanwhile, or its body is gone.")
+    back = request.POST.get("back", "")
+    if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):
+        back = "ledger"
+    return redirect(back)
