@@ -30,8 +30,8 @@ def words_for(page: StatusPage, incident: Incident, name: str, status: str) -> s
 
 def unknown_fields(text: str) -> list[str]:
     """Names in braces that nothing is known of. Raises ValueError for braces that don't match."""
-    named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-    return sorted(named - FIELDS.keys())
+    parts = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
+    return sorted({str(name) for name, spec, conversion in parts if name not in FIELDS or spec or conversion})
 
 
 def filled_in(text: str, incident: Incident, name: str, status: str) -> str:

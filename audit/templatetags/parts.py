@@ -33,6 +33,7 @@ _STATES = {
         stable anchored processed judged published
         notified justified confirmed
         in_service
+        completed sent
     """,
     "warn": """
         degraded degraded_performance partial_outage warning warn inconclusive hold held paused stale expiring
@@ -43,6 +44,7 @@ _STATES = {
         failed fail error bad critical major_outage outage firing denied deny refused unreachable down revoked expired
         void voided stopped halted tampered missing drifted ineligible detected breached not_ready wrong_version
         wrong_output
+        given_up
         unparseable breach
         not_justified
     """,
@@ -56,7 +58,7 @@ _STATES = {
     "quiet": """
         closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle
         consumed replaced quiet inactive off ended undone withdrawn
-        dismissed
+        dismissed scheduled overtaken
     """,
 }
 _TONE_OF = {word: tone for tone, words in _STATES.items() for word in words.split()}

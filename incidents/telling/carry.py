@@ -108,7 +108,7 @@ def _keep(message: Message, outcome: Outcome, took_ms: int) -> None:
     mine = Message.objects.filter(pk=message.pk, state=MessageState.WAITING)
     if outcome.taken:
         mine.update(state=MessageState.SENT, attempts=F("attempts") + 1, sent_at=Now())
-    elif outcome.final or message.attempts + 1 >= len(WAITS):
+    elif outcome.final or message.attempts >= len(WAITS):
         mine.update(state=MessageState.GIVEN_UP, attempts=F("attempts") + 1)
     else:
         seconds = min(LONGEST_WAIT, max(WAITS[message.attempts], outcome.after))

@@ -5,7 +5,8 @@ from django.db import transaction
 from audit.actions import Actor, Target, record
 from incidents.errors import IncidentError
 from incidents.models import Incident, StatusPage
-from incidents.telling.models import Draft, DraftState
+from incidents.status_words import FIELDS, unknown_fields
+from incidents.telling.models import Draft, DraftState, Template
 
 
 def propose(
@@ -35,6 +36,29 @@ def sent(*, page: StatusPage, incident: Incident) -> None:
 
 def _end(page: StatusPage, incident: Incident, state: str) -> None:
     Draft.objects.filter(page=page, incident=incident, state=DraftState.OPEN).update(state=state)
+
+
+@transaction.atomic
+def set_words(*, page: StatusPage, status: str, text: str, actor: Actor) -> None:
+    """Have Lastgood say this of that status on the page; nothing brings its own sentence back. Raises IncidentError for
+    braces that don't match, and for a name in them of which nothing is known."""
+    try:
+        unknown = unknown_fields(text)
+    except ValueError:
+        unknown = ["{ without its }"]
+    if unknown:
+        raise IncidentError(f"Nothing is known of {unknown[0]}. Put in braces: {', '.join(FIELDS)}.")
+    if text.strip():
+        Template.objects.update_or_create(page=page, status=status, defaults={"text": text.strip()})
+    else:
+        Template.objects.filter(page=page, status=status).delete()
+    record(
+        action="status.set_words",
+        target=Target("status_page", page.slug),
+        actor=actor,
+        data={"status": status, "own": bool(text.strip())},
+        reason=text.strip(),
+    )
 
 
 @transaction.atomic

@@ -6,8 +6,9 @@ from typing import Any
 from django import forms
 
 from accounts.models import Role
-from incidents.models import StatusComponent, StatusPage
+from incidents.models import PostStatus, StatusComponent, StatusPage
 from incidents.status_impacts import shown
+from incidents.status_words import FIELDS
 from registry.models import Endpoint, Model
 
 
@@ -59,6 +60,14 @@ class SomeComponents(forms.Form):
     def __init__(self, *args: Any, page: StatusPage, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["components"].queryset = shown(page).filter(is_group=False)  # type: ignore[attr-defined]
+
+
+class WordsForm(forms.Form):
+    status = forms.ChoiceField(choices=PostStatus, label="When an incident is")
+    text = forms.CharField(
+        max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}), label="It says",
+        help_text="Filled in: " + ", ".join(f"{{{name}}}" for name in FIELDS) + ". Nothing: Lastgood's own sentence.",
+    )  # fmt: skip
 
 
 def some_components(label: str, *, required: bool) -> forms.ModelMultipleChoiceField:

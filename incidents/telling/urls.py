@@ -6,6 +6,7 @@ urlpatterns = [
     path("status/<slug:slug>/manage/", views.manage, name="status-manage"),
     path("status/<slug:slug>/components/", views.add_component, name="status-add-component"),
     path("status/<slug:slug>/components/<int:pk>/retire/", views.retire_component, name="status-retire-component"),
+    path("status/<slug:slug>/words/", views.set_words, name="status-words"),
     path("status/<slug:slug>/webhooks/", views.add_webhook, name="status-add-webhook"),
     path("status/<slug:slug>/subscribers/<slug:ref>/end/", views.end_subscriber, name="status-end-subscriber"),
     path("status/<slug:slug>/messages/<uuid:message>/replay/", views.replay, name="status-replay"),

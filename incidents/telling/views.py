@@ -22,7 +22,7 @@ from incidents.models import StatusComponent, StatusPage, WindowStatus
 from incidents.status_impacts import shown
 from incidents.status_readers import may_read
 from incidents.telling import drafts, maintenance, outbox, subscribers
-from incidents.telling.forms import ComponentForm, EditPageForm, MaintenanceForm, SubscribeForm, WebhookForm
+from incidents.telling.forms import ComponentForm, EditPageForm, MaintenanceForm, SubscribeForm, WebhookForm, WordsForm
 from incidents.telling.models import Draft, Maintenance, Message, Subscriber, SubscriberState
 from incidents.views.pages import user_of
 
@@ -64,6 +64,8 @@ def _managed(request: HttpRequest, page: StatusPage, **more: Any) -> HttpRespons
         "form": EditPageForm(initial=known),
         "component_form": ComponentForm(page=page, auto_id="component_%s"),
         "webhook_form": WebhookForm(page=page, auto_id="webhook_%s"),
+        "words_form": WordsForm(auto_id="words_%s"),
+        "words": page.templates.all(),
         "components": shown(page).select_related("endpoint", "model", "group"),
         "subscribers": told[:SHOWN],
         "subscriber_count": told.count(),
@@ -87,6 +89,22 @@ def add_component(request: HttpRequest, slug: str) -> HttpResponse:
             messages.success(request, f"{made.name} is on the page.")
             return redirect("status-manage", slug=slug)
     return _managed(request, page, component_form=form)
+
+
+@login_required
+@require_POST
+def set_words(request: HttpRequest, slug: str) -> HttpResponse:
+    page = _administered(request, slug)
+    form = WordsForm(request.POST, auto_id="words_%s")
+    if form.is_valid():
+        try:
+            drafts.set_words(page=page, actor=actor_for(request=request), **form.cleaned_data)
+        except IncidentError as refused:
+            form.add_error("text", str(refused))
+        else:
+            messages.success(request, "The words are kept.")
+            return redirect("status-manage", slug=slug)
+    return _managed(request, page, words_form=form)
 
 
 @login_required

@@ -65,7 +65,17 @@ def test_a_pages_own_words_are_filled_in_from_what_is_known(world: World) -> Non
     moved(incident, "triaged")
     since = incident.impact_started_at or incident.detected_at
     assert StatusPost.objects.get().text == f"Since {since:%H:%M} UTC, Letters that offer job support is slow."
-    assert status_words.unknown_fields("{service} {host} {since}") == ["host"]
+    assert status_words.unknown_fields("{service} {host} {since!r}") == ["host", "since"]
+
+
+@pytest.mark.parametrize(("text", "code"), [("{service} is slow.", 302), ("{host} is slow.", 400), ("{service", 400)])
+def test_an_administrator_sets_the_words_and_none_of_what_is_not_known(world: World, text: str, code: int) -> None:
+    world.status_page()
+    typed = {"status": "investigating", "text": text}
+    assert world.client("ada").post("/status/services/words/", typed).status_code == code
+    assert Template.objects.count() == (code == 302)
+    assert world.client("ada").post("/status/services/words/", typed | {"text": ""}).status_code == 302
+    assert not Template.objects.exists()
 
 
 def test_what_is_not_availability_is_told_beside_it_and_ends_with_the_incident(world: World) -> None:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import time_machine
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -140,3 +141,14 @@ def test_a_webhook_needs_an_address_that_can_be_called(told: Told, address: str)
     with pytest.raises(IncidentError):
         told.subscriber(address, Kind.WEBHOOK)
     assert not Subscriber.objects.exists()
+
+
+def test_an_address_is_forgotten_on_all_pages_on_the_machine_itself(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told.subscriber(READER)
+    call_command("forget_address", READER.upper(), "--reason", "They asked for it.")
+    assert capsys.readouterr().out == "1 subscription ended.\n"
+    assert Subscriber.objects.get().address == ""
+    with pytest.raises(CommandError, match="why"):
+        call_command("forget_address", READER, "--reason", " ")
