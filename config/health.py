@@ -16,6 +16,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from audit.watch import lag, sequencer_state, witnessed
+from config import latency
+from config.figures import work_figures
 from incidents.duties import overdue_and_soon
 
 QUEUES = ("rollback", "intake", "compute")
@@ -122,6 +124,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return HttpResponse("Send LASTGOOD_METRICS_TOKEN as a bearer token.\n", status=401, content_type="text/plain")
     registry = CollectorRegistry(auto_describe=False)
     registry.register(InstallationCollector())
+    latency.add_to(registry)
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -135,7 +138,7 @@ def _may_scrape(request: HttpRequest) -> bool:
 
 
 class InstallationCollector:
-    """Figures that are the same whichever web process answers: readiness, length of each queue, age of the clock."""
+    """Figures that are the same whichever web process answers: readiness, the log, duties, work, queues, the clock."""
 
     def collect(self) -> Iterable[Metric]:
         ready = GaugeMetricFamily("lastgood_ready", "1 where the part answers as it should", labels=["part"])
@@ -145,6 +148,7 @@ class InstallationCollector:
         for figures, errors in (
             (self._log_figures, DatabaseError),
             (self._duty_figures, DatabaseError),
+            (work_figures, DatabaseError),
             (self._broker_figures, redis.RedisError),
         ):
             try:

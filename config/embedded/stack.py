@@ -270,7 +270,12 @@ class Stack:
         address = ["--bind", f"127.0.0.1:{self.port}", "--worker-tmp-dir", _memory_directory()]
         ending = ["--graceful-timeout", "10", "--no-control-socket"]
         argv = [sys.executable, "-m", "gunicorn", *options, *address, *ending, "config.wsgi"]
-        return self._program("web", argv, death_signal=signal.SIGTERM, stop_seconds=15)
+        # Each web process counts its requests in a file of this folder: see config/latency.py.
+        counted = self.var / "run" / "requests"
+        shutil.rmtree(counted, ignore_errors=True)
+        counted.mkdir(mode=0o700, parents=True)
+        env = {"PROMETHEUS_MULTIPROC_DIR": str(counted)}
+        return self._program("web", argv, env, death_signal=signal.SIGTERM, stop_seconds=15)
 
     def _program(
         self,

@@ -52,8 +52,8 @@ def test_prometheus_scrapes_every_figure_and_finds_no_fault_in_them(
     counted.mkdir()
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=web))
     gunicorn = [sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", f"127.0.0.1:{web}", "config.wsgi"]
-    prometheus = ["prometheus", f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}",
-                  f"--web.listen-address=127.0.0.1:{watcher}"]  # fmt: skip
+    prometheus = ["prometheus", f"--config.file={tmp_path / 'prometheus.yml'}"]
+    prometheus += [f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address=127.0.0.1:{watcher}"]
     env = committed_db.env | {"PROMETHEUS_MULTIPROC_DIR": str(counted)}
     started = [subprocess.Popen(argv, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) for argv in (gunicorn, prometheus)]
 
