@@ -1,6 +1,6 @@
 """Checks: a question, one of three answers, what was seen and what was expected; stored, and on record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from audit.actions import Actor, Target, record
 from incidents.rollback.models import Check, CheckAnswer, Run, Wave
 from monitoring.judging.answers import POWER_FLOOR, Judged
-from monitoring.judging.counts import PromisedErrors
+from monitoring.judging.counts import ErrorShare, PromisedErrors
 from registry.golden import GoldenResult
 from registry.models import Host
 
@@ -127,6 +127,31 @@ def error_answer(
     observed, interval = f"{failures} of {requests} failed", between(judged)
     return Answered(
         "errors", question, answer, observed, expected, interval, host, wait=answer == CheckAnswer.INCONCLUSIVE
+    )
+
+
+def compared_errors(
+    *, new: Mapping[str, int], old: Mapping[str, int], max_more: Decimal, host: Host | None, where: str
+) -> Answered:
+    """Whether more requests fail than of the version beside it, on the same host in the same time (Fisher's exact
+    test). Each has `requests` and `failures`. Pass when surely not by `max_more`."""
+    judged = ErrorShare(
+        min(old["failures"], old["requests"]),
+        old["requests"],
+        min(new["failures"], new["requests"]),
+        new["requests"],
+        matters=float(max_more),
+    ).judge()
+    answer = CheckAnswer(judged.answer)
+    return Answered(
+        "errors_beside",
+        f"Do requests to {where} fail no more often than those to the version beside it?",
+        answer,
+        f"{new['failures']} of {new['requests']} failed, {old['failures']} of {old['requests']} beside it",
+        f"less than {percent(max_more)} more",
+        between(judged),
+        host,
+        wait=answer == CheckAnswer.INCONCLUSIVE,
     )
 
 

@@ -6,13 +6,14 @@ Where memory holds one version only, the host is out of service while it is repl
 
 import datetime
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
 from audit.clock import database_now
 from incidents.rollback import fleet, gates
-from incidents.rollback.checks import Answered, keep, verdict
+from incidents.rollback.checks import Answered, compared_errors, keep, verdict
 from incidents.rollback.models import CheckAnswer, HostStep, StepState
 from incidents.rollback.state import change
 from incidents.rollback.steps import (
@@ -139,14 +140,19 @@ def _all_of_it(work: Work, step: HostStep, seen: ModelObservation) -> bool:
 
 def _note_share(work: Work, step: HostStep, percent: int) -> None:
     """From when, and from which counters on, the share is judged."""
-    held = fleet.version_on(work.look(step), work.target)
+    seen = work.look(step)
     baseline: dict[str, Any] = {
         "share": percent,
         "since": database_now().isoformat(),
-        "requests": held.requests if held else 0,
-        "failures": held.failures if held else 0,
+        **_counted(seen, work.target),
+        "beside": _counted(seen, work.origin) if work.origin is not None else None,
     }
     change(step, baseline=baseline, notes={**step.notes, S.SHARED: f"{percent} % of its requests"})
+
+
+def _counted(seen: ModelObservation, version: Version) -> dict[str, int]:
+    held = fleet.version_on(seen, version)
+    return {"requests": held.requests if held else 0, "failures": held.failures if held else 0}
 
 
 def _ask_share(work: Work, step: HostStep) -> None:
@@ -177,9 +183,25 @@ def _answers(work: Work, step: HostStep, seen: ModelObservation) -> list[Answere
     answers: list[Answered] = []
     if (gate := work.document.gate("errors")) is not None:
         answers.append(gates.errors_of(work, step, seen, gate, fresh=True))
+        if verdict(answers) == CheckAnswer.INCONCLUSIVE:
+            answers += _beside(work, step, seen, gate)
     if (gate := work.document.gate("latency")) is not None and verdict(answers) == CheckAnswer.PASS:
         answers += gates.latency_of(work, step, gate)
     return answers
+
+
+def _beside(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str]) -> list[Answered]:
+    """Failures that are too few to tell by themselves are held against those of the version that has the other
+    requests. Not asked without a failure, or where a host that was restarted has begun to count anew."""
+    if work.origin is None or not step.baseline.get("beside"):
+        return []
+    now = [_counted(seen, version) for version in (work.target, work.origin)]
+    since = [{name: int(step.baseline[name]) for name in now[0]}, step.baseline["beside"]]
+    new, old = ({name: a[name] - b[name] for name in a} for a, b in zip(now, since, strict=True))
+    if new["failures"] <= 0 or min(*new.values(), *old.values()) < 0:
+        return []
+    where = f"version {work.target.number} on {step.host.name}"
+    return [compared_errors(new=new, old=old, max_more=Decimal(gate["max_share"]), host=step.host, where=where)]
 
 
 def _mark_drained(host: Host, reason: str, work: Work) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from incidents.rollback.checks import error_answer
+from incidents.rollback.checks import compared_errors, error_answer
 from incidents.rollback.live import accuracy_answer, live_accuracy, live_latency
 from incidents.rollback.models import CheckAnswer
 from tests.monitoring.stream import play, watch
@@ -53,6 +53,23 @@ def test_errors_since_the_switch(failures, requests, min_requests, answer, obser
 def test_an_answer_about_errors_shows_the_exact_interval():
     assert errors(2, 20).interval == "1.2 % to 31.7 %"
     assert errors(0, 0, 0).interval == ""
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "answer"),
+    [
+        ((2, 60), (0, 900), FAIL),
+        ((2, 60), (28, 900), INCONCLUSIVE),
+        ((6, 2000), (9, 2000), PASS),
+        ((1, 20), (0, 9), INCONCLUSIVE),
+    ],
+)
+def test_errors_beside_those_of_the_other_version(new, old, answer):
+    counted = [dict(zip(("failures", "requests"), pair, strict=True)) for pair in (new, old)]
+    more = Decimal("0.01")
+    answered = compared_errors(new=counted[0], old=counted[1], max_more=more, host=None, where="version 2 on h1")
+    assert (answered.answer, answered.wait) == (answer, answer == INCONCLUSIVE)
+    assert answered.observed == f"{new[0]} of {new[1]} failed, {old[0]} of {old[1]} beside it"
 
 
 def test_an_accuracy_on_few_rows_is_no_pass_however_good():

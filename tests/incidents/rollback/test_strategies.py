@@ -237,6 +237,23 @@ def test_a_share_that_too_few_requests_reach_halts_and_turning_back_ends_it(flee
     assert fleet.serving() == [fleet.bad.digest] * 3
 
 
+def test_a_share_that_fails_more_often_than_the_version_beside_it_halts(fleet: Fleet) -> None:
+    run = fleet.started(strategy="weighted", min_requests=5)
+    advance.advance(run.pk)
+    step = HostStep.objects.get(run=run, host__name="h1")
+    assert step.baseline["beside"] == {"requests": 0, "failures": 0}
+    counted = {"requests": -60, "failures": -2, "beside": {"requests": -900, "failures": 0}}
+    HostStep.objects.filter(pk=step.pk).update(
+        baseline={**step.baseline, **counted, "since": "2020-01-01T00:00:00+00:00"}
+    )
+
+    until(run, RunState.HALTED)
+
+    assert "version beside it? Fail with 5 % of the requests: 2 of 60 failed, 0 of 900 beside it" in run.state_reason
+    asked = dict(run.checks.filter(stage="share").values_list("name", "answer"))
+    assert asked == {"errors": "inconclusive", "errors_beside": "fail"}
+
+
 @pytest.mark.parametrize("shares", [[0], [100]])
 def test_shares_that_make_no_sense_are_refused(fleet: Fleet, shares: list[int]) -> None:
     with pytest.raises(PlanRefused, match="from 1 to 99"):
