@@ -139,7 +139,7 @@ def _shortage(work: Work, lease: Lease) -> str:
     for look in range(LOOKS):
         if look:
             lease.pause(LOOK_AGAIN_SECONDS)
-        answered = limits.enough_serve(work)
+        answered = limits.enough_serve(work, anew=look > 0)
         if answered is None or answered.answer == CheckAnswer.PASS:
             return ""
         seen = f"{answered.observed} (expected: {answered.expected})"

@@ -12,6 +12,7 @@ from registry.models import Host
 from registry.serving.base import ModelObservation, ServingError
 
 PARALLEL_LOOKS = 16
+MOMENT_SECONDS = 2.0
 STILL_SERVING = (StepState.PENDING, StepState.LOCKED, StepState.PREFLIGHT, StepState.STAGED)
 
 
@@ -35,10 +36,10 @@ def broken(work: Work, wave: Wave) -> tuple[str, str] | None:
     return None
 
 
-def looked(work: Work, enough: int | None = None) -> dict[str, ModelObservation | None]:
+def looked(work: Work, enough: int | None = None, *, anew: bool = True) -> dict[str, ModelObservation | None]:
     """What the hosts hold and serve, by name, None for one that gives no answer; from `enough` on that serve, no more
-    are asked, and what was seen within the last half second will do; else all are asked now. Of a plan that drains
-    hosts all of the endpoint's are asked, else those of the plan."""
+    are asked. Unless they are to be asked `anew`, what was seen a moment ago will do. Of a plan that drains hosts all
+    of the endpoint's are asked, else those of the plan."""
     if work.document.body["kind"] == PlanKind.DRAIN:
         hosts = [row.host for row in work.run.endpoint.placements.filter(host__drained_at=None).select_related("host")]
     else:
@@ -47,7 +48,7 @@ def looked(work: Work, enough: int | None = None) -> dict[str, ModelObservation 
     for start in range(0, len(hosts), PARALLEL_LOOKS):
         batch = hosts[start : start + PARALLEL_LOOKS]
         with ThreadPoolExecutor(max_workers=len(batch)) as pool:
-            answers = list(pool.map(lambda host: _look(work, host, anew=enough is None), batch))
+            answers = list(pool.map(lambda host: _look(work, host, anew=anew), batch))
         found |= {host.name: seen for host, seen in zip(batch, answers, strict=True)}
         if enough is not None and len(_serving(work, found)) >= enough:
             break
@@ -56,7 +57,7 @@ def looked(work: Work, enough: int | None = None) -> dict[str, ModelObservation 
 
 def _look(work: Work, host: Host, *, anew: bool) -> ModelObservation | None:
     try:
-        return work.look_at(host, anew=anew)
+        return work.look_at(host, anew=anew, within=MOMENT_SECONDS)
     except ServingError:
         return None
 
@@ -101,7 +102,7 @@ def _needs_room(work: Work, step: HostStep, seen: ModelObservation | None) -> bo
     return _serves(work, seen)
 
 
-def enough_serve(work: Work) -> Answered | None:
+def enough_serve(work: Work, *, anew: bool = False) -> Answered | None:
     """Whether as many hosts serve as the plan asks for all the while; None where it asks for none, or nothing was
     served before. A host that answers, does not serve, and that the run has not acted on was not lost by the run: it
     counts as if it served, since waiting would keep the run from the hosts that need it. Whom the run takes out of
@@ -109,7 +110,7 @@ def enough_serve(work: Work) -> Answered | None:
     least = work.document.min_hosts_serving
     if least <= 0 or work.document.body["from"] is None:
         return None
-    found = looked(work, enough=least)
+    found = looked(work, enough=least, anew=anew)
     serving = _serving(work, found)
     acted = {step.host.name for step in work.run.steps.select_related("host") if has_acted(step)}
     idle = [name for name, seen in found.items() if seen is not None and name not in {*serving, *acted}]

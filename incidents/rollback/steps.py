@@ -86,11 +86,11 @@ class Work:
     def look(self, step: HostStep, *, anew: bool = False) -> ModelObservation:
         return self.look_at(step.host, anew=anew)
 
-    def look_at(self, host: Host, *, anew: bool = False) -> ModelObservation:
+    def look_at(self, host: Host, *, anew: bool = False, within: float = FRESH_SECONDS) -> ModelObservation:
         """What the host holds and serves. The edges of one pass share an observation of the last half second, in which
         nobody but this lease's holder acts on the host; after an act it is observed anew."""
-        at, seen = self.known.seen.get(host.pk, (-FRESH_SECONDS, None))
-        if anew or seen is None or time.monotonic() - at > FRESH_SECONDS:
+        at, seen = self.known.seen.get(host.pk, (-within, None))
+        if anew or seen is None or time.monotonic() - at > within:
             seen = self.remote_of(host).look()
             self.known.seen[host.pk] = (time.monotonic(), seen)
         return seen
