@@ -28,7 +28,7 @@ def make_ready(*, remote: Remote, version: Version, incident_ref: str, cause: st
 def keep_fallback_warm(endpoint_id: Any) -> list[str]:
     """Bring the version that the endpoint falls back on into the memory of each host that serves; the names of those
     that hold it now. A host that can't is named in the log: the preflight of a plan tries it again, and says so. Done
-    once, when it is named; the version that was named before stays where it is loaded."""
+    once, when it is named; what becomes of the version that was named before: incidents.rollback.fallback."""
     endpoint = Endpoint.objects.select_related("model", "fallback").get(pk=endpoint_id)
     version, held = endpoint.fallback, []
     if version is None:

@@ -37,7 +37,7 @@ def emptied_beside(endpoint: Endpoint, names: set[str]) -> dict[str, str]:
     run knows it -> that endpoint. What is loaded there meanwhile takes the memory that the run gives back to itself."""
     rows = {(row.endpoint_id, row.host.name) for row in placements_beside(endpoint, names)}
     active = Run.objects.filter(endpoint__in={key for key, _ in rows}, state__in=ACTIVE_RUN_STATES)
-    found = {}
+    found: dict[str, str] = {}
     for run in active.select_related("plan", "endpoint"):
         recreated = PlanDocument.read(bytes(run.plan.document)).recreated
         found |= {name: run.endpoint.slug for name in recreated if (run.endpoint_id, name) in rows}

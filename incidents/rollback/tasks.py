@@ -57,6 +57,13 @@ def keep_warm(endpoint_id: int) -> None:
     keep_fallback_warm(endpoint_id)
 
 
+@task(name="rollback.let_go")
+def let_go(endpoint_id: int, version_id: int) -> None:
+    from incidents.rollback.fallback import let_go as unload
+
+    unload(endpoint_id, version_id)
+
+
 @task(name="rollback.close_undo")
 def close_undo(run_id: str) -> None:
     from incidents.rollback.undo import close_window

@@ -33,7 +33,7 @@ from incidents.rollback.models import (
     TrialState,
 )
 from incidents.rollback.prepare import act, make_warm
-from registry.models import Deployment, Endpoint, Placement, Version
+from registry.models import Deployment, Endpoint, Host, Placement, Version
 from registry.serving.base import ModelObservation, Observation, ServingError
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ LEAVING_LEASES = 6
 LEAVING = "is leaving"
 """What a load says while a worker takes it out, until `due_at`; one that could not be taken out says nothing, and keeps
 nobody waiting until it is tried again."""
+UNLOADED = "unloaded"
 LONGEST_WAIT = 600
 OPEN_PLANS = [PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING]
 
@@ -158,7 +159,7 @@ def take_out(load_id: Any, *, lease: TrialLease | None = None) -> bool:
         endpoint = Endpoint.objects.select_for_update().get(pk=load.trial.endpoint_id)
         if is_busy(endpoint.pk, lease=lease, beside=load.trial_id):
             return False
-        needed = _needed(endpoint, load)
+        needed = needed_by(endpoint, load.host, load.version)
         if needed:
             return _left(load, needed)
         claimed = TrialLoad.objects.filter(pk=load_id, left_at=None, due_at__lte=Now()).update(
@@ -168,7 +169,8 @@ def take_out(load_id: Any, *, lease: TrialLease | None = None) -> bool:
             return False
     load.refresh_from_db(fields=["attempts"])
     try:
-        return _left(load, _unloaded(load))
+        remote = fleet.reach(load.host, endpoint)
+        return _left(load, unloaded(remote, load.version, load.trial.incident_ref, f"{load.trial.purpose} over"))
     except ServingError as error:
         logger.warning("rollback.trial.unload_failed host=%s version=%s error=%s", load.host, load.version, error)
         wait = datetime.timedelta(seconds=min(LONGEST_WAIT, 2**load.attempts))
@@ -176,35 +178,32 @@ def take_out(load_id: Any, *, lease: TrialLease | None = None) -> bool:
         return False
 
 
-def _unloaded(load: TrialLoad) -> str:
+def unloaded(remote: Remote, version: Version, incident_ref: str, cause: str) -> str:
     """Observe, and unload what is there; why it is not in memory any more, or stays. Raises ServingError."""
-    remote = fleet.reach(load.host, load.trial.endpoint)
     seen = remote.look()
-    held = fleet.version_on(seen, load.version)
+    held = fleet.version_on(seen, version)
     if held is None or held.state in ("staged", "failed"):
         return "it was not in memory any more"
-    if seen.default_version == str(load.version.number):
+    if seen.default_version == str(version.number):
         return "it is what the host serves"
-    cause = f"{load.trial.purpose} over"
-    act("unload", lambda: remote.unload(load.version), remote, load.version, load.trial.incident_ref, cause, WORKER)
-    held = fleet.version_on(remote.look(), load.version)
+    act("unload", lambda: remote.unload(version), remote, version, incident_ref, cause, WORKER)
+    held = fleet.version_on(remote.look(), version)
     if held is not None and held.state not in ("staged", "failed"):
-        raise ServingError(f"{load.host.name} said that version {load.version.number} is unloaded, but it is not.")
-    return "unloaded"
+        raise ServingError(f"{remote.host.name} said that version {version.number} is unloaded, but it is not.")
+    return UNLOADED
 
 
 def _left(load: TrialLoad, because: str) -> bool:
     return bool(TrialLoad.objects.filter(pk=load.pk, left_at=None).update(left_at=Now(), left_because=because[:200]))
 
 
-def _needed(endpoint: Endpoint, load: TrialLoad) -> str:
-    """What else needs the version in that host's memory; "" when nothing does."""
-    version = load.version
+def needed_by(endpoint: Endpoint, host: Host, version: Version) -> str:
+    """What needs the version in that host's memory; "" when nothing does."""
     if endpoint.fallback_id == version.pk:
         return "it is what the endpoint falls back on"
-    if Placement.objects.filter(endpoint=endpoint, host=load.host, desired=version).exists():
+    if Placement.objects.filter(endpoint=endpoint, host=host, desired=version).exists():
         return "it is what the host shall serve"
-    if Deployment.objects.filter(endpoint=endpoint, host=load.host, version=version, until=None).exists():
+    if Deployment.objects.filter(endpoint=endpoint, host=host, version=version, until=None).exists():
         return "it is what the host serves"
     either = Q(to_version=version) | Q(from_version=version)
     if Plan.objects.filter(either, endpoint=endpoint, state__in=OPEN_PLANS).exists():

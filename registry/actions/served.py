@@ -270,7 +270,8 @@ def lift(*, endpoint: Endpoint, window: int, actor: Actor, reason: str = "") -> 
 
 @transaction.atomic
 def name_fallback(*, endpoint: Endpoint, version: Version | None, reason: str, actor: Actor) -> None:
-    """Name the version that the endpoint keeps warm on every host, to be fallen back on; None for none any more.
+    """Name the version that the endpoint keeps warm on every host, to be fallen back on; None for none any more. The
+    one that was named before may leave their memory.
 
     It changes no answer: falling back is a plan. Raises RegistryError without a reason, for a version of another model,
     and for one that is quarantined.
@@ -289,6 +290,8 @@ def name_fallback(*, endpoint: Endpoint, version: Version | None, reason: str, a
     record(action="endpoint.fallback", target=Target("endpoint", endpoint.slug), actor=actor, data=data, reason=reason)
     if version is not None:
         send_on_commit("rollback.keep_warm", [endpoint.pk], queue="rollback")
+    if before is not None and before != endpoint.fallback_id:
+        send_on_commit("rollback.let_go", [endpoint.pk, before], queue="rollback")
 
 
 @transaction.atomic

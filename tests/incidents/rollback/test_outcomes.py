@@ -16,10 +16,11 @@ from audit.verify import Meaning, act_of
 from incidents.rollback import advance, decided, preflight
 from incidents.rollback import run as runs
 from incidents.rollback.document import PlanDocument
+from incidents.rollback.fallback import let_go
 from incidents.rollback.models import Plan, PlanState, Run, RunState, Watch
 from incidents.rollback.moved import moved, not_as_left
 from incidents.rollback.outcomes import Wish, propose_outcome
-from incidents.rollback.plan import PlanRefused
+from incidents.rollback.plan import PlanRefused, void
 from incidents.rollback.preflight import title
 from incidents.rollback.prepare import keep_fallback_warm
 from registry.actions import RegistryError, name_fallback, quarantine
@@ -291,6 +292,25 @@ def test_a_fallback_is_named_kept_warm_and_gone_to_by_a_plan(fleet: Fleet) -> No
     plan = fleet.propose()
     assert json.loads(bytes(plan.document))["outcome"] == "fallback"
     assert title(plan) == f"Fall back on {fleet.endpoint.slug} from version 2 to version 1"
+
+
+def test_what_is_no_longer_named_leaves_the_memory_of_hosts_unless_something_else_needs_it(fleet: Fleet) -> None:
+    named: dict[str, Any] = {"endpoint": fleet.endpoint, "reason": "It is simple.", "actor": SETUP}
+    name_fallback(version=fleet.good, **named)
+    assert keep_fallback_warm(fleet.endpoint.pk) == ["h1", "h2", "h3"]
+    assert let_go(fleet.endpoint.pk, fleet.good.pk) == []
+    name_fallback(version=None, **named)
+    plan = fleet.propose()
+    assert let_go(fleet.endpoint.pk, fleet.good.pk) == []
+    void(plan_id=plan.pk, reason="No.", actor=SETUP)
+
+    assert let_go(fleet.endpoint.pk, fleet.good.pk) == ["h1", "h2", "h3"]
+    assert let_go(fleet.endpoint.pk, fleet.good.pk) == []
+    assert let_go(fleet.endpoint.pk, fleet.bad.pk) == []
+
+    states = [process.view(fleet.slug)["versions"]["1"]["state"] for process in fleet.processes]
+    assert (states, fleet.serving()) == (["staged"] * 3, [fleet.bad.digest] * 3)
+    assert [event["data"]["cause"] for event in events("rollback.prepare.outcome")][-3:] == ["fallback over"] * 3
 
 
 def test_a_quarantined_version_is_nothing_to_fall_back_on(fleet: Fleet) -> None:
