@@ -18,9 +18,22 @@ from monitoring import intake, sources
 from monitoring.actions import Refused, change_rule, unwatch_endpoint, watch_endpoint
 from monitoring.inbound import api as inbound
 from monitoring.ingest import LabelsView, MetricsView, PredictionsView
-from monitoring.models import Alert, Delivery, Finding, MetricPoint, Monitor, Rule, WebhookSource, Window
+from monitoring.models import (
+    Alert,
+    Delivery,
+    Finding,
+    MetricHour,
+    MetricMinute,
+    MetricPoint,
+    Monitor,
+    Rollup,
+    Rule,
+    WebhookSource,
+    Window,
+)
 from monitoring.questions import limits_in_words
 from monitoring.rows import MOST_ROWS, ReadingRefused, read_rows
+from monitoring.sketch import quantile
 from monitoring.store import StoreDamaged
 from registry.models import Endpoint
 
@@ -136,6 +149,36 @@ class PointSerializer(serializers.ModelSerializer):
         fields = ["endpoint", "name", "host", "version", "column", "unit", "at", "value", "n"]
 
 
+class RollupSerializer(serializers.Serializer):
+    """What a minute or an hour of a series comes to. Quantiles are within 1 % of the true ones."""
+
+    endpoint = serializers.CharField(source="series.endpoint.slug")
+    name = serializers.CharField(source="series.name")
+    host = serializers.CharField(source="series.host.name", allow_null=True, default=None)
+    version = serializers.CharField(source="series.version")
+    column = serializers.CharField(source="series.column")
+    unit = serializers.CharField(source="series.unit")
+    end = serializers.DateTimeField(source="bin", help_text="It holds the points up to and at this moment.")
+    count = serializers.IntegerField(help_text="Points.")
+    n = serializers.IntegerField(help_text="Observations behind them.")
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    total = serializers.FloatField()
+    last = serializers.FloatField()
+    p50 = serializers.SerializerMethodField()
+    p95 = serializers.SerializerMethodField()
+    p99 = serializers.SerializerMethodField()
+
+    def get_p50(self, rollup: Rollup) -> float:
+        return quantile(bytes(rollup.sketch), 0.5)
+
+    def get_p95(self, rollup: Rollup) -> float:
+        return quantile(bytes(rollup.sketch), 0.95)
+
+    def get_p99(self, rollup: Rollup) -> float:
+        return quantile(bytes(rollup.sketch), 0.99)
+
+
 class WindowFilter(django_filters.FilterSet):
     endpoint = django_filters.CharFilter("endpoint__slug")
     since = django_filters.IsoDateTimeFilter("end", "gt")
@@ -192,6 +235,15 @@ class PointFilter(django_filters.FilterSet):
     class Meta:
         model = MetricPoint
         fields: list[str] = []
+
+
+class RollupFilter(django_filters.FilterSet):
+    endpoint = django_filters.CharFilter("series__endpoint__slug")
+    name = django_filters.CharFilter("series__name")
+    host = django_filters.CharFilter("series__host__name")
+    version = django_filters.CharFilter("series__version")
+    since = django_filters.IsoDateTimeFilter("bin", "gt")
+    until = django_filters.IsoDateTimeFilter("bin", "lte")
 
 
 class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
@@ -306,6 +358,22 @@ class PointViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
     filterset_class = PointFilter
 
 
+class MinuteViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
+    """What each minute of a series comes to, newest first."""
+
+    permission_classes = [HasScope]
+    required_scope = "view"
+    queryset = MetricMinute.objects.select_related("series__endpoint", "series__host").order_by("-bin", "series_id")
+    serializer_class = RollupSerializer
+    filterset_class = RollupFilter
+
+
+class HourViewSet(MinuteViewSet):
+    """What each hour of a series comes to, newest first."""
+
+    queryset = MetricHour.objects.select_related("series__endpoint", "series__host").order_by("-bin", "series_id")
+
+
 class RowsRequestSerializer(serializers.Serializer):
     endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.all())
     since = serializers.DateTimeField()
@@ -416,6 +484,8 @@ router_entries = [
     ("alerts", AlertViewSet, "alert"),
     ("rules", RuleViewSet, "rule"),
     ("metrics", PointViewSet, "metric"),
+    ("metrics-by-minute", MinuteViewSet, "metric-minute"),
+    ("metrics-by-hour", HourViewSet, "metric-hour"),
     ("webhook-sources", WebhookSourceViewSet, "webhook-source"),
 ]
 

@@ -86,6 +86,16 @@ def test_metric_points_can_be_asked_for_by_name_and_host(client, bearer, endpoin
     assert points[0]["at"] == "2026-11-21T12:03:00Z"
 
 
+@pytest.mark.parametrize(("name", "ends"), [("minute", ["12:03", "12:02", "12:01"]), ("hour", ["13:00"])])
+def test_what_minutes_and_hours_come_to_can_be_asked_for_with_quantiles(client, bearer, endpoint, name, ends):
+    found = read(client, f"metrics-by-{name}/?name=rows&host=gpu-2&since=2026-11-21T12:00:00Z", bearer)
+
+    assert [one["end"] for one in found] == [f"2026-11-21T{end}:00Z" for end in ends]
+    assert sum(one["count"] for one in found) == 3
+    assert {(one["low"], one["high"], one["last"], one["host"]) for one in found} == {(300.0, 300.0, 300.0, "gpu-2")}
+    assert found[0]["p95"] == pytest.approx(300, rel=0.01)
+
+
 def test_a_token_without_the_scope_reads_nothing(client, bearer, endpoint):
     ApiToken.objects.update(scopes=["ingest"])
 
