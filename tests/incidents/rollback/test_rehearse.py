@@ -31,8 +31,9 @@ from tests.incidents.rollback.test_watch import without_traffic_questions
 
 
 def holdout(label: int) -> bytes:
-    rows = 40
-    columns = {"AGE": [20 + i for i in range(rows)], "COLOR": [1 + i % 3 for i in range(rows)], "SHAPE": [0, 5] * 20}
+    rows = 400
+    columns = {"AGE": [20 + i % 40 for i in range(rows)], "COLOR": [1 + i % 3 for i in range(rows)]}
+    columns["SHAPE"] = [0, 5] * (rows // 2)
     sink = io.BytesIO()
     pq.write_table(pa.table(columns | {"label": [label if i % 4 else 1 - label for i in range(rows)]}), sink)
     return sink.getvalue()
