@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from monitoring.inbound.models import Arrival, ArrivalAlert  # noqa: F401 (tables of this app)
-from registry.models import Endpoint, Host
+from registry.models import Endpoint, Host, Model
 
 
 class DeliveryState(models.TextChoices):
@@ -52,6 +52,10 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source} {self.id}"
+
+    def concerned_models(self) -> list[Model]:
+        """The model whose data it brings; none where it names no endpoint, as alerts do."""
+        return [self.endpoint.model] if self.endpoint else []
 
 
 class WebhookSource(models.Model):

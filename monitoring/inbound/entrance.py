@@ -22,7 +22,7 @@ from rest_framework.response import Response
 
 from accounts.actions import token_digest
 from accounts.api import HasScope, TokenAuthentication
-from accounts.parsers import limited_body
+from accounts.parsers import declared_length, limited_body
 from accounts.problems import Problem
 from accounts.throttles import count_failure
 from audit import strictjson
@@ -54,7 +54,7 @@ def check_of(request: Request, source: str) -> sources.Check | None:
     if webhooks.GRAFANA_SIGNATURE in headers:
         body = body_of(request)
         return lambda secrets, now: webhooks.verify_grafana(headers, body, secrets, now=now)
-    if source == formats.PAGERDUTY:
+    if source == formats.PAGERDUTY and declared_length(request):
         body = body_of(request)
         key = _routing_key(body)
         return None if key is None else lambda secrets, now: webhooks.verify_routing_key(key, body, secrets)

@@ -11,7 +11,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may, require, require_on
 from monitoring import intake
 from monitoring.inbound import queries, spool
 from monitoring.inbound.forms import NAMES, LedgerForm
@@ -50,12 +50,19 @@ def _sentence(waiting: int, spooled: int) -> dict[str, Any]:
     return {"sentence": "Everything that senders of alerts sent was read.", "tone": ""}
 
 
+def get_delivery_for(request: HttpRequest, pk: Any) -> Delivery:
+    """Lookup and permission in one: a delivery, for a person who may respond to what concerns its model."""
+    require(request, "incident.respond")
+    delivery: Delivery = get_object_or_404(Delivery.objects.select_related("endpoint__model").defer("body"), pk=pk)
+    require_on(request, "incident.respond", delivery)
+    return delivery
+
+
 @login_required
 @require_POST
 def read_again(request: HttpRequest, pk: Any) -> HttpResponse:
     """Have a delivery that could not be read be read once more."""
-    require(request, "incident.respond")
-    delivery = get_object_or_404(Delivery.objects.defer("body"), pk=pk)
+    delivery = get_delivery_for(request, pk)
     if intake.read_again(delivery=delivery, actor=actor_for(request=request)):
         messages.success(request, "It is being read once more; look again in a moment.")
     else:

@@ -27,6 +27,7 @@ from incidents.rollback.models import Plan, WatchState
 from incidents.rollback.plan import propose
 from incidents.telling.maintenance import plan
 from incidents.telling.models import Draft
+from monitoring.models import Delivery, DeliveryState
 from monitoring.sources import create_source
 from registry.actions import place, record_switch
 from registry.models import Health, Host, Placement, Version
@@ -41,7 +42,7 @@ SIGN_IN = "/accounts/login/"
 UNKNOWN = "/api/nobody"
 WRITES = re.compile(r"^\s*(INSERT INTO|UPDATE|DELETE FROM|TRUNCATE) ?\"?(\w+)", re.IGNORECASE)
 # The record of a refusal, the time when a token was last used, and what an entrance page keeps of a stranger's visit.
-OF_A_REFUSAL = re.compile(r"audit_\w+|accounts_apitoken|django_session")
+OF_A_REFUSAL = re.compile(r"audit_\w+|accounts_apitoken|django_session|monitoring_arrival")
 BODY = {"reason": "It must be."}
 # Django's form views take a PUT for a POST.
 METHODS = ("GET", "POST", "PATCH", "DELETE")
@@ -136,6 +137,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
     at = {"slug": world.endpoint.slug, "name": "h1"}
     policy = ApprovalPolicy.objects.filter(active=True, subject_kind="drill").values_list("pk", flat=True)[0]
     create_source(name="grafana", actor=SETUP)
+    delivery = _unreadable(world)
     run_names, at_plan = {"pk": run.pk}, {"pk": _plan(world, incident).pk}
     api = {
         "incidents": {"ref": incident.ref},
@@ -146,6 +148,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "hosts": at,
         "approvals": {"pk": request.pk},
         "policies": {"pk": policy},
+        "deliveries": {"pk": delivery.pk},
     }
     return {f"/api/v1/{name}/": known for name, known in api.items()} | {
         "/incidents/": {"ref": incident.ref},
@@ -161,6 +164,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/approvals/": {"pk": request.pk},
         "/approvals/policies/": {"pk": policy},
         "/monitoring/senders/": {"name": "grafana"},
+        "/monitoring/deliveries/": {"pk": delivery.pk},
         "/people/": {"username": "vera"},
         "/people/rosters/": {"pk": 999999},
         "/people/proposals/": {"pk": proposal.pk},
@@ -168,6 +172,13 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/account/sessions/": {"pk": 999999},
         "/audit/": {"event_uuid": AuditEvent.objects.latest("pk").event_uuid},
     }
+
+
+def _unreadable(world: World) -> Delivery:
+    """A delivery about the world's endpoint that could not be read."""
+    return Delivery.objects.create(
+        source="labels", key="unreadable", endpoint=world.endpoint, body=b"x", size=1, state=DeliveryState.UNPARSEABLE
+    )
 
 
 def _told_on(page: StatusPage, incident: Incident) -> int:

@@ -157,7 +157,7 @@ class Points:
 
         update, save = QuerySet.update, TrialLoad.save
 
-        def updated(rows: Any, **fields: Any) -> Any:
+        def updated(rows: Any, /, **fields: Any) -> Any:
             edge = _edge_of_trial(rows.model.__name__, fields)
             if not edge:
                 return update(rows, **fields)
