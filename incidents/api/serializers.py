@@ -157,6 +157,9 @@ class ComponentSerializer(serializers.ModelSerializer[StatusComponent]):
     model = serializers.SlugRelatedField(
         slug_field="slug", queryset=Model.objects.all(), allow_null=True, required=False, default=None
     )
+    quality = serializers.CharField(
+        read_only=True, help_text="quality_degraded, fallback_serving, or nothing: what is no matter of availability."
+    )
     group = serializers.PrimaryKeyRelatedField(
         queryset=StatusComponent.objects.filter(is_group=True, retired_at=None),
         allow_null=True,
@@ -170,7 +173,7 @@ class ComponentSerializer(serializers.ModelSerializer[StatusComponent]):
             "id", "name", "description", "endpoint", "model", "is_group", "group", "state", "quality", "since",
             "position",
         ]  # fmt: skip
-        read_only_fields = ["state", "quality", "since", "position"]
+        read_only_fields = ["state", "since", "position"]
 
 
 class PostSerializer(serializers.ModelSerializer[StatusPost]):
