@@ -18,7 +18,7 @@ from demo.artifacts import MODEL
 from demo.registration import COMPONENT, STATUS_PAGE
 from demo.scenario import run_verifier
 from demo.stage import ENDPOINT
-from incidents.models import Review, StatusPost
+from incidents.models import Review, StatusPage, StatusPost
 from incidents.rollback.models import Plan, Run, Watch
 from monitoring.models import Window
 from registry.models import Version
@@ -140,6 +140,7 @@ def test_the_commander_resolves_it_and_the_readers_of_the_status_page_are_told(
 
     reader = people.window()
     until(lambda: StatusPost.objects.filter(incident__ref=ref, status="resolved").exists(), seconds=60)
+    until(lambda: StatusPage.objects.filter(slug=STATUS_PAGE, publish_due_at=None).exists(), seconds=60)
     reader.goto(f"/status/{STATUS_PAGE}/")
     expect(reader.locator(".banner")).to_have_attribute("data-tone", "ok")
     expect(reader.get_by_role("heading", name=COMPONENT)).to_be_visible()
