@@ -1,11 +1,16 @@
 """Reading the ledger of arrivals."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db.models import Count, Prefetch, QuerySet
 
+from audit.clock import database_now
+from monitoring.inbound.formats import READERS
 from monitoring.inbound.models import Arrival, ArrivalAlert, Decision
+from monitoring.models import Delivery, DeliveryState
 
+LATE = timedelta(seconds=10)
 MOST_ALERTS = 50
 """Alerts of one arrival that its row tells."""
 
@@ -40,6 +45,12 @@ def senders() -> list[str]:
     return list(Arrival.objects.order_by("sender").values_list("sender", flat=True).distinct())
 
 
-def not_read() -> int:
-    """How many arrivals of alerts wait to be read, or could not be."""
-    return Arrival.objects.filter(decision__in=[Decision.WAITING, Decision.UNREADABLE]).count()
+def not_readable() -> int:
+    """How many deliveries of alerts could not be read, or not whole, and are kept."""
+    kept = Delivery.objects.filter(state=DeliveryState.UNPARSEABLE, body__isnull=False)
+    return kept.filter(source__in=READERS).count()
+
+
+def overdue() -> int:
+    """How many arrivals have waited to be read for longer than LATE."""
+    return Arrival.objects.filter(decision=Decision.WAITING, received_at__lt=database_now() - LATE).count()

@@ -18,7 +18,6 @@ from monitoring.inbound.forms import NAMES, LedgerForm
 from monitoring.models import Delivery
 
 PAGE = 50
-TONES = {"refused": "warn", "unreadable": "warn"}
 
 
 @login_required
@@ -30,23 +29,24 @@ def ledger(request: HttpRequest) -> HttpResponse:
     page = Paginator(queries.arrivals(form.filters()), PAGE).get_page(request.GET.get("page"))
     for arrival in page:
         arrival.format = NAMES.get(arrival.source, arrival.source)  # type: ignore[attr-defined]
-    waiting, spooled = queries.not_read(), len(spool.waiting())
     context = {
         "page": page,
         "form": form,
         "may_read_again": may(request.user, "incident.respond"),
-        **_sentence(waiting, spooled),
+        **_sentence(),
     }
     return render(request, "monitoring/ledger.html", context)
 
 
-def _sentence(waiting: int, spooled: int) -> dict[str, Any]:
-    if spooled:
-        few = "1 delivery waits" if spooled == 1 else f"{spooled} deliveries wait"
-        return {"sentence": f"{few} on disk, from a time without the database.", "tone": "warn"}
-    if waiting:
-        few = "1 delivery is" if waiting == 1 else f"{waiting} deliveries are"
-        return {"sentence": f"{few} not read, or can't be.", "tone": "warn"}
+def _sentence() -> dict[str, Any]:
+    told = {
+        "wait on disk since a time without the database": len(spool.waiting()),
+        "wait to be read for longer than they should": queries.overdue(),
+        "could not be read, or not whole": queries.not_readable(),
+    }
+    for what, count in told.items():
+        if count:
+            return {"sentence": f"{count} of the deliveries {what}.", "tone": "warn"}
     return {"sentence": "Everything that senders of alerts sent was read.", "tone": ""}
 
 
