@@ -1,5 +1,6 @@
 """Told twice, late, out of order or at once: it comes to the same, and what fires is known to fire."""
 
+import itertools
 import json
 import random
 import threading
@@ -82,6 +83,18 @@ def test_any_order_and_number_of_repetitions_comes_to_the_same(data: st.DataObje
     ended = Alert.objects.filter(delivery__sender=sender, state="resolved")
     assert not ended.filter(started_at__gt=START + timedelta(minutes=10 * (spans - 1 - open_end))).exists()
     assert Arrival.objects.filter(sender=sender, decision=Decision.WAITING).count() == 0
+
+
+@pytest.mark.django_db
+def test_an_alert_that_fires_anew_fires_in_whatever_order_it_is_told() -> None:
+    """Each order of: it fires, it has ended, it fires again; one delivery for each."""
+    messages = [told("a", 0), told("a", 0, 5), told("a", 10)]
+    for order in itertools.permutations(messages):
+        sender = uuid.uuid4().hex
+        for message in order:
+            deliver(sender, message)
+
+        assert firing(sender) == [START + timedelta(minutes=10)], [message["startsAt"] for message in order]
 
 
 @pytest.mark.django_db
