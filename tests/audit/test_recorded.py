@@ -13,7 +13,6 @@ ELSEWHERE = {
     "erase": "called by audit.erasure, which records the erasure with the rows of each table",
     "erase_account": "called by audit.erasure, which records the erasure with the rows of each table",
     "roles_changed": "notes when a person's roles change next, and that their pages are new; the role is recorded",
-    "save_points": "points of metrics as they come in; the delivery is kept, and what is judged of them is recorded",
     "series_for": "names a series at its first point",
     "show": "keeps what a page has shown; whoever decides on it records its digest",
 }
