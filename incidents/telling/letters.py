@@ -23,6 +23,13 @@ from registry.sealing import SealBroken
 SECONDS = 8.0
 PERMANENT = 500
 """From this SMTP status on, a mail server's refusal is meant for good (RFC 5321, 4.2.1)."""
+OURS = (
+    smtplib.SMTPAuthenticationError,
+    smtplib.SMTPConnectError,
+    smtplib.SMTPHeloError,
+    smtplib.SMTPSenderRefused,
+)
+"""Refusals that are about us, not about a letter: once the settings are mended, the same letter is taken."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,15 @@ def send(message: Message) -> Outcome:
 
 
 def _mail(message: Message) -> Outcome:
+    if not message.subscriber.page.public:
+        return Outcome(False, "The page is not for everybody any more.", final=True)
     try:
         taken = letter(message).send()
     except smtplib.SMTPRecipientsRefused as error:
         code, words = next(iter(error.recipients.values()), (0, b""))
         return Outcome(False, f"{code} {_text(words)}", final=code >= PERMANENT)
+    except OURS as error:
+        return Outcome(False, f"{error.smtp_code} {_text(error.smtp_error)}")
     except smtplib.SMTPResponseException as error:
         return Outcome(False, f"{error.smtp_code} {_text(error.smtp_error)}", final=error.smtp_code >= PERMANENT)
     except (OSError, smtplib.SMTPException, ValueError) as error:

@@ -9,13 +9,16 @@ from audit.actions import Actor, Target, record
 from audit.dispatch import send_on_commit
 from incidents.errors import IncidentError
 from incidents.models import StatusPost
-from incidents.telling.models import Message, MessageState, Subscriber, SubscriberState
+from incidents.telling.models import Kind, Message, MessageState, Subscriber, SubscriberState
 
 
 def tell(post: StatusPost) -> None:
-    """A message about the post to each subscriber of its page, and of one of its components where they chose some."""
+    """A message about the post to each subscriber of its page, and of one of its components where they chose some.
+    Readers outside asked for letters of a public page: while it is for others, none are written to them."""
     named = [int(one["id"]) for one in post.affected]
     active = Subscriber.objects.filter(page=post.page_id, state=SubscriberState.ACTIVE)
+    if not post.page.public:
+        active = active.exclude(kind=Kind.EMAIL)
     told = active.filter(Q(components=None) | Q(components__in=named)).distinct().values_list("pk", "ref")
     _put(Message(key=f"post:{post.pk}:{ref}", subscriber_id=pk, post=post) for pk, ref in told.iterator())
 

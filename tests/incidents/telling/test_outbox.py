@@ -3,16 +3,20 @@
 import base64
 import hashlib
 import hmac
+import smtplib
 import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.mail import EmailMessage
 from django.db.models import F
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from incidents import status
 from incidents.errors import IncidentError
+from incidents.models import StatusPage
 from incidents.telling import carry, outbox, subscribers
 from incidents.telling.due import waiting_messages
 from incidents.telling.letters import send
@@ -61,6 +65,52 @@ def test_a_mail_server_that_knows_nobody_of_that_name_is_asked_once_and_its_answ
     assert "nobody" not in answer
 
 
+def test_a_page_that_is_public_no_more_sends_no_letters_not_even_those_that_wait(told: Told, letters: Letters) -> None:
+    # given a reader of a public page, and a letter that waits for them
+    told.subscriber("reader@example.org")
+    told.post("For everybody.")
+    waiting = told.only()
+    # when the page is for signed-in people from now on
+    status.edit_page(page=told.page, actor=TEST, seen_version=StatusPage.objects.get().version, public=False)
+    told.post("For ourselves.")
+    # then no letter is made, and the one that waits is not sent
+    assert told.only().pk == waiting.pk
+    message = one_attempt(told.only())
+    assert (message.state, letters.taken) == (MessageState.GIVEN_UP, [])
+    assert Attempt.objects.get().answer == "The page is not for everybody any more."
+
+
+def test_a_webhook_of_an_administrator_is_told_of_a_page_that_is_not_public(told: Told) -> None:
+    told.subscriber("https://example.org/in", Kind.WEBHOOK)
+    status.edit_page(page=told.page, actor=TEST, seen_version=StatusPage.objects.get().version, public=False)
+    told.post("For ourselves.")
+    assert told.only().subscriber.kind == Kind.WEBHOOK
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state"),
+    [
+        (smtplib.SMTPAuthenticationError(535, b"5.7.8 authentication failed"), MessageState.WAITING),
+        (smtplib.SMTPConnectError(554, b"no service here"), MessageState.WAITING),
+        (smtplib.SMTPHeloError(550, b"we do not know you"), MessageState.WAITING),
+        (smtplib.SMTPSenderRefused(550, b"not from there", "status@example.org"), MessageState.WAITING),
+        (smtplib.SMTPDataError(451, b"later"), MessageState.WAITING),
+        (smtplib.SMTPDataError(554, b"we want no such letters"), MessageState.GIVEN_UP),
+    ],
+)
+def test_a_letter_waits_while_the_mail_server_refuses_us_and_is_given_up_where_it_refuses_the_letter(
+    told: Told, monkeypatch: pytest.MonkeyPatch, refusal: smtplib.SMTPResponseException, state: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(EmailMessage, "send", refuse)
+    told.subscriber("reader@example.org")
+    told.post()
+    assert one_attempt(told.only()).state == state
+    assert Attempt.objects.get().answer.startswith(str(refusal.smtp_code))
+
+
 def test_a_webhook_can_tell_that_it_comes_from_here_and_reads_statuspages_shape(told: Told, receiver: Receiver) -> None:
     made, secret = subscribers.add_webhook(page=told.page, address=f"{receiver.url}/in", components=[], actor=TEST)
     told.post()
@@ -80,13 +130,13 @@ def test_a_webhook_can_tell_that_it_comes_from_here_and_reads_statuspages_shape(
     assert secret.encode() not in bytes(Subscriber.objects.get(pk=made.pk).secret)
 
 
-@pytest.mark.parametrize("status", [302, 400, 429, 500, 503])
+@pytest.mark.parametrize("code", [302, 400, 429, 500, 503])
 def test_what_is_not_taken_is_tried_again_later_under_the_same_id_and_given_up_at_last(
-    told: Told, receiver: Receiver, status: int
+    told: Told, receiver: Receiver, code: int
 ) -> None:
     told.subscriber(receiver.url, Kind.WEBHOOK)
     told.post()
-    receiver.status = status
+    receiver.status = code
     message = one_attempt(told.only())
     assert message.state == MessageState.WAITING
     assert message.next_try_at > database_now()
@@ -96,7 +146,7 @@ def test_what_is_not_taken_is_tried_again_later_under_the_same_id_and_given_up_a
         message = one_attempt(message)
     assert (message.state, message.attempts) == (MessageState.GIVEN_UP, len(carry.WAITS) + 1)
     assert {called.headers["webhook-id"] for called in receiver.taken} == {str(message.pk)}
-    assert set(Attempt.objects.values_list("answer", flat=True)) == {str(status)}
+    assert set(Attempt.objects.values_list("answer", flat=True)) == {str(code)}
 
 
 def test_a_receiver_that_asks_for_time_gets_it_and_one_that_is_gone_is_told_no_more(
