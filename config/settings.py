@@ -84,7 +84,6 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.latency.measured",
-    "config.latency.measured",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
