@@ -4,7 +4,7 @@ found to be there."""
 import logging
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.db.models import Q
 
 from accounts.models import ApiToken
@@ -22,19 +22,20 @@ def due_files(now: datetime) -> list[object]:
 
 
 def take_spooled(name: str) -> bool:
-    """Take one delivery from disk into the database, once, as of when it arrived. False where another did."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [LOCK, name])
-        try:
+    """Take one delivery from disk into the database, once, as of when it arrived. False where another did, and where
+    it can never be taken: its file is put aside."""
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [LOCK, name])
             found = spool.load(name)
-        except spool.SpoolDamaged as error:
-            logger.error("intake.spool.damaged file=%s error=%s", name, error)
-            spool.put_aside(name)
-            return False
-        if found is None:
-            return False
-        _take(*found)
+            if found is None:
+                return False
+            _take(*found)
+    except (spool.SpoolDamaged, DataError) as error:
+        logger.error("intake.spool.damaged file=%s error=%s", name, str(error).splitlines()[0])
+        spool.put_aside(name)
+        return False
     spool.remove(name)
     return True
 

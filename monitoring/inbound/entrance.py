@@ -6,6 +6,7 @@ While the database is away, a sender that sends again is told to (503), and what
 import hashlib
 import logging
 import time
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +36,7 @@ from monitoring.webhooks import Message, SignatureRefused
 
 logger = logging.getLogger(__name__)
 AWAY = (OperationalError, InterfaceError)
+MOST_SENDER = 40
 
 
 def body_of(request: Request) -> bytes:
@@ -150,12 +152,18 @@ class WebhookView(IngestView):
         signed = request.auth if isinstance(request.auth, Message) else None
         return {
             "source": self.source,
-            "sender": sender,
+            "sender": self._named(sender),
             "key": signed.id if signed else self._given_key(request),
             "content_type": request.content_type or "",
             "body": body,
             "sent_at": signed.sent_at if signed else None,
         }
+
+    @staticmethod
+    def _named(sender: str) -> str:
+        if len(sender) > MOST_SENDER:
+            raise Problem(400, "sender-too-long", f"A sender's name has at most {MOST_SENDER} characters.")
+        return sender
 
     @staticmethod
     def _given_key(request: Request) -> str:
@@ -223,8 +231,11 @@ class WebhookView(IngestView):
         return response
 
     def _spool(self) -> str:
-        """Vouch for the message by what is known on disk, and keep it there."""
-        sender, request = self.kwargs["sender"], self.request
+        """Vouch for the message by what is known on disk, and keep it there.
+
+        A message of its own is named here and not when it is taken in: killed in between, it is taken in again.
+        """
+        sender, request = self._named(self.kwargs["sender"]), self.request
         body = body_of(request)
         check, token = check_of(request, self.source), ""
         signed: Message | None = None
@@ -236,11 +247,12 @@ class WebhookView(IngestView):
                 raise known.NotVouched("It carries neither a signature nor a token.")
             token = token_digest(secret.strip())
             known.vouch_for_token(token, sender)
+        key = signed.id if signed else self._given_key(request)
         received_at = datetime.now(UTC)
         about = spool.Spooled(
             source=self.source,
             sender=sender,
-            key=signed.id if signed else self._given_key(request),
+            key=key or ("" if self.source in formats.TELLS_ALL else uuid.uuid4().hex),
             content_type=request.content_type or "",
             token=token,
             sent_at=signed.sent_at.isoformat() if signed and signed.sent_at else "",

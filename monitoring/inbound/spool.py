@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,8 +101,9 @@ def remove(name: str) -> None:
 
 
 def put_aside(name: str) -> None:
-    """Keep a damaged file for people to look at, under another name."""
-    (folder() / name).rename(folder() / f"{name}{DAMAGED}")
+    """Keep a file that can't be taken in for people to look at, under another name; another may have done it."""
+    with suppress(FileNotFoundError):
+        (folder() / name).rename(folder() / f"{name}{DAMAGED}")
 
 
 def _sync(place: Path) -> None:

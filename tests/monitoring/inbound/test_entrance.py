@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 
 from accounts.models import ApiToken
 from monitoring import intake
 from monitoring.inbound import known, spool
 from monitoring.inbound.draining import due_files, take_spooled
+from monitoring.inbound.entrance import WebhookView
 from monitoring.inbound.models import Arrival
 from monitoring.models import Alert, Delivery, DeliveryState
 from monitoring.sources import create_source, end_source
@@ -54,6 +55,10 @@ def by_grafana(secret: str, body: bytes = GRAFANA, stamp: str = "") -> dict[str,
 def read_all() -> None:
     for delivery in Delivery.objects.filter(state=DeliveryState.STORED):
         intake.process(delivery.pk)
+
+
+def without_database(*args: Any, **given: Any) -> None:
+    raise OperationalError("the server is gone")
 
 
 @contextmanager
@@ -199,6 +204,56 @@ def test_killed_between_commit_and_removal_the_file_is_found_to_be_there(monkeyp
 
     assert spool.waiting() == []
     assert (Delivery.objects.count(), Arrival.objects.count()) == (1, 1)
+
+
+@pytest.mark.django_db
+def test_a_message_that_no_key_names_is_taken_in_once_though_it_is_killed_before_its_file_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers = bearer()
+    assert post("json", b'{"id": "before", "summary": "x"}', **headers).status_code == 202
+    unnamed = b'{"summary": "Fraud is slow"}'
+    with monkeypatch.context() as away:
+        away.setattr(intake, "take_webhook", without_database)
+        assert [post("json", unnamed, **headers).status_code for _ in range(2)] == [202, 202]
+    names = spool.waiting()
+    with monkeypatch.context() as killed:
+        killed.setattr(spool, "remove", lambda name: None)
+        assert [take_spooled(name) for name in names] == [True, True]
+
+    assert [take_spooled(name) for name in names] == [True, True]
+
+    read_all()
+    assert Arrival.objects.filter(spooled=True).count() == 2
+    assert Alert.objects.filter(summary="Fraud is slow").count() == 2
+
+
+@pytest.mark.django_db
+def test_a_sender_s_name_that_is_too_long_is_refused_with_the_database_and_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers = bearer()
+    assert post("json", PLAIN, **headers).status_code == 202
+
+    problem_of(post("json", PLAIN, sender="x" * 41, **headers), 400, "sender-too-long")
+    monkeypatch.setattr(intake, "take_webhook", without_database)
+    monkeypatch.setattr(WebhookView, "_message", without_database)
+    problem_of(post("json", PLAIN, sender="x" * 41, **headers), 400, "sender-too-long")
+
+    assert spool.waiting() == []
+    assert Delivery.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_file_that_the_database_can_never_hold_is_put_aside_and_the_others_go_on() -> None:
+    ingest_token()
+    token = ApiToken.objects.get().sha256
+    never, whole = spooled(token=token, key="x" * 101), spooled(token=token)
+
+    assert [take_spooled(name) for name in (never, whole, never)] == [False, True, False]
+
+    assert [file.name for file in spool.folder().iterdir()] == [f"{never}.damaged"]
+    assert Delivery.objects.count() == 1
 
 
 @pytest.mark.django_db
