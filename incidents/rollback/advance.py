@@ -53,7 +53,7 @@ from incidents.rollback.state import LostRace, move
 from incidents.rollback.steps import ENDED, TURNS, FenceLost, Work, advance_step, has_acted
 from registry.actions import freeze, hold
 from registry.golden import golden_of
-from registry.models import Placement
+from registry.models import Endpoint, Placement
 from registry.serving.base import HostUnreachable
 from registry.store import ArtifactDamaged, ArtifactMissing
 
@@ -242,6 +242,9 @@ def _wave_failed(run: Run, wave: Wave, lease: Lease, code: str, sentence: str) -
     goes_back = read(run.plan).compensates
     with transaction.atomic():
         lease.confirm()
+        if goes_back:
+            # Before the incident's counter, which an event takes: whoever books a switch takes them in this order.
+            Endpoint.objects.select_for_update(of=("self",)).get(pk=run.endpoint_id)
         move(wave, WaveState.FAILED)
         _touch(run)
         _record_wave(run, wave, "rollback.wave.fail", {"code": code}, outcome="failed", reason=sentence)
@@ -274,6 +277,7 @@ def _halt_stuck(run_id: Any, lease: Lease, error: Exception) -> None:
 
 def _go_back(run: Run, lease: Lease) -> float | None:
     """Latest wave first: hosts that switched (or may have) are brought back."""
+    lease.known.seen.clear()
     work = _work(run, lease)
     steps = list(run.steps.select_related("host", "wave").order_by("-wave__index", "id"))
     for step in steps:

@@ -1,5 +1,6 @@
 """Checks: a question, one of three answers, what was seen and what was expected; stored, and on record."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +14,9 @@ from registry.golden import GoldenResult
 from registry.models import Host
 
 UNSEEN_SHARE = 0.1
-"""A share of failing requests that must not pass unseen: without one failure, 16 requests are the fewest that pass."""
+"""A share of failing requests that must not pass unseen."""
+FEWEST_REQUESTS = math.ceil(math.log(1 - POWER_FLOOR) / math.log(1 - UNSEEN_SHARE))
+"""Without one failure, as many requests (16) are the fewest in which that share would have shown."""
 
 ONE_SIDED = 0.025
 """The chance of a false finding on either side of a limit: that of a 95 % interval."""
@@ -115,8 +118,9 @@ def error_answer(
     more did. Who asks for no requests (`min_requests` 0) takes none that failed for a pass."""
     question = f"Do requests to {where} succeed?"
     expected = f"at most {percent(max_share)} fail"
-    if requests < min_requests:
-        observed = f"{requests} of {min_requests} requests needed for an answer"
+    needed = max(min_requests, FEWEST_REQUESTS) if min_requests and not failures else min_requests
+    if requests < needed:
+        observed = f"{requests} of {needed} requests needed for an answer"
         return Answered("errors", question, CheckAnswer.INCONCLUSIVE, observed, expected, "", host, wait=True)
     if requests == 0:
         return Answered("errors", question, CheckAnswer.PASS, "no live traffic here", expected, "", host)

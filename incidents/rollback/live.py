@@ -14,6 +14,7 @@ from incidents.rollback.fleet import Remote
 from incidents.rollback.models import CheckAnswer
 from monitoring.drift.compare import compare
 from monitoring.drift.measures import wilson
+from monitoring.judging.answers import POWER_FLOOR
 from monitoring.judging.latency import LatencyQuantile
 from monitoring.judging.promise import PromisedShare
 from monitoring.profiles import profiles_of
@@ -29,12 +30,14 @@ LABEL = "label"
 
 
 def accuracy_answer(
-    name: str, question: str, right: np.ndarray, *, promised: Decimal, margin: Decimal, ordered: bool
+    name: str, question: str, right: np.ndarray, *, promised: Decimal, margin: Decimal, holdout: bool = False
 ) -> Answered:
     """Pass when the share of rows that are right (shape (n,), of 0 and 1) is at or above `promised - margin` and twice
-    the margin would have shown; fail when its 95 % interval lies wholly below; inconclusive in between. Rows that are
-    `ordered` by time may be wrong together, and then say less."""
-    judged = PromisedShare(right, float(promised), float(margin), ordered).judge()
+    the margin would have shown; fail when its 95 % interval lies wholly below; inconclusive in between. Live rows may
+    be wrong together, and then say less. A holdout set never grows, and the promise was made on its rows: it passes
+    however few they are."""
+    floor = 0.0 if holdout else POWER_FLOOR
+    judged = PromisedShare(right, float(promised), float(margin), not holdout, floor).judge()
     expected = f"at least {percent(promised - margin)} (promised {percent(promised)})"
     answer, n = CheckAnswer(judged.answer), len(right)
     observed = f"{percent(right.mean())} of {n} rows" if n else "no labelled rows"
@@ -52,7 +55,7 @@ def live_accuracy(
     if len(right) < int(check["min_rows"]):
         observed = f"{len(right)} of {check['min_rows']} labelled rows needed for an answer"
         return Answered("accuracy", question, INCONCLUSIVE, observed, f"promised {percent(promised)}", wait=True)
-    return accuracy_answer("accuracy", question, right, promised=promised, margin=margin, ordered=True)
+    return accuracy_answer("accuracy", question, right, promised=promised, margin=margin)
 
 
 def live_latency(
@@ -131,7 +134,7 @@ def holdout_answer(remotes: Sequence[Remote], version: Version, check: dict[str,
         np.concatenate(right),
         promised=Decimal(check["promised"]),
         margin=Decimal(check["margin"]),
-        ordered=False,
+        holdout=True,
     )
 
 

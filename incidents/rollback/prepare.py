@@ -8,7 +8,8 @@ from typing import Any
 from audit.actions import Actor, Target, record, service_actor
 from incidents.rollback import fleet
 from incidents.rollback.fleet import Remote
-from registry.models import Endpoint, Version
+from incidents.rollback.shared import emptied_beside
+from registry.models import Endpoint, Host, Version
 from registry.serving.base import ServingError
 
 logger = logging.getLogger(__name__)
@@ -36,11 +37,18 @@ def keep_fallback_warm(endpoint_id: Any) -> list[str]:
     for row in endpoint.placements.filter(host__drained_at=None).select_related("host").order_by("host__name"):
         try:
             remote = fleet.reach(row.host, endpoint)
+            check_memory(endpoint, row.host)
             make_warm(remote=remote, version=version, incident_ref="", cause="fallback", actor=WORKER)
             held.append(row.host.name)
         except (NotPrepared, ServingError) as error:
             logger.warning("rollback.fallback.cold host=%s error=%s", row.host.name, error)
     return held
+
+
+def check_memory(endpoint: Endpoint, host: Host) -> None:
+    """Raises NotPrepared where a run of another endpoint is emptying the machine for its own version."""
+    for other in emptied_beside(endpoint, {host.name}).values():
+        raise NotPrepared(f"A run of {other} empties {host.name} for its own version. Wait for its end and try again.")
 
 
 def make_warm(*, remote: Remote, version: Version, incident_ref: str, cause: str, actor: Actor) -> None:

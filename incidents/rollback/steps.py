@@ -91,6 +91,7 @@ class Work:
         nobody but this lease's holder acts on the host; after an act it is observed anew."""
         at, seen = self.known.seen.get(host.pk, (-within, None))
         if anew or seen is None or time.monotonic() - at > within:
+            self.known.seen.pop(host.pk, None)  # what gives no answer now is not as it was
             seen = self.remote_of(host).look()
             self.known.seen[host.pk] = (time.monotonic(), seen)
         return seen
@@ -359,6 +360,7 @@ def _called(
         return "proven by reading back" if step.intent == name else "was so already"
     _may_call(work, step, name, seen, version)
     _intend(work, step, name)
+    work.known.seen.pop(step.host_id, None)
     try:
         call()
     except OutcomeUnknown as error:

@@ -45,12 +45,13 @@ class Question(Protocol):
 
 def decide(*, significant: bool, within: bool, power: float = 0.0, floor: float = 1.0) -> Verdict:
     """Fail on a change that chance does not explain, unless it is certainly smaller than what matters (`within`: the
-    whole interval is). Pass without one where one that matters would have been found. Inconclusive else."""
+    whole interval is). Pass without one where one that matters would have been found: not without any `power`, however
+    low the `floor`. Inconclusive else."""
     if within:
         return "pass"
     if significant:
         return "fail"
-    return "pass" if power >= floor else "inconclusive"
+    return "pass" if power > 0 and power >= floor else "inconclusive"
 
 
 def judge_all(questions: Sequence[Question], alpha: float = ALPHA) -> list[Judged]:

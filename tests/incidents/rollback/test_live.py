@@ -31,8 +31,9 @@ def errors(failures: int, requests: int, min_requests: int = 16):
 @pytest.mark.parametrize(
     ("failures", "requests", "min_requests", "answer", "observed"),
     [
-        (0, 4, 5, INCONCLUSIVE, "4 of 5 requests needed for an answer"),
-        (0, 5, 5, INCONCLUSIVE, "0 of 5 failed"),
+        (0, 4, 5, INCONCLUSIVE, "4 of 16 requests needed for an answer"),
+        (0, 15, 5, INCONCLUSIVE, "15 of 16 requests needed for an answer"),
+        (1, 4, 5, INCONCLUSIVE, "4 of 5 requests needed for an answer"),
         (0, 16, 5, PASS, "0 of 16 failed"),
         (1, 20, 20, INCONCLUSIVE, "1 of 20 failed"),
         (2, 20, 20, FAIL, "2 of 20 failed"),
@@ -41,6 +42,8 @@ def errors(failures: int, requests: int, min_requests: int = 16):
         (3, 1000, 20, PASS, "3 of 1000 failed"),
         (0, 0, 0, PASS, "no live traffic here"),
         (0, 3, 0, PASS, "0 of 3 failed"),
+        (1, 3, 0, INCONCLUSIVE, "1 of 3 failed"),
+        (2, 60, 0, INCONCLUSIVE, "2 of 60 failed"),
         (3, 3, 0, FAIL, "3 of 3 failed"),
     ],
 )
@@ -73,14 +76,20 @@ def test_errors_beside_those_of_the_other_version(new, old, answer):
 
 
 def test_an_accuracy_on_few_rows_is_no_pass_however_good():
-    asked = {"promised": Decimal("0.9"), "margin": Decimal("0.02"), "ordered": False}
-    assert accuracy_answer("holdout", "?", np.ones(30), **asked).answer == PASS
+    asked = {"promised": Decimal("0.9"), "margin": Decimal("0.02")}
+    assert accuracy_answer("accuracy", "?", np.ones(30), **asked).answer == PASS
     right = np.random.default_rng(1).permutation(np.repeat([1, 0], [28, 2]))
-    few = accuracy_answer("holdout", "?", right, **asked)
+    few = accuracy_answer("accuracy", "?", right, **asked)
     assert (few.answer, few.observed, few.wait) == (INCONCLUSIVE, "93.3 % of 30 rows", True)
-    assert accuracy_answer("holdout", "?", np.repeat(right, 40), **asked).answer == PASS
-    none = accuracy_answer("holdout", "?", np.array([]), **asked)
+    assert accuracy_answer("accuracy", "?", np.tile(right, 40), **asked).answer == PASS
+    none = accuracy_answer("accuracy", "?", np.array([]), **asked)
     assert (none.answer, none.observed, none.interval) == (INCONCLUSIVE, "no labelled rows", "")
+
+
+@pytest.mark.parametrize(("right", "answer"), [(27, PASS), (26, INCONCLUSIVE), (18, FAIL), (0, FAIL)])
+def test_a_holdout_that_keeps_its_promise_passes_however_few_its_rows(right, answer):
+    asked = {"promised": Decimal("0.9"), "margin": Decimal("0.02"), "holdout": True}
+    assert accuracy_answer("holdout", "?", np.repeat([1, 0], [right, 30 - right]), **asked).answer == answer
 
 
 def traffic(latency_ms: float = 1.0, accuracy: float = 0.8, rows: int = 600):

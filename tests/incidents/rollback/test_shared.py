@@ -10,6 +10,7 @@ from incidents.rollback import preflight
 from incidents.rollback import run as runs
 from incidents.rollback.models import Plan, Run
 from incidents.rollback.plan import read
+from incidents.rollback.prepare import NotPrepared, check_memory
 from incidents.rollback.shared import shared_with
 from registry.actions import place, register_endpoint, register_model
 from registry.models import Endpoint, Health, Placement
@@ -81,6 +82,9 @@ def test_nothing_is_loaded_where_a_run_of_another_endpoint_empties_the_memory_fo
     assert (failed.name, failed.question) == ("emptied", "Is the memory of h1, h2 not needed by another run?")
     assert f"a run of {other.slug} empties it" in failed.observed
     assert not [view for view in (process.view(seen.slug) for process in seen.processes) if "1" in view["versions"]]
+    with pytest.raises(NotPrepared, match=f"A run of {other.slug} empties h1 for its own version"):
+        check_memory(seen.endpoint, seen.hosts[0])
+    check_memory(seen.endpoint, seen.hosts[2])
 
     Run.objects.filter(pk=run.pk).update(state="switched", ended_at=run.started_at)
     preflight.again(plan_id=plan.pk, actor=SETUP)

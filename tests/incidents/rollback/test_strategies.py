@@ -228,7 +228,7 @@ def test_a_share_that_too_few_requests_reach_halts_and_turning_back_ends_it(flee
     HostStep.objects.filter(pk=step.pk).update(baseline=early)
     until(run, RunState.HALTED)
 
-    assert "Inconclusive with 5 % of the requests: 0 of 5 requests" in run.state_reason
+    assert "Inconclusive with 5 % of the requests: 0 of 16 requests" in run.state_reason
     said = {"run_id": run.pk, "user": fleet.commander, "reason": "Back.", "actor": advance.WORKER}
     runs.compensate(**said)
     until(run, RunState.COMPENSATED, RunState.HALTED)

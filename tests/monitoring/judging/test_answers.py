@@ -57,6 +57,10 @@ def test_what_decides(significant, within, power, answer):
     assert decide(significant=significant, within=within, power=power, floor=0.8) == answer
 
 
+def test_without_any_power_nothing_passes_however_low_the_floor():
+    assert decide(significant=False, within=False, power=0.0, floor=0.0) == "inconclusive"
+
+
 def test_one_failure_fails_and_nothing_asked_is_no_pass():
     good, bad, open_ = (Judged(answer, "", "") for answer in ("pass", "fail", "inconclusive"))
     assert overall([good, open_, bad]) == "fail"
