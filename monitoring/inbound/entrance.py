@@ -180,7 +180,10 @@ class WebhookView(IngestView):
             raise ParseError(f"The body can't be read as JSON: {error}.") from None
 
     def _refuse(self, message: dict[str, Any], error: str) -> None:
-        intake.refuse(**message, error=error)
+        try:
+            intake.refuse(**message, error=error)
+        except intake.KeyReused as reused:
+            raise Problem(status.HTTP_409_CONFLICT, "key-reused", str(reused)) from reused
         self.entered = True
 
     # --- what is not taken, and the time without a database ---------------------------------------------------------

@@ -56,7 +56,7 @@ def keep(about: Spooled, body: bytes) -> str:
     """Write a delivery and have it on disk before returning; the name of its file. Raises SpoolFull, OSError."""
     place = folder()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sizes = [entry.stat().st_size for entry in os.scandir(place) if not entry.name.endswith(DAMAGED)]
+    sizes = _sizes(place)
     if len(sizes) >= MOST_FILES or sum(sizes) + len(body) > settings.LASTGOOD_SPOOL_BYTES:
         raise SpoolFull(f"{len(sizes)} deliveries wait for the database; the spool takes no more.")
     name = f"{time.time_ns():020d}-{os.getpid()}-{about.sha256[:16]}{ENDING}"
@@ -104,6 +104,16 @@ def put_aside(name: str) -> None:
     """Keep a file that can't be taken in for people to look at, under another name; another may have done it."""
     with suppress(FileNotFoundError):
         (folder() / name).rename(folder() / f"{name}{DAMAGED}")
+
+
+def _sizes(place: Path) -> list[int]:
+    """Bytes of each file that waits; one that was taken in meanwhile waits no more."""
+    sizes = []
+    for entry in os.scandir(place):
+        if not entry.name.endswith(DAMAGED):
+            with suppress(FileNotFoundError):
+                sizes.append(entry.stat().st_size)
+    return sizes
 
 
 def _sync(place: Path) -> None:

@@ -135,6 +135,18 @@ def test_what_is_too_large_or_unauthenticated_is_entered_and_not_kept(settings: 
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("body", [b"{", PLAIN + b" "])
+def test_a_key_that_came_before_with_another_body_is_refused_whether_that_can_be_read_or_not(body: bytes) -> None:
+    headers = bearer() | {"Idempotency-Key": "k1"}
+    assert post("json", PLAIN, **headers).status_code == 202
+
+    problem_of(post("json", body, **headers), 409, "key-reused")
+
+    assert Delivery.objects.get().size == len(PLAIN)
+    assert Arrival.objects.order_by("pk").last().decision == "refused"  # type: ignore[union-attr]
+
+
+@pytest.mark.django_db
 def test_strangers_do_not_fill_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accounts.throttles.FAILURES", 2)
 
@@ -282,6 +294,23 @@ def test_a_damaged_file_is_put_aside_and_the_others_go_on() -> None:
     assert [file.name for file in spool.folder().iterdir()] == [f"{damaged}.damaged"]
     assert Delivery.objects.count() == 1
     assert whole != damaged
+
+
+def test_a_file_that_is_taken_in_while_another_is_written_keeps_that_from_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone, scandir = spooled(), spool.os.scandir
+
+    def overtaken(place: Path) -> Any:
+        entries = list(scandir(place))
+        spool.remove(gone)
+        return iter(entries)
+
+    monkeypatch.setattr(spool.os, "scandir", overtaken)
+    kept = spooled()
+    monkeypatch.undo()
+
+    assert [file.name for file in spool.folder().iterdir()] == [kept]
 
 
 def test_a_spool_that_is_full_takes_no_more(settings: Any) -> None:
