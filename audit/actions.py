@@ -30,9 +30,7 @@ NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """NUL as canonical JSON writes it, and not the same six characters after a backslash of the text. PostgreSQL keeps it
 in no text, nor in a record that it reads as JSON."""
 COLUMNS = [str(field.column) for field in AuditEvent._meta.concrete_fields if field.column not in ("id", "xid")]
-INSERT = (
-    f"INSERT INTO audit_event ({', '.join(COLUMNS)}) VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"  # noqa: S608
-)
+INSERT = f"INSERT INTO audit_event ({', '.join(COLUMNS)}) VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"  # noqa: S608
 ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
