@@ -47,6 +47,7 @@ SOURCES = [
     Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),
     Due(task="monitoring.prune", queue="intake", ids=retention.due_endpoints),
     Due(task="monitoring.empty_delivery", queue="intake", ids=retention.due_deliveries),
+    Due(task="monitoring.forget_refusals", queue="intake", ids=retention.due_refusals),
     Due(task="monitoring.make_partition", queue="intake", ids=partitions.missing),
     Due(task="monitoring.drop_partition", queue="intake", ids=partitions.outlived),
 ]

@@ -2,7 +2,7 @@
 them."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -13,6 +13,7 @@ from audit.actions import Target, record, service_actor
 from audit.canonical import instant
 from audit.clock import database_now
 from monitoring import store
+from monitoring.inbound.models import Arrival, Decision
 from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch
 from registry.models import Endpoint
 
@@ -156,3 +157,34 @@ def empty_delivery(delivery_id: object) -> bool:
             data={"days": settings.LASTGOOD_PREDICTIONS_DAYS},
         )
     return True
+
+
+def due_refusals(now: datetime) -> list[str]:
+    """The oldest day (UTC, RFC 3339) of which the ledger has refusals that nothing was kept of and whose time has
+    passed."""
+    oldest = _refusals(cutoff(now)).order_by("received_at").values_list("received_at", flat=True).first()
+    return [oldest.astimezone(UTC).date().isoformat()] if oldest else []
+
+
+def forget_refusals(day: str) -> int:
+    """Delete from the ledger the day's refusals that nothing was kept of, those whose time has passed; on record.
+
+    Returns how many went. Raises ValueError for what is no day.
+    """
+    start = datetime.combine(date.fromisoformat(day), time(), UTC)
+    old = _refusals(cutoff(database_now())).filter(received_at__gte=start, received_at__lt=start + timedelta(days=1))
+    with transaction.atomic():
+        gone = old.delete()[0]
+        if gone:
+            record(
+                action="arrivals.prune",
+                target=Target("arrivals", day),
+                actor=service_actor("retention"),
+                data={"rows": gone, "days": settings.LASTGOOD_PREDICTIONS_DAYS},
+            )
+    return gone
+
+
+def _refusals(before: datetime | None) -> QuerySet[Arrival]:
+    refused = Arrival.objects.filter(decision=Decision.REFUSED, delivery=None)
+    return refused.filter(received_at__lt=before) if before else refused.none()

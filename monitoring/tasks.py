@@ -41,6 +41,11 @@ def empty_delivery(delivery_id: str) -> None:
     retention.empty_delivery(delivery_id)
 
 
+@shared_task(name="monitoring.forget_refusals")
+def forget_refusals(day: str) -> None:
+    retention.forget_refusals(day)
+
+
 @shared_task(name="monitoring.make_partition")
 def make_partition(name: str) -> None:
     partitions.make(name)

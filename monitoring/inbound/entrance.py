@@ -205,9 +205,17 @@ class WebhookView(IngestView):
         body: bytes = getattr(self.request._request, "lastgood_body", b"")
         digest = hashlib.sha256(body).hexdigest() if body else ""
         try:
-            ledger.refused(source=self.source, sender=self.kwargs["sender"], sha256=digest, size=len(body), why=why)
+            sender = self._sender_of_refused()
+            ledger.refused(source=self.source, sender=sender, sha256=digest, size=len(body), why=why)
         except AWAY as error:
             logger.warning("intake.refusal.not_entered error=%s", type(error).__name__)
+
+    def _sender_of_refused(self) -> str:
+        """The name in its address, where it proved who it is or such a sender is known; what is made up is not kept."""
+        sender: str = self.kwargs["sender"]
+        if getattr(self.request, "_authenticator", None) is not None or sources.signs(sender):
+            return sender
+        return sender if Delivery.objects.filter(source=self.source, sender=sender).exists() else ledger.STRANGER
 
     def _without_database(self, exc: Exception) -> Response:
         away: Response = super().handle_exception(OperationalError(str(exc)))

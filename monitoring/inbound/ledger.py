@@ -11,6 +11,9 @@ from monitoring.inbound.models import WEIGHT, Arrival, ArrivalAlert, Decision
 from monitoring.inbound.taking import Decided
 from monitoring.models import Alert, AlertState, Delivery
 
+STRANGER = "unknown"
+"""The sender of what was refused under a name that is nobody's."""
+
 
 def arrived(
     *, delivery: Delivery, created: bool, stored_ms: int | None = None, received_at: datetime | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db import connection
 from django.db.models import Count, Prefetch, QuerySet
 
 from audit.clock import database_now
@@ -40,9 +41,23 @@ def arrivals(filters: Filters) -> QuerySet[Arrival]:
     )
 
 
+SENDERS = """
+    WITH RECURSIVE named AS (
+        (SELECT sender FROM monitoring_arrival ORDER BY sender LIMIT 1)
+        UNION ALL
+        SELECT (SELECT a.sender FROM monitoring_arrival AS a WHERE a.sender > named.sender ORDER BY a.sender LIMIT 1)
+        FROM named WHERE named.sender IS NOT NULL
+    )
+    SELECT sender FROM named WHERE sender IS NOT NULL
+"""
+"""A step in the index for each name; DISTINCT would read every row."""
+
+
 def senders() -> list[str]:
     """The names of all that have sent anything."""
-    return list(Arrival.objects.order_by("sender").values_list("sender", flat=True).distinct())
+    with connection.cursor() as cursor:
+        cursor.execute(SENDERS)
+        return [name for (name,) in cursor.fetchall()]
 
 
 def not_readable() -> int:

@@ -15,6 +15,8 @@ from audit.models import AuditEvent
 from audit.queries import record_of
 from incidents.models import Incident, IncidentState
 from monitoring import retention, store
+from monitoring.inbound import ledger
+from monitoring.inbound.models import Arrival
 from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch
 from registry.models import Endpoint
 from tests.monitoring import world
@@ -151,3 +153,28 @@ def test_batches_go_a_few_at_a_time_so_that_a_hold_waits_for_those_alone(
     told = [record_of(event)["data"]["batches"] for event in AuditEvent.objects.filter(action="predictions.prune")]
     assert sorted(told) == [1, 2, 2]
     assert (PredictionBatch.objects.count(), files()) == (1, 1)
+
+
+def test_refusals_that_nothing_was_kept_of_go_from_the_ledger_day_by_day(settings: Any) -> None:
+    settings.LASTGOOD_PREDICTIONS_DAYS = 400
+    for _ in range(4):
+        ledger.refused(source="json", sender="unknown", sha256="", size=0, why="It names nobody.")
+    first, second, kept, _ = Arrival.objects.order_by("pk")
+    delivery = Delivery.objects.create(source="json", sender="town", key="k", sha256="", size=0)
+    Arrival.objects.filter(pk=first.pk).update(received_at=OLD)
+    Arrival.objects.filter(pk=second.pk).update(received_at=OLD + timedelta(days=1))
+    Arrival.objects.filter(pk=kept.pk).update(received_at=OLD, delivery=delivery)
+
+    assert retention.due_refusals(timezone.now()) == ["2025-01-01"]
+    assert [retention.forget_refusals("2025-01-01") for _ in range(2)] == [1, 0]
+    assert retention.due_refusals(timezone.now()) == ["2025-01-02"]
+    assert retention.forget_refusals("2025-01-02") == 1
+
+    assert retention.due_refusals(timezone.now()) == []
+    today = timezone.now().date().isoformat()
+    assert retention.forget_refusals(today) == 0
+    assert Arrival.objects.count() == 2
+    told = record_of(AuditEvent.objects.filter(action="arrivals.prune").earliest("pk"))
+    assert (told["target"]["id"], told["data"]) == ("2025-01-01", {"rows": 1, "days": 400})
+    settings.LASTGOOD_PREDICTIONS_DAYS = 0
+    assert retention.due_refusals(timezone.now()) == []

@@ -20,6 +20,7 @@ from monitoring.inbound import known, spool
 from monitoring.inbound.draining import due_files, take_spooled
 from monitoring.inbound.entrance import WebhookView
 from monitoring.inbound.models import Arrival
+from monitoring.inbound.queries import senders
 from monitoring.models import Alert, Delivery, DeliveryState
 from monitoring.sources import create_source, end_source
 from monitoring.webhooks import routing_key, sign_as_grafana
@@ -87,8 +88,8 @@ def test_grafana_signs_over_the_body_or_over_the_time_and_the_body(stamped: bool
     read_all()
     assert sorted(Alert.objects.values_list("source", "state")) == [("grafana", "firing"), ("grafana", "resolved")]
     refused = Arrival.objects.filter(decision="refused")
-    assert sorted(refused.values_list("sender", flat=True)) == ["other", "town", "town"]
-    assert "not that of this sender" in refused.filter(sender="other").get().why
+    assert sorted(refused.values_list("sender", flat=True)) == ["town", "town", "unknown"]
+    assert "not that of this sender" in refused.filter(sender="unknown").get().why
 
 
 @pytest.mark.django_db
@@ -144,6 +145,26 @@ def test_a_key_that_came_before_with_another_body_is_refused_whether_that_can_be
 
     assert Delivery.objects.get().size == len(PLAIN)
     assert Arrival.objects.order_by("pk").last().decision == "refused"  # type: ignore[union-attr]
+
+
+@pytest.mark.django_db
+def test_a_refused_message_is_entered_under_a_name_that_is_somebody_s(settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    create_source(name="signs", actor=SETUP)
+    headers = bearer()
+    assert post("json", PLAIN, sender="has-sent", **headers).status_code == 202
+    large = b'{"summary": "' + b"x" * 1000 + b'"}'
+
+    for name in ("signs", "has-sent", "made-up-1", "made-up-2"):
+        assert post("json", PLAIN, sender=name).status_code == 401
+    assert post("json", large, sender="made-up-3", **{"Webhook-Signature": "v1,x"}).status_code == 413
+    assert post("json", large, sender="has-a-token", **headers).status_code == 413
+
+    refused = Arrival.objects.filter(decision="refused").order_by("pk")
+    assert list(refused.values_list("sender", flat=True)) == [
+        "signs", "has-sent", "unknown", "unknown", "unknown", "has-a-token",
+    ]  # fmt: skip
+    assert senders() == ["has-a-token", "has-sent", "signs", "unknown"]
 
 
 @pytest.mark.django_db
