@@ -1,7 +1,9 @@
-"""Who reads which status page. A public one is for everybody; another for people who hold one of its roles."""
+"""Who reads which status page, and whether letters reach anybody. A public page is for everybody; another for people
+who hold one of its roles."""
 
 from collections.abc import Iterable
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 
 from accounts.models import User
@@ -16,6 +18,11 @@ def may_read(user: User | AnonymousUser, page: StatusPage) -> bool:
     if not isinstance(user, User) or not may(user, "view"):
         return False
     return not page.readers or bool(user_roles(user) & set(page.readers)) or may(user, "admin")
+
+
+def sends_letters() -> bool:
+    """Whether a mail server is set up. Without one a letter is printed where the worker runs, and reaches nobody."""
+    return bool(settings.EMAIL_BACKEND != "django.core.mail.backends.console.EmailBackend")
 
 
 def readable(user: User | AnonymousUser, pages: Iterable[StatusPage]) -> list[StatusPage]:

@@ -27,6 +27,7 @@ from incidents.status_history import (
     uptime,
 )
 from incidents.status_impacts import OVER, overall, told_of
+from incidents.status_readers import sends_letters
 
 PAST = timedelta(days=14)
 MONTHS = 12
@@ -50,8 +51,9 @@ class Picture:
         self.now = database_now()
         frozen = Prefetch("months", Month.objects.order_by("first"), to_attr="frozen")
         self.components = list(page.components.filter(retired_at=None).prefetch_related(frozen))
-        self.posts = list(page.posts.select_related("incident").order_by("-at", "-id"))
+        # Before the posts: what is planned in between then has posts without a window, never a window without posts.
         self.windows = list(Maintenance.objects.filter(page=page).prefetch_related("components"))
+        self.posts = list(page.posts.select_related("incident").order_by("-at", "-id"))
         self.state = overall(page)
 
     @cached_property
@@ -107,6 +109,7 @@ def page_context(picture: Picture) -> dict[str, Any]:
         ],
         "written_at": picture.now,
         "base": settings.LASTGOOD_PUBLIC_URL,
+        "letters": picture.page.public and sends_letters(),
     }
 
 

@@ -104,6 +104,8 @@ def _attempt(message: Message) -> None:
 @transaction.atomic
 def _keep(message: Message, outcome: Outcome, took_ms: int) -> None:
     """What the receiver answered, and what comes of it; the receiver is free for the next."""
+    # The subscriber's row before the message's, as whoever ends a subscription takes them.
+    _let_go(message.subscriber_id)
     Attempt.objects.create(message=message, took_ms=took_ms, taken=outcome.taken, answer=outcome.answer[:300])
     mine = Message.objects.filter(pk=message.pk, state=MessageState.WAITING)
     if outcome.taken:
@@ -113,7 +115,6 @@ def _keep(message: Message, outcome: Outcome, took_ms: int) -> None:
     else:
         seconds = min(LONGEST_WAIT, max(WAITS[message.attempts], outcome.after))
         mine.update(attempts=F("attempts") + 1, next_try_at=Now() + timedelta(seconds=seconds))
-    _let_go(message.subscriber_id)
     if outcome.gone:
         end(subscriber=message.subscriber, how="gone")
 

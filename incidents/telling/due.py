@@ -6,6 +6,7 @@ from audit.due import Due
 from incidents.telling.carry import has_waiting
 from incidents.telling.maintenance import due_maintenances
 from incidents.telling.months import unfrozen
+from incidents.telling.subscribers import unconfirmed
 
 
 def waiting_messages(now: datetime) -> list[int]:
@@ -16,5 +17,6 @@ def waiting_messages(now: datetime) -> list[int]:
 SOURCES = [
     Due(task="telling.turn_maintenance", queue="intake", ids=due_maintenances),
     Due(task="telling.freeze_months", queue="intake", ids=unfrozen),
+    Due(task="telling.forget_unconfirmed", queue="intake", ids=unconfirmed),
     Due(task="telling.carry", queue="intake", ids=waiting_messages),
 ]

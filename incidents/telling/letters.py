@@ -15,6 +15,7 @@ from django.core.mail import EmailMessage
 from accounts.outgoing import AddressRefused, FetchFailed, ask
 from incidents.models import ComponentState, StatusPost
 from incidents.status_json import component_json, incident_json, iso
+from incidents.status_readers import sends_letters
 from incidents.status_render import WORDS, Picture, address, headline
 from incidents.telling.models import Kind, Message
 from incidents.telling.subscribers import confirm_address, end_address, secret_of
@@ -54,6 +55,8 @@ def send(message: Message) -> Outcome:
 def _mail(message: Message) -> Outcome:
     if not message.subscriber.page.public:
         return Outcome(False, "The page is not for everybody any more.", final=True)
+    if not sends_letters():
+        return Outcome(False, "No mail server is set up: EMAIL_HOST is empty.")
     try:
         taken = letter(message).send()
     except smtplib.SMTPRecipientsRefused as error:

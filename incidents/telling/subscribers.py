@@ -4,7 +4,7 @@ An address is a person's: it stands in no event, and nowhere at all once the sub
 import base64
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core import signing
@@ -16,13 +16,19 @@ from django.urls import reverse
 
 from accounts.outgoing import AddressRefused, split_address
 from audit.actions import ANONYMOUS, Actor, Target, record, service_actor
+from audit.clock import database_now
 from incidents.errors import IncidentError
 from incidents.models import StatusComponent, StatusPage
+from incidents.status_readers import sends_letters
 from incidents.telling import outbox
 from incidents.telling.models import Kind, Subscriber, SubscriberState
 from registry.sealing import seal, unseal
 
 CONFIRM_WITHIN = timedelta(days=3)
+FORGET_AFTER = CONFIRM_WITHIN + timedelta(days=1)
+"""After this no link is good any more, even of a letter that lay in the outbox for a while."""
+ASK_AGAIN_AFTER = timedelta(hours=1)
+"""Whoever asks again so long after a letter that they did not follow is sent another."""
 CONFIRM, END = "telling.confirm", "telling.end"
 CARRIER = service_actor("telling")
 GOING_ON = (SubscriberState.PENDING, SubscriberState.ACTIVE)
@@ -35,15 +41,20 @@ class NotTold(IncidentError):
 @transaction.atomic
 def subscribe(*, page: StatusPage, address: str, components: Sequence[StatusComponent]) -> None:
     """Ask the reader of an e-mail address to confirm that they want to be told. Whoever asks learns nothing of who is
-    told already: for an address that is, nothing happens. Raises IncidentError for what is no address, and for a page
-    that is not public."""
+    told already: for an address that is, nothing happens, nor for one that somebody gave within the last hour. Raises
+    IncidentError for what is no address, for a page that is not public, and where no mail server is set up."""
     if not page.public:
         raise IncidentError("Only public pages tell people by e-mail.")
+    if not sends_letters():
+        raise IncidentError("No mail server is set up here, so no letter would come. Follow the page's feed instead.")
     try:
         validate_email(address.strip())
     except ValidationError:
         raise IncidentError("Write an e-mail address, such as name@example.org.") from None
-    if Subscriber.objects.filter(page=page, address__iexact=address.strip(), state__in=GOING_ON).exists():
+    theirs = Subscriber.objects.filter(page=page, address__iexact=address.strip(), state__in=GOING_ON)
+    for one in theirs.filter(state=SubscriberState.PENDING, created_at__lt=database_now() - ASK_AGAIN_AFTER):
+        _give_up(one)
+    if theirs.exists():
         return
     try:
         with transaction.atomic():
@@ -52,6 +63,24 @@ def subscribe(*, page: StatusPage, address: str, components: Sequence[StatusComp
         return
     _record("status.subscribe", made, ANONYMOUS, {"kind": str(Kind.EMAIL)})
     outbox.ask_to_confirm(made)
+
+
+def unconfirmed(now: datetime) -> list[int]:
+    """Subscriptions that nobody can confirm any more, whose addresses are to be forgotten."""
+    found = Subscriber.objects.filter(state=SubscriberState.PENDING, created_at__lt=now - FORGET_AFTER)
+    return list(found.order_by("pk").values_list("pk", flat=True)[:200])
+
+
+@transaction.atomic
+def forget_unconfirmed(*, subscriber_id: int) -> bool:
+    """End a subscription that was not confirmed in time, and forget its address. False where none is to end."""
+    if not Subscriber.objects.filter(pk=subscriber_id, created_at__lt=database_now() - FORGET_AFTER).exists():
+        return False
+    return _give_up(Subscriber.objects.select_related("page").get(pk=subscriber_id))
+
+
+def _give_up(one: Subscriber) -> bool:
+    return end(subscriber=one, how="unconfirmed", among=(SubscriberState.PENDING,))
 
 
 def _make(
@@ -112,10 +141,12 @@ def _place(subscriber: Subscriber) -> str:
 
 
 @transaction.atomic
-def end(*, subscriber: Subscriber, how: str, actor: Actor = CARRIER, reason: str = "") -> bool:
-    """Tell them no more, forget their address, and cancel what waits for them. `how`: link, gone, administrator. False
-    where it had ended."""
-    done = Subscriber.objects.filter(pk=subscriber.pk, state__in=GOING_ON).update(
+def end(
+    *, subscriber: Subscriber, how: str, actor: Actor = CARRIER, reason: str = "", among: Sequence[str] = GOING_ON
+) -> bool:
+    """Tell them no more, forget their address, and cancel what waits for them. `how`: link, gone, administrator,
+    unconfirmed. False where it is in none of the states `among`."""
+    done = Subscriber.objects.filter(pk=subscriber.pk, state__in=among).update(
         state=SubscriberState.ENDED, ended_at=Now(), address="", secret=b""
     )
     if not done:
@@ -123,6 +154,11 @@ def end(*, subscriber: Subscriber, how: str, actor: Actor = CARRIER, reason: str
     cancelled = outbox.cancel_for(subscriber)
     _record("status.end_subscription", subscriber, actor, {"how": how, "cancelled": cancelled}, reason)
     return True
+
+
+def page_of_link(*, token: str) -> StatusPage:
+    """The page that the link at the end of a letter is about. Raises NotTold."""
+    return _named(token, END, None).page
 
 
 def end_by_link(*, token: str) -> StatusPage:

@@ -20,7 +20,7 @@ from incidents import status
 from incidents.errors import IncidentError
 from incidents.models import StatusComponent, StatusPage, WindowStatus
 from incidents.status_impacts import shown
-from incidents.status_readers import may_read
+from incidents.status_readers import may_read, sends_letters
 from incidents.telling import drafts, maintenance, outbox, subscribers
 from incidents.telling.forms import ComponentForm, EditPageForm, MaintenanceForm, SubscribeForm, WebhookForm, WordsForm
 from incidents.telling.models import Draft, Maintenance, Message, Subscriber, SubscriberState
@@ -241,7 +241,7 @@ def subscribe(request: HttpRequest, slug: str) -> HttpResponse:
             asked = True
         except IncidentError as refused:
             form.add_error("address", str(refused))
-    context = {"page": page, "form": form, "asked": asked}
+    context = {"page": page, "form": form, "asked": asked, "letters": sends_letters()}
     return render(request, "status/subscribe.html", context, status=400 if form.errors else 200)
 
 
@@ -260,7 +260,10 @@ def confirm(request: HttpRequest, slug: str, token: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def unsubscribe(request: HttpRequest, slug: str, token: str) -> HttpResponse:
     """The link at the end of each letter. Mail programs POST to it themselves (RFC 8058), without a cookie."""
-    page = get_object_or_404(StatusPage, slug=slug)
+    try:
+        page = subscribers.page_of_link(token=token)
+    except IncidentError as refused:
+        return render(request, "status/subscription.html", {"refused": str(refused)}, status=410)
     if request.method == "GET":
         return render(request, "status/subscription.html", {"page": page, "verb": "end"})
     return _by_link(request, page, "ended", lambda: subscribers.end_by_link(token=token))

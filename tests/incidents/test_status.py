@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
@@ -16,6 +16,9 @@ from incidents import actions, due, status, status_files, status_words
 from incidents.errors import IncidentError
 from incidents.models import ComponentState, Incident, IncidentState, StatusPage, StatusPost
 from incidents.rollback.models import RunState, WatchState
+from incidents.status_json import bodies
+from incidents.status_render import Picture, page_html
+from incidents.telling import maintenance
 from tests.api.programs import Program
 from tests.incidents import world as worlds
 from tests.incidents.world import TEST, World, events
@@ -135,6 +138,28 @@ def test_a_commander_of_other_models_tells_nothing_of_this_one(
     assert StatusPost.objects.filter(by=otto).count() == (0 if codes[0] == 403 else 2)
 
 
+def test_a_maintenance_that_is_planned_while_a_page_is_read_does_not_break_it(world: World) -> None:
+    page = world.status_page()
+    components, planned = list(page.components.all()), []
+
+    def plan_after_the_first(execute: Any, sql: str, *rest: Any) -> Any:
+        answer = execute(sql, *rest)
+        if not planned and any(f'FROM "{name}"' in sql for name in ("telling_maintenance", "incidents_statuspost")):
+            planned.append(sql)
+            maintenance.plan(
+                page=page, title="New driver", text="No letters.", components=components, by=None, actor=TEST,
+                starts_at=timezone.now() + HOUR, ends_at=timezone.now() + 2 * HOUR,
+            )  # fmt: skip
+        return answer
+
+    with connection.execute_wrapper(plan_after_the_first):
+        picture = Picture(page)
+    assert len(planned) == 1
+    assert "Planned maintenance" not in page_html(picture)
+    assert json.loads(json.dumps(bodies(picture)["api/v2/scheduled-maintenances.json"]))["scheduled_maintenances"] == []
+    assert "Planned maintenance" in page_html(Picture(page))
+
+
 def test_a_public_page_has_no_script_is_small_and_is_answered_304_while_nothing_changed(world: World) -> None:
     page = world.status_page()
     through(world, world.incident(), "triaged", "mitigating")
@@ -252,5 +277,3 @@ def test_nobody_is_told_of_a_change_undone_where_no_rollback_was_started(world: 
     assert status_words.sentence_for(incident, "Letters", "identified").endswith("A remedy is under way.")
     world.run(incident, state=RunState.RUNNING)
     assert status_words.sentence_for(incident, "Letters", "identified").endswith("A recent change is being undone now.")
-
-

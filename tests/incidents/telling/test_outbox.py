@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from audit.clock import database_now
 from audit.models import AuditEvent
 from incidents import status
 from incidents.errors import IncidentError
 from incidents.models import StatusPage
-from incidents.telling import carry, outbox, subscribers
+from incidents.telling import carry, outbox, subscribers, tasks
 from incidents.telling.due import waiting_messages
-from incidents.telling.letters import send
+from incidents.telling.letters import Outcome, send
 from incidents.telling.models import Attempt, Kind, Message, MessageState, Subscriber, SubscriberState
 from tests.incidents.telling.conftest import Letters, Receiver
 from tests.incidents.telling.made import TEST, Told, build
@@ -223,7 +225,38 @@ def test_a_slow_receiver_keeps_nobody_waiting_and_each_is_told_in_order(committe
     assert ids[0] == str(first.pk)
 
 
-@pytest.mark.django_db
+def test_a_pass_that_ended_with_messages_left_sees_to_the_next_by_itself(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(tasks, "send", lambda *given: asked.append(given))
+    told.subscriber("reader@example.org")
+    told.post()
+    monkeypatch.setattr(carry, "carry", lambda: 0)
+    tasks.carry_messages(0)
+    assert asked == []
+    monkeypatch.setattr(carry, "carry", lambda: 1)
+    tasks.carry_messages(0)
+    assert asked == [("telling.carry", [0], "intake")]
+    Message.objects.update(state=MessageState.SENT)
+    tasks.carry_messages(0)
+    assert len(asked) == 1
+
+
+def test_what_is_kept_of_an_attempt_takes_its_rows_in_the_order_of_whoever_ends_a_subscription(told: Told) -> None:
+    told.subscriber("reader@example.org")
+    told.post()
+    orders = []
+    for act in (
+        lambda: carry._keep(told.only(), Outcome(taken=True, answer="250"), 1),
+        lambda: subscribers.end(subscriber=Subscriber.objects.get(), how="link"),
+    ):
+        with CaptureQueriesContext(connection) as asked:
+            act()
+        orders.append([one["sql"].split('"')[1] for one in asked if one["sql"].startswith("UPDATE")][:2])
+    assert orders == [["telling_subscriber", "telling_message"]] * 2
+
+
 def test_who_died_with_a_claim_holds_it_no_longer_than_a_minute(told: Told) -> None:
     told.subscriber("reader@example.org")
     told.post()

@@ -1,6 +1,7 @@
 """Who is told, how they begin and end it, and that their address is nowhere but where it is needed."""
 
 import re
+from typing import Any
 
 import pytest
 import time_machine
@@ -10,9 +11,12 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from incidents.errors import IncidentError
+from incidents.models import StatusPage
 from incidents.telling import subscribers
+from incidents.telling.due import SOURCES
 from incidents.telling.letters import letter, send
 from incidents.telling.models import Kind, Message, MessageState, Subscriber, SubscriberState
+from incidents.telling.tasks import forget_unconfirmed
 from tests.incidents.telling.conftest import Letters
 from tests.incidents.telling.made import TEST, Told, build
 
@@ -81,6 +85,79 @@ def test_one_click_ends_it_without_a_cookie_and_forgets_the_address(told: Told) 
     assert (one.state, one.address) == (SubscriberState.ENDED, "")
     assert told.only().state == MessageState.CANCELLED
     assert AuditEvent.objects.filter(action="status.end_subscription").count() == 1
+
+
+def test_who_lost_the_letter_is_sent_another_an_hour_later_and_not_before(told: Told) -> None:
+    # given somebody who asked, and never confirmed
+    Client().post(SUBSCRIBE, {"address": READER})
+    first = Subscriber.objects.get()
+    # when they ask again, at once and after an hour
+    Client().post(SUBSCRIBE, {"address": READER})
+    assert Message.objects.count() == 1
+    Subscriber.objects.update(created_at=timezone.now() - subscribers.ASK_AGAIN_AFTER * 1.1)
+    Client().post(SUBSCRIBE, {"address": READER})
+    # then the second letter is another subscription's, and the first is forgotten
+    first.refresh_from_db()
+    assert (first.state, first.address) == (SubscriberState.ENDED, "")
+    second = Subscriber.objects.exclude(pk=first.pk).get()
+    assert (second.state, second.address) == (SubscriberState.PENDING, READER)
+    assert Message.objects.filter(subscriber=second, state=MessageState.WAITING).count() == 1
+    assert Message.objects.get(subscriber=first).state == MessageState.CANCELLED
+
+
+def test_who_is_told_already_is_not_ended_by_asking_again(told: Told) -> None:
+    told.subscriber(READER)
+    Subscriber.objects.update(created_at=timezone.now() - subscribers.ASK_AGAIN_AFTER * 2)
+    Client().post(SUBSCRIBE, {"address": READER})
+    assert Subscriber.objects.get().state == SubscriberState.ACTIVE
+    assert not Message.objects.exists()
+
+
+def test_an_address_that_nobody_confirmed_in_time_is_forgotten_by_the_clock(told: Told) -> None:
+    told.subscriber("told@example.org")
+    subscribers.subscribe(page=told.page, address=READER, components=[])
+    asked = Subscriber.objects.get(address=READER)
+    source = next(one for one in SOURCES if one.task == "telling.forget_unconfirmed")
+    assert source.ids(timezone.now()) == []
+    assert not subscribers.forget_unconfirmed(subscriber_id=asked.pk)
+    Subscriber.objects.update(created_at=timezone.now() - subscribers.FORGET_AFTER * 1.1)
+    assert source.ids(timezone.now()) == [asked.pk]
+    forget_unconfirmed(asked.pk)
+    asked.refresh_from_db()
+    assert (asked.state, asked.address) == (SubscriberState.ENDED, "")
+    assert source.ids(timezone.now()) == []
+    assert Subscriber.objects.filter(state=SubscriberState.ACTIVE).count() == 1
+
+
+def test_where_no_mail_server_is_set_up_nobody_is_promised_a_letter_and_none_counts_as_taken(
+    told: Told, settings: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert b"Be told by e-mail" in Client().get("/status/services/").content
+    told.subscriber("told@example.org")
+    told.post()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    assert b"Be told by e-mail" not in Client().get("/status/services/").content
+    shown = Client().get(SUBSCRIBE)
+    assert b"sends no letters" in shown.content
+    assert b"<form" not in shown.content
+    assert Client().post(SUBSCRIBE, {"address": READER}).status_code == 400
+    with pytest.raises(IncidentError, match="No mail server"):
+        subscribers.subscribe(page=told.page, address=READER, components=[])
+    assert not Subscriber.objects.filter(address=READER).exists()
+    outcome = send(told.only())
+    assert (outcome.taken, outcome.final) == (False, False)
+    assert "told@example.org" not in capfd.readouterr().out
+
+
+def test_abuse_a_link_that_was_made_up_shows_no_name_of_a_page_for_people_inside(told: Told) -> None:
+    one = told.subscriber(READER)
+    StatusPage.objects.update(public=False, name="Merger of the two offices")
+    place = f"/status/services/unsubscribe/{subscribers.end_address(one).rstrip('/').rpartition('/')[2]}/"
+    for made_up in ("/status/services/unsubscribe/x/", "/status/no-such-page/unsubscribe/x/"):
+        for answer in (Client().get(made_up), Client().post(made_up)):
+            assert answer.status_code == 410
+            assert b"Merger" not in answer.content
+    assert b"Merger" in Client().get(place).content
 
 
 @pytest.mark.parametrize("verb", ["confirm", "unsubscribe"])
