@@ -1,5 +1,6 @@
 """What the clock must wake here: deliveries whose message was lost, windows to open, windows to judge."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from django.db.models import DurationField, ExpressionWrapper, F, Value
@@ -9,7 +10,9 @@ from monitoring import partitions, retention
 from monitoring.inbound.draining import due_files
 from monitoring.models import Delivery, DeliveryState, Monitor, Window, WindowState
 
+Ids = Callable[[datetime], Iterable[object]]
 RETRY = timedelta(seconds=10)
+MINUTE = timedelta(minutes=1)
 AT_ONCE = 200
 
 
@@ -39,6 +42,19 @@ def late_labels(now: datetime) -> list[object]:
     return list(due.order_by("labels_due_at").values_list("pk", flat=True)[:AT_ONCE])
 
 
+def each_minute(ids: Ids) -> Ids:
+    """The same question, asked anew when its answer is a minute old, for what is dear to find and may wait. Each
+    process remembers its own answer; a task that was done meanwhile is sent again, and does nothing."""
+    asked: list[tuple[datetime, list[object]]] = []
+
+    def remembered(now: datetime) -> list[object]:
+        if not asked or not timedelta() <= now - asked[0][0] < MINUTE:
+            asked[:] = [(now, list(ids(now)))]
+        return asked[0][1]
+
+    return remembered
+
+
 SOURCES = [
     Due(task="monitoring.process", queue="intake", ids=deliveries),
     Due(task="monitoring.take_spooled", queue="intake", ids=due_files),
@@ -48,6 +64,6 @@ SOURCES = [
     Due(task="monitoring.prune", queue="intake", ids=retention.due_endpoints),
     Due(task="monitoring.empty_delivery", queue="intake", ids=retention.due_deliveries),
     Due(task="monitoring.forget_refusals", queue="intake", ids=retention.due_refusals),
-    Due(task="monitoring.make_partition", queue="intake", ids=partitions.missing),
-    Due(task="monitoring.drop_partition", queue="intake", ids=partitions.outlived),
+    Due(task="monitoring.make_partition", queue="intake", ids=each_minute(partitions.missing)),
+    Due(task="monitoring.drop_partition", queue="intake", ids=each_minute(partitions.outlived)),
 ]

@@ -24,7 +24,10 @@ AHEAD_WEEKS = 4
 MOST_WEEKS_BACK = 520
 WEEK = timedelta(weeks=1)
 PATIENCE = "2s"
-"""How long a change of partitions waits for those who read or write; the clock tries it again."""
+"""How long a partition that is made waits for those who read or write; the clock tries it again."""
+PATIENCE_TO_DROP = "200ms"
+"""The same for one that is dropped, which keeps everybody from its whole table while it waits."""
+TURN = "SELECT pg_try_advisory_xact_lock(hashtext('monitoring.partitions'))"
 MODELS: dict[str, type[MetricPoint] | type[MetricMinute] | type[MetricHour]] = {
     model._meta.db_table: model for model in (MetricPoint, MetricMinute, MetricHour)
 }
@@ -95,7 +98,7 @@ def make(name: str) -> bool:
     Nothing is on record: nothing is lost by it. Raises django.db.OperationalError when others hold the table too long.
     """
     one = partition(name)
-    return _call("monitoring_make_partition", one)
+    return _call("monitoring_make_partition", one, PATIENCE)
 
 
 def outlived(now: datetime) -> list[str]:
@@ -108,14 +111,16 @@ def outlived(now: datetime) -> list[str]:
 
 
 def drop(name: str) -> bool:
-    """Drop a partition whose time has passed, with all its rows; on record. False where it is gone, young or kept."""
+    """Drop a partition whose time has passed, with all its rows; on record. False where it is gone, young or kept, or
+    while another is made or dropped. Raises django.db.OperationalError when others hold the table too long."""
     one, now = partition(name), database_now()
     with transaction.atomic():
         holds.settle(shared=True)
         cutoff = _cutoff(one.table, now)
-        if cutoff is None or one.end > cutoff or one not in there() or _holds(one, _needed()):
+        # Its turn comes first: two that have read the table and then want it for themselves alone wait for each other.
+        if cutoff is None or one.end > cutoff or not _has_turn() or one not in there() or _holds(one, _needed()):
             return False
-        if not _call("monitoring_drop_partition", one):
+        if not _call("monitoring_drop_partition", one, PATIENCE_TO_DROP):
             return False
         record(
             action="metrics.prune",
@@ -126,9 +131,15 @@ def drop(name: str) -> bool:
     return True
 
 
-def _call(function: str, one: Partition) -> bool:
+def _has_turn() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(TURN)
+        return bool(cursor.fetchone()[0])
+
+
+def _call(function: str, one: Partition, patience: str) -> bool:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+        cursor.execute(f"SET LOCAL lock_timeout = '{patience}'")
         cursor.execute(f"SELECT {function}(%s, %s)", [one.table, one.monday])
         return bool(cursor.fetchone()[0])
 

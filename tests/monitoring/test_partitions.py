@@ -1,12 +1,14 @@
 """Weeks of metric points: made ahead, filled from the default partition, dropped when nothing needs them."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from audit.actions import service_actor
 from audit.clock import database_now
@@ -15,6 +17,7 @@ from audit.models import AuditEvent
 from audit.queries import record_of
 from incidents.models import Incident, IncidentState
 from monitoring import partitions
+from monitoring.due import SOURCES
 from monitoring.models import MetricHour, MetricMinute, MetricPoint
 from monitoring.points import keep, moments
 from monitoring.rollups import Points
@@ -150,6 +153,66 @@ def test_a_week_of_a_model_that_is_held_stays(endpoint: Endpoint, settings: Any)
     assert not partitions.drop(WEEK_OF_OLD)
     lift(hold=hold, reason="settled", actor=SETUP)
     assert partitions.drop(WEEK_OF_OLD)
+
+
+@pytest.fixture
+def outlived(monkeypatch: pytest.MonkeyPatch, settings: Any) -> str:
+    """A partition that there was before the test, long outlived."""
+    settings.LASTGOOD_METRICS_DAYS = 400
+    later = database_now() + timedelta(days=1000)
+    monkeypatch.setattr(partitions, "database_now", lambda: later)
+    return partitions.outlived(later)[0]
+
+
+@pytest.fixture
+def other(services: Any) -> Iterator[psycopg.Connection[Any]]:
+    """A session of somebody else's."""
+    with psycopg.connect(services.cluster.url("lastgood_app", connection.settings_dict["NAME"])) as session:
+        yield session
+        session.rollback()
+
+
+def test_while_another_changes_partitions_a_drop_reads_nothing_and_comes_again(
+    outlived: str, other: psycopg.Connection[Any]
+) -> None:
+    other.execute(partitions.TURN)
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        assert not partitions.drop(outlived)
+    assert not any("monitoring_metric" in query["sql"] for query in asked.captured_queries)
+    other.rollback()
+    assert partitions.drop(outlived)
+
+
+def test_a_drop_waits_only_shortly_for_those_who_write(outlived: str, other: psycopg.Connection[Any]) -> None:
+    other.execute(f"LOCK TABLE {partitions.partition(outlived).table} IN ROW EXCLUSIVE MODE")
+    with (
+        CaptureQueriesContext(connection) as asked,
+        pytest.raises(OperationalError, match="lock timeout"),
+        transaction.atomic(),
+    ):
+        partitions.drop(outlived)
+    assert "SET LOCAL lock_timeout = '200ms'" in [query["sql"] for query in asked.captured_queries]
+    assert partitions.partition(outlived) in partitions.there()
+    assert not AuditEvent.objects.filter(action="metrics.prune").exists()
+
+
+@pytest.mark.parametrize("task", ["monitoring.make_partition", "monitoring.drop_partition"])
+def test_the_clock_asks_once_a_minute_for_partitions(task: str) -> None:
+    ids = next(source.ids for source in SOURCES if source.task == task)
+    later = database_now() + timedelta(days=1)
+
+    def queries(moment: datetime) -> int:
+        with CaptureQueriesContext(connection) as asked:
+            ids(moment)
+        return len(asked.captured_queries)
+
+    first = queries(later)
+    assert first > 0
+    assert queries(later + timedelta(seconds=59)) == 0
+    assert queries(later + timedelta(seconds=60)) == first
+    assert queries(later) == first, "the clock was set back"
 
 
 @pytest.mark.parametrize("name", ["audit_event_20250106", "monitoring_metricpoint_default", "x"])
