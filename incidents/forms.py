@@ -14,6 +14,7 @@ from incidents.models import (
     Quality,
     Urgency,
 )
+from incidents.telling.forms import SomeComponents, some_components
 
 SEVERITIES = [(1, "1, worst"), (2, "2"), (3, "3"), (4, "4, least")]
 
@@ -98,12 +99,15 @@ class DutyForm(EditForm):
     )
 
 
-class PostForm(forms.Form):
+class PostForm(SomeComponents):
     """What is told on a status page. The incident is the one that the text is about."""
 
     incident = forms.CharField(max_length=40)
     status = forms.ChoiceField(choices=PostStatus)
     component_state = forms.ChoiceField(choices=ComponentState, label="The service is")
+    components = some_components(
+        "Which", required=False, none="None chosen: those behind which the incident's endpoint stands."
+    )
     quality = forms.ChoiceField(
         choices=[("", "Nothing more"), *Quality.choices], required=False, label="And, while it answers"
     )

@@ -29,10 +29,10 @@ from incidents.models import (
     StatusPage,
     StatusPost,
 )
-from incidents.status_impacts import as_told, hit, next_position, operational, pages_showing, settle, shown
+from incidents.status_impacts import as_told, hit, next_position, operational, pages_showing, settle, shown, told_before
 from incidents.status_words import words_for
 from incidents.telling import outbox
-from incidents.telling.drafts import propose, sent
+from incidents.telling.drafts import overtake, propose, sent
 
 NEXT_UPDATE = timedelta(minutes=30)
 NARRATOR = service_actor("status")
@@ -188,9 +188,10 @@ def post(
     quality: str = "",
     components: Sequence[StatusComponent] | None = None,
 ) -> StatusPost:
-    """Tell the readers of a page how things stand with an incident. The components that it names (those behind which
-    the incident's endpoint stands, unless others are given) are in the state told until it is resolved, or in a worse
-    one that another incident tells of them."""
+    """Tell the readers of a page how things stand with an incident. The components that it names are in the state told
+    until it is resolved, or in a worse one that another incident tells of them. Unless some are given, they are those
+    behind which the incident's endpoint stands, else those that were told of with it. Raises IncidentError where there
+    is none to be in that state."""
     if status not in PostStatus.values or component_state not in ComponentState.values:
         raise IncidentError("Choose one of the listed states.")
     if quality not in ("", *Quality.values):
@@ -198,7 +199,9 @@ def post(
     if not operational(status, component_state):
         raise IncidentError("What is resolved leaves its services operational. Tell that it is watched until they are.")
     changed(page)
-    named = hit(page, incident) if components is None else _of_page(page, components)
+    named = _of_page(page, components) if components else hit(page, incident) or told_before(page, incident)
+    if not named and component_state != ComponentState.OPERATIONAL:
+        raise IncidentError("Choose the components that are in this state: the page shows none for the incident.")
     row = tell(
         page=page, incident=incident, status=status, component_state=component_state, quality=quality, text=text,
         next_update_at=next_update_at, by=by, affected=as_told(named, component_state, quality), actor=actor,
@@ -254,7 +257,8 @@ def narrate(*, incident_id: int) -> list[StatusPost]:
         if wanted is None or incident.endpoint is None or incident.told_state == incident.state:
             return []
         Incident.objects.filter(pk=incident.pk).update(told_state=incident.state)
-        for page in pages_showing(incident).order_by("pk"):
+        # All pages are held before the first word is recorded: who posts holds a page first, and the log's end then.
+        for page in list(pages_showing(incident).order_by("pk").select_for_update(no_key=True)):
             told = _narrate_on(page, incident, *wanted)
             made += [told] if told else []
     return made
@@ -262,7 +266,10 @@ def narrate(*, incident_id: int) -> list[StatusPost]:
 
 def _narrate_on(page: StatusPage, incident: Incident, status: str, component_state: str) -> StatusPost | None:
     newest = page.posts.filter(incident=incident).first()
-    if (newest is not None and newest.status == status) or (newest is None and status == PostStatus.RESOLVED):
+    if newest is None and status == PostStatus.RESOLVED:
+        overtake(page=page, incident=incident)
+        return None
+    if newest is not None and newest.status == status:
         return None
     named = hit(page, incident)
     words = words_for(page, incident, named[0].name, status)

@@ -35,6 +35,12 @@ def hit(page: StatusPage, incident: Incident) -> list[StatusComponent]:
     return list(shown(page).filter(meant))
 
 
+def told_before(page: StatusPage, incident: Incident) -> list[StatusComponent]:
+    """The components, still shown, of which something was told with the incident."""
+    named = {int(one["id"]) for post in page.posts.filter(incident=incident) for one in post.affected}
+    return list(shown(page).filter(pk__in=named, is_group=False))
+
+
 def pages_showing(incident: Incident) -> QuerySet[StatusPage]:
     if incident.endpoint is None:
         return StatusPage.objects.none()

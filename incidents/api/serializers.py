@@ -180,11 +180,21 @@ class PostSerializer(serializers.ModelSerializer[StatusPost]):
     incident = serializers.SlugRelatedField(slug_field="ref", queryset=Incident.objects.all())
     status = serializers.ChoiceField(choices=PostStatus.choices)
     component_state = serializers.ChoiceField(choices=ComponentState.choices)
+    components = serializers.PrimaryKeyRelatedField(
+        many=True,
+        queryset=StatusComponent.objects.filter(is_group=False, retired_at=None),
+        required=False,
+        write_only=True,
+        help_text="Keys of components of the page; none: those behind which the incident's endpoint stands.",
+    )
     by = serializers.CharField(source="by.username", read_only=True, allow_null=True, default=None)
 
     class Meta:
         model = StatusPost
-        fields = ["id", "incident", "status", "component_state", "quality", "text", "next_update_at", "by", "at"]
+        fields = [
+            "id", "incident", "status", "component_state", "components", "quality", "text", "next_update_at", "by",
+            "at",
+        ]  # fmt: skip
         read_only_fields = ["at"]
 
 

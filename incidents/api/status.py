@@ -99,7 +99,8 @@ class StatusPageViewSet(viewsets.ReadOnlyModelViewSet[StatusPage]):
         """Tell the readers how it stands."""
         typed = sent(request, shapes.PostSerializer)
         page = self.get_object()
-        self.check_object_permissions(request, typed["incident"])
+        for concerned in (typed["incident"], *typed.get("components", ())):
+            self.check_object_permissions(request, concerned)
         made = done(lambda: pages.post(page=page, by=person(request), actor=actor_for(request=request), **typed))
         return Response(shapes.PostSerializer(made).data, status=status.HTTP_201_CREATED)
 

@@ -29,6 +29,11 @@ def propose(
     return draft
 
 
+def overtake(*, page: StatusPage, incident: Incident) -> None:
+    """The incident has gone on to where nothing is to be told of it: its draft waits no more."""
+    _end(page, incident, DraftState.OVERTAKEN)
+
+
 def sent(*, page: StatusPage, incident: Incident) -> None:
     """Something was told of the incident: its draft waits no more."""
     _end(page, incident, DraftState.SENT)

@@ -70,11 +70,12 @@ class WordsForm(forms.Form):
     )  # fmt: skip
 
 
-def some_components(label: str, *, required: bool) -> forms.ModelMultipleChoiceField:
-    none = StatusComponent.objects.none()
+def some_components(
+    label: str, *, required: bool, none: str = "None chosen: of all."
+) -> forms.ModelMultipleChoiceField:  # fmt: skip
     return forms.ModelMultipleChoiceField(
-        none, required=required, label=label, widget=forms.CheckboxSelectMultiple,
-        help_text="" if required else "None chosen: of all.",
+        StatusComponent.objects.none(), required=required, label=label, widget=forms.CheckboxSelectMultiple,
+        help_text="" if required else none,
     )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
     require(request, "status.publish")
     told = get_object_or_404(StatusPage, slug=slug)
     waiting = told.drafts.filter(state=DraftState.OPEN).select_related("incident")
-    form = PostForm(request.POST or None, initial=_proposed(request, waiting))
+    form = PostForm(request.POST or None, initial=_proposed(request, waiting), page=told)
     going_on = Incident.objects.filter(state__in=OPEN_STATES).order_by("-number")
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
@@ -131,7 +131,8 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
         try:
             if incident is None:
                 raise IncidentError(f"There is no incident {typed['incident']}. Choose one that is open.")
-            require_on(request, "status.publish", incident)
+            for concerned in (incident, *typed["components"]):
+                require_on(request, "status.publish", concerned)
             status.post(
                 page=told,
                 incident=incident,
@@ -141,6 +142,7 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
                 by=user_of(request),
                 actor=actor_for(request=request),
                 quality=typed["quality"],
+                components=list(typed["components"]),
                 next_update_at=database_now() + timedelta(minutes=minutes) if minutes else None,
             )
         except IncidentError as refused:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.actions import create_user, grant_role
@@ -19,6 +20,7 @@ from incidents.rollback.models import RunState, WatchState
 from incidents.status_json import bodies
 from incidents.status_render import Picture, page_html
 from incidents.telling import maintenance
+from registry.actions import register_model
 from tests.api.programs import Program
 from tests.incidents import world as worlds
 from tests.incidents.world import TEST, World, events
@@ -117,6 +119,74 @@ def test_a_commander_posts_through_the_form_and_a_viewer_may_not(world: World) -
     assert world.client("kofi").post("/status/services/post/", typed).status_code == 302
     assert StatusPost.objects.get().by == world.users["kofi"]
     assert b"Letters may go to the wrong people." in Client().get("/status/services/").content
+
+
+@pytest.mark.parametrize("by_api", [False, True])
+def test_an_incident_without_an_endpoint_is_told_of_the_components_that_a_person_chooses(
+    world: World, by_api: bool
+) -> None:
+    # given an incident behind which no component stands
+    page = world.status_page()
+    Incident.objects.create(
+        number=9, ref="INC-9", title="The mail does not go", severity=1, group_key="mail", detected_at=timezone.now()
+    )
+    typed: dict[str, Any] = {"incident": "INC-9", "status": "investigating", "component_state": "major_outage"}
+    typed["text"] = "No letters are sent."
+
+    def send(**more: Any) -> Any:
+        if by_api:
+            client = Program(world.users["kofi"], "status.publish")
+            return client.ask("POST", "/api/v1/status-pages/services/posts/", typed | more)
+        return world.client("kofi").post("/status/services/post/", typed | more)
+
+    # when nothing is chosen, then nothing is told
+    refused = send()
+    assert refused.status_code >= 400
+    assert b"Choose the components" in refused.content
+    assert not StatusPost.objects.exists()
+    # when a component is chosen, then it is in that state, until the end of the incident is told
+    assert send(components=[page.components.get().pk]).status_code < 400
+    assert page.components.get().state == ComponentState.MAJOR_OUTAGE
+    assert send(text="We found it.").status_code < 400
+    assert [len(one.affected) for one in StatusPost.objects.all()] == [1, 1]
+    assert send(status="resolved", component_state="operational").status_code < 400
+    assert page.components.get().state == ComponentState.OPERATIONAL
+    assert [one["name"] for one in StatusPost.objects.order_by("-id")[0].affected] == ["Letters that offer job support"]
+
+
+@pytest.mark.parametrize("by_api", [False, True])
+def test_abuse_who_publishes_for_one_model_tells_nothing_of_anothers_component(world: World, by_api: bool) -> None:
+    page = world.status_page()
+    strange = register_model(slug="mortgages", name="Mortgages", team="ml", actor=TEST)
+    other = status.add_component(page=page, name="Mortgages", model=strange, actor=TEST)
+    incident = world.incident()
+    otto = create_user(username="otto", email="", full_name="Otto", password="x9 battery staple", roles=[], actor=TEST)
+    grant_role(user=otto, role="commander", granted_by=None, scope={"models": ["employment"]}, actor=TEST)
+    world.users["otto"] = otto
+    typed = {"incident": incident.ref, "status": "investigating", "component_state": "major_outage", "text": "Down."}
+    typed |= {"components": [other.pk]}
+    if by_api:
+        answer = Program(otto, "status.publish").ask("POST", "/api/v1/status-pages/services/posts/", typed)
+    else:
+        answer = world.client("otto").post("/status/services/post/", typed)
+    assert answer.status_code == 403
+    assert not StatusPost.objects.exists()
+
+
+def test_all_pages_are_held_before_the_first_word_is_recorded(world: World) -> None:
+    # given an incident that two pages show
+    world.status_page()
+    second = status.create_page(slug="second", name="Second", description="", public=True, actor=TEST)
+    status.add_component(page=second, name="Letters", endpoint=world.endpoint, actor=TEST)
+    incident = world.incident()
+    # when it is told
+    with CaptureQueriesContext(connection) as asked:
+        through(world, incident, "triaged")
+    # then the rows of both are locked by one statement, ahead of any post and its event
+    said = [one["sql"] for one in asked]
+    held = next(n for n, one in enumerate(said) if 'FROM "incidents_statuspage"' in one and "FOR NO KEY UPDATE" in one)
+    assert held < next(n for n, one in enumerate(said) if one.startswith('INSERT INTO "incidents_statuspost"'))
+    assert StatusPost.objects.count() == 2
 
 
 @pytest.mark.parametrize(("models", "codes"), [(["another"], (403, 403)), (["employment"], (302, 201))])

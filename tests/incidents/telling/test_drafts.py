@@ -57,6 +57,13 @@ def test_a_person_decides_that_it_is_not_told(world: World) -> None:
     assert not StatusPost.objects.exists()
 
 
+def test_what_ended_before_anything_was_told_leaves_no_draft_to_be_sent(world: World) -> None:
+    page_of_people(world)
+    moved(world.incident(), "triaged", "resolved")
+    assert list(Draft.objects.values_list("status", "state")) == [("investigating", "overtaken")]
+    assert not StatusPost.objects.exists()
+
+
 def test_a_pages_own_words_are_filled_in_from_what_is_known(world: World) -> None:
     page = world.status_page()
     Template.objects.create(page=None, status="investigating", text="For all.")
