@@ -38,6 +38,7 @@ class Pinned(requests.adapters.BaseAdapter):
                 str(request.method),
                 str(request.url),
                 networks=settings.LASTGOOD_OIDC_NETWORKS,
+                setting="LASTGOOD_OIDC_NETWORKS",
                 content=body.encode() if isinstance(body, str) else bytes(body),
                 headers={name: str(value) for name, value in request.headers.items() if name != "Accept-Encoding"},
             )

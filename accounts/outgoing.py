@@ -12,7 +12,9 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore
@@ -23,6 +25,10 @@ PUBLIC = "public"
 
 CONNECT_SECONDS = 2.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+HOSTS = "LASTGOOD_HOST_NETWORKS"
+"""The setting that lists where serving hosts live."""
+_ends: ContextVar[float | None] = ContextVar("ends", default=None)
+"""When the call that is under way must be over, by the monotonic clock."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -52,8 +58,8 @@ def split_address(url: str) -> tuple[str, int]:
     return parts.hostname, port
 
 
-def allowed_addresses(name: str, port: int, networks: Iterable[str]) -> list[str]:
-    """What the name stands for, in the resolver's order. `networks` are CIDRs, or PUBLIC.
+def allowed_addresses(name: str, port: int, networks: Iterable[str], setting: str = HOSTS) -> list[str]:
+    """What the name stands for, in the resolver's order. `networks` are CIDRs, or PUBLIC; `setting` lists them.
 
     Raises AddressRefused when it stands for nothing, or when any one of the answers lies outside of the networks.
     """
@@ -69,7 +75,7 @@ def allowed_addresses(name: str, port: int, networks: Iterable[str]) -> list[str
             if not any(ip in network for network in ranges) and not (PUBLIC in wanted and _is_public(ip)):
                 raise AddressRefused(
                     f"{name} is {ip}, which is in none of the allowed networks; "
-                    "add its network to LASTGOOD_HOST_NETWORKS if hosts live there."
+                    f"add its network to {setting} if it is meant to be called."
                 )
     return answers
 
@@ -90,12 +96,48 @@ def _is_public(ip: Address) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
+class TimedStream(httpcore.NetworkStream):
+    """A connection on which no read or write goes on beyond the end of the call that is under way: a peer that sends a
+    byte now and then can't draw out a header or a body."""
+
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self.inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self.inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        within = _left(timeout, httpcore.ConnectTimeout)
+        return TimedStream(self.inner.start_tls(ssl_context, server_hostname, within))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.inner.get_extra_info(info)
+
+
+def _left(timeout: float | None, late: type[Exception]) -> float | None:
+    ends = _ends.get()
+    if ends is None:
+        return timeout
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise late("it came too slowly")
+    return left if timeout is None else min(left, timeout)
+
+
 class PinnedBackend(httpcore.SyncBackend):
     """Opens connections only to addresses that were checked: the name is resolved once, all answers are looked at, and
     one of them is connected to. Host header and TLS name stay those of the URL."""
 
-    def __init__(self, networks: Sequence[str]) -> None:
-        self.networks = tuple(networks)
+    def __init__(self, networks: Sequence[str], setting: str) -> None:
+        self.networks, self.setting = tuple(networks), setting
 
     def connect_tcp(
         self,
@@ -106,9 +148,10 @@ class PinnedBackend(httpcore.SyncBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         failed: Exception | None = None
-        for address in allowed_addresses(host.strip("[]"), port, self.networks):
+        for address in allowed_addresses(host.strip("[]"), port, self.networks, self.setting):
+            within = _left(timeout, httpcore.ConnectTimeout)
             try:
-                return super().connect_tcp(address, port, timeout, local_address, socket_options)
+                return TimedStream(super().connect_tcp(address, port, within, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
         raise failed or httpcore.ConnectError(f"{host} has no address.")
@@ -118,7 +161,7 @@ class PinnedTransport(httpx.HTTPTransport):
     """httpx's transport on such connections: no proxies, no redirects, certificates checked against the machine's
     trusted ones (SSL_CERT_FILE names others)."""
 
-    def __init__(self, networks: Sequence[str], limits: httpx.Limits) -> None:
+    def __init__(self, networks: Sequence[str], limits: httpx.Limits, setting: str) -> None:
         context = ssl.create_default_context()
         super().__init__(verify=context, limits=limits, trust_env=False)
         self._pool = httpcore.ConnectionPool(
@@ -126,18 +169,19 @@ class PinnedTransport(httpx.HTTPTransport):
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=PinnedBackend(networks),
+            network_backend=PinnedBackend(networks, setting),
         )
 
 
 @functools.cache
-def client(networks: tuple[str, ...]) -> httpx.Client:
-    """The process's one client for those networks. Connections idle for long are not used again.
+def client(networks: tuple[str, ...], setting: str = HOSTS) -> httpx.Client:
+    """The process's one client for those networks, which are listed in `setting`. Connections idle for long are not
+    used again.
 
     Its calls raise AddressRefused beside httpx's own errors.
     """
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=100, keepalive_expiry=20)
-    return httpx.Client(transport=PinnedTransport(networks, limits), follow_redirects=False, trust_env=False)
+    return httpx.Client(transport=PinnedTransport(networks, limits, setting), follow_redirects=False, trust_env=False)
 
 
 @dataclass(frozen=True)
@@ -158,15 +202,17 @@ def ask(
     headers: Mapping[str, str] | None = None,
     seconds: float = 10.0,
     limit: int = 2**21,
+    setting: str = HOSTS,
 ) -> Answer:
-    """The answer to one request, whatever its status, within a time and a number of bytes; redirects are not followed.
+    """The answer to one request, whatever its status, within a number of bytes and of seconds from the first byte sent
+    to the last one read; redirects are not followed. `setting` lists the networks, and is what a refusal names.
 
     Raises AddressRefused, FetchFailed.
     """
     split_address(url)
     deadline, pieces, size = time.monotonic() + seconds, [], 0
     timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
-    opened = client(tuple(networks))
+    opened, before = client(tuple(networks), setting), _ends.set(deadline)
     try:
         with opened.stream(
             method, url, content=content or None, headers=dict(headers or {}), timeout=timeout
@@ -179,13 +225,19 @@ def ask(
                     raise FetchFailed("The answer came too slowly.")
                 pieces.append(piece)
     except httpx.HTTPError as error:
-        raise FetchFailed(f"No answer: {error or type(error).__name__}.") from error
+        if isinstance(error, httpx.TimeoutException) and time.monotonic() > deadline - 0.05:
+            raise FetchFailed("The answer came too slowly.") from error
+        raise FetchFailed(f"No answer: {str(error) or type(error).__name__}.") from error
+    finally:
+        _ends.reset(before)
     return Answer(response.status_code, dict(response.headers), b"".join(pieces))
 
 
-def fetch(url: str, *, networks: Sequence[str], seconds: float = 10.0, limit: int = 2**21) -> bytes:
+def fetch(
+    url: str, *, networks: Sequence[str], seconds: float = 10.0, limit: int = 2**21, setting: str = HOSTS
+) -> bytes:
     """What a GET of the URL brings. Only a 2xx counts; a redirect is a failure. Raises AddressRefused, FetchFailed."""
-    answer = ask("GET", url, networks=networks, seconds=seconds, limit=limit)
+    answer = ask("GET", url, networks=networks, seconds=seconds, limit=limit, setting=setting)
     if not 200 <= answer.status < 300:
         raise FetchFailed(f"The answer was {answer.status}; redirects are not followed.")
     return answer.body

@@ -70,8 +70,10 @@ def read_roster(*, roster_id: int, actor: Actor) -> None:
     try:
         text = roster.calendar
         if roster.address:
-            networks = settings.LASTGOOD_CALENDAR_NETWORKS
-            text = fetch(roster.address, networks=networks, limit=MOST_BYTES).decode()
+            text = fetch(
+                roster.address, networks=settings.LASTGOOD_CALENDAR_NETWORKS, limit=MOST_BYTES,
+                setting="LASTGOOD_CALENDAR_NETWORKS",
+            ).decode()  # fmt: skip
         duties = duties_in(text, now - BEHIND, now + AHEAD)
     except (AddressRefused, FetchFailed, CalendarUnreadable, UnicodeDecodeError) as error:
         _keep(roster, str(error)[:500], now, actor)

@@ -118,7 +118,7 @@ def _call(message: Message) -> Outcome:
         headers = signed(message, secret_of(message.subscriber), body, int(time.time()))
         got = ask(
             "POST", message.subscriber.address, networks=settings.LASTGOOD_TELLING_NETWORKS, content=body,
-            headers=headers, seconds=SECONDS, limit=2**16,
+            headers=headers, seconds=SECONDS, limit=2**16, setting="LASTGOOD_TELLING_NETWORKS",
         )  # fmt: skip
     except (AddressRefused, FetchFailed, SealBroken) as error:
         return Outcome(False, str(error))

@@ -1,8 +1,10 @@
 """Addresses that Lastgood calls: names that answer twice differently, redirects, odd spellings, forged certificates."""
 
+import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -167,6 +169,42 @@ def test_abuse_34_a_redirect_to_an_inner_address_is_not_followed(listen: Callabl
 
     assert len(server.seen) == 1
     assert inner.seen == []
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_abuse_41_an_answer_that_drips_is_cut_off_when_the_call_was_to_be_over(part: str) -> None:
+    # given a server that sends a byte now and then, each well before a read would give up
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", free_port())) as server:
+
+        def drip() -> None:
+            taken, _ = server.accept()
+            with taken, contextlib.suppress(OSError):
+                taken.recv(65536)
+                taken.sendall(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 999\r\n\r\n" if part == "body" else b"X-A: "))
+                for _ in range(160):
+                    if not ended.wait(0.05):
+                        taken.sendall(b"a")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        # when it is asked for an answer within half a second
+        began = time.monotonic()
+        with pytest.raises(FetchFailed, match="too slowly"):
+            fetch(f"http://127.0.0.1:{server.getsockname()[1]}/", networks=LOOPBACK, seconds=0.5)
+        took = time.monotonic() - began
+        ended.set()
+        thread.join(5)
+    # then the call was over by then, long before the server stopped
+    assert took < 5
+
+
+def test_abuse_32_a_refusal_names_the_setting_that_lists_the_networks(names: dict[str, list[list[str]]]) -> None:
+    names["calendar.example"] = [["10.9.9.9"]]
+    with pytest.raises(AddressRefused, match="LASTGOOD_CALENDAR_NETWORKS"):
+        fetch("http://calendar.example", networks=GPU_NETWORK, setting="LASTGOOD_CALENDAR_NETWORKS")
+    with pytest.raises(AddressRefused, match="LASTGOOD_HOST_NETWORKS"):
+        check_address("http://calendar.example", GPU_NETWORK)
 
 
 def test_abuse_41_an_answer_longer_than_was_bargained_for_is_cut_off(

@@ -171,7 +171,10 @@ def test_abuse_a_webhook_at_an_address_inside_is_not_called(told: Told, receiver
     told.post()
     one_attempt(told.only())
     assert receiver.taken == []
-    assert "none of the allowed networks" in Attempt.objects.get().answer
+    answer = Attempt.objects.get().answer
+    assert "none of the allowed networks" in answer
+    assert "LASTGOOD_TELLING_NETWORKS" in answer
+    assert "LASTGOOD_HOST_NETWORKS" not in answer
 
 
 def test_a_message_is_there_once_for_what_it_tells_to_whom(told: Told) -> None:
