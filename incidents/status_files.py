@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 
 from incidents.models import StatusPage
 
+LOCK = 0x57A7
+"""The first half of the key of the lock under which a page is written; the second is the page's."""
 STYLESHEET = Path(settings.BASE_DIR) / "static" / "status.css"
 FRESH = "public, max-age=5, stale-while-revalidate=60"
 LISTS = ("incidents", "incidents/unresolved", "scheduled-maintenances", "scheduled-maintenances/upcoming",
@@ -50,11 +53,18 @@ def directory(slug: str) -> Path:
 
 def publish_page(*, page_id: int) -> bool:
     """Write the static copy of what a public page says now, each file whole or not at all. A page for signed-in people
-    has no copy: nobody could ask who reads it. False when the page was changed meanwhile."""
+    has no copy: nobody could ask who reads it. One at a time reads and writes: an older picture never replaces a
+    newer one. False when the page was changed meanwhile; then it is due again."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK, page_id])
+        return _publish(StatusPage.objects.get(pk=page_id))
+
+
+def _publish(page: StatusPage) -> bool:
     from incidents.status_json import bodies
     from incidents.status_render import Picture, feed, page_html
 
-    page = StatusPage.objects.get(pk=page_id)
     if page.public:
         picture, target = Picture(page), directory(page.slug)
         _write(target / STYLESHEET.name, STYLESHEET.read_bytes())
@@ -62,7 +72,10 @@ def publish_page(*, page_id: int) -> bool:
             _write(target / name, json.dumps(answer, indent=1).encode())
         _write(target / "feed.atom", feed(picture).encode())
         _write(target / "index.html", page_html(picture).encode())
-    done = StatusPage.objects.filter(pk=page.pk, version=page.version).update(published_at=Now(), publish_due_at=None)
+    same = StatusPage.objects.filter(pk=page.pk, version=page.version)
+    done = same.update(published_at=Now(), publish_due_at=None)
+    if not done:
+        StatusPage.objects.filter(pk=page.pk).update(publish_due_at=Now())
     if not StatusPage.objects.filter(pk=page.pk, public=True).exists():
         withdraw(page.slug)
     return bool(done)

@@ -1,6 +1,7 @@
 """What readers outside are told, and that they are told it with the database down as well."""
 
 import json
+import threading
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from registry.actions import register_model
 from tests.api.programs import Program
 from tests.incidents import world as worlds
 from tests.incidents.world import TEST, World, events
+from tests.waiting import until
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -228,6 +230,61 @@ def test_a_maintenance_that_is_planned_while_a_page_is_read_does_not_break_it(wo
     assert "Planned maintenance" not in page_html(picture)
     assert json.loads(json.dumps(bodies(picture)["api/v2/scheduled-maintenances.json"]))["scheduled_maintenances"] == []
     assert "Planned maintenance" in page_html(Picture(page))
+
+
+def test_an_older_picture_of_a_page_is_never_written_over_a_newer_one(
+    committed_db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a publisher that has read a page and stands still before it writes
+    page = status.create_page(slug="services", name="Before", description="", public=True, actor=TEST)
+    has_read, may_write, real = threading.Event(), threading.Event(), status_files._write
+    slow: list[threading.Thread] = []
+
+    def write(path: Path, body: bytes) -> None:
+        if threading.current_thread() in slow and not has_read.is_set():
+            has_read.set()
+            may_write.wait(20)
+        real(path, body)
+
+    def publish() -> None:
+        try:
+            status_files.publish_page(page_id=page.pk)
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(status_files, "_write", write)
+    slow.append(threading.Thread(target=publish))
+    slow[0].start()
+    assert has_read.wait(20)
+    # when the page is changed, and a second publisher comes
+    status.edit_page(page=page, actor=TEST, seen_version=page.version, name="After")
+    quick = threading.Thread(target=publish)
+    quick.start()
+    until(lambda: not quick.is_alive() or _waits_for_a_lock(committed_db), seconds=20)
+    may_write.set()
+    for one in (*slow, quick):
+        one.join(20)
+    # then what stands there is the newer, and nothing is due
+    assert b"After" in (status_files.directory("services") / "index.html").read_bytes()
+    assert StatusPage.objects.get().publish_due_at is None
+    status_files.withdraw("services")
+
+
+def _waits_for_a_lock(committed_db: Any) -> bool:
+    return bool(committed_db.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
+
+def test_a_page_that_is_changed_while_it_is_written_is_due_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = world.status_page()
+    real = status_files._write
+
+    def write(path: Path, body: bytes) -> None:
+        StatusPage.objects.filter(pk=page.pk).update(version=99, publish_due_at=None)
+        real(path, body)
+
+    monkeypatch.setattr(status_files, "_write", write)
+    assert not status_files.publish_page(page_id=page.pk)
+    assert StatusPage.objects.get().publish_due_at is not None
 
 
 def test_a_public_page_has_no_script_is_small_and_is_answered_304_while_nothing_changed(world: World) -> None:
