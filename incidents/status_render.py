@@ -154,7 +154,7 @@ def _entry(posts: list[StatusPost]) -> dict[str, Any]:
 
 def page_html(picture: Picture) -> str:
     """The page as a file that works on any web server: the stylesheet lies beside it."""
-    return render_to_string("status/page.html", page_context(picture) | {"stylesheet": "status.css", "refresh": 60})
+    return render_to_string("status/page.html", page_context(picture) | {"stylesheet": "status.css"})
 
 
 def address(page: StatusPage) -> str:

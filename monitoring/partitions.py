@@ -36,7 +36,7 @@ LONGEST_BIN = timedelta(hours=1)
 THERE = """
     SELECT p.relname::text, c.relname::text
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid JOIN pg_class AS p ON p.oid = i.inhparent
-    WHERE p.relname = ANY(%s) AND p.relnamespace = 'public'::regnamespace AND c.relname ~ '_[0-9]{8}$'
+    WHERE p.relname = ANY(%s) AND p.relnamespace = 'public'::regnamespace AND c.relname <> p.relname || '_default'
 """
 
 

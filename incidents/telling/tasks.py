@@ -21,7 +21,7 @@ def forget_unconfirmed(subscriber_id: int) -> None:
 
 
 @shared_task(name="telling.carry")
-def carry_messages(_: int) -> None:
+def carry_messages(outbox_id: int) -> None:
     # The clock asks ever more rarely for what stays due: a pass that got somewhere sees to the next by itself.
     if carry.carry() and carry.has_waiting(database_now()):
-        send("telling.carry", [0], "intake")
+        send("telling.carry", [outbox_id], "intake")

@@ -143,7 +143,7 @@ def test_the_commander_resolves_it_and_the_readers_of_the_status_page_are_told(
     until(lambda: StatusPage.objects.filter(slug=STATUS_PAGE, publish_due_at=None).exists(), seconds=60)
     reader.goto(f"/status/{STATUS_PAGE}/")
     expect(reader.locator(".banner")).to_have_attribute("data-tone", "ok")
-    expect(reader.get_by_role("heading", name=COMPONENT)).to_be_visible()
+    expect(reader.get_by_role("heading", name=COMPONENT, exact=True)).to_be_visible()
     assert ref not in reader.content()
 
 

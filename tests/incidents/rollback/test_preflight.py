@@ -4,6 +4,7 @@ import datetime
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.approvals.models import ApprovalRequest
@@ -141,7 +142,8 @@ def test_a_machine_that_serves_the_model_for_another_endpoint_fails_under_any_na
         slug=f"{fleet.slug}-staging", name="Staging", model=fleet.model, environment="staging", actor=SETUP
     )
     placed = Placement.objects.get(host__name="h1")
-    observe_placement(placed.pk)
+    Placement.objects.filter(pk=placed.pk).update(observe_due_at=Now())
+    assert observe_placement(placed.pk)
     again = register_host(
         name="h1-again",
         engine="bundled",
