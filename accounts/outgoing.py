@@ -104,10 +104,10 @@ class TimedStream(httpcore.NetworkStream):
         self.inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        return self.inner.read(max_bytes, _remaining(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
+        self.inner.write(buffer, _remaining(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self.inner.close()
@@ -115,14 +115,14 @@ class TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        within = _left(timeout, httpcore.ConnectTimeout)
+        within = _remaining(timeout, httpcore.ConnectTimeout)
         return TimedStream(self.inner.start_tls(ssl_context, server_hostname, within))
 
     def get_extra_info(self, info: str) -> Any:
         return self.inner.get_extra_info(info)
 
 
-def _left(timeout: float | None, late: type[Exception]) -> float | None:
+def _remaining(timeout: float | None, late: type[Exception]) -> float | None:
     ends = _ends.get()
     if ends is None:
         return timeout
@@ -149,7 +149,7 @@ class PinnedBackend(httpcore.SyncBackend):
     ) -> httpcore.NetworkStream:
         failed: Exception | None = None
         for address in allowed_addresses(host.strip("[]"), port, self.networks, self.setting):
-            within = _left(timeout, httpcore.ConnectTimeout)
+            within = _remaining(timeout, httpcore.ConnectTimeout)
             try:
                 return TimedStream(super().connect_tcp(address, port, within, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

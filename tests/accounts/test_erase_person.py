@@ -222,7 +222,7 @@ def test_a_post_on_a_status_page_stays_when_its_writer_is_erased_and_goes_with_i
     incident, kofi = world.incident(), User.objects.get(username="kofi")
     page = status.create_page(slug="public", name="Public", description="", public=True, actor=SETUP)
     told: dict[str, Any] = {"page": page, "incident": incident}
-    told |= {"status": PostStatus.INVESTIGATING, "component_state": ComponentState.DEGRADED}
+    told |= {"status": PostStatus.INVESTIGATING, "component_state": ComponentState.OPERATIONAL}
     post = status.post(**told, text="Jane Doe looks into it.", by=kofi, actor=actor_for(user=kofi))
     erased = erase(kofi, ada)
     post.refresh_from_db()
