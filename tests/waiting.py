@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+import httpx
+
 
 def until(condition: Callable[[], object], seconds: float = 60.0, every: float = 0.05) -> None:
     """Return when the condition holds. Raises AssertionError when it does not within `seconds`."""
@@ -10,3 +12,11 @@ def until(condition: Callable[[], object], seconds: float = 60.0, every: float =
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
         time.sleep(every)
+
+
+def answers(url: str) -> bool:
+    """Whether whoever is behind the address says that all is well."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False

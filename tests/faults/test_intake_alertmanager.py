@@ -17,7 +17,7 @@ from tests.faults.durable import Durable
 from tests.faults.town import PATIENT, Town
 from tests.monitoring.world import ingest_token
 from tests.ports import free_port
-from tests.waiting import until
+from tests.waiting import answers, until
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager") or ""
 pytestmark = [
@@ -77,13 +77,6 @@ class Sender:
         lines = httpx.get(f"{self.url}/metrics", timeout=10).text.splitlines()
         name = 'alertmanager_notification_requests_failed_total{integration="webhook"}'
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def web_at(town: Town, port: int) -> subprocess.Popen[bytes]:

@@ -1,19 +1,17 @@
 """A real Prometheus (Debian's package `prometheus`) watches Lastgood by its /metrics."""
 
-import json
 import shutil
 import subprocess
 import sys
-import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import answers, until
 
 pytestmark = [
     pytest.mark.faults,
@@ -25,23 +23,6 @@ scrape_configs:
   - job_name: lastgood
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
 """
-
-
-def until(found: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if value := found():
-                return value
-        except OSError as error:
-            value = error
-        assert time.monotonic() < deadline, value
-        time.sleep(0.2)
-
-
-def text_of(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return answer.read().decode()
 
 
 def test_prometheus_scrapes_every_figure_and_finds_no_fault_in_them(
@@ -58,14 +39,17 @@ def test_prometheus_scrapes_every_figure_and_finds_no_fault_in_them(
     started = [subprocess.Popen(argv, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) for argv in (gunicorn, prometheus)]
 
     def asked(query: str) -> list[dict[str, Any]]:
-        encoded = urllib.parse.urlencode({"query": query})
-        return json.loads(text_of(f"http://127.0.0.1:{watcher}/api/v1/query?{encoded}"))["data"]["result"]
+        answer = httpx.get(f"http://127.0.0.1:{watcher}/api/v1/query", params={"query": query}, timeout=30)
+        return answer.json()["data"]["result"]
 
     try:
-        text = until(lambda: text_of(f"http://127.0.0.1:{web}/metrics"))
+        until(lambda: answers(f"http://127.0.0.1:{web}/metrics"))
+        text = httpx.get(f"http://127.0.0.1:{web}/metrics", timeout=30).text
+        until(lambda: answers(f"http://127.0.0.1:{watcher}/-/ready"))
         until(lambda: [one for one in asked("up") if one["value"][1] == "1"])
-        requests = until(lambda: asked('lastgood_request_seconds_count{kind="health",status="2xx"} >= 2'))
-        assert requests[0]["metric"]["job"] == "lastgood"
+        seen = 'lastgood_request_seconds_count{kind="health",status="2xx"} >= 2'
+        until(lambda: asked(seen))
+        assert asked(seen)[0]["metric"]["job"] == "lastgood"
         assert asked('lastgood_ready{part="database"}')[0]["value"][1] == "1"
         assert {one["metric"]["state"] for one in asked("lastgood_runs")} == {"running", "halted", "compensating"}
         assert asked("histogram_quantile(0.95, sum by (le) (lastgood_request_seconds_bucket))")

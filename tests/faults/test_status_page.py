@@ -15,16 +15,9 @@ from tests.faults.conftest import ROOT
 from tests.faults.durable import Durable, led_to
 from tests.incidents.telling.made import build
 from tests.ports import free_port
-from tests.waiting import until
+from tests.waiting import answers, until
 
 pytestmark = pytest.mark.faults
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def test_the_public_page_stands_while_the_database_is_stopped(
@@ -62,7 +55,7 @@ def test_the_public_page_stands_while_the_database_is_stopped(
             told = build()
             told.post("Letters come late.")
             status_files.publish_page(page_id=told.page.pk)
-        until(lambda: answers(url))
+        until(lambda: answers(f"{url}/healthz"))
         # when the database is stopped
         durable.stop_database()
         # then every file of the page is read, and again without being sent twice
