@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from incidents.rollback.models import RunState
 from registry.actions import place, register_host, register_version
@@ -56,6 +57,15 @@ class EngineFleet(Fleet):
         return self.server.ask(self.server.http, self.slug)
 
 
+def observed(host: str) -> Placement:
+    """What the host is seen to serve when it is looked at now."""
+    placement = Placement.objects.get(host__name=host)
+    Placement.objects.filter(pk=placement.pk).update(observe_due_at=Now())
+    assert observe_placement(placement.pk) is not None
+    placement.refresh_from_db()
+    return placement
+
+
 @pytest.mark.parametrize("engine", ["triton", "mlserver", "torchserve"])
 def test_an_endpoint_on_another_engine_is_rolled_back(
     committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any, engine: str
@@ -78,9 +88,7 @@ def test_an_endpoint_on_another_engine_is_rolled_back(
     said = run.plan.preflights.get(name="capabilities").observed
     assert "can't be read back" in said
     assert "It knows no fences" in said
-    placement = Placement.objects.get(host__name=engine)
-    observe_placement(placement.pk)
-    placement.refresh_from_db()
+    placement = observed(engine)
     assert (placement.health, placement.observed_digest) == (Health.SERVING, fleet.good.digest)
 
 
@@ -95,8 +103,6 @@ def test_a_host_that_forgot_its_version_is_seen_to_serve_nothing(
     server.kill()
     server.start()
 
-    placement = Placement.objects.get(host__name="triton")
-    observe_placement(placement.pk)
-    placement.refresh_from_db()
+    placement = observed("triton")
 
     assert (placement.health, placement.observed_digest) == (Health.NOT_READY, "")
