@@ -37,8 +37,9 @@ def keep_fallback_warm(endpoint_id: Any) -> list[str]:
     for row in endpoint.placements.filter(host__drained_at=None).select_related("host").order_by("host__name"):
         try:
             remote = fleet.reach(row.host, endpoint)
-            check_memory(endpoint, row.host)
-            make_warm(remote=remote, version=version, incident_ref="", cause="fallback", actor=WORKER)
+            make_warm(
+                endpoint=endpoint, remote=remote, version=version, incident_ref="", cause="fallback", actor=WORKER
+            )
             held.append(row.host.name)
         except (NotPrepared, ServingError) as error:
             logger.warning("rollback.fallback.cold host=%s error=%s", row.host.name, error)
@@ -51,7 +52,9 @@ def check_memory(endpoint: Endpoint, host: Host) -> None:
         raise NotPrepared(f"A run of {other} empties {host.name} for its own version. Wait for its end and try again.")
 
 
-def make_warm(*, remote: Remote, version: Version, incident_ref: str, cause: str, actor: Actor) -> None:
+def make_warm(
+    *, endpoint: Endpoint, remote: Remote, version: Version, incident_ref: str, cause: str, actor: Actor
+) -> None:
     """Stage and load `version` beside what is served. Idempotent. `cause` says for which plan or ranking.
 
     Raises NotPrepared, or the ServingError of a host that does not answer.
@@ -61,6 +64,7 @@ def make_warm(*, remote: Remote, version: Version, incident_ref: str, cause: str
     if not fleet.is_staged(seen, version):
         act("stage", lambda: remote.stage(version), remote, version, incident_ref, cause, actor)
     if not fleet.is_loaded(seen, version, read_back=reads_back):
+        check_memory(endpoint, remote.host)
         act("load", lambda: remote.load(version), remote, version, incident_ref, cause, actor)
     if not fleet.is_loaded(remote.look(), version, read_back=reads_back):
         raise NotPrepared(

@@ -22,7 +22,7 @@ from incidents.rollback.models import (
     PlanKind,
     Run,
 )
-from incidents.rollback.prepare import NotPrepared, check_memory, make_ready, make_warm
+from incidents.rollback.prepare import NotPrepared, make_ready, make_warm
 from incidents.rollback.run import StartRefused, check_fleet
 from incidents.rollback.shared import emptied_beside, shared_with
 from registry.golden import golden_of
@@ -396,8 +396,7 @@ def _make_warm(plan: Plan, document: PlanDocument, remote: Remote, golden: dict[
         staged = f"Are the files of version {target.number} on {host.name}?"
         return [Found("staged", staged, PASS, "they are; it is loaded and tested once the host is out", "", host)]
     try:
-        check_memory(plan.endpoint, host)
-        make_warm(remote=remote, version=target, **for_plan)
+        make_warm(endpoint=plan.endpoint, remote=remote, version=target, **for_plan)
     except NotPrepared as error:
         return [Found("warm", question, FAIL, str(error), f"digest {target.digest[:12]} in memory", host)]
     found = [Found("warm", question, PASS, f"digest {target.digest[:12]} read back", "the plan's digest", host)]

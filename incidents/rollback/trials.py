@@ -32,7 +32,7 @@ from incidents.rollback.models import (
     TrialPurpose,
     TrialState,
 )
-from incidents.rollback.prepare import act, check_memory, make_warm
+from incidents.rollback.prepare import act, make_warm
 from registry.models import Deployment, Endpoint, Host, Placement, Version
 from registry.serving.base import ModelObservation, Observation, ServingError
 
@@ -133,9 +133,8 @@ class Bench:
                 TrialLoad.objects.update_or_create(
                     host=remote.host, version=version, left_at=None, defaults=booked, create_defaults=booked
                 )
-        if not warm:
-            check_memory(self.trial.endpoint, remote.host)
         make_warm(
+            endpoint=self.trial.endpoint,
             remote=remote,
             version=version,
             incident_ref=self.trial.incident_ref,

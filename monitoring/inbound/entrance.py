@@ -192,10 +192,7 @@ class WebhookView(IngestView):
         if isinstance(exc, AWAY):
             return self._without_database(exc)
         if isinstance(exc, NotAuthenticated):
-            try:
-                count_failure(self.request)
-            except Throttled as throttled:
-                exc = throttled
+            exc = self._counted(exc)
         response: Response = super().handle_exception(exc)
         if 400 <= response.status_code < 500 and response.status_code != 429 and not self.entered:
             self._enter_refusal(str(response.data.get("detail", "")))
@@ -227,19 +224,19 @@ class WebhookView(IngestView):
             logger.warning("intake.spool.refused sender=%s error=%s", self.kwargs["sender"], error)
             return away
         except SignatureRefused as refused:
-            return self._refused_offline(AuthenticationFailed(str(refused)))
+            return super().handle_exception(self._counted(AuthenticationFailed(str(refused))))
         except APIException as problem:
             return super().handle_exception(problem)
         logger.warning("intake.spooled sender=%s file=%s", self.kwargs["sender"], name)
         return Response({"delivery": None, "state": "spooled"}, status=status.HTTP_202_ACCEPTED)
 
-    def _refused_offline(self, refused: APIException) -> Response:
+    def _counted(self, refused: APIException) -> APIException:
+        """The refusal, or that there were too many from there."""
         try:
             count_failure(self.request)
         except Throttled as throttled:
-            refused = throttled
-        response: Response = super().handle_exception(refused)
-        return response
+            return throttled
+        return refused
 
     def _spool(self) -> str:
         """Vouch for the message by what is known on disk, and keep it there.
