@@ -6,7 +6,6 @@ from email.message import Message
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Reading
 from django.db.models import F
 
@@ -17,6 +16,7 @@ from accounts.tasks import tell_of_broken_glass
 from audit.clock import database_now
 from tests.accounts.people import a_request, person, recorded
 from tests.accounts.test_break_glass import smash
+from tests.mail import mail_server
 from tests.ports import free_port
 
 pytestmark = pytest.mark.django_db
@@ -35,14 +35,9 @@ class Post(Reading):
 
 @pytest.fixture
 def mail(settings: Any) -> Iterator[Post]:
-    post, port = Post(), free_port()
-    server = Controller(post, hostname="127.0.0.1", port=port)
-    server.start()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_USE_TLS = "127.0.0.1", port, False
-    settings.LASTGOOD_PUBLIC_URL = "https://lastgood.example.org"
-    yield post
-    server.stop()
+    post = Post()
+    with mail_server(post, settings, public_url="https://lastgood.example.org"):
+        yield post
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Reading
 
+from tests.mail import mail_server
 from tests.ports import free_port
 
 
@@ -34,14 +34,9 @@ class Letters(Reading):
 
 @pytest.fixture
 def letters(settings: Any) -> Iterator[Letters]:
-    taker, port = Letters(), free_port()
-    server = Controller(taker, hostname="127.0.0.1", port=port)
-    server.start()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_USE_TLS = "127.0.0.1", port, False
-    settings.LASTGOOD_PUBLIC_URL = "https://status.example.org"
-    yield taker
-    server.stop()
+    taker = Letters()
+    with mail_server(taker, settings, public_url="https://status.example.org"):
+        yield taker
 
 
 @dataclass
