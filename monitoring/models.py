@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from monitoring.inbound.models import Arrival, ArrivalAlert  # noqa: F401 (tables of this app)
+from monitoring.rules.models import AlertRule, RuleStanding, Silence  # noqa: F401 (tables of this app)
 from registry.models import Endpoint, Host, Model
 
 
@@ -316,9 +317,13 @@ class Alert(models.Model):
     fingerprint = models.CharField(max_length=64)
     source = models.CharField(max_length=20, help_text="rule, alertmanager")
     rule = models.ForeignKey(Rule, on_delete=models.PROTECT, null=True, blank=True, related_name="alerts")
+    alert_rule = models.ForeignKey(AlertRule, on_delete=models.PROTECT, null=True, blank=True, related_name="alerts")
     delivery = models.ForeignKey(Delivery, on_delete=models.PROTECT, null=True, blank=True, related_name="alerts")
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, null=True, blank=True, related_name="alerts")
     version = models.CharField(max_length=40, blank=True)
+    host = models.ForeignKey(
+        Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="The one host it is about."
+    )
     state = models.CharField(max_length=10, choices=AlertState, default=AlertState.FIRING)
     severity = models.PositiveSmallIntegerField(default=2)
     summary = models.CharField(max_length=500)
@@ -329,6 +334,13 @@ class Alert(models.Model):
     last_seen_at = models.DateTimeField(db_default=models.functions.Now())
     ended_at = models.DateTimeField(null=True, blank=True)
     clear_windows = models.PositiveIntegerField(default=0, help_text="Windows without a breach since the last one.")
+    suppressed_by = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why nobody is told of it, as silence:<id> or alert:<id>; empty: it is told.",
+    )
 
     class Meta:
         ordering = ["-fired_at"]
@@ -337,6 +349,13 @@ class Alert(models.Model):
             models.UniqueConstraint(
                 fields=["fingerprint"], condition=Q(state="firing"), name="monitoring_one_firing_per_fingerprint"
             ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["fired_at"],
+                condition=Q(state="firing") & ~Q(suppressed_by=""),
+                name="monitoring_alert_suppressed",
+            )
         ]
 
     def __str__(self) -> str:
