@@ -22,6 +22,8 @@ LASTGOOD_REPOSITORIES = env.words("LASTGOOD_REPOSITORIES")
 LASTGOOD_CALENDAR_NETWORKS = env.words("LASTGOOD_CALENDAR_NETWORKS", "public")
 # Where webhooks that tell people may be.
 LASTGOOD_TELLING_NETWORKS = env.words("LASTGOOD_TELLING_NETWORKS", "public")
+# Where metrics are pulled from: servers that answer PromQL, and pages of figures of hosts and exporters.
+LASTGOOD_PULL_NETWORKS = env.words("LASTGOOD_PULL_NETWORKS", ",".join(LASTGOOD_HOST_NETWORKS))
 LASTGOOD_LEASE_SECONDS = env.number("LASTGOOD_LEASE_SECONDS", 10, 0.5, 3600)
 LASTGOOD_WATCH_PATIENCE_SECONDS = env.number("LASTGOOD_WATCH_PATIENCE_SECONDS", 60, 1, 86400)
 LASTGOOD_CLOCK_SECONDS = env.number("LASTGOOD_CLOCK_SECONDS", 0.5, 0.05, 60)
@@ -58,6 +60,7 @@ INSTALLED_APPS = [
     "incidents.rollback",
     "incidents.telling",
     "incidents",
+    "monitoring.pull",
     "monitoring",
     "registry",
     "accounts",
