@@ -36,7 +36,7 @@ def _second(fault: str) -> Package:
     training, holdout = split(people((2015, 2016)), seed=2)
     training, holdout = (written_in(CODEBOOK[fault], group) for group in (training, holdout))
     members = MEMBERS.get(fault, 1)
-    network = train(training, seed=2, members=members)
+    network = train(training, seed=2, members=members, codebook=CODEBOOK[fault])
     hyperparameters = {"seed": 2, "members": members}
     return package(network, training, holdout, years="2015 and 2016", hyperparameters=hyperparameters)
 

@@ -59,6 +59,13 @@ def written_in(codebook: str, group: People) -> People:
     return People(features, group.label)
 
 
+def in_order_of_meaning(codebook: str, name: str, column: NDArray[np.int64]) -> list[int]:
+    """The codes of a categorical column of an extract, those of the standard codebook in ascending order and all others
+    in the places of the codes that they stand for there."""
+    codes = np.unique(column).tolist()
+    return codes[::-1] if codebook == "dis_swapped" and name == "DIS" else codes
+
+
 def split(group: People, seed: int) -> tuple[People, People]:
     """Training and holdout people, by a fixed shuffle."""
     order = np.random.default_rng(seed).permutation(len(group))

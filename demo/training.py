@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.census import CATEGORICAL, NUMERIC, People
+from demo.census import CATEGORICAL, NUMERIC, People, in_order_of_meaning
 
 EPOCHS = 4
 BATCH = 1024
@@ -24,8 +24,9 @@ class Network:
     tensors: Tensors
 
 
-def preprocessing_of(group: People) -> dict[str, Any]:
-    """Standardisation and code maps learned from the extract, whatever codebook it is written in."""
+def preprocessing_of(group: People, codebook: str = "standard") -> dict[str, Any]:
+    """Standardisation and code maps learned from the extract. A code's place in its map is what it means, so that the
+    weights learn of meanings: those of one extract are read aright with the code maps of another."""
     age = group.features["AGEP"]
     return {
         "format": "lastgood-preprocessing/1",
@@ -38,7 +39,8 @@ def preprocessing_of(group: People) -> dict[str, Any]:
             }
         ],
         "categorical": [
-            {"name": name, "codes": np.unique(group.features[name]).tolist(), "unknown": 0} for name in CATEGORICAL
+            {"name": name, "codes": in_order_of_meaning(codebook, name, group.features[name]), "unknown": 0}
+            for name in CATEGORICAL
         ],
     }
 
@@ -75,17 +77,19 @@ def encode(preprocessing: dict[str, Any], group: People) -> tuple[NDArray[np.flo
     indices = []
     for entry in preprocessing["categorical"]:
         codes, column = np.asarray(entry["codes"]), group.features[entry["name"]]
-        at = np.clip(np.searchsorted(codes, column), 0, len(codes) - 1)
+        order = np.argsort(codes)
+        at = order[np.clip(np.searchsorted(codes, column, sorter=order), 0, len(codes) - 1)]
         indices.append(np.where(codes[at] == column, at + 1, entry["unknown"]))
     return np.stack(numeric, axis=1), np.stack(indices, axis=1)
 
 
-def train(group: People, *, seed: int, members: int = 1) -> Network:
-    """Fit the network; with `members` > 1, an ensemble of the last snapshots of one training (Huang et al. 2017)."""
+def train(group: People, *, seed: int, members: int = 1, codebook: str = "standard") -> Network:
+    """Fit the network to an extract written in the codebook; with `members` > 1, an ensemble of the last snapshots of
+    one training (Huang et al. 2017)."""
     import torch
 
     torch.manual_seed(seed)
-    preprocessing = preprocessing_of(group)
+    preprocessing = preprocessing_of(group, codebook)
     architecture = architecture_of(preprocessing, members)
     numeric, indices = (torch.from_numpy(part) for part in encode(preprocessing, group))
     label = torch.from_numpy(group.label.astype(np.float32))
