@@ -15,7 +15,7 @@ from rest_framework.routers import SimpleRouter
 
 from accounts.problems import problem_response
 
-APPS = ("registry", "monitoring", "incidents", "incidents.rollback", "accounts", "audit")
+APPS = ("registry", "monitoring", "incidents", "incidents.rollback", "incidents.practice", "accounts", "audit")
 
 
 def _modules() -> list[Any]:

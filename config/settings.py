@@ -33,6 +33,8 @@ LASTGOOD_GOLDEN_SECONDS = env.number("LASTGOOD_GOLDEN_SECONDS", 60, 0.5, 86400)
 LASTGOOD_ROLE_REST_SECONDS = env.number("LASTGOOD_ROLE_REST_SECONDS", 86400, 0, 30 * 86400)
 LASTGOOD_EVIDENCE_DAYS = env.integer("LASTGOOD_EVIDENCE_DAYS", 30, 0, 36_500)
 LASTGOOD_PREDICTIONS_DAYS = env.integer("LASTGOOD_PREDICTIONS_DAYS", 400, 0, 36_500)
+# How long a drill that passed counts as fresh.
+LASTGOOD_DRILL_FRESH_DAYS = env.number("LASTGOOD_DRILL_FRESH_DAYS", 30, 0.001, 3650)
 LASTGOOD_METRICS_DAYS = env.integer("LASTGOOD_METRICS_DAYS", 400, 0, 36_500)
 LASTGOOD_METRICS_HOURS_DAYS = env.integer("LASTGOOD_METRICS_HOURS_DAYS", 1200, 0, 36_500)
 # What deliveries may take on disk while the database is away.
@@ -59,6 +61,7 @@ INSTALLED_APPS = [
     "config.apps.ProjectConfig",
     "incidents.rollback",
     "incidents.telling",
+    "incidents.practice",
     "incidents",
     "monitoring.pull",
     "monitoring",

@@ -10,6 +10,7 @@ from config import health
 PAGES = (
     "incidents.urls",
     "incidents.telling.urls",
+    "incidents.practice.urls",
     "incidents.rollback.urls",
     "monitoring.urls",
     "registry.urls",

@@ -1,0 +1,160 @@
+"""The API of practice: readiness, drills and their schedules."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.actions import actor_for
+from accounts.api import HasScope
+from accounts.approvals.queries import NoPolicy
+from accounts.models import User
+from accounts.problems import Problem
+from incidents.practice import drills, queries, readiness
+from incidents.practice.models import Drill, DrillSchedule
+from incidents.rollback.plan import PlanRefused
+from registry.models import Endpoint, Environment, Version
+
+
+class ReadinessSerializer(serializers.Serializer[Any]):
+    endpoint = serializers.CharField()
+    model = serializers.CharField()
+    serves = serializers.IntegerField(allow_null=True, help_text="The number of the version that it serves.")
+    target = serializers.IntegerField(allow_null=True, help_text="Of the version that it would be rolled back to.")
+    target_digest = serializers.CharField(allow_null=True)
+    state = serializers.ChoiceField(choices=[(state, word) for state, word in readiness.WORDS.items()])
+    sentence = serializers.CharField()
+    hindrances = serializers.ListField(child=serializers.CharField(), help_text="Why it could not be done now.")
+    notes = serializers.ListField(child=serializers.CharField())
+    warm = serializers.BooleanField(help_text="Whether each host was last seen with it in memory.")
+    seconds = serializers.FloatField(allow_null=True, help_text="Predicted, from the last approval to the last host.")
+    load_seconds = serializers.FloatField(allow_null=True, help_text="Predicted, where it is not in memory yet.")
+    tested_at = serializers.DateTimeField(allow_null=True)
+    drill = serializers.UUIDField(allow_null=True)
+
+
+class ReadinessViewSet(viewsets.GenericViewSet[Endpoint]):
+    """Of every endpoint in production: could it be rolled back now, to what, how fast, tested when."""
+
+    queryset = Endpoint.objects.filter(environment=Environment.PRODUCTION).select_related("model")
+    serializer_class = ReadinessSerializer
+    permission_classes = [HasScope]
+    required_scope = {"*": "view"}
+    lookup_field = "slug"
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(responses=ReadinessSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Those that could not be rolled back come first."""
+        return Response(ReadinessSerializer([queries.facts(row) for row in readiness.board()], many=True).data)
+
+    @extend_schema(responses=ReadinessSerializer)
+    def retrieve(self, request: Request, slug: str) -> Response:
+        return Response(ReadinessSerializer(queries.facts(readiness.readiness(self.get_object()))).data)
+
+
+class DrillSerializer(serializers.ModelSerializer[Drill]):
+    endpoint = serializers.CharField(source="endpoint.slug")
+    version = serializers.IntegerField(source="version.number")
+    asked_by = serializers.CharField(source="asked_by.username")
+
+    class Meta:
+        model = Drill
+        fields = [
+            "id", "endpoint", "version", "plan", "back_of", "asked_by", "asked_at", "state", "reason",
+            "predicted_seconds", "switched_seconds", "checked_seconds", "verified_seconds", "warm", "bytes_loaded",
+            "load_seconds", "ended_at",
+        ]  # fmt: skip
+
+
+class AskSerializer(serializers.Serializer[Any]):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
+    version = serializers.IntegerField(help_text="The version's number.")
+    reason = serializers.CharField(max_length=500, default="To know how long it takes.")
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        version = Version.objects.filter(model=data["endpoint"].model, number=data["version"]).first()
+        if version is None:
+            raise serializers.ValidationError({"version": "The endpoint's model has no version of that number."})
+        return {**data, "version": version}
+
+
+class DrillViewSet(viewsets.ReadOnlyModelViewSet[Drill]):
+    """Drills: what they took beside what was predicted."""
+
+    queryset = queries.drills()
+    serializer_class = DrillSerializer
+    permission_classes = [HasScope]
+    required_scope = {"create": "plan.propose", "*": "view"}
+    filterset_fields = ["state", "endpoint__slug", "version"]
+
+    @extend_schema(request=AskSerializer, responses={201: DrillSerializer})
+    def create(self, request: Request) -> Response:
+        """Propose a drill; its plan is preflighted and approved like any other."""
+        asked = AskSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        assert isinstance(request.user, User)
+        self.check_object_permissions(request, asked.validated_data["endpoint"])
+        try:
+            drill = drills.ask_drill(**asked.validated_data, user=request.user, actor=actor_for(request=request))
+        except (PlanRefused, NoPolicy) as error:
+            raise refused(error) from error
+        return Response(DrillSerializer(drill).data, status=201)
+
+
+def refused(error: PlanRefused | NoPolicy) -> Problem:
+    """The problem that says why it was not done."""
+    if isinstance(error, NoPolicy):
+        return Problem(409, "no-policy", str(error))
+    status = 400 if error.code in ("bad_schedule", "bad_rule", "reason_needed") else 409
+    return Problem(status, error.code.replace("_", "-"), error.sentence)
+
+
+class ScheduleSerializer(serializers.ModelSerializer[DrillSchedule]):
+    endpoint = serializers.CharField(source="endpoint.slug")
+    set_by = serializers.CharField(source="set_by.username")
+
+    class Meta:
+        model = DrillSchedule
+        fields = ["endpoint", "every_days", "from_hour", "to_hour", "active", "set_by", "due_at", "said"]
+
+
+class SetScheduleSerializer(serializers.Serializer[Any]):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
+    every_days = serializers.IntegerField(min_value=1, max_value=drills.MOST_DAYS)
+    from_hour = serializers.IntegerField(min_value=0, max_value=23, default=0)
+    to_hour = serializers.IntegerField(min_value=1, max_value=24, default=24)
+    active = serializers.BooleanField(default=True)
+
+
+class ScheduleViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[DrillSchedule]):
+    """When endpoints in staging are drilled by themselves."""
+
+    queryset = DrillSchedule.objects.select_related("endpoint__model", "set_by").order_by("endpoint__slug")
+    serializer_class = ScheduleSerializer
+    permission_classes = [HasScope]
+    required_scope = {"create": "plan.propose", "*": "view"}
+    filterset_fields = ["endpoint__slug", "active"]
+
+    @extend_schema(request=SetScheduleSerializer, responses={200: ScheduleSerializer})
+    def create(self, request: Request) -> Response:
+        """Set the schedule of an endpoint, in place of the one that it has."""
+        asked = SetScheduleSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        assert isinstance(request.user, User)
+        self.check_object_permissions(request, asked.validated_data["endpoint"])
+        try:
+            schedule = drills.set_schedule(**asked.validated_data, user=request.user, actor=actor_for(request=request))
+        except PlanRefused as error:
+            raise refused(error) from error
+        return Response(ScheduleSerializer(schedule).data)
+
+
+router_entries = [
+    ("readiness", ReadinessViewSet, "readiness"),
+    ("drills", DrillViewSet, "drill"),
+    ("drill-schedules", ScheduleViewSet, "drill-schedule"),
+]

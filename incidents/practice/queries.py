@@ -1,0 +1,59 @@
+"""What practice shows: on its own pages, beside candidates and on a plan's page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import QuerySet
+
+from incidents.practice.models import Drill, DrillSchedule
+from incidents.practice.readiness import Readiness, readiness_of, readiness_of_all
+from registry.models import Endpoint, Environment, Host, Model
+
+__all__ = ["Readiness", "readiness_of", "readiness_of_all"]
+
+
+def drills() -> QuerySet[Drill]:
+    """Drills with what a list of them shows, newest first."""
+    return Drill.objects.select_related("endpoint__model", "version", "plan__from_version", "asked_by").order_by(
+        "-asked_at", "pk"
+    )
+
+
+def drills_of(model: Model) -> QuerySet[Drill]:
+    return drills().filter(endpoint__model=model)
+
+
+def staging_of(model: Model) -> list[Endpoint]:
+    """The endpoints on which a model is drilled."""
+    return list(Endpoint.objects.filter(model=model, environment=Environment.STAGING).order_by("slug"))
+
+
+def schedules_of(endpoints: Sequence[Endpoint]) -> dict[int, DrillSchedule]:
+    rows = DrillSchedule.objects.filter(endpoint__in=endpoints).select_related("set_by", "endpoint")
+    return {row.endpoint_id: row for row in rows}
+
+
+def spare_hosts() -> QuerySet[Host]:
+    """Hosts that serve nothing."""
+    return Host.objects.filter(placements=None, drained_at=None).order_by("name")
+
+
+def facts(row: Readiness) -> dict[str, Any]:
+    """A readiness as the API gives it out."""
+    drill = row.drill
+    return {
+        "endpoint": row.endpoint.slug,
+        "model": row.endpoint.model.slug,
+        "serves": None if row.live is None else row.live.number,
+        "target": None if row.version is None else row.version.number,
+        "target_digest": None if row.version is None else row.version.digest,
+        "state": row.state,
+        "sentence": row.sentence,
+        "hindrances": row.hindrances,
+        "notes": row.notes,
+        "warm": row.warm,
+        "seconds": row.seconds,
+        "load_seconds": row.load_seconds,
+        "tested_at": None if drill is None else drill.ended_at,
+        "drill": None if drill is None else drill.pk,
+    }

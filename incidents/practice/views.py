@@ -1,0 +1,141 @@
+"""Pages of practice: could every endpoint be rolled back now, and the drills that show it."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.actions import actor_for
+from accounts.approvals.queries import NoPolicy
+from accounts.permissions import may_on, require, require_on
+from incidents.practice import drills, queries, readiness
+from incidents.practice.forms import DrillForm, ScheduleForm, SpareForm
+from incidents.rollback.plan import PlanRefused
+from incidents.views.pages import user_of
+from registry.models import Endpoint, Environment
+
+PAGE = 20
+
+
+def endpoint_for(request: HttpRequest, slug: str, permission: str = "view") -> Endpoint:
+    """Lookup and permission in one: an endpoint in production for a person who may do that with its model."""
+    require(request, permission)
+    found = Endpoint.objects.filter(environment=Environment.PRODUCTION).select_related("model")
+    endpoint = get_object_or_404(found, slug=slug)
+    require_on(request, permission, endpoint)
+    return endpoint
+
+
+@login_required
+@require_GET
+def board(request: HttpRequest) -> HttpResponse:
+    """Every endpoint in production: could we roll back now, to what, how fast, tested when."""
+    require(request, "view")
+    rows = readiness.board()
+    return render(request, "practice/readiness.html", {"rows": rows, "head": _head(rows)})
+
+
+def _head(rows: list[readiness.Readiness]) -> dict[str, str]:
+    """The answer of the page, and its tone."""
+    stuck = [row for row in rows if row.state == readiness.NOT_READY]
+    untested = [row for row in rows if row.state == readiness.UNTESTED]
+    if not rows:
+        return {"text": "No endpoint answers in production yet.", "tone": "unknown"}
+    if stuck:
+        text = f"{stuck[0].endpoint.slug} could not be rolled back now."
+        if len(stuck) > 1:
+            text = f"{len(stuck)} of {len(rows)} endpoints could not be rolled back now."
+        return {"text": text, "tone": "bad"}
+    if untested:
+        text = f"Each could be rolled back now, by all that is known; {len(untested)} not drilled lately."
+        return {"text": text, "tone": "warn"}
+    return {"text": "Every endpoint could be rolled back now.", "tone": "ok"}
+
+
+@login_required
+@require_GET
+def endpoint(request: HttpRequest, slug: str) -> HttpResponse:
+    return _page(request, endpoint_for(request, slug))
+
+
+def _page(request: HttpRequest, found: Endpoint, **more: Any) -> HttpResponse:
+    """One endpoint's readiness, the drills of its model, and what can be asked for."""
+    staging = queries.staging_of(found.model)
+    row = readiness.readiness(found)
+    listed = Paginator(queries.drills_of(found.model), PAGE).get_page(request.GET.get("page"))
+    context = {
+        "endpoint": found,
+        "row": row,
+        "staging": staging,
+        "drills": listed,
+        "schedules": [one for one in queries.schedules_of(staging).values() if one.active],
+        "drill_form": DrillForm(endpoint=found, initial={"version": row.version}, auto_id="drill_%s"),
+        "schedule_form": ScheduleForm(endpoint=found, auto_id="schedule_%s"),
+        "spare_form": SpareForm(auto_id="spare_%s"),
+        "may_propose": may_on(user_of(request), "plan.propose", found),
+        "may_register": may_on(user_of(request), "registry.write", found),
+    } | more
+    wrong = any(getattr(value, "errors", None) for value in more.values())
+    return render(request, "practice/endpoint.html", context, status=400 if wrong else 200)
+
+
+@login_required
+@require_POST
+def ask_drill(request: HttpRequest, slug: str) -> HttpResponse:
+    found = endpoint_for(request, slug, "plan.propose")
+    form = DrillForm(request.POST, endpoint=found, auto_id="drill_%s")
+    if not form.is_valid():
+        return _page(request, found, drill_form=form)
+    wish = form.cleaned_data
+    try:
+        drill = drills.ask_drill(
+            endpoint=wish["staging"],
+            version=wish["version"],
+            reason=wish["reason"],
+            user=user_of(request),
+            actor=actor_for(request=request),
+        )
+    except (PlanRefused, NoPolicy) as refused:
+        form.add_error(None, str(refused))
+        return _page(request, found, drill_form=form)
+    return redirect("plan-detail", pk=drill.plan_id)
+
+
+@login_required
+@require_POST
+def set_schedule(request: HttpRequest, slug: str) -> HttpResponse:
+    found = endpoint_for(request, slug, "plan.propose")
+    form = ScheduleForm(request.POST, endpoint=found, auto_id="schedule_%s")
+    if not form.is_valid():
+        return _page(request, found, schedule_form=form)
+    wish = dict(form.cleaned_data)
+    try:
+        drills.set_schedule(
+            endpoint=wish.pop("staging"), user=user_of(request), actor=actor_for(request=request), **wish
+        )
+    except PlanRefused as refused:
+        form.add_error(None, str(refused))
+        return _page(request, found, schedule_form=form)
+    messages.success(request, "The schedule is set." if wish["active"] else "The schedule is off.")
+    return redirect("readiness-endpoint", slug=slug)
+
+
+@login_required
+@require_POST
+def set_up_spare(request: HttpRequest, slug: str) -> HttpResponse:
+    found = endpoint_for(request, slug, "registry.write")
+    form = SpareForm(request.POST, auto_id="spare_%s")
+    if not form.is_valid():
+        return _page(request, found, spare_form=form)
+    host = form.cleaned_data["host"]
+    try:
+        made = drills.set_up_spare(endpoint=found, host=host, user=user_of(request), actor=actor_for(request=request))
+    except PlanRefused as refused:
+        form.add_error(None, str(refused))
+        return _page(request, found, spare_form=form)
+    messages.success(request, f"{host.name} takes the drills of {found.slug}, as {made.slug}.")
+    return redirect("readiness-endpoint", slug=slug)
