@@ -50,7 +50,8 @@ from incidents.rollback.run import (
     record_run,
 )
 from incidents.rollback.state import LostRace, move
-from incidents.rollback.steps import ENDED, TURNS, FenceLost, Work, advance_step, has_acted
+from incidents.rollback.steps import ENDED, TURNS, advance_step
+from incidents.rollback.work import FenceLost, Work, has_acted
 from registry.actions import freeze, hold
 from registry.golden import golden_of
 from registry.models import Endpoint, Placement
@@ -213,7 +214,7 @@ def _soak(run: Run, wave: Wave, lease: Lease) -> float | None:
         patience = datetime.timedelta(seconds=work.document.gate_patience_seconds)
         if judged.wait and wave.soak_until and database_now() < wave.soak_until + patience:
             gates.keep_waiting(work, wave, judged)
-            return gates.LOOK_AGAIN_SECONDS
+            return judged.look_again
         lease.confirm()
         gates.settle(work, wave, judged)
         if judged.failed:

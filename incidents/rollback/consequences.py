@@ -9,7 +9,7 @@ from incidents.rollback.left import has_switched
 from incidents.rollback.models import ACTIVE_RUN_STATES, HostStep, PlanKind, Run, RunState, StepState, WaveState
 from incidents.rollback.queries import LANES, LARGE, document_of, names_of
 from incidents.rollback.run import GOING_BACK
-from incidents.rollback.steps import has_acted
+from incidents.rollback.work import has_acted
 
 CHANGED = (
     StepState.SWITCHED,

@@ -20,11 +20,10 @@ from incidents.rollback.checks import (
     put_on_record,
     verdict,
 )
+from incidents.rollback.gating.asking import answers_of
 from incidents.rollback.models import CheckAnswer, HostStep, StepState, Wave
-from incidents.rollback.steps import Work
+from incidents.rollback.work import Work
 from registry.serving.base import HostUnreachable, ModelObservation, ServingError
-
-LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,12 @@ class Judged:
         )
 
     @property
+    def look_again(self) -> float:
+        """Seconds until what has not passed is asked again."""
+        worst = verdict(self.answers)
+        return min((answered.again for answered in self.answers if answered.answer == worst), default=0.2)
+
+    @property
     def sentence(self) -> str:
         worst = verdict(self.answers)
         found = next((answered for answered in self.answers if answered.answer == worst), None)
@@ -59,7 +64,7 @@ class Judged:
 
 def judge(work: Work, wave: Wave) -> Judged:
     """Ask the plan's gates of every host of this wave and of those before it, and whether enough hosts serve, which is
-    asked without gates as well. Changes nothing."""
+    asked without gates as well. Changes nothing of the run; what registered gates found is kept beside it."""
     if work.document.gates_off:
         return Judged(_capacity(work))
     done = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
@@ -80,6 +85,8 @@ def judge(work: Work, wave: Wave) -> Judged:
         for step in steps:
             if step.wave_id == wave.pk:
                 answers += latency_of(work, step, gate)
+    if verdict(answers) != CheckAnswer.FAIL:
+        answers += answers_of(work, wave, steps)
     return Judged(answers)
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from incidents.rollback import fleet
 from incidents.rollback.checks import Answered
 from incidents.rollback.models import CheckAnswer, HostStep, PlanKind, StepState, Wave
-from incidents.rollback.steps import Work, has_acted
+from incidents.rollback.work import Work, has_acted
 from registry.models import Host
 from registry.serving.base import ModelObservation, ServingError
 

@@ -48,9 +48,12 @@ def _after(here: str) -> set[str]:
     return {path[path.index(here) + 1] for path in PATHS if here in path[:-1]}
 
 
+AT_ONCE = {S.PENDING: {S.PREFLIGHT, S.STAGED, S.LOADED}}
+"""Edges that one look at a host shows to be true are recorded by one move."""
+
 STEP_MOVES: dict[str, frozenset[str]] = {
     **{
-        here: frozenset({*_after(here), S.FAILED, S.UNREACHABLE, S.COMPENSATING})
+        here: frozenset({*_after(here), *AT_ONCE.get(S(here), ()), S.FAILED, S.UNREACHABLE, S.COMPENSATING})
         for path in PATHS
         for here in path[:-1]
     },

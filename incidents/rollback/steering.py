@@ -14,18 +14,11 @@ from django.db import transaction
 from audit.clock import database_now
 from incidents.rollback import fleet, gates
 from incidents.rollback.checks import Answered, compared_errors, keep, verdict
+from incidents.rollback.effects import act, book_switch, effect
 from incidents.rollback.models import CheckAnswer, HostStep, StepState
 from incidents.rollback.state import change
-from incidents.rollback.steps import (
-    StepFailed,
-    StepWaits,
-    Work,
-    act,
-    book_switch,
-    effect,
-    finish,
-    switch,
-)
+from incidents.rollback.steps import finish, switch
+from incidents.rollback.work import StepFailed, StepWaits, Work
 from registry import actions
 from registry.actions import RegistryError
 from registry.models import Host, Placement, Version

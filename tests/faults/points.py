@@ -28,7 +28,7 @@ OUTCOMES = ("event:rollback.unload.outcome", "event:rollback.prepare.outcome")
 """Events of which the call comes before: that is where their `before_call` is."""
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 AFTER = {
-    "pending": "locked",
+    "pending": "loaded",
     "locked": "preflight",
     "preflight": "staged",
     "staged": "loaded",

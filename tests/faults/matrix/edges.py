@@ -10,8 +10,7 @@ from tests.faults.points import MOMENTS, Point
 
 FORWARD = (
     "wave:pending>running",
-    "step:pending>locked",
-    "step:locked>preflight",
+    "step:pending>loaded",
     "step:loaded>golden_ok",
     "intent:switch",
     "step:golden_ok>switched",
@@ -24,8 +23,8 @@ FORWARD = (
 STORIES: dict[str, tuple[str, ...]] = {
     "start": ("plan:awaiting_approval>started",),
     "run": FORWARD,
-    "run with a version that no host holds": ("intent:stage", "step:preflight>staged"),
-    "run with a version that is not in memory": ("intent:load", "step:staged>loaded"),
+    "run with a version that no host holds": ("step:pending>preflight", "intent:stage", "step:preflight>staged"),
+    "run with a version that is not in memory": ("step:pending>staged", "intent:load", "step:staged>loaded"),
     "run that takes its hosts out of service": (
         "intent:drain",
         "step:staged>drained",
@@ -91,6 +90,8 @@ NOT_ENUMERATED: dict[str, str] = {
         for before in (*ON_THE_WAY, "failed", "unreachable")
     },
     "step:failed>pending": "the same statement as step:unreachable>pending",
+    "step:pending>locked": "the same statement as step:pending>loaded, of a host that leaves service (steps._lock)",
+    "step:locked>preflight": "of a host that served what the plan does not know, and no longer does (steps._preflight)",
     "step:locked>drained": "the same statement as step:staged>drained, of a plan that drains (steps._outcome)",
     "step:drained>done": "the same statement as step:postcheck_ok>done, of a plan that drains (steps._advance)",
     "step:golden_ok>in_service": "the same statement as step:golden_ok>switched, of a host that comes back",

@@ -18,7 +18,7 @@ from incidents.rollback.drifted import unsettled
 from incidents.rollback.models import HostStep, Run, RunState, StepState
 from incidents.rollback.plan import PlanRefused
 from incidents.rollback.queries import left_as
-from incidents.rollback.steps import StepWaits
+from incidents.rollback.work import StepWaits
 from registry import reconcile
 from registry.actions import hold
 from registry.models import Health, Placement

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from incidents.rollback.fleet import NOTHING, Known
-from incidents.rollback.steps import Work
+from incidents.rollback.work import Work
 from registry.serving.base import HostUnreachable
 
 
