@@ -14,6 +14,8 @@ from django.db.models.functions import Now
 from audit.actions import Target, record, service_actor
 from audit.dispatch import send_on_commit
 from monitoring.models import Alert, AlertState, Answer, Finding, Rule, RuleKind, Window, WindowState
+from monitoring.rules import suppress
+from monitoring.rules.carried import carried
 from registry.models import Endpoint, Environment
 
 LOOK_BACK = 60
@@ -150,6 +152,7 @@ def _fire(rule: Rule, version: str, streak: Streak) -> list[Alert]:
             "rows": rows,
             "windows": streak.breaches,
             "data": overall.data,
+            **carried(rule.endpoint, version, None),
         },
         started_at=started,
     )
@@ -161,13 +164,22 @@ def _hosts(finding: Finding) -> list[str]:
 
 
 def open_alert(alert: Alert) -> list[Alert]:
-    """Insert a firing alert, its event and the word to the floor above; nothing where the same one fires."""
+    """Insert a firing alert, its event and the word to the floor above; nothing where the same one fires.
+
+    The word is held back where something suppresses the alert (monitoring/rules/suppress.py). One that says that its
+    host is down takes what fires for that host below it.
+    """
     try:
         with transaction.atomic():
+            alert.suppressed_by = suppress.why(alert)
             alert.save(force_insert=True)
             alert.refresh_from_db()
-            _record("alert.fire", alert)
-            send_on_commit("incidents.take_alert", [alert.pk], queue="intake")
+            held = {"suppressed_by": alert.suppressed_by} if alert.suppressed_by else {}
+            _record("alert.fire", alert, **held)
+            if alert.alert_rule is not None and alert.alert_rule.means_host_down:
+                suppress.take_below(alert)
+            if not alert.suppressed_by:
+                send_on_commit("incidents.take_alert", [alert.pk], queue="intake")
     except IntegrityError:
         return []
     return [alert]

@@ -1,0 +1,107 @@
+"""What a rule is judged by: rollups by the minute of its series, or the values of a detector's findings."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
+
+from django.db.models import Q, QuerySet
+
+from monitoring.models import Finding, MetricMinute, MetricSeries
+from monitoring.points import moments
+from monitoring.rules.bins import Bins, bins_of
+from monitoring.rules.models import AlertRule, Scope, Subject
+from registry.models import Host
+
+Spans = Sequence[tuple[int, int]]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+MOST_HOSTS = 200
+"""Hosts that one rule watches, each by itself."""
+
+
+def moment(us: int) -> datetime:
+    """Microseconds since 1970 as a moment in UTC."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def microseconds(at: datetime) -> int:
+    """A moment as microseconds since 1970."""
+    return int(moments([at])[0])
+
+
+def hosts_of(rule: AlertRule) -> list[Host | None]:
+    """What the rule is judged for: the endpoint as a whole (None), or its hosts, in the order of their names.
+
+    The hosts are those placed at the endpoint; where none is, those that sent the metric.
+    """
+    if rule.scope == Scope.ENDPOINT:
+        return [None]
+    placed = Host.objects.filter(placements__endpoint=rule.endpoint).order_by("name").distinct()
+    if not placed.exists():
+        sent = MetricSeries.objects.filter(endpoint=rule.endpoint, name=rule.metric, host__isnull=False)
+        placed = Host.objects.filter(pk__in=sent.values("host")).order_by("name")
+    return list(placed[:MOST_HOSTS])
+
+
+def read(rule: AlertRule, hosts: Iterable[Host | None], spans: Spans) -> dict[Host | None, Bins]:
+    """The bins of each in the spans (after, until], versions together. A host that sent nothing has empty ones."""
+    rows: dict[int | None, list[tuple[float, ...]]] = defaultdict(list)
+    wanted = list(hosts)
+    source = _findings if rule.subject == Subject.FINDING else _minutes
+    for host, row in source(rule, [host.pk for host in wanted if host is not None], spans):
+        rows[host].append(row)
+    return {host: bins_of(rows[host.pk if host is not None else None]) for host in wanted}
+
+
+def _minutes(rule: AlertRule, hosts: list[int], spans: Spans) -> Iterable[tuple[int | None, tuple[float, ...]]]:
+    series = dict(series_of(rule, hosts).values_list("pk", "host_id"))
+    if not series:
+        return
+    found = MetricMinute.objects.filter(_within("bin", spans), series__in=list(series)).order_by("bin", "series_id")
+    columns = ("series_id", "bin", "count", "n", "total", "weighted", "low", "high")
+    for key, end, *row in found.values_list(*columns).iterator(chunk_size=10_000):
+        yield series[key], (_us(end), *row)
+
+
+def _findings(rule: AlertRule, hosts: list[int], spans: Spans) -> Iterable[tuple[int | None, tuple[float, ...]]]:
+    found = Finding.objects.filter(
+        _within("window__end", spans), rule__endpoint=rule.endpoint, rule__kind=rule.metric, value__isnull=False
+    )
+    found = found.filter(host__in=hosts) if rule.scope == Scope.HOSTS else found.filter(host=None)
+    if rule.version:
+        found = found.filter(version=rule.version)
+    columns = ("host_id", "window__end", "value", "rows")
+    for host, end, value, rows in found.order_by("window__end", "pk").values_list(*columns).iterator():
+        yield host, (_us(end), 1, rows, value, value * rows, value, value)
+
+
+def series_of(rule: AlertRule, hosts: Iterable[int] = ()) -> QuerySet[MetricSeries]:
+    """The series that the rule is judged by: of the endpoint as a whole, or of these hosts."""
+    found = MetricSeries.objects.filter(endpoint=rule.endpoint, name=rule.metric, column=rule.column)
+    if rule.version:
+        found = found.filter(version=rule.version)
+    return found.filter(host__in=list(hosts)) if rule.scope == Scope.HOSTS else found.filter(host=None)
+
+
+def versions_in(rule: AlertRule, host: Host | None, after: int, until: int) -> list[str]:
+    """The versions of which there is data in the span, in their order."""
+    if rule.subject == Subject.FINDING:
+        found = Finding.objects.filter(
+            _within("window__end", [(after, until)]), rule__endpoint=rule.endpoint, rule__kind=rule.metric, host=host
+        )
+        return sorted(set(found.values_list("version", flat=True)))
+    series = dict(series_of(rule, [host.pk] if host else []).exclude(version="").values_list("pk", "version"))
+    heard = MetricMinute.objects.filter(_within("bin", [(after, until)]), series__in=list(series))
+    return sorted({series[key] for key in heard.values_list("series_id", flat=True).distinct()})
+
+
+def _within(field: str, spans: Spans) -> Q:
+    parts = [Q(**{f"{field}__gt": moment(after), f"{field}__lte": moment(until)}) for after, until in spans]
+    return reduce(or_, parts)
+
+
+def _us(at: datetime) -> int:
+    length = at - EPOCH
+    return (length.days * 86_400 + length.seconds) * 1_000_000 + length.microseconds
