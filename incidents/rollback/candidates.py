@@ -1,46 +1,54 @@
 """Where to? Every version the endpoint could go to: eligible or why not, and how it would have done on the very traffic
-of the incident and on its holdout set. Each candidate answers itself, loaded on a host beside what is served."""
+of the incident and on its holdout set. Each candidate answers itself, loaded on a host beside what is served; so does a
+version that would be composed of the live one and a part of the one that does best."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from django.db import transaction
 
 from audit.actions import Actor, Target, record
-from incidents.rollback import fleet, live, trials
-from incidents.rollback.checks import percent
+from incidents.rollback import fleet, live, replaying, trials
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import LeaseLost
 from incidents.rollback.models import Candidate, TrialPurpose, TrialState
 from incidents.rollback.prepare import NotPrepared
+from incidents.rollback.replaying import Basis
 from incidents.rollback.trials import Bench, TrialLease
-from monitoring.windows import load_predictions, numpy_column
-from registry.models import Alias, Deployment, Endpoint, Version
+from monitoring.windows import load_predictions
+from registry.actions import ask_composition, compose
+from registry.composing import composition_of, part_sentence
+from registry.errors import RegistryError
+from registry.models import Alias, CompositionKind, Deployment, Endpoint, Version
 from registry.serving.base import ServingError
 from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
 
-REPLAY_ROWS = 2000
-HOLDOUT_ROWS = 1000
-MIN_GROUP = 50
+REPLAY_ROWS = 5000
 CONSIDERED = 10
+PARTS = (CompositionKind.PREPROCESSING, CompositionKind.CONFIG)
+"""Parts that are tried by themselves: without new weights, so that trying costs a manifest and a load."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Weighed:
-    """A version with what speaks for and against it."""
+    """A version with what speaks for and against it. What is not `triable` is not loaded on a host either."""
 
     version: Version
     eligible: bool = True
+    triable: bool = True
     reasons: list[str] = field(default_factory=list)
     replay: dict[str, Any] = field(default_factory=dict)
 
-    def reject(self, sentence: str) -> None:
+    def reject(self, sentence: str, *, triable: bool = False) -> None:
         self.eligible = False
+        self.triable = self.triable and triable
         self.reasons.append(sentence)
 
 
@@ -53,12 +61,9 @@ def rank(
     """
     suspect = suspect_version(endpoint, window[1])
     remotes = trials.remotes_of(endpoint)
-    traffic = _traffic(endpoint, window, suspect)
-    versions = Version.objects.filter(model=endpoint.model).order_by("-number")[:CONSIDERED]
-    weighed = [_weigh(version, suspect, endpoint, remotes) for version in versions]
-    _replay_all(
-        [candidate for candidate in weighed if candidate.eligible], endpoint, remotes, traffic, incident_ref, actor
-    )
+    basis = Basis(_traffic(endpoint, window, suspect), suspect)
+    weighed = [_weigh(version, suspect, endpoint, remotes) for version in _considered(endpoint, suspect)]
+    _replay_all(weighed, endpoint, remotes, basis, incident_ref, actor)
     ordered = sorted(weighed, key=_order)
     with transaction.atomic():
         Candidate.objects.filter(incident_ref=incident_ref).delete()
@@ -81,7 +86,7 @@ def rank(
             incident=incident_ref,
             data={
                 "suspect": suspect.digest if suspect else "",
-                "rows": len(traffic),
+                "rows": len(basis.rows),
                 "candidates": [
                     {"version": row.to_version.number, "digest": row.to_version.digest, "eligible": row.eligible}
                     for row in rows
@@ -89,6 +94,15 @@ def rank(
             },
         )
     return rows
+
+
+def _considered(endpoint: Endpoint, suspect: Version | None) -> list[Version]:
+    """The newest versions, and the live and the last-good one however old they are."""
+    versions = Version.objects.filter(model=endpoint.model).order_by("-number")
+    last_good = Alias.objects.filter(model=endpoint.model, name=Alias.LAST_GOOD).values_list("version", flat=True)
+    always = [*last_good, *([suspect.pk] if suspect else [])]
+    newest = list(versions[:CONSIDERED])
+    return newest + list(versions.filter(pk__in=always).exclude(pk__in=[version.pk for version in newest]))
 
 
 def suspect_version(endpoint: Endpoint, at: datetime.datetime) -> Version | None:
@@ -122,11 +136,13 @@ def _weigh(version: Version, suspect: Version | None, endpoint: Endpoint, remote
     elif version.soaked_at is not None:
         weighed.reasons.append("It has soaked in production without an alert.")
     else:
-        weighed.reject("It has never soaked in production.")
-    if suspect is not None and _inputs(version) != _inputs(suspect):
-        weighed.reject("Its input signature differs from that of the live version.")
+        weighed.reject("It has never soaked in production.", triable=composition_of(version) is not None)
+    for objection in replaying.objections(version, suspect) if suspect is not None else []:
+        weighed.reject(objection)
     if version.golden_id is None:
-        weighed.reject("It has no golden test, so nothing can prove what a host would answer with it.")
+        weighed.reject(
+            "It has no golden test, so nothing can prove what a host would answer with it.", triable=weighed.triable
+        )
     damaged = _damaged(version)
     if damaged:
         weighed.reject(f"A file of it is missing or damaged: {damaged}.")
@@ -135,10 +151,6 @@ def _weigh(version: Version, suspect: Version | None, endpoint: Endpoint, remote
     if not remotes:
         weighed.reject("No host answers, so it could not be tried.")
     return weighed
-
-
-def _inputs(version: Version) -> set[tuple[str, str]]:
-    return {(str(entry["name"]), str(entry["datatype"])) for entry in version.signature["inputs"]}
 
 
 def _damaged(version: Version) -> str:
@@ -153,30 +165,31 @@ def _damaged(version: Version) -> str:
 
 
 def _replay_all(
-    eligible: Sequence[Weighed],
+    weighed: list[Weighed],
     endpoint: Endpoint,
     remotes: Sequence[Remote],
-    traffic: pa.Table,
+    basis: Basis,
     incident_ref: str,
     actor: Actor,
 ) -> None:
-    """Let each answer, one after the other, under a lease of the endpoint. What had to be loaded leaves again.
+    """Let each answer, one after the other, under a lease of the endpoint. What had to be loaded leaves again. What is
+    composed on the way is appended to `weighed`.
 
     While a run or another trial has the endpoint nothing is loaded: those answer that are in memory anyway.
     """
-    if not eligible:
+    remotes = _sound_first(weighed, remotes, basis)
+    triable = [candidate for candidate in weighed if candidate.triable]
+    if not triable:
         return
     trial = trials.open_trial(endpoint=endpoint, purpose=TrialPurpose.RANKING, incident_ref=incident_ref, actor=actor)
     with TrialLease(trial.pk) as lease:
         bench = Bench(trial, lease, actor) if lease.held else None
-        for candidate in eligible:
-            try:
-                _replay(candidate, remotes, traffic, bench)
-                if bench is not None:
-                    bench.tidy()
-            except LeaseLost:
-                bench = None
-                _replay(candidate, remotes, traffic, bench)
+        for candidate in triable:
+            bench = _tried(candidate, remotes, basis, bench)
+        if bench is not None:
+            for part in _parts(weighed, basis, incident_ref, actor):
+                weighed.append(part)
+                bench = _tried(part, remotes, basis, bench)
         if bench is not None:
             bench.lease.end(TrialState.DONE)
             bench.tidy()
@@ -184,7 +197,68 @@ def _replay_all(
             trials.give_up(trial, "The endpoint was taken: a run or another trial went on.")
 
 
-def _replay(weighed: Weighed, remotes: Sequence[Remote], traffic: pa.Table, bench: Bench | None) -> None:
+def _tried(candidate: Weighed, remotes: Sequence[Remote], basis: Basis, bench: Bench | None) -> Bench | None:
+    """The bench, or None once the lease is lost."""
+    try:
+        _replay(candidate, remotes, basis, bench)
+        if bench is not None:
+            bench.tidy()
+    except LeaseLost:
+        bench = None
+        _replay(candidate, remotes, basis, bench)
+    return bench
+
+
+def _sound_first(weighed: Sequence[Weighed], remotes: Sequence[Remote], basis: Basis) -> list[Remote]:
+    """The hosts that pass the live version's golden test, or all where none does or it has none; and what the live
+    version answers to its own rows again, on the first of them that holds it, as the replay of its own entry."""
+    own = next((one for one in weighed if basis.suspect is not None and one.version.pk == basis.suspect.pk), None)
+    if own is None:
+        return list(remotes)
+    golden = replaying.golden_on(remotes, own.version)
+    failed = {name for name, wrong in golden.items() if wrong}
+    sound = [remote for remote in remotes if remote.host.name not in failed] or list(remotes)
+    own.replay = {"itself": True, "rows": len(basis.rows), "golden": golden}
+    for remote in sound:
+        try:
+            if remote.host.name not in failed and fleet.is_loaded(remote.look(), own.version, read_back=False):
+                own.replay = replaying.itself(basis, remote, golden)
+                break
+        except (ServingError, KeyError) as refused:
+            own.replay["error"] = str(refused)[:300]
+    return sound
+
+
+def _parts(weighed: Sequence[Weighed], basis: Basis, incident_ref: str, actor: Actor) -> Iterator[Weighed]:
+    """The live version with a part of the eligible one that does best, where that is surely better: perhaps the part
+    alone went wrong. Composed at once, on record; never eligible before it was rehearsed."""
+    better = [one for one in weighed if one.eligible and one.replay.get("paired", {}).get("low", -1.0) > 0]
+    if not better or basis.suspect is None or composition_of(basis.suspect) is not None:
+        return
+    other = min(better, key=_order).version
+    known = {one.version.pk for one in weighed}
+    for kind in PARTS:
+        try:
+            asked = ask_composition(base=basis.suspect, other=other, kind=kind, incident_ref=incident_ref, actor=actor)
+            compose(composition_id=asked.pk)
+        except RegistryError as refused:
+            logger.info("rollback.ranking.no_part kind=%s because=%s", kind, refused)
+            continue
+        asked.refresh_from_db()
+        if asked.version is not None and asked.version.pk not in known:
+            known.add(asked.version.pk)
+            yield _composed(asked.version)
+
+
+def _composed(version: Version) -> Weighed:
+    weighed = Weighed(version, reasons=[part_sentence(version)])
+    weighed.reject(
+        "It has never soaked in production, and no training promised what it answers: rehearse it first.", triable=True
+    )
+    return weighed
+
+
+def _replay(weighed: Weighed, remotes: Sequence[Remote], basis: Basis, bench: Bench | None) -> None:
     """Let the candidate answer on the first host that holds it or, with a bench, has room for it. Raises LeaseLost."""
     version, error = weighed.version, ""
     for remote in remotes:
@@ -196,8 +270,11 @@ def _replay(weighed: Weighed, remotes: Sequence[Remote], traffic: pa.Table, benc
                 continue
             if bench is not None:
                 bench.bring(remote, version)
-            weighed.replay = {"host": remote.host.name, **_replay_on(remote, version, traffic)}
-            weighed.reasons.append(_replay_sentence(weighed.replay))
+            weighed.replay = replaying.candidate(basis, remote, version)
+            weighed.reasons += replaying.sentences(weighed.replay)
+            weighed.reasons += [replaying.memory_sentence(remote, version)]
+            learned = replaying.not_learned(version, basis.rows)
+            weighed.reasons += [learned] if learned else []
             return
         except (ServingError, NotPrepared, KeyError) as refused:
             error = str(refused)[:300]
@@ -210,63 +287,8 @@ def _replay(weighed: Weighed, remotes: Sequence[Remote], traffic: pa.Table, benc
         weighed.reject("It fits into the free memory of no host.")
 
 
-def _replay_on(remote: Remote, version: Version, traffic: pa.Table) -> dict[str, Any]:
-    found: dict[str, Any] = {"rows": len(traffic)}
-    if len(traffic):
-        columns = live.columns_of(traffic, version, "feature.")
-        answers = live.predict(remote, version, columns, len(traffic))
-        served = numpy_column(traffic, "output").astype(float)
-        labels = numpy_column(traffic, "label").astype(float)
-        known = ~np.isnan(labels)
-        found["changed"] = int((answers != served).sum())
-        found["labelled"] = int(known.sum())
-        if known.any():
-            found["candidate"] = live.share(answers[known] == labels[known])
-            found["live"] = live.share(served[known] == labels[known])
-            found["groups"] = _groups(version, traffic, known, answers, served, labels)
-    holdout = live.holdout_rows(version, HOLDOUT_ROWS)
-    if holdout is not None:
-        answers = live.predict(remote, version, live.columns_of(holdout, version), len(holdout))
-        found["holdout"] = live.share(answers == numpy_column(holdout, live.LABEL).astype(float))
-    return found
-
-
-def _groups(
-    version: Version, traffic: pa.Table, known: np.ndarray, answers: np.ndarray, served: np.ndarray, labels: np.ndarray
-) -> list[dict[str, Any]]:
-    """By the model's group columns: what was answered and what the candidate answers, worst for the live version first.
-    Groups of fewer than MIN_GROUP labelled rows are left out."""
-    found = []
-    for column in version.model.group_columns:
-        name = f"feature.{column}"
-        if name not in traffic.column_names:
-            continue
-        values = np.asarray(traffic.column(name).to_pylist(), dtype=object)
-        for value in sorted(set(values[known].tolist()), key=str):
-            mine = known & (values == value)
-            if mine.sum() >= MIN_GROUP:
-                found.append(
-                    {
-                        "column": column,
-                        "value": str(value),
-                        "n": int(mine.sum()),
-                        "live": live.share(served[mine] == labels[mine])["accuracy"],
-                        "candidate": live.share(answers[mine] == labels[mine])["accuracy"],
-                    }
-                )
-    return sorted(found, key=lambda group: group["live"] - group["candidate"])[:8]
-
-
-def _replay_sentence(replay: Mapping[str, Any]) -> str:
-    if "candidate" in replay:
-        was, would = percent(replay["live"]["accuracy"]), percent(replay["candidate"]["accuracy"])
-        return f"On {replay['labelled']} labelled rows of this incident it is right in {would}, where {was} were right."
-    if replay["rows"]:
-        return f"On {replay['rows']} rows of this incident it would have answered {replay['changed']} differently."
-    return "There was no traffic in the window to replay."
-
-
 def _order(weighed: Weighed) -> tuple[bool, float, bool, int]:
-    """Eligible ones first, then by replayed accuracy, then those that soaked, then the newest."""
+    """Those that could be tried first, then by replayed accuracy, then those that soaked, then the newest."""
     accuracy = weighed.replay.get("candidate", weighed.replay.get("holdout", {})).get("accuracy", 0.0)
-    return (not weighed.eligible, -float(accuracy), weighed.version.soaked_at is None, -weighed.version.number)
+    possible = weighed.eligible or (weighed.triable and "candidate" in weighed.replay)
+    return (not possible, -float(accuracy), not weighed.eligible, -weighed.version.number)

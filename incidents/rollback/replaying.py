@@ -1,0 +1,307 @@
+"""Versions asked what they would have answered: the incident's own rows, answered anew by the live version and by each
+candidate on a host that passes the live version's golden test, and compared row by row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from django.db.models import Sum
+
+from incidents.rollback import fleet, live
+from incidents.rollback.checks import percent
+from incidents.rollback.fleet import Remote
+from monitoring.drift.compare import compare
+from monitoring.drift.judge import Limits, judge
+from monitoring.judging.paired import Paired, paired
+from monitoring.profiles import profiles_of
+from monitoring.windows import numpy_column
+from registry.golden import GoldenInvalid, golden_of
+from registry.models import Version
+from registry.serving.base import ServingError
+
+HOLDOUT_ROWS = 1000
+MIN_GROUP = 50
+GROUPS_KEPT = 8
+BANDS = 5
+MANY_VALUES = 20
+TURNS = 7
+"""Times that each of two versions is asked for the same row, in turns: the fastest answer of each is compared."""
+
+SHARE_FLOOR, PSI_FLOOR, LEAST_ROWS = 0.05, 0.2, 100
+
+
+@dataclass
+class Basis:
+    """What candidates are held against. `rows` are the incident's, `logged` what was answered then and `labels` the
+    truth as far as it is known (NaN elsewhere), both (n,); `again` is what the live version answers to the rows now, on
+    a sound host, None where it could not be asked."""
+
+    rows: pa.Table
+    suspect: Version | None
+    again: np.ndarray | None = None
+    logged: np.ndarray = field(init=False)
+    labels: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.logged = numpy_column(self.rows, "output").astype(float)
+        self.labels = numpy_column(self.rows, "label").astype(float)
+
+    @property
+    def known(self) -> np.ndarray:
+        """Rows whose truth is known, boolean (n,)."""
+        return np.logical_not(np.isnan(self.labels))
+
+    @property
+    def live(self) -> np.ndarray:
+        """The live version's answers: those of a sound host where there are any. What was logged may come from a host
+        that lied, and would be held against the version."""
+        return self.logged if self.again is None else self.again
+
+
+def golden_on(remotes: Sequence[Remote], version: Version) -> dict[str, str]:
+    """By host that holds the version: "" where it passes the version's golden test, else what it did. Empty for a
+    version without one."""
+    golden = golden_of(version)
+    found: dict[str, str] = {}
+    if golden is None:
+        return found
+    for remote in remotes:
+        try:
+            if fleet.is_loaded(remote.look(), version, read_back=False):
+                result = remote.golden(version, golden)
+                wrong = f"answers {result.mismatches} of {result.n} golden rows otherwise"
+                found[remote.host.name] = "" if result.passed else wrong
+        except (ServingError, GoldenInvalid) as refused:
+            found[remote.host.name] = str(refused)[:200]
+    return found
+
+
+def itself(basis: Basis, remote: Remote, golden: Mapping[str, str]) -> dict[str, Any]:
+    """What becomes of the live version's own rows, asked of it again on a sound host: how many are answered as was
+    logged, by host; how right it is; and its holdout. Sets `basis.again`. Raises registry.serving.base.ServingError."""
+    version, rows = basis.suspect, basis.rows
+    assert version is not None
+    found: dict[str, Any] = {"host": remote.host.name, "rows": len(rows), "itself": True, "golden": dict(golden)}
+    if len(rows):
+        basis.again = live.predict(remote, version, live.columns_of(rows, version, "feature."), len(rows))
+        same = basis.again == basis.logged
+        hosts = np.asarray(rows.column("host").to_pylist(), dtype=object)
+        found["changed"] = int((~same).sum())
+        found["again"] = {
+            str(name): {"rows": int((hosts == name).sum()), "same": int(same[hosts == name].sum())}
+            for name in sorted({name for name in hosts if name})
+        }
+        known = basis.known
+        found["labelled"] = int(known.sum())
+        if known.any():
+            found["live"] = live.share(basis.again[known] == basis.labels[known])
+    holdout = _holdout(remote, version)
+    return found | ({"holdout": holdout} if holdout else {})
+
+
+def candidate(basis: Basis, remote: Remote, version: Version) -> dict[str, Any]:
+    """What the candidate would have answered, beside the live version. Raises ServingError, and KeyError for an input
+    that the log lacks."""
+    rows, found = basis.rows, {"host": remote.host.name, "rows": len(basis.rows)}
+    if len(rows):
+        answers = live.predict(remote, version, live.columns_of(rows, version, "feature."), len(rows))
+        known = basis.known
+        found["changed"] = int((answers != basis.live).sum())
+        found["labelled"] = int(known.sum())
+        if known.any():
+            right, was = answers[known] == basis.labels[known], basis.live[known] == basis.labels[known]
+            found["candidate"], found["live"] = live.share(right), live.share(was)
+            found["paired"] = _data(paired(right, was))
+            found["groups"] = _groups(version, rows, known, right, was)
+    holdout = _holdout(remote, version)
+    if holdout:
+        found["holdout"] = holdout
+    speed = _speed(basis, remote, version)
+    return found | ({"speed": speed} if speed else {})
+
+
+def _holdout(remote: Remote, version: Version) -> dict[str, Any] | None:
+    rows = live.holdout_rows(version, HOLDOUT_ROWS)
+    if rows is None:
+        return None
+    answers = live.predict(remote, version, live.columns_of(rows, version), len(rows))
+    found = live.share(answers == numpy_column(rows, live.LABEL).astype(float))
+    promised = (version.metrics or {}).get("holdout", {}).get("accuracy")
+    return found | ({} if promised is None else {"promised": float(promised)})
+
+
+def _data(found: Paired) -> dict[str, Any]:
+    return {
+        "difference": round(found.difference, 6),
+        "low": round(found.low, 6),
+        "high": round(found.high, 6),
+        "p": round(found.p, 9),
+        "gained": found.gained,
+        "lost": found.lost,
+    }
+
+
+def _groups(
+    version: Version, rows: pa.Table, known: np.ndarray, right: np.ndarray, was: np.ndarray
+) -> list[dict[str, Any]]:
+    """By the model's group columns (numbers of many values in bands): how right the live version is and the candidate,
+    those that gain most first; `worse` where the pairs leave no doubt, corrected for the number of groups. Groups of
+    fewer than MIN_GROUP labelled rows are left out."""
+    slices = [
+        (column, name, mine)
+        for column in version.model.group_columns
+        if f"feature.{column}" in rows.column_names
+        for name, mine in _slices(numpy_column(rows, f"feature.{column}")[known])
+        if mine.sum() >= MIN_GROUP
+    ]
+    found = []
+    for column, name, mine in slices:
+        pairs = paired(right[mine], was[mine])
+        found.append(
+            {
+                "column": column,
+                "value": name,
+                "n": int(mine.sum()),
+                "live": live.share(was[mine])["accuracy"],
+                "candidate": live.share(right[mine])["accuracy"],
+                "worse": bool(pairs.worse and pairs.p * len(slices) < 0.05),
+            }
+        )
+    found.sort(key=lambda group: (not group["worse"], group["live"] - group["candidate"]))
+    return found[:GROUPS_KEPT]
+
+
+def _slices(column: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """(name, rows) of each value of a column, or of bands of equal numbers of rows."""
+    values = sorted(set(column.tolist()), key=str)
+    if len(values) <= MANY_VALUES or column.dtype.kind not in "iuf":
+        return [(str(value), np.asarray(column == value)) for value in values]
+    edges = np.unique(np.nanquantile(column, np.linspace(0, 1, BANDS + 1)))
+    found = []
+    for low, high in pairwise(edges):
+        last = high == edges[-1]
+        mine = (column >= low) & ((column <= high) if last else (column < high))
+        found.append((f"{low:g} to {high:g}" if last else f"{low:g} to below {high:g}", mine))
+    return found
+
+
+def _speed(basis: Basis, remote: Remote, version: Version) -> dict[str, float] | None:
+    """The fastest of several answers to one row by each of the two versions, in turns on one host, in milliseconds."""
+    suspect = basis.suspect
+    if suspect is None or not len(basis.rows):
+        return None
+    try:
+        if not fleet.is_loaded(remote.look(), suspect, read_back=False):
+            return None
+        one = basis.rows.slice(0, 1)
+        times: dict[str, list[float]] = {"candidate": [], "live": []}
+        for _ in range(TURNS):
+            for name, asked in (("candidate", version), ("live", suspect)):
+                times[name].append(remote.infer(live.columns_of(one, asked, "feature."), asked).latency_ms)
+    except (ServingError, KeyError):
+        return None
+    return {f"{name}_ms": round(min(found), 3) for name, found in times.items()}
+
+
+def sentences(replay: Mapping[str, Any]) -> list[str]:
+    """What the replay says of a candidate, for a person."""
+    if not replay.get("rows"):
+        return ["There was no traffic in the window to replay."]
+    if "candidate" not in replay:
+        return [f"On {replay['rows']} rows of this incident it would have answered {replay['changed']} differently."]
+    was, would = percent(replay["live"]["accuracy"]), percent(replay["candidate"]["accuracy"])
+    pairs = replay["paired"]
+    said = [f"On {replay['labelled']} labelled rows of this incident it is right in {would}, the live version in {was}"]
+    if pairs["p"] < 0.05:
+        said[0] += f": {points(pairs['low'])} to {points(pairs['high'])} points {'more' if pairs['low'] > 0 else ''}"
+        said[0] = f"{said[0].rstrip()}."
+    else:
+        said[0] += "; chance explains the difference."
+    worse = [f"{group['column']} {group['value']}" for group in replay.get("groups", []) if group["worse"]]
+    if worse:
+        said.append(f"It does worse than the live version for {', '.join(worse)}.")
+    return said
+
+
+def points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def not_learned(version: Version, rows: pa.Table) -> str:
+    """What of today's traffic is unlike what the version learned from, in a sentence; "" where nothing can be said."""
+    profiles = profiles_of(version)
+    if profiles is None or len(rows) < LEAST_ROWS:
+        return ""
+    inputs = profiles[0]
+    columns = {
+        name: numpy_column(rows, f"feature.{name}") for name in inputs.columns if f"feature.{name}" in rows.column_names
+    }
+    drifts = compare(inputs, columns)
+    judged = judge(drifts, limits=Limits(0.01, PSI_FLOOR, SHARE_FLOOR, LEAST_ROWS))
+    drifted = [verdict.column for verdict in judged if verdict.drifted]
+    unseen = [f"{drift.name} {category}" for drift in drifts for category, _ in drift.new_categories]
+    if not drifted:
+        said = "What is sent now is like what it learned from."
+    else:
+        said = f"It did not learn from inputs like today's: {', '.join(drifted[:4])} {_are(drifted)} unlike then."
+    return said + (f" Codes that it has never seen: {', '.join(unseen[:4])}." if unseen else "")
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def objections(version: Version, suspect: Version) -> list[str]:
+    """Why callers of the live version could not be served by this one: inputs that they don't send or that it does not
+    take, outputs that they would miss, and datatypes that differ."""
+    said = []
+    mine, theirs = _signature(version, "inputs"), _signature(suspect, "inputs")
+    wanted, refused = sorted(mine.keys() - theirs.keys()), sorted(theirs.keys() - mine.keys())
+    if wanted:
+        said.append(f"It asks for {', '.join(wanted)}, which callers of version {suspect.number} don't send.")
+    if refused:
+        said.append(f"It does not take {', '.join(refused)}, which callers send.")
+    gave, gives = _signature(suspect, "outputs"), _signature(version, "outputs")
+    missed = sorted(gave.keys() - gives.keys())
+    if missed:
+        said.append(f"It does not answer {', '.join(missed)}, which callers of version {suspect.number} may read.")
+    other = [
+        f"{name} ({gave_as} there, {mine[name]} here)"
+        for name, gave_as in theirs.items()
+        if _differs(mine, name, gave_as)
+    ]
+    other += [
+        f"{name} ({gave_as} there, {gives[name]} here)"
+        for name, gave_as in gave.items()
+        if _differs(gives, name, gave_as)
+    ]
+    if other:
+        said.append(f"The datatype differs of {', '.join(other)}.")
+    return [f"Its signature differs from that of the live version. {' '.join(said)}"] if said else []
+
+
+def _differs(signature: Mapping[str, str], name: str, datatype: str) -> bool:
+    return name in signature and signature[name] != datatype
+
+
+def _signature(version: Version, part: str) -> dict[str, str]:
+    return {str(entry["name"]): str(entry["datatype"]) for entry in version.signature.get(part, [])}
+
+
+def memory_sentence(remote: Remote, version: Version) -> str:
+    """What the version takes in a host's memory, as it shows itself or by its files. Raises ServingError."""
+    observation, seen = remote.observe()
+    held = fleet.version_on(seen, version)
+    if held is not None and held.memory_bytes:
+        return f"It takes {_mib(held.memory_bytes)} of memory on {remote.host.name}, where it is loaded."
+    size = version.files.aggregate(size=Sum("artifact__size"))["size"] or 0
+    if observation.memory_total <= 0:
+        return f"Its files are {_mib(size)}; {remote.host.name} does not say how much memory is free."
+    return f"Its files are {_mib(size)}; {remote.host.name} has {_mib(observation.memory_free)} of memory free."
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
