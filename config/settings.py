@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "incidents.rollback",
     "incidents.telling",
     "incidents.practice",
+    "incidents.working",
     "incidents",
     "monitoring.pull",
     "monitoring",

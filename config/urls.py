@@ -8,6 +8,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from config import health
 
 PAGES = (
+    "incidents.working.urls",
     "incidents.urls",
     "incidents.telling.urls",
     "incidents.practice.urls",

@@ -29,11 +29,12 @@ from registry.queries import freezes_of, placements_of, sentence_of
 SEEN_AMISS = (Health.UNREACHABLE, Health.NOT_READY, Health.WRONG_VERSION, Health.WRONG_OUTPUT)
 
 
-def _change(
+def change(
     incident: Incident, *, seen_version: int | None, action: str, actor: Actor, data: dict[str, Any], reason: str = "",
     **fields: Any,
 ) -> Incident:  # fmt: skip
-    """Write `fields` if the incident is still as it was read, and the event beside it. Raises Conflict."""
+    """Write `fields` if the incident is still as it was read, and the event beside it, in the caller's transaction.
+    Raises Conflict."""
     expected = incident.version if seen_version is None else seen_version
     changed = Incident.objects.filter(pk=incident.pk, version=expected, state=incident.state).update(
         version=F("version") + 1, **fields
@@ -59,7 +60,7 @@ def acknowledge(*, incident: Incident, user: User, actor: Actor, seen_version: i
     """Say that somebody has it. Who acknowledges an incident without a commander becomes its commander."""
     if incident.acknowledged_at is not None:
         raise IncidentError(f"{incident.ref} was acknowledged before. Nothing was changed.")
-    changed = _change(
+    changed = change(
         incident,
         seen_version=seen_version,
         action="incident.acknowledge",
@@ -94,7 +95,7 @@ def triage(
         fields["state"] = IncidentState.TRIAGED
     if incident.acknowledged_at is None:
         fields["acknowledged_at"] = Now()
-    return _change(
+    return change(
         incident,
         seen_version=seen_version,
         action="incident.triage",
@@ -116,7 +117,7 @@ def set_severity(
         raise IncidentError(f"{incident.ref} has severity {severity} already. Nothing was changed.")
     if severity > incident.severity and not reason.strip():
         raise GuardFailed("lowering_needs_reason", "Say in a sentence why the severity is lower than it was thought.")
-    return _change(
+    return change(
         incident,
         seen_version=seen_version,
         action="incident.set_severity",
@@ -128,14 +129,19 @@ def set_severity(
 
 
 @transaction.atomic
-def hold_role(*, incident: Incident, role: str, user: User, actor: Actor) -> RoleHolding:
-    """Give a role of the incident to a person; who held it before hands it over."""
+def hold_role(
+    *, incident: Incident, role: str, user: User, actor: Actor, seen_holder: int | None = None
+) -> RoleHolding:
+    """Give a role of the incident to a person at once; who held it before hands it over. `seen_holder` is the key of
+    the person who held it when the form was opened, 0 for nobody: Conflict where it is another one by now."""
     if role not in IncidentRole.values:
         raise IncidentError(f"There is no role {role}. The roles are: {', '.join(IncidentRole.values)}.")
     if not may_on(user, "incident.respond", incident):
         raise IncidentError(f"{user} may not work on incidents. Choose a responder or a commander.")
     Incident.objects.select_for_update(of=("self",)).get(pk=incident.pk)
     before = RoleHolding.objects.filter(incident=incident, role=role, until=None).select_related("user").first()
+    if seen_holder is not None and seen_holder != (before.user_id if before else 0):
+        raise Conflict(incident.version)
     if before and before.user_id == user.pk:
         raise IncidentError(f"{user} is {IncidentRole(role).label.lower()} already. Nothing was changed.")
     if before:
@@ -230,7 +236,7 @@ def move(*, incident: Incident, to: str, actor: Actor, reason: str = "", seen_ve
         now["closed_at"] = Now()
     if incident.state in (IncidentState.RESOLVED, IncidentState.REVIEWED, IncidentState.CLOSED) and to in OPEN_STATES:
         now |= {"resolved_at": None, "mitigated_at": None, "closed_at": None}
-    changed = _change(
+    changed = change(
         incident,
         seen_version=seen_version,
         action=f"incident.{'reopen' if 'resolved_at' in now and now['resolved_at'] is None else 'move'}",

@@ -2,13 +2,11 @@
 
 from django import forms
 
-from accounts.models import Role, User
 from incidents.models import (
     ActionItem,
     ComponentState,
     DutyState,
     Impact,
-    IncidentRole,
     IncidentState,
     PostStatus,
     Quality,
@@ -51,17 +49,6 @@ class SeverityForm(EditForm):
     reason = forms.CharField(
         widget=text_area(2), max_length=1000, required=False, help_text="Needed when the severity is lowered."
     )
-
-
-class RoleForm(forms.Form):
-    role = forms.ChoiceField(choices=IncidentRole)
-    user = forms.ModelChoiceField(queryset=User.objects.none(), label="Who")
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        roles = [Role.RESPONDER, Role.COMMANDER]
-        people = User.objects.filter(is_active=True, role_grants__role__in=roles, role_grants__until=None)
-        self.fields["user"].queryset = people.distinct().order_by("first_name", "username")
 
 
 class UpdateForm(forms.Form):

@@ -62,11 +62,15 @@ class Incident(models.Model):
     assessment = models.TextField(blank=True, help_text="What the responders think it is.")
     impact_started_at = models.DateTimeField(null=True, blank=True)
     detected_at = models.DateTimeField()
+    declared_at = models.DateTimeField(db_default=models.functions.Now(), help_text="When it was opened here.")
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
     mitigated_at = models.DateTimeField(null=True, blank=True)
     resolved_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
+    roll_called_at = models.DateTimeField(
+        null=True, blank=True, help_text="When those who work on it were last asked to say that they have seen it."
+    )
     told_state = models.CharField(
         max_length=12, blank=True, help_text="The last state that the status pages have told by themselves."
     )

@@ -9,11 +9,24 @@ from audit import names
 from audit.queries import TimelineEntry
 
 Data = Mapping[str, Any]
+TIMES = {
+    "impact_started_at": "impact started",
+    "detected_at": "detected",
+    "declared_at": "declared",
+    "acknowledged_at": "acknowledged",
+    "mitigated_at": "mitigated",
+    "resolved_at": "resolved",
+}
 
 
 def _with(said: str, words: object) -> str:
     """What an outside sender wrote is not in the record, but in the entry's reason, which stands below."""
     return f"{said}: {words}" if words else said
+
+
+def _moment(text: object) -> str:
+    """An ISO moment as people read it; "nothing" where there was none."""
+    return f"{str(text)[:19].replace('T', ' ')} UTC" if text else "nothing"
 
 
 def _wave(data: Data) -> str:
@@ -34,6 +47,22 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "incident.acknowledge": lambda d: "Acknowledged",
     "incident.triage": lambda d: f"Triaged: severity {d.get('severity')}, it was {d.get('severity_before')}",
     "incident.set_severity": lambda d: f"Severity set from {d.get('before')} to {d.get('severity')}",
+    "incident.correct_time": lambda d: f"Time corrected: {TIMES.get(str(d.get('which')), d.get('which'))}, from "
+    f"{_moment(d.get('before'))} to {_moment(d.get('after'))}",
+    "incident.accept_role": lambda d: f"The role {d.get('role')} was accepted",
+    "incident.refuse_role": lambda d: f"The offer of the role {d.get('role')} was {d.get('answer')}",
+    "incident.seen": lambda d: "Said to have seen it",
+    "incident.call_roll": lambda d: "The roll was called",
+    "incident.note": lambda d: "Note",
+    "incident.amend": lambda d: f"Correction of event {d.get('amends')}",
+    "incident.pin": lambda d: f"Event {d.get('seq')} pinned",
+    "incident.unpin": lambda d: f"Event {d.get('seq')} taken off the pins",
+    "incident.take_up_runbook": lambda d: f"Runbook {d.get('runbook')} taken up, with {d.get('steps')} steps",
+    "incident.tick": lambda d: f"Step {d.get('step')} of runbook {d.get('runbook')} done",
+    "incident.untick": lambda d: f"Step {d.get('step')} of runbook {d.get('runbook')} open again",
+    "incident.add_task": lambda d: "Task added",
+    "incident.assign_task": lambda d: f"Task {d.get('task')} given to somebody",
+    "incident.settle_task": lambda d: f"Task {d.get('task')} {d.get('state')}",
     "incident.post_update": lambda d: "Update posted",
     "incident.move": lambda d: f"Moved from {d.get('from')} to {d.get('to')}",
     "incident.reopen": lambda d: f"Reopened, from {d.get('from')} to {d.get('to')}",
@@ -107,6 +136,9 @@ def tell(entries: list[TimelineEntry]) -> list[Told]:
 
 def _text(entry: TimelineEntry, called: Mapping[str, str]) -> str:
     data = entry.data
+    if entry.action == "incident.offer_role":
+        holder = called.get(str(data.get("holder")), str(data.get("holder")))
+        return f"The role {data.get('role')} is offered to {holder}"
     if entry.action == "incident.hold_role":
         holder = called.get(str(data.get("holder")), str(data.get("holder")))
         return f"{holder} is {data.get('role')} now"

@@ -5,6 +5,7 @@ from typing import Any
 from incidents.api.incidents import EvidenceViewSet, IncidentViewSet, UpdateViewSet
 from incidents.api.reviews import ReviewViewSet
 from incidents.api.status import StatusPageViewSet
+from incidents.api.working import SeverityMatrixViewSet
 
 router_entries: list[tuple[str, type[Any], str]] = [
     ("incidents", IncidentViewSet, "api-incident"),
@@ -12,4 +13,5 @@ router_entries: list[tuple[str, type[Any], str]] = [
     ("evidence", EvidenceViewSet, "api-evidence"),
     ("status-pages", StatusPageViewSet, "api-status-page"),
     ("reviews", ReviewViewSet, "api-review"),
+    ("severity-matrix", SeverityMatrixViewSet, "api-severity-matrix"),
 ]

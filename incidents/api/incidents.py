@@ -15,7 +15,9 @@ from accounts.api import HasScope
 from audit.queries import timeline
 from incidents import actions, queries
 from incidents.api import serializers as shapes
+from incidents.api import working
 from incidents.api.common import done, person, sent
+from incidents.api.working import WorkingVerbs
 from incidents.models import Evidence, Incident, Update
 from incidents.narrative import tell
 from incidents.proposing import propose_rollback
@@ -23,7 +25,7 @@ from incidents.proposing import propose_rollback
 TIMELINE_PAGE = 500
 
 
-class IncidentViewSet(viewsets.ReadOnlyModelViewSet[Incident]):
+class IncidentViewSet(WorkingVerbs, viewsets.ReadOnlyModelViewSet[Incident]):
     """Incidents, by their reference (INC-1). They are opened by alerts; every verb of the pages is here."""
 
     serializer_class = shapes.IncidentSerializer
@@ -37,6 +39,7 @@ class IncidentViewSet(viewsets.ReadOnlyModelViewSet[Incident]):
         "propose": "plan.propose",
         "resolve": "incident.command",
         "move": "incident.command",
+        **working.SCOPES,
         "*": "view",
     }
     filterset_fields = ["state", "severity", "endpoint__slug"]
@@ -83,7 +86,7 @@ class IncidentViewSet(viewsets.ReadOnlyModelViewSet[Incident]):
     @extend_schema(request=shapes.RoleSerializer, responses=shapes.IncidentSerializer)
     @action(detail=True, methods=["post"])
     def roles(self, request: Request, ref: str) -> Response:
-        """Hand a role over."""
+        """Give a role at once, as programs that page people do; `offers/` asks the person first."""
         typed = sent(request, shapes.RoleSerializer)
         return self._do(
             request,

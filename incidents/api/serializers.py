@@ -43,8 +43,8 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
         model = Incident
         fields = [
             "ref", "number", "title", "state", "severity", "impact", "urgency", "endpoint", "from_version",
-            "assessment", "impact_started_at", "detected_at", "acknowledged_at", "decided_at", "mitigated_at",
-            "resolved_at", "closed_at", "version", "roles",
+            "assessment", "impact_started_at", "detected_at", "declared_at", "acknowledged_at", "decided_at",
+            "mitigated_at", "resolved_at", "closed_at", "version", "roles",
         ]  # fmt: skip
 
     @extend_schema_field(HoldingSerializer(many=True))

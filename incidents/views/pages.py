@@ -20,6 +20,8 @@ from incidents.narrative import tell
 from incidents.next_step import next_step
 from incidents.rollback.models import Plan
 from incidents.rollback.views import lanes_context
+from incidents.working.roles import open_offers, roll
+from incidents.working.times import moments_of
 from monitoring.models import Alert, AlertState
 from monitoring.queries import silent_since
 from monitoring.questions import listed
@@ -179,7 +181,9 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         "step": step,
         "seconds": 1 if now.moves else 5 if incident.state in OPEN_STATES else 15,
         "commander": str(now.commander or ""),
-        "roles": [{"role": role.label.lower(), "holder": _holder(now, role)} for role in IncidentRole],
+        **_people(now, user),
+        "moments": moments_of(incident),
+        "is_open": incident.state in OPEN_STATES,
         "cards": queries.cards(now.evidence),
         "diagnosis": now.diagnosis(),
         "told": list(reversed(tell(entries))),
@@ -194,6 +198,22 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         # The page's own polling brings the run with it.
         context |= lanes_context(now.run, user) | {"run_live": 0}
     return context
+
+
+def _people(now: queries.Situation, user: User) -> dict[str, Any]:
+    """Who holds or is offered each role, and who has seen the incident. Two queries."""
+    incident = now.incident
+    offers = {offer.role: offer for offer in open_offers(incident)}
+    seen, unseen = roll(incident, now.holdings.values(), offers.values())
+    return {
+        "roles": [
+            {"role": role.label.lower(), "holder": _holder(now, role), "offer": offers.get(role)}
+            for role in IncidentRole
+        ],
+        "seen": seen,
+        "unseen": unseen,
+        "have_seen": any(one.user_id == user.pk for one in seen),
+    }
 
 
 def _holder(now: queries.Situation, role: str) -> str:

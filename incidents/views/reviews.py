@@ -55,7 +55,9 @@ def edit(request: HttpRequest, ref: str) -> HttpResponse:
             actor=actor_for(request=request),
         )
     except Conflict:
-        again = ReviewForm(request.POST.copy() | {"version": str(review.version)})
+        sent = request.POST.copy()
+        sent["version"] = str(review.version)
+        again = ReviewForm(sent)
         again.is_valid()
         again.add_error(None, "Somebody changed this review since you opened it. Compare, then save yours again.")
         return _page(request, review, again, 409, theirs=True)

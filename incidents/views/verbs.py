@@ -1,7 +1,5 @@
 """What people do to an incident: each verb is an address with a form of its own, which works without script."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -13,8 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy
-from accounts.models import User
-from audit.actions import Actor
+from audit.queries import timeline
 from incidents import actions
 from incidents.errors import Conflict, IncidentError
 from incidents.forms import (
@@ -22,38 +19,18 @@ from incidents.forms import (
     MoveForm,
     ProposeForm,
     ResolveForm,
-    RoleForm,
     SeverityForm,
     TriageForm,
     UpdateForm,
 )
-from incidents.models import OPEN_STATES, Incident, IncidentState
+from incidents.models import OPEN_STATES, Incident, IncidentRole, IncidentState
+from incidents.narrative import tell
 from incidents.proposing import propose_rollback
 from incidents.rollback.plan import PlanRefused
+from incidents.views.acts import Act, Verb
 from incidents.views.pages import incident_for, user_of
-
-
-@dataclass(frozen=True)
-class Act:
-    """Who does it to what, with what was typed."""
-
-    incident: Incident
-    typed: dict[str, Any]
-    user: User
-    actor: Actor
-
-    @property
-    def seen(self) -> int | None:
-        return self.typed.get("version")
-
-
-@dataclass(frozen=True)
-class Verb:
-    permission: str
-    form: type[forms.Form]
-    title: str
-    button: str
-    do: Callable[[Act], str]
+from incidents.working import verbs as working
+from incidents.working.times import corrections, moments_of
 
 
 def _acknowledge(act: Act) -> str:
@@ -84,11 +61,6 @@ def _severity(act: Act) -> str:
         seen_version=act.seen,
     )
     return f"{changed.ref} has severity {changed.severity} now."
-
-
-def _role(act: Act) -> str:
-    held = actions.hold_role(incident=act.incident, role=act.typed["role"], user=act.typed["user"], actor=act.actor)
-    return f"{held.user} is {held.get_role_display().lower()} of {act.incident.ref} now."
 
 
 def _update(act: Act) -> str:
@@ -126,15 +98,18 @@ def _move(act: Act) -> str:
     return f"{act.incident.ref} is {IncidentState(to).label.lower()} now."
 
 
+LATELY = 5
+CHOSEN = ("role", "which")
+"""What a link to a verb may have chosen already."""
 VERBS: dict[str, Verb] = {
     "acknowledge": Verb("incident.respond", EmptyForm, "Say that you have it", "I have it", _acknowledge),
     "triage": Verb("incident.respond", TriageForm, "Triage", "Triage", _triage),
     "severity": Verb("incident.respond", SeverityForm, "Change the severity", "Set the severity", _severity),
-    "role": Verb("incident.respond", RoleForm, "Hand over a role", "Hand over", _role),
     "update": Verb("incident.respond", UpdateForm, "Post an update", "Post the update", _update),
     "propose": Verb("plan.propose", ProposeForm, "Propose a rollback", "Propose this plan", _propose),
     "resolve": Verb("incident.command", ResolveForm, "Resolve the incident", "Resolve", _resolve),
     "move": Verb("incident.command", MoveForm, "Move the incident", "Move", _move),
+    **working.VERBS,
 }
 
 
@@ -148,7 +123,8 @@ def incident_act(request: HttpRequest, ref: str, verb: str) -> HttpResponse:
     wanted = VERBS[verb]
     incident = incident_for(request, ref, wanted.permission)
     if request.method == "GET":
-        return _page(request, incident, wanted, wanted.form(initial=_initial(incident)))
+        chosen = {name: request.GET[name] for name in CHOSEN if name in request.GET}
+        return _page(request, incident, wanted, wanted.form(initial=_initial(incident) | chosen))
     form = wanted.form(request.POST)
     if not form.is_valid():
         return _page(request, incident, wanted, form, 400)
@@ -156,10 +132,12 @@ def incident_act(request: HttpRequest, ref: str, verb: str) -> HttpResponse:
     try:
         messages.success(request, wanted.do(act))
     except Conflict as conflict:
-        return _conflict(request, incident_for(request, ref), wanted, form, conflict)
+        return _conflict(request, incident_for(request, ref, wanted.permission), wanted, form, conflict)
     except (IncidentError, PlanRefused, NoPolicy) as refused:
         form.add_error(None, str(refused))
         return _page(request, incident, wanted, form, 409)
+    if wanted.leads:
+        return redirect(f"/incidents/{incident.ref}/{wanted.leads}")
     return redirect("incident-detail", ref=incident.ref)
 
 
@@ -170,14 +148,23 @@ def _initial(incident: Incident) -> dict[str, Any]:
         "urgency": incident.urgency,
         "assessment": incident.assessment,
         "severity": incident.severity,
+        "holders": _holders(incident),
     }
+
+
+def _holders(incident: Incident) -> str:
+    """Who holds each role now, as RoleForm keeps it."""
+    held = {held.role: held.user_id for held in incident.held_now}
+    return " ".join(f"{role}:{held.get(role, 0)}" for role in IncidentRole.values)
 
 
 def _conflict(
     request: HttpRequest, incident: Incident, verb: Verb, form: forms.Form, conflict: Conflict
 ) -> HttpResponse:
     """The form again with what was typed, beside what stands there now; sending it again replaces that."""
-    again = verb.form(request.POST.copy() | {"version": str(incident.version)})
+    typed = request.POST.copy()
+    typed["version"], typed["holders"] = str(incident.version), _holders(incident)
+    again = verb.form(typed)
     again.is_valid()
     again.add_error(None, str(conflict))
     return _page(request, incident, verb, again, 409, theirs=True)
@@ -192,5 +179,9 @@ def _page(
         "form": form,
         "theirs": theirs,
         "is_open": incident.state in OPEN_STATES,
+        "holders": [(held.get_role_display(), held.user) for held in incident.held_now],
+        "moments": moments_of(incident),
+        "corrections": corrections(incident) if "which" in form.fields else [],
+        "lately": list(reversed(tell(timeline(incident.ref, newest=LATELY)))) if theirs else [],
     }
     return render(request, "incidents/act.html", context, status=status)

@@ -23,6 +23,10 @@ TYPED: dict[str, dict[str, Any]] = {
     "propose": {"to_version": 1, "reason": "x"},
     "resolve": {"reason": "x"},
     "move": {"to": "mitigating", "reason": "x"},
+    "accept-role": {"role": "scribe"},
+    "refuse-role": {"role": "scribe"},
+    "time": {"which": "detected_at", "at": "2026-01-01T00:00:00", "reason": "x"},
+    "roll-call": {},
 }
 
 
@@ -74,7 +78,7 @@ def test_an_edit_of_what_somebody_changed_shows_both_and_can_be_sent_again(world
     html = answer.content.decode()
     # then nothing is changed and both texts are on the page
     assert answer.status_code == 409
-    assert "Mine." in html
+    assert ">\nMine.</textarea>" in html
     assert "Theirs." in html
     assert Incident.objects.get().assessment == "Theirs."
     # and what the page offers can be sent
@@ -112,11 +116,40 @@ def test_lowering_the_severity_through_the_form_needs_a_reason(world: World) -> 
     assert Incident.objects.get().severity == 4
 
 
-def test_a_role_is_handed_over_through_the_form(world: World) -> None:
+def test_a_role_is_offered_to_another_and_changes_hands_when_accepted(world: World) -> None:
+    # given Rosa, who holds a role and offers it to Kofi
     incident = world.incident()
-    typed = {"role": "communications", "user": world.users["kofi"].pk}
+    actions.hold_role(incident=incident, role="communications", user=world.users["rosa"], actor=world.actor("rosa"))
+    typed = {"role": "communications", "user": world.users["kofi"].pk, "note": "The press calls at three."}
     assert world.client("rosa").post(address(incident, "role"), typed).status_code == 302
-    assert RoleHolding.objects.get().user == world.users["kofi"]
+    assert RoleHolding.objects.get(until=None).user == world.users["rosa"]
+    # when both look
+    theirs = world.client("kofi").get(f"/incidents/{incident.ref}/").content.decode()
+    hers = world.client("rosa").get(f"/incidents/{incident.ref}/").content.decode()
+    # then both see it, he may accept, and she may withdraw
+    assert "offered to Kofi Example by Rosa Example" in theirs
+    assert "offered to Kofi Example by Rosa Example" in hers
+    assert ">Accept</button>" in theirs
+    assert ">Accept</button>" not in hers
+    assert ">Withdraw</button>" in hers
+    # and when he accepts, it is his
+    assert world.client("kofi").post(address(incident, "accept-role"), {"role": "communications"}).status_code == 302
+    assert RoleHolding.objects.get(until=None).user == world.users["kofi"]
+    told = [event.action for event in AuditEvent.objects.filter(incident=incident.ref).order_by("incident_seq")]
+    assert told[-3:] == ["incident.offer_role", "incident.accept_role", "incident.hold_role"]
+
+
+def test_a_role_that_somebody_else_took_meanwhile_is_not_taken_unseen(world: World) -> None:
+    incident = world.incident()
+    rosa, kofi = world.users["rosa"], world.users["kofi"]
+    opened = world.client("rosa").get(address(incident, "role")).content.decode()
+    assert 'value="commander:0 communications:0 operations:0 scribe:0"' in opened
+    actions.hold_role(incident=incident, role="scribe", user=kofi, actor=world.actor("kofi"))
+    typed = {"role": "scribe", "user": rosa.pk, "holders": "commander:0 communications:0 operations:0 scribe:0"}
+    answer = world.client("rosa").post(address(incident, "role"), typed)
+    assert answer.status_code == 409
+    assert "Kofi Example is scribe now" in answer.content.decode()
+    assert RoleHolding.objects.get(until=None).user == kofi
 
 
 def test_a_role_is_not_given_to_one_who_may_not_respond(world: World) -> None:

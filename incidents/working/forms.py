@@ -1,0 +1,98 @@
+"""Forms of what people do in an incident beside its lifecycle."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+
+from accounts.models import Role, User
+from incidents.models import Impact, IncidentRole, Urgency
+from incidents.working.times import TIMES
+
+SEVERITIES = [(number, str(number)) for number in (1, 2, 3, 4)]
+MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+REASON = forms.Textarea(attrs={"rows": 2})
+
+
+def responders() -> Any:
+    """Who works on incidents, by name."""
+    roles = [Role.RESPONDER, Role.COMMANDER]
+    people = User.objects.filter(is_active=True, role_grants__role__in=roles, role_grants__until=None)
+    return people.distinct().order_by("first_name", "username")
+
+
+class RoleForm(forms.Form):
+    """`holders` is who held each role when the form was opened, as `commander:3 scribe:0`: the guard against a
+    hand-over that nobody saw."""
+
+    holders = forms.CharField(widget=forms.HiddenInput, required=False, max_length=200)
+    role = forms.ChoiceField(choices=IncidentRole)
+    user = forms.ModelChoiceField(
+        queryset=User.objects.none(),
+        label="Who",
+        help_text="Yourself: you take it over at once. Another person: it is offered, and changes hands when accepted.",
+    )
+    note = forms.CharField(widget=REASON, max_length=1000, required=False, label="What they should know")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["user"].queryset = responders()
+
+    def seen_holder(self, role: str) -> int | None:
+        pairs = (pair.partition(":") for pair in self.cleaned_data["holders"].split())
+        return next((int(key) for name, _, key in pairs if name == role and key.isdecimal()), None)
+
+    def clean(self) -> dict[str, Any]:
+        typed: dict[str, Any] = super().clean()
+        if "role" in typed:
+            typed["seen_holder"] = self.seen_holder(typed["role"])
+        return typed
+
+
+class OfferForm(forms.Form):
+    """Which offer is answered."""
+
+    role = forms.ChoiceField(choices=IncidentRole)
+    reason = forms.CharField(widget=REASON, max_length=1000, required=False)
+
+
+class TimeForm(forms.Form):
+    version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+    which = forms.ChoiceField(choices=list(TIMES.items()), label="Which time")
+    at = forms.DateTimeField(widget=MOMENT, label="It was (UTC)")
+    reason = forms.CharField(
+        widget=REASON, max_length=1000, label="How do you know?", help_text="What stood there before stays on record."
+    )
+
+
+class MatrixForm(forms.Form):
+    """One select for each pair of impact and urgency, and why the table changes."""
+
+    edition = forms.IntegerField(widget=forms.HiddenInput)
+    reason = forms.CharField(widget=REASON, max_length=1000, label="Why does the table change?")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        for impact in Impact:
+            for urgency in Urgency:
+                label = f"Severity where {impact.label.lower()}, and {urgency.label[0].lower()}{urgency.label[1:]}"
+                self.fields[f"cell_{impact}_{urgency}"] = forms.TypedChoiceField(
+                    choices=SEVERITIES, coerce=int, label=label
+                )
+
+    @staticmethod
+    def initial_of(edition: int, cells: list[list[int]]) -> dict[str, int]:
+        found = {"edition": edition}
+        for impact in Impact:
+            for urgency in Urgency:
+                found[f"cell_{impact}_{urgency}"] = cells[impact - 1][urgency - 1]
+        return found
+
+    @property
+    def cells(self) -> list[list[int]]:
+        return [[self.cleaned_data[f"cell_{impact}_{urgency}"] for urgency in Urgency] for impact in Impact]
+
+    def rows(self) -> Iterator[tuple[str, list[forms.BoundField]]]:
+        """The selects as rows of a table, each with the impact that it is about."""
+        for impact in Impact:
+            yield str(impact.label), [self[f"cell_{impact}_{urgency}"] for urgency in Urgency]

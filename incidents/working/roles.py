@@ -1,0 +1,121 @@
+"""Roles that are offered and accepted, so that both sides know of the hand-over, and who has seen the incident."""
+
+from collections.abc import Iterable
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from accounts.models import User
+from accounts.permissions import may_on
+from audit.actions import Actor, Target, record
+from incidents.actions import hold_role
+from incidents.errors import IncidentError
+from incidents.models import Incident, IncidentRole, RoleHolding
+from incidents.working.models import OfferState, RoleOffer, Sighting
+
+
+def _note(incident: Incident, action: str, actor: Actor, data: dict[str, object], reason: str = "") -> None:
+    target = Target("incident", incident.ref, str(incident.version))
+    record(action=action, target=target, actor=actor, incident=incident.ref, data=data, reason=reason)
+
+
+@transaction.atomic
+def offer_role(*, incident: Incident, role: str, to: User, by: User, note: str = "", actor: Actor) -> RoleOffer:
+    """Hold a role out to a person. Whoever holds it goes on to hold it until the offer is accepted.
+
+    Raises IncidentError where the person may not respond, holds it already, or another offer of it is open.
+    """
+    if role not in IncidentRole.values:
+        raise IncidentError(f"There is no role {role}. The roles are: {', '.join(IncidentRole.values)}.")
+    if not may_on(to, "incident.respond", incident):
+        raise IncidentError(f"{to} may not work on incidents. Choose a responder or a commander.")
+    if RoleHolding.objects.filter(incident=incident, role=role, until=None, user=to).exists():
+        raise IncidentError(f"{to} is {IncidentRole(role).label.lower()} already. Nothing was changed.")
+    try:
+        with transaction.atomic():
+            made = RoleOffer.objects.create(incident=incident, role=role, to=to, by=by)
+    except IntegrityError:
+        raise IncidentError(
+            f"The role {IncidentRole(role).label.lower()} is offered to somebody already. Withdraw that offer first."
+        ) from None
+    _note(incident, "incident.offer_role", actor, {"offer": made.pk, "role": role, "holder": to.pseudonym}, note)
+    return made
+
+
+def open_offer(incident: Incident, role: str) -> RoleOffer:
+    """The offer of the role that waits for its answer. Raises IncidentError where none does."""
+    found = RoleOffer.objects.select_related("to", "by").filter(incident=incident, role=role, state=OfferState.OFFERED)
+    offer = found.first()
+    if offer is None:
+        raise IncidentError("That offer was answered or withdrawn before. Nothing was changed.")
+    return offer
+
+
+def _settle(offer: RoleOffer, state: str) -> None:
+    settled = RoleOffer.objects.filter(pk=offer.pk, state=OfferState.OFFERED)
+    if settled.update(state=state, settled_at=Now()) != 1:
+        raise IncidentError("That offer was answered or withdrawn before. Nothing was changed.")
+
+
+@transaction.atomic
+def accept_role(*, incident: Incident, role: str, user: User, actor: Actor) -> RoleHolding:
+    """Take the role that was offered to `user`; it changes hands now."""
+    offer = open_offer(incident, role)
+    if offer.to_id != user.pk:
+        raise IncidentError(f"It was offered to {offer.to}, who alone can accept it. Take the role over instead.")
+    _settle(offer, OfferState.ACCEPTED)
+    _note(incident, "incident.accept_role", actor, {"offer": offer.pk, "role": role, "by": offer.by.pseudonym})
+    return hold_role(incident=incident, role=role, user=user, actor=actor)
+
+
+@transaction.atomic
+def refuse_role(*, incident: Incident, role: str, user: User, reason: str = "", actor: Actor) -> RoleOffer:
+    """Decline what was offered to `user`, or withdraw what `user` offered, or may as a commander."""
+    offer = open_offer(incident, role)
+    theirs = offer.to_id == user.pk
+    if not theirs and offer.by_id != user.pk and not may_on(user, "incident.command", incident):
+        raise IncidentError(f"{offer.by} offered it to {offer.to}: one of the two, or a commander, can end that.")
+    state = OfferState.DECLINED if theirs else OfferState.WITHDRAWN
+    _settle(offer, state)
+    data = {"offer": offer.pk, "role": role, "holder": offer.to.pseudonym, "answer": str(state)}
+    _note(incident, "incident.refuse_role", actor, data, reason)
+    return offer
+
+
+@transaction.atomic
+def say_seen(*, incident: Incident, user: User, actor: Actor) -> Sighting:
+    """Answer the roll-call: this person has seen the incident as it stands."""
+    sighting, _ = Sighting.objects.update_or_create(
+        incident=incident, user=user, defaults={"at": Now()}, create_defaults={}
+    )
+    _note(incident, "incident.seen", actor, {})
+    sighting.refresh_from_db()
+    return sighting
+
+
+@transaction.atomic
+def call_roll(*, incident: Incident, actor: Actor) -> None:
+    """Ask all who work on it to say that they have seen it; what was said before does not count any more."""
+    Incident.objects.filter(pk=incident.pk).update(roll_called_at=Now())
+    incident.refresh_from_db(fields=["roll_called_at"])
+    _note(incident, "incident.call_roll", actor, {})
+
+
+def open_offers(incident: Incident) -> list[RoleOffer]:
+    """The roles of the incident that are offered to somebody now, in one query."""
+    found = RoleOffer.objects.filter(incident=incident, state=OfferState.OFFERED)
+    return list(found.select_related("to", "by"))
+
+
+def roll(
+    incident: Incident, holdings: Iterable[RoleHolding], offers: Iterable[RoleOffer]
+) -> tuple[list[Sighting], list[User]]:
+    """Who has seen it since the roll was last called, and who holds a role, or is offered one, and has not said so.
+    One query."""
+    said = Sighting.objects.filter(incident=incident).select_related("user")
+    if incident.roll_called_at:
+        said = said.filter(at__gte=incident.roll_called_at)
+    seen = list(said)
+    heard = {one.user_id for one in seen}
+    due = {held.user_id: held.user for held in holdings} | {offer.to_id: offer.to for offer in offers}
+    return seen, [user for key, user in due.items() if key not in heard]

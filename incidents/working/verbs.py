@@ -1,0 +1,69 @@
+"""What people do in an incident beside its lifecycle, each at an address of its own below the incident's."""
+
+from incidents import actions
+from incidents.forms import EmptyForm
+from incidents.views.acts import Act, Verb
+from incidents.working import roles, times
+from incidents.working.forms import OfferForm, RoleForm, TimeForm
+
+
+def _role(act: Act) -> str:
+    role, to = act.typed["role"], act.typed["user"]
+    if to == act.user:
+        held = actions.hold_role(
+            incident=act.incident, role=role, user=to, actor=act.actor, seen_holder=act.typed["seen_holder"]
+        )
+        return f"You are {held.get_role_display().lower()} of {act.incident.ref} now."
+    made = roles.offer_role(
+        incident=act.incident, role=role, to=to, by=act.user, note=act.typed["note"], actor=act.actor
+    )
+    return f"{to} is offered the role {made.get_role_display().lower()}. It changes hands when they accept."
+
+
+def _accept(act: Act) -> str:
+    held = roles.accept_role(incident=act.incident, role=act.typed["role"], user=act.user, actor=act.actor)
+    return f"You are {held.get_role_display().lower()} of {act.incident.ref} now."
+
+
+def _refuse(act: Act) -> str:
+    offer = roles.refuse_role(
+        incident=act.incident,
+        role=act.typed["role"],
+        user=act.user,
+        reason=act.typed["reason"],
+        actor=act.actor,
+    )
+    return f"The offer of the role {offer.get_role_display().lower()} is ended. Nothing changed hands."
+
+
+def _time(act: Act) -> str:
+    typed = act.typed
+    times.correct_time(
+        incident=act.incident,
+        which=typed["which"],
+        at=typed["at"],
+        reason=typed["reason"],
+        actor=act.actor,
+        seen_version=act.seen,
+    )
+    return f"“{times.TIMES[typed['which']]}” is corrected; what stood there before stays on record."
+
+
+def _seen(act: Act) -> str:
+    roles.say_seen(incident=act.incident, user=act.user, actor=act.actor)
+    return f"It is on record that you have seen {act.incident.ref}."
+
+
+def _roll_call(act: Act) -> str:
+    roles.call_roll(incident=act.incident, actor=act.actor)
+    return "The roll is called: everybody is asked anew to say that they have seen it."
+
+
+VERBS: dict[str, Verb] = {
+    "role": Verb("incident.respond", RoleForm, "Hand over or take a role", "Hand over", _role),
+    "accept-role": Verb("incident.respond", OfferForm, "Accept a role", "Accept", _accept),
+    "refuse-role": Verb("incident.respond", OfferForm, "End the offer of a role", "End the offer", _refuse),
+    "time": Verb("incident.respond", TimeForm, "Correct a time", "Correct it", _time),
+    "seen": Verb("view", EmptyForm, "Say that you have seen it", "I have seen it", _seen),
+    "roll-call": Verb("incident.respond", EmptyForm, "Call the roll", "Call the roll", _roll_call),
+}
