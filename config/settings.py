@@ -37,6 +37,11 @@ LASTGOOD_PREDICTIONS_DAYS = env.integer("LASTGOOD_PREDICTIONS_DAYS", 400, 0, 36_
 LASTGOOD_DRILL_FRESH_DAYS = env.number("LASTGOOD_DRILL_FRESH_DAYS", 30, 0.001, 3650)
 LASTGOOD_METRICS_DAYS = env.integer("LASTGOOD_METRICS_DAYS", 400, 0, 36_500)
 LASTGOOD_METRICS_HOURS_DAYS = env.integer("LASTGOOD_METRICS_HOURS_DAYS", 1200, 0, 36_500)
+# An alert that fired more often than this in so many seconds is held back until it is quiet for as long.
+LASTGOOD_FLAPPING_TIMES = env.integer("LASTGOOD_FLAPPING_TIMES", 5, 2, 1000)
+LASTGOOD_FLAPPING_SECONDS = env.integer("LASTGOOD_FLAPPING_SECONDS", 1800, 1, 86400)
+# How often the synthetic alert is sent through LASTGOOD_PUBLIC_URL; 0: never.
+LASTGOOD_BEAT_SECONDS = env.number("LASTGOOD_BEAT_SECONDS", 60, 0, 3600)
 # What deliveries may take on disk while the database is away.
 LASTGOOD_SPOOL_BYTES = env.integer("LASTGOOD_SPOOL_BYTES", 2**28, 2**16, 2**40)
 LASTGOOD_LOG_ORIGIN = env.text("LASTGOOD_LOG_ORIGIN", "lastgood.local/log")
@@ -61,6 +66,7 @@ INSTALLED_APPS = [
     "config.apps.ProjectConfig",
     "incidents.rollback",
     "incidents.telling",
+    "incidents.grouping",
     "incidents.practice",
     "incidents.working",
     "incidents",

@@ -7,6 +7,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from audit.due import Due
 from incidents.duties import unwarned
 from incidents.follow import rollbacks_of
+from incidents.grouping.models import GroupMember
 from incidents.models import (
     OPEN_STATES,
     Incident,
@@ -26,9 +27,13 @@ REWRITE = timedelta(minutes=5)
 
 
 def untaken_alerts(now: datetime) -> list[int]:
-    """Firing alerts that no incident has, a few seconds after they fired: the message was lost."""
+    """Firing alerts that no incident has, nothing suppresses, and no rule lets wait for more of their kind, a few
+    seconds after they fired: the message was lost."""
     taken = IncidentAlert.objects.filter(alert=OuterRef("pk"))
-    found = Alert.objects.filter(~Exists(taken), state="firing", fired_at__lte=now - LATE)
+    waits = GroupMember.objects.filter(alert=OuterRef("pk"), group__ready_at=None)
+    found = Alert.objects.filter(
+        ~Exists(taken), ~Exists(waits), state="firing", suppressed_by="", fired_at__lte=now - LATE
+    )
     return list(found.values_list("pk", flat=True)[:100])
 
 

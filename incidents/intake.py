@@ -12,8 +12,11 @@ from audit.actions import Target, record, service_actor
 from audit.dispatch import send_on_commit
 from audit.models import AuditEvent
 from incidents.evidence import Claim, gather, incident_title
+from incidents.grouping import placing
+from incidents.grouping.placing import Place
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentAlert
-from monitoring.inbound import ledger
+from monitoring.alerts import fingerprint
+from monitoring.inbound import beats, ledger
 from monitoring.models import Alert
 
 logger = logging.getLogger(__name__)
@@ -21,33 +24,52 @@ INTAKE = service_actor("incidents")
 NUMBER_LOCK = 7_104_201
 
 
-def group_key(alert: Alert) -> str:
-    """What makes two alerts one cause: the version that answers on an endpoint, else the sender's grouping labels."""
-    if alert.endpoint_id and alert.version:
-        return f"endpoint:{alert.endpoint.slug}:version:{alert.version}"
-    if alert.endpoint_id:
-        return f"endpoint:{alert.endpoint.slug}"
-    labels = alert.labels if isinstance(alert.labels, dict) else {}
-    return f"labels:{labels.get('alertname', '')}:{labels.get('model', '')}:{labels.get('job', '')}"[:200]
-
-
 def take_alert(*, alert_id: int) -> Incident | None:
-    """Open an incident for the alert or let the alert join the open one of the same cause. Safe to call any number of
-    times; None for an alert that is over before it was taken, which opens nothing."""
-    alert = Alert.objects.select_related("endpoint__model", "rule").get(pk=alert_id)
+    """Open an incident for the alert or let the alert join the open one of the same cause (`incidents.grouping`). Safe
+    to call any number of times; None for an alert that opens nothing: it was over before it was taken, nobody is to be
+    told of it, or its rule waits for more of its kind."""
+    rows = Alert.objects.select_related("endpoint__model", "rule", "alert_rule", "host", "delivery")
+    alert = rows.defer("delivery__body").get(pk=alert_id)
     taken = IncidentAlert.objects.filter(alert=alert).select_related("incident").first()
     if taken is not None:
         return taken.incident
-    joined = _join(alert)
+    if alert.suppressed_by:
+        return None
+    place = placing.place(alert)
+    joined = _join(alert, place)
     if joined is not None or alert.state != "firing":
         return joined
+    if place.held:
+        ledger.held(alert_id=alert.pk, why=place.held)
+        return None
     claims = _evidence(alert)
     try:
         with transaction.atomic():
-            return _open(alert, claims)
+            return _open(alert, place, claims)
     except IntegrityError:
         # Another worker opened one for this cause, or took this alert, at the same moment.
-        return _join(alert)
+        return _join(alert, place)
+
+
+def take_beat(*, number: int) -> None:
+    """Decide on a synthetic alert as on any that names no endpoint, take back what that leaves, and say that it was
+    decided."""
+    with transaction.atomic():
+        with transaction.atomic():
+            alert = Alert.objects.create(
+                fingerprint=fingerprint("synthetic", number),
+                source="synthetic",
+                severity=4,
+                summary=beats.SUMMARY,
+                labels={"alertname": beats.SUMMARY},
+                started_at=timezone.now(),
+            )
+            alert.refresh_from_db()
+            place = placing.place(alert)
+            if _join(alert, place) is None:
+                _open(alert, place, [Claim("alert", alert.summary)])
+            transaction.set_rollback(True)
+        beats.decided(number)
 
 
 def _evidence(alert: Alert) -> list[Claim]:
@@ -59,19 +81,17 @@ def _evidence(alert: Alert) -> list[Claim]:
         return [Claim("alert", f"{alert.summary} The predictions behind it could not be read."[:500])]
 
 
-def _join(alert: Alert) -> Incident | None:
+def _join(alert: Alert, place: Place) -> Incident | None:
     with transaction.atomic():
         incident = (
-            Incident.objects.select_for_update(of=("self",))
-            .filter(group_key=group_key(alert), state__in=OPEN_STATES)
-            .first()
+            Incident.objects.select_for_update(of=("self",)).filter(group_key=place.key, state__in=OPEN_STATES).first()
         )
         if incident is None:
             return None
         link, created = IncidentAlert.objects.get_or_create(alert=alert, defaults={"incident": incident})
         if not created:
             return link.incident
-        worse = min(incident.severity, alert.severity)
+        worse = min(incident.severity, place.severity)
         if worse < incident.severity:
             Incident.objects.filter(pk=incident.pk).update(severity=worse, version=F("version") + 1)
         data = {"alert": alert.pk, "severity": worse}
@@ -80,17 +100,17 @@ def _join(alert: Alert) -> Incident | None:
         return incident
 
 
-def _open(alert: Alert, claims: list[Claim]) -> Incident:
+def _open(alert: Alert, place: Place, claims: list[Claim]) -> Incident:
     number = _next_number()
     title = incident_title(alert.endpoint, alert, claims) if alert.endpoint else alert.summary[:300]
     incident = Incident.objects.create(
         number=number,
         ref=f"INC-{number}",
         title=title,
-        severity=alert.severity,
+        severity=place.severity,
         endpoint=alert.endpoint,
         from_version=alert.version,
-        group_key=group_key(alert),
+        group_key=place.key,
         impact_started_at=alert.started_at,
         detected_at=alert.fired_at,
     )

@@ -12,6 +12,11 @@ def take_alert(alert_id: int) -> None:
     intake.take_alert(alert_id=alert_id)
 
 
+@shared_task(name="incidents.take_beat")
+def take_beat(number: int) -> None:
+    intake.take_beat(number=number)
+
+
 @shared_task(name="incidents.alert_resolved")
 def alert_resolved(alert_id: int) -> None:
     intake.alert_resolved(alert_id=alert_id)

@@ -7,8 +7,10 @@ from django.db.models import DurationField, ExpressionWrapper, F, Value
 
 from audit.due import Due
 from monitoring import partitions, retention
+from monitoring.inbound import beats
 from monitoring.inbound.draining import due_files
 from monitoring.models import Delivery, DeliveryState, Monitor, Window, WindowState
+from monitoring.rules import evaluate, suppress
 
 Ids = Callable[[datetime], Iterable[object]]
 RETRY = timedelta(seconds=10)
@@ -58,9 +60,12 @@ def each_minute(ids: Ids) -> Ids:
 SOURCES = [
     Due(task="monitoring.process", queue="intake", ids=deliveries),
     Due(task="monitoring.take_spooled", queue="intake", ids=due_files),
+    Due(task="monitoring.send_beat", queue="intake", ids=beats.due),
     Due(task="monitoring.open_windows", queue="intake", ids=monitors),
     Due(task="monitoring.judge", queue="compute", ids=windows),
     Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),
+    Due(task="monitoring.ask_rule", queue="intake", ids=evaluate.due),
+    Due(task="monitoring.ask_suppressed", queue="intake", ids=each_minute(suppress.due)),
     Due(task="monitoring.prune", queue="intake", ids=retention.due_endpoints),
     Due(task="monitoring.empty_delivery", queue="intake", ids=retention.due_deliveries),
     Due(task="monitoring.forget_refusals", queue="intake", ids=retention.due_refusals),

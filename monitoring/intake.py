@@ -16,9 +16,9 @@ from django.db.models.functions import Now
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
-from monitoring import alerts, reading, store
+from monitoring import alerts, reading, store, webhooks
 from monitoring.exposition import read_points
-from monitoring.inbound import formats, ledger, taking
+from monitoring.inbound import beats, formats, ledger, taking
 from monitoring.models import Delivery, DeliveryState, PredictionBatch
 from monitoring.series import keep_points
 from registry.models import Endpoint, Host
@@ -188,6 +188,8 @@ def _keep(delivery: Delivery) -> tuple[int, str]:
 
 
 def _keep_alerts(delivery: Delivery, body: bytes) -> tuple[int, str]:
+    if delivery.sender == webhooks.SYNTHETIC:
+        return beats.take(delivery, body), ""
     read = formats.read(delivery.source, body, delivery.received_at, delivery.pk.hex)
     if read.errors and not read.rows:
         raise reading.Unreadable(read.error)

@@ -6,7 +6,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
-from monitoring.inbound.models import Arrival, ArrivalAlert  # noqa: F401 (tables of this app)
+from monitoring.inbound.models import Arrival, ArrivalAlert, Beat  # noqa: F401 (tables of this app)
 from monitoring.rules.models import AlertRule, RuleStanding, Silence  # noqa: F401 (tables of this app)
 from registry.models import Endpoint, Host, Model
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from audit.actions import ANONYMOUS, Actor, Target, record
 from audit.clock import database_now
 from monitoring.models import WebhookSource
-from monitoring.webhooks import SECRET_PREFIX, Message, SignatureRefused
+from monitoring.webhooks import SECRET_PREFIX, SYNTHETIC, Message, SignatureRefused, own_secrets
 from registry import sealing
 
 SECRET_BYTES = 32
@@ -28,8 +28,10 @@ class SourceError(ValueError):
 def create_source(*, name: str, actor: Actor) -> tuple[WebhookSource, str]:
     """A sender that signs, and its secret, which is shown once. From now on its name takes no unsigned message.
 
-    Raises SourceError when the name is taken.
+    Raises SourceError when the name is taken, or Lastgood's own.
     """
+    if name == SYNTHETIC:
+        raise SourceError(f"Lastgood sends itself alerts under the name {name}. Choose another.")
     source, created = WebhookSource.objects.get_or_create(name=name)
     if not created:
         raise SourceError(f"There is a sender {name} already. Change its secret, or choose another name.")
@@ -75,9 +77,10 @@ def verified(name: str, check: Check) -> Message:
     """A message of the sender of that name. A sender that is not there is refused as a wrong signature is, in the same
     time. Raises SignatureRefused, after putting it on record."""
     source = WebhookSource.objects.filter(name=name, ended_at=None).first()
+    secrets_now = secrets_of(source) if source else own_secrets() if name == SYNTHETIC else [STAND_IN, STAND_IN]
     try:
-        message = check(secrets_of(source) if source else [STAND_IN, STAND_IN], database_now().timestamp())
-        if source is None:
+        message = check(secrets_now, database_now().timestamp())
+        if source is None and name != SYNTHETIC:
             raise SignatureRefused("signature", "The signature is not that of this sender for this body.")
     except SignatureRefused as refused:
         refuse(name=source.name if source else "unknown", code=refused.code)
@@ -98,7 +101,7 @@ def refuse(*, name: str, code: str) -> None:
 
 def signs(name: str) -> bool:
     """Whether the sender of that name signs, or has signed until it was ended, so that nothing unsigned is taken."""
-    return WebhookSource.objects.filter(name=name).exists()
+    return name == SYNTHETIC or WebhookSource.objects.filter(name=name).exists()
 
 
 def secrets_of(source: WebhookSource) -> list[str]:

@@ -3,7 +3,8 @@
 from celery import shared_task
 
 from monitoring import detect, intake, partitions, retention
-from monitoring.inbound import draining
+from monitoring.inbound import beats, draining
+from monitoring.rules import evaluate, suppress
 
 
 @shared_task(name="monitoring.process")
@@ -14,6 +15,11 @@ def process(delivery_id: str) -> None:
 @shared_task(name="monitoring.take_spooled")
 def take_spooled(name: str) -> None:
     draining.take_spooled(name)
+
+
+@shared_task(name="monitoring.send_beat")
+def send_beat(number: int) -> None:
+    beats.send(number=number)
 
 
 @shared_task(name="monitoring.open_windows")
@@ -29,6 +35,16 @@ def judge(window_id: int) -> None:
 @shared_task(name="monitoring.judge_labels")
 def judge_labels(window_id: int) -> None:
     detect.judge_labels(window_id)
+
+
+@shared_task(name="monitoring.ask_rule")
+def ask_rule(rule_id: int) -> None:
+    evaluate.ask(rule_id)
+
+
+@shared_task(name="monitoring.ask_suppressed")
+def ask_suppressed(alert_id: int) -> None:
+    suppress.ask_again(alert_id)
 
 
 @shared_task(name="monitoring.prune")

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from django.conf import settings
+
 SECRET_PREFIX = "whsec_"  # noqa: S105 (the public beginning of every secret)
 SIGNATURE_PREFIX = "v1,"
 TOLERANCE_SECONDS = 300
@@ -21,6 +23,8 @@ MAX_ID = 100
 MAX_SIGNATURES = 10
 GRAFANA_SIGNATURE, GRAFANA_TIMESTAMP = "x-grafana-alerting-signature", "x-grafana-alerting-timestamp"
 ROUTING_KEY_CHARACTERS = 32
+SYNTHETIC = "lastgood-synthetic"
+"""The name under which Lastgood sends itself alerts; nobody else's."""
 
 
 class SignatureRefused(ValueError):
@@ -39,6 +43,14 @@ class Message:
     id: str
     sent_at: datetime | None
     body: bytes
+
+
+def own_secrets() -> list[str]:
+    """The secrets with which Lastgood signs what it sends itself, the newest first, always two: from SECRET_KEY and the
+    first of SECRET_KEY_FALLBACKS."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY][:2]
+    digests = (hmac.new(key.encode(), SYNTHETIC.encode(), hashlib.sha256).digest() for key in keys)
+    return [SECRET_PREFIX + base64.b64encode(digest).decode() for digest in digests]
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
-from monitoring.inbound.models import WEIGHT, Arrival, ArrivalAlert, Decision
+from monitoring.inbound.models import FIRED, WEIGHT, Arrival, ArrivalAlert, Decision
 from monitoring.inbound.taking import Decided
 from monitoring.models import Alert, AlertState, Delivery
 
@@ -57,12 +57,18 @@ def decided(delivery: Delivery, found: Iterable[Decided], why: str = "") -> None
     found = list(found)
     reached = {one.decision for one in found}
     decision = next((one for one in WEIGHT if one in reached), Decision.UNREADABLE if why else Decision.EMPTY)
-    _settle(delivery, decision, why, found)
+    held_back = next((one.why for one in found if one.decision == decision and one.why), "")
+    _settle(delivery, decision, why or held_back, found)
 
 
 def unreadable(delivery: Delivery, why: str) -> None:
     """Enter that nothing of a delivery could be read."""
     _settle(delivery, Decision.UNREADABLE, why, [])
+
+
+def synthetic(delivery: Delivery) -> None:
+    """Enter that a delivery was Lastgood's own."""
+    _settle(delivery, Decision.SYNTHETIC, "", [])
 
 
 def asked_again(delivery: Delivery) -> None:
@@ -85,14 +91,24 @@ def _settle(delivery: Delivery, decision: Decision, why: str, found: list[Decide
 
 def taken_by_incident(*, alert_id: int, incident_ref: str, opened: bool) -> None:
     """Enter the incident of an alert that came from outside: it opened the incident, or joined it."""
-    rows = ArrivalAlert.objects.filter(alert_id=alert_id, decision=Decision.NEW)
+    _turn(alert_id, Decision.NEW if opened else Decision.JOINED, incident_ref=incident_ref)
+
+
+def held(*, alert_id: int, why: str) -> None:
+    """Enter that an alert that came from outside opens no incident yet. `why` is a sentence."""
+    _turn(alert_id, Decision.HELD, why=why)
+
+
+def _turn(alert_id: int, decision: Decision, why: str = "", incident_ref: str = "") -> None:
+    """Another decision on an alert that began to fire, and what its arrivals are called then."""
+    rows = ArrivalAlert.objects.filter(alert_id=alert_id, decision__in=FIRED)
     arrivals = list(rows.values_list("arrival_id", flat=True))
     if not arrivals:
         return
-    decision = Decision.NEW if opened else Decision.JOINED
     rows.update(incident_ref=incident_ref, decision=decision)
-    if not opened:
-        still_new = ArrivalAlert.objects.filter(arrival_id__in=arrivals, decision=Decision.NEW)
-        Arrival.objects.filter(pk__in=arrivals, decision=Decision.NEW).exclude(
-            pk__in=still_new.values("arrival_id")
-        ).update(decision=Decision.JOINED)
+    for arrival in Arrival.objects.filter(pk__in=arrivals, decision__in=[*FIRED, Decision.JOINED]):
+        reached = set(ArrivalAlert.objects.filter(arrival=arrival).values_list("decision", flat=True))
+        now = next(one for one in WEIGHT if one in reached)
+        if now != arrival.decision or why:
+            said = why[:500] or ("" if arrival.decision in (Decision.HELD, Decision.SUPPRESSED) else arrival.why)
+            Arrival.objects.filter(pk=arrival.pk).update(decision=now, why=said)

@@ -7,19 +7,25 @@ class Decision(models.TextChoices):
     WAITING = "waiting", "Stored, not read yet"
     NEW = "new", "New"
     JOINED = "joined", "Joined an open incident"
+    HELD = "held", "Waits for more of its kind"
+    SUPPRESSED = "suppressed", "Held back"
     RESOLVED = "resolved", "Ended an alert"
     ACKNOWLEDGED = "acknowledged", "Acknowledged by its sender"
     DUPLICATE = "duplicate", "Known already"
     OVER = "over", "Over before it was heard of"
+    SYNTHETIC = "synthetic", "Lastgood's own, came through"
     EMPTY = "empty", "Held no alert"
     UNREADABLE = "unreadable", "Could not be read"
     REFUSED = "refused", "Refused"
 
 
 WEIGHT = [
-    Decision.NEW, Decision.JOINED, Decision.RESOLVED, Decision.ACKNOWLEDGED, Decision.OVER, Decision.DUPLICATE,
+    Decision.NEW, Decision.JOINED, Decision.HELD, Decision.SUPPRESSED, Decision.RESOLVED, Decision.ACKNOWLEDGED,
+    Decision.OVER, Decision.DUPLICATE,
 ]  # fmt: skip
 """An arrival is called after the first of these that one of its alerts is."""
+FIRED = [Decision.NEW, Decision.HELD, Decision.SUPPRESSED]
+"""What an alert that began to fire is, until an incident has it."""
 
 
 class Arrival(models.Model):
@@ -76,3 +82,24 @@ class ArrivalAlert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.fingerprint[:12]} {self.decision}"
+
+
+class Beat(models.Model):
+    """One synthetic alert on its way: sent through the public address, stored, read, decided. `number` counts the spans
+    of time, so that each has one."""
+
+    number = models.BigIntegerField(unique=True)
+    sent_at = models.DateTimeField(db_default=models.functions.Now())
+    delivery = models.ForeignKey(
+        "monitoring.Delivery", on_delete=models.PROTECT, null=True, blank=True, related_name="beats"
+    )
+    read_at = models.DateTimeField(null=True, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=300, blank=True, help_text="Why the public address did not take it.")
+
+    class Meta:
+        ordering = ["-sent_at"]
+        indexes = [models.Index(fields=["-sent_at"], name="monitoring_beat_newest")]
+
+    def __str__(self) -> str:
+        return f"beat {self.number}"

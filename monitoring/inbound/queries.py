@@ -10,6 +10,7 @@ from audit.clock import database_now
 from monitoring.inbound.formats import READERS
 from monitoring.inbound.models import Arrival, ArrivalAlert, Decision
 from monitoring.models import Delivery, DeliveryState
+from monitoring.webhooks import SYNTHETIC
 
 LATE = timedelta(seconds=10)
 MOST_ALERTS = 50
@@ -26,8 +27,11 @@ class Filters:
 
 
 def arrivals(filters: Filters) -> QuerySet[Arrival]:
-    """The arrivals that match, newest first, with their delivery and what came of their alerts."""
+    """The arrivals that match, newest first, with their delivery and what came of their alerts. Lastgood's own are told
+    where they are asked for."""
     found = Arrival.objects.all()
+    if not filters.sender and not filters.decision:
+        found = found.exclude(sender=SYNTHETIC)
     for name in ("sender", "source", "decision"):
         if value := getattr(filters, name):
             found = found.filter(**{name: value})

@@ -9,6 +9,7 @@ from django.db.models import Value
 from django.db.models.functions import Greatest
 
 from monitoring import alerts
+from monitoring.inbound import reasons
 from monitoring.inbound.formats import ACKNOWLEDGED, AlertRow
 from monitoring.inbound.models import Decision
 from monitoring.models import Alert, AlertState, Delivery
@@ -26,6 +27,7 @@ class Decided:
     fingerprint: str
     decision: Decision
     alert: Alert | None
+    why: str = ""
 
 
 def mark_of(delivery: Delivery, row: AlertRow) -> str:
@@ -109,6 +111,8 @@ class _Hand:
         alert.last_seen_at = self.delivery.received_at
         alerts.open_alert(alert)
         self.firing[mark] = alert
+        if alert.suppressed_by:
+            return Decided(mark, Decision.SUPPRESSED, alert, reasons.sentence(alert.suppressed_by))
         return Decided(mark, Decision.NEW, alert)
 
     def _resolve(self, firing: Alert, ended_at: datetime, why: str) -> None:

@@ -1,0 +1,113 @@
+"""The verbs on grouping rules: each makes one change, with one event beside it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Max
+from django.db.models.functions import Now
+
+from audit.actions import Actor, Target, record
+from incidents.errors import Conflict, IncidentError
+from incidents.grouping.models import GroupingRule
+
+ORDER_LOCK = 7_105_001
+MOST_RULES = 200
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a rule says; see GroupingRule."""
+
+    name: str
+    matchers: list[list[str]]
+    by: list[str]
+    window_seconds: int = 0
+    at_least: int = 1
+    within_seconds: int = 600
+    severity_label: str = ""
+    severities: dict[str, int] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        return vars(self) | {"name": self.name.strip(), "severities": self.severities or {}}
+
+    def check(self) -> None:
+        """Raises IncidentError where the terms mean nothing."""
+        if not self.name.strip():
+            raise IncidentError("Give the rule a name.")
+        if not 1 <= self.at_least <= 1000 or not 0 < self.within_seconds <= DAY:
+            raise IncidentError("Ask for 1 to 1,000 alerts, within at most a day.")
+        if not 0 <= self.window_seconds <= 7 * DAY:
+            raise IncidentError("Let alerts join for at most seven days after the last one; 0 is while it is open.")
+        if any(severity not in (1, 2, 3, 4) for severity in (self.severities or {}).values()):
+            raise IncidentError("Severity is 1, 2, 3 or 4; 1 is worst.")
+        if self.severities and not self.severity_label:
+            raise IncidentError("Name the label whose values stand for severities.")
+
+
+@transaction.atomic
+def add_rule(*, terms: Terms, actor: Actor) -> GroupingRule:
+    """A new rule, asked after all others. Raises IncidentError."""
+    terms.check()
+    _hold_order()
+    live = GroupingRule.objects.filter(retired_at=None)
+    if live.count() >= MOST_RULES:
+        raise IncidentError(f"There are {MOST_RULES} rules already. Retire one first.")
+    last = live.aggregate(last=Max("position"))["last"] or 0
+    rule = _written(lambda: GroupingRule.objects.create(position=last + 1, **terms.fields()), terms.name)
+    _record("grouping_rule.add", rule, actor, terms.fields())
+    return rule
+
+
+@transaction.atomic
+def change_rule(*, rule: GroupingRule, terms: Terms, seen_revision: int, actor: Actor) -> GroupingRule:
+    """Other terms from now on; alerts that were placed stay where they are. Raises IncidentError, Conflict."""
+    terms.check()
+    same = GroupingRule.objects.filter(pk=rule.pk, revision=seen_revision, retired_at=None)
+    changed = _written(lambda: same.update(revision=F("revision") + 1, **terms.fields()), terms.name)
+    rule.refresh_from_db()
+    if not changed:
+        raise Conflict(rule.revision)
+    _record("grouping_rule.change", rule, actor, terms.fields())
+    return rule
+
+
+@transaction.atomic
+def move_rule(*, rule: GroupingRule, place: int, actor: Actor) -> None:
+    """Have the rule asked at that place, from 1. Raises IncidentError where it was retired."""
+    _hold_order()
+    rules = list(GroupingRule.objects.filter(retired_at=None))
+    if rule not in rules:
+        raise IncidentError(f"The rule {rule.name} was retired. Nothing was changed.")
+    rules.remove(rule)
+    rules.insert(max(0, place - 1), rule)
+    for position, one in enumerate(rules, start=1):
+        GroupingRule.objects.filter(pk=one.pk).update(position=position)
+    _record("grouping_rule.move", rule, actor, {"place": rules.index(rule) + 1})
+
+
+@transaction.atomic
+def retire_rule(*, rule: GroupingRule, actor: Actor) -> None:
+    """Ask it no more. What it gathered stays as it is. Raises IncidentError where it was retired before."""
+    if not GroupingRule.objects.filter(pk=rule.pk, retired_at=None).update(retired_at=Now()):
+        raise IncidentError(f"The rule {rule.name} was retired before. Nothing was changed.")
+    _record("grouping_rule.retire", rule, actor, {})
+
+
+def _hold_order() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
+
+
+def _written(write: Any, name: str) -> Any:
+    try:
+        with transaction.atomic():
+            return write()
+    except IntegrityError as taken:
+        raise IncidentError(f"There is a rule {name.strip()} already. Choose another name.") from taken
+
+
+def _record(action: str, rule: GroupingRule, actor: Actor, data: dict[str, Any]) -> None:
+    target = Target("grouping_rule", str(rule.pk), str(rule.revision))
+    record(action=action, target=target, actor=actor, data=data | {"name": rule.name})
