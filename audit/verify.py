@@ -658,6 +658,7 @@ EFFECTS = {
     "alias.move": ("promotion",),
     "version.quarantine_lift": ("unquarantine",),
     "host.register": ("host_registration",),
+    "gate.register": ("gate_registration",),
 }
 """What acts under approval do, and by which kind of act."""
 
@@ -673,6 +674,7 @@ def _installed() -> Iterator[tuple[str, str, str, list[dict[str, Any]], int]]:
     yield "policy_change", "any", "any", [ADMINISTRATOR], 1800
     yield "unquarantine", "any", "production", [COMMANDER, APPROVER], 1800
     yield "break_glass", "any", "any", [COMMANDER], 900
+    yield "gate_registration", "any", "any", [ADMINISTRATOR], 1800
 
 
 def installed_policies() -> dict[str, dict[str, Any]]:
@@ -998,6 +1000,9 @@ class Meaning:
             return (done.target, data.get("to")) == (f"{model}/champion", document.get("digest"))
         if done.action == "version.quarantine_lift":
             return done.target == f"{model}/{document.get('number')}"
+        if done.action == "gate.register":
+            named = f"{model}/{document.get('name')}"
+            return (done.target, data.get("digest")) == (named, document.get("digest"))
         stated = {name: data.get(name) for name in ("engine", "address")} | {"name": done.target}
         return stated == document.get("host") and data.get("labels") == document.get("labels")
 

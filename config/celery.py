@@ -9,7 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("lastgood")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue(name) for name in ("rollback", "intake", "compute")]
+app.conf.task_queues = [Queue(name) for name in ("rollback", "intake", "compute", "suites")]
 app.autodiscover_tasks()
 
 from config import ears  # noqa: E402, F401  its signals are heard in workers alone

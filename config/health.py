@@ -20,7 +20,7 @@ from config import latency
 from config.figures import work_figures
 from incidents.duties import overdue_and_soon
 
-QUEUES = ("rollback", "intake", "compute")
+QUEUES = ("rollback", "intake", "compute", "suites")
 HEARTBEAT_KEY = "lastgood:clock"
 CLOCK_SILENCE_SECONDS = 15.0
 

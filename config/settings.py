@@ -24,6 +24,8 @@ LASTGOOD_CALENDAR_NETWORKS = env.words("LASTGOOD_CALENDAR_NETWORKS", "public")
 LASTGOOD_TELLING_NETWORKS = env.words("LASTGOOD_TELLING_NETWORKS", "public")
 # Where metrics are pulled from: servers that answer PromQL, and pages of figures of hosts and exporters.
 LASTGOOD_PULL_NETWORKS = env.words("LASTGOOD_PULL_NETWORKS", ",".join(LASTGOOD_HOST_NETWORKS))
+# Where HTTP checks that administrators register as gates may ask.
+LASTGOOD_GATE_NETWORKS = env.words("LASTGOOD_GATE_NETWORKS", ",".join(LASTGOOD_HOST_NETWORKS))
 LASTGOOD_LEASE_SECONDS = env.number("LASTGOOD_LEASE_SECONDS", 10, 0.5, 3600)
 LASTGOOD_WATCH_PATIENCE_SECONDS = env.number("LASTGOOD_WATCH_PATIENCE_SECONDS", 60, 1, 86400)
 LASTGOOD_CLOCK_SECONDS = env.number("LASTGOOD_CLOCK_SECONDS", 0.5, 0.05, 60)
@@ -65,6 +67,7 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", LASTGOOD_PUBLIC_URL)
 INSTALLED_APPS = [
     "config.apps.ProjectConfig",
     "incidents.rollback",
+    "incidents.rollback.gating",
     "incidents.telling",
     "incidents.grouping",
     "incidents.practice",

@@ -19,6 +19,7 @@ class SubjectKind(models.TextChoices):
     UNQUARANTINE = "unquarantine", "Lifting of a quarantine"
     POLICY_CHANGE = "policy_change", "Change of an approval policy"
     HOST_REGISTRATION = "host_registration", "Registration of a host"
+    GATE_REGISTRATION = "gate_registration", "Registration of a gate"
     BREAK_GLASS = "break_glass", "Break-glass"
 
 
@@ -27,6 +28,7 @@ ACT_KINDS = (
     SubjectKind.UNQUARANTINE,
     SubjectKind.POLICY_CHANGE,
     SubjectKind.HOST_REGISTRATION,
+    SubjectKind.GATE_REGISTRATION,
 )
 """Kinds that are acts: done in one transaction by whoever uses the approval, where a plan is carried out by a run."""
 ANYWHERE = "any"

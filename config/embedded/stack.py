@@ -250,6 +250,7 @@ class Stack:
             self._worker("rollback", ["--pool", "threads", "--concurrency", "8"], ONE_THREAD),
             self._worker("intake", ["--pool", "threads", "--concurrency", "4"], ONE_THREAD),
             self._worker("compute", ["--pool", "solo"], ONE_THREAD, nice=10),
+            self._worker("suites", ["--pool", "solo"], ONE_THREAD, nice=10),
             self._web(),
         ]
 

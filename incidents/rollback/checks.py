@@ -24,7 +24,8 @@ ONE_SIDED = 0.025
 
 @dataclass(frozen=True)
 class Answered:
-    """A question with its answer, not stored yet. `wait` asks to be asked again when there is more data."""
+    """A question with its answer, not stored yet. `wait` asks to be asked again when there is more data, after `again`
+    seconds."""
 
     name: str
     question: str
@@ -34,6 +35,7 @@ class Answered:
     interval: str = ""
     host: Host | None = None
     wait: bool = False
+    again: float = 0.2
 
     @property
     def facts(self) -> dict[str, str]:

@@ -27,6 +27,7 @@ from incidents.rollback.document import (
     plan_hash,
     write_document,
 )
+from incidents.rollback.gating.planned import entries_for, longest_patience
 from incidents.rollback.models import Plan, PlanKind, PlanState, TrialLoad
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.waves import Member, PlanWave, WavesRefused, lay_out
@@ -426,10 +427,13 @@ def _questions(
     soak = _or(options.get("wave_soak_seconds"), endpoint.wave_soak_seconds)
     traffic = from_version is not None and endpoint.environment == Environment.PRODUCTION
     min_requests = _or(options.get("min_requests"), 20 if traffic else 0)
-    gates = default_gates(kind=kind, min_requests=min_requests, compared=from_version is not None)
+    gates: list[dict[str, Any]] = [
+        *default_gates(kind=kind, min_requests=min_requests, compared=from_version is not None),
+        *entries_for(endpoint, kind),
+    ]
     return {
         "wave_soak_seconds": soak,
-        "gate_patience_seconds": max(30, 2 * soak),
+        "gate_patience_seconds": max(30, 2 * soak, longest_patience(gates)),
         "watch_seconds": _or(options.get("watch_seconds"), endpoint.watch_seconds),
         "undo_seconds": 0 if options.get("strategy") == "recreate" else endpoint.undo_seconds,
         "gates": [] if options.get("gates_off") else gates,

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Prefetch, QuerySet, Sum, prefetch_related_objects
 
 from incidents.rollback.document import DocumentError, PlanDocument
+from incidents.rollback.gating.planned import terms as gate_terms
 from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
     ASIDE_KINDS,
@@ -420,6 +421,7 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
         {"label": "On each host", "value": _strategy_in_words(document)},
         {"label": "Waves", "value": _waves_in_words(document)},
         {"label": "Between waves", "value": f"at least {document.wave_soak_seconds} s, then the gates: {gates}"},
+        *gate_terms(document.body["gates"]),
         {"label": "If a gate fails", "value": failure},
         {"label": "Hosts that serve all the while", "value": f"at least {document.min_hosts_serving}"},
         {"label": "Hosts that may be absent", "value": str(document.tolerated_absences)},

@@ -32,6 +32,7 @@ AS_SOMEBODY += [f"--inh-caps={READING}", f"--ambient-caps={READING}", f"--boundi
 AS_SOMEBODY += ["--securebits=+no_setuid_fixup"]  # lets access(2) answer as open(2) would
 USERS = ["root", "normal user"] if os.geteuid() == 0 else ["normal user"]
 PROGRAMS = {"database", "broker", "sequencer", "clock", "web", "worker-rollback", "worker-intake", "worker-compute"}
+PROGRAMS |= {"worker-suites"}
 
 
 @dataclass

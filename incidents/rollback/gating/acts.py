@@ -1,0 +1,133 @@
+"""Registering a gate, which a policy may put under approval: what an owner's command may ask decides over releases."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from accounts.approvals import acts
+from accounts.approvals.models import Act, SubjectKind
+from accounts.models import User
+from accounts.permissions import require
+from audit.actions import Actor
+from incidents.rollback.gating import actions, bodies
+from incidents.rollback.gating.bodies import GateRefused
+from incidents.rollback.gating.models import GateDefinition, GateKind
+from incidents.rollback.gating.words import sentence_of
+from incidents.rollback.models import PlanKind
+from registry.acts import environment_of
+from registry.models import Environment, Model
+
+PLAN_KINDS = [str(kind) for kind in (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)]
+TAKEN = frozenset({"serving", "golden", "errors", "latency", "capacity", "errors_beside", "questions"})
+"""Names of the gates that every plan has."""
+ENVIRONMENTS = ("any", *map(str, Environment.values))
+
+
+def register_gate(
+    *,
+    model: Model,
+    name: str,
+    kind: str,
+    question: str,
+    body: Any,
+    plan_kinds: Sequence[str] = tuple(PLAN_KINDS),
+    environment: str = "any",
+    reason: str = "",
+    user: User,
+    actor: Actor,
+) -> GateDefinition | Act:
+    """Register a gate at once where no active policy names its kind; else the act that waits for its approvals.
+
+    Raises PermissionDenied, GateRefused, accounts.approvals.acts.ActRefused.
+    """
+    require(user, "registry.write", model=model.slug, team=model.team)
+    facts = facts_of(
+        model=model,
+        name=name,
+        kind=kind,
+        question=question,
+        body=body,
+        plan_kinds=plan_kinds,
+        environment=environment,
+    )
+    actions.refuse_known(model, name)
+    asked = acts.ask(
+        kind=SubjectKind.GATE_REGISTRATION,
+        body=facts,
+        title=f"Register the gate {name} of {model.slug}",
+        reason=reason,
+        user=user,
+        actor=actor,
+        risk_tier=model.risk_tier,
+        environment=environment_of(model),
+        model=model.slug,
+        team=model.team,
+    )
+    return asked if asked is not None else actions.enter_gate(model=model, facts=facts, actor=actor)
+
+
+def facts_of(
+    *, model: Model, name: str, kind: str, question: str, body: Any, plan_kinds: Sequence[str], environment: str
+) -> dict[str, Any]:
+    """What is registered, checked, with its digest: model, name, kind, question, body, plan_kinds, environment, digest.
+
+    Names of people become pseudonyms. Raises GateRefused.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9-]{1,39}", name) or name in TAKEN:
+        raise GateRefused("malformed", "A gate's name has 2 to 40 small letters, digits and dashes, and is not taken.")
+    if not question.strip().endswith("?") or len(question) > 200:
+        raise GateRefused("malformed", "A gate asks a question of at most 200 characters that ends with “?”.")
+    if not plan_kinds or not set(plan_kinds) <= set(PLAN_KINDS):
+        raise GateRefused("malformed", f"Plans that ask it are of the kinds {', '.join(PLAN_KINDS)}.")
+    if environment not in ENVIRONMENTS:
+        raise GateRefused("malformed", f"The environment is one of {', '.join(ENVIRONMENTS)}.")
+    checked = bodies.check(kind, body)
+    if kind == GateKind.ACCEPTANCE:
+        checked["people"] = [_pseudonym(username) for username in checked["people"]]
+    facts = {
+        "model": model.slug,
+        "name": name,
+        "kind": kind,
+        "question": question.strip(),
+        "body": checked,
+        "plan_kinds": sorted(plan_kinds),
+        "environment": environment,
+    }
+    return facts | {"digest": bodies.digest(facts)}
+
+
+def _pseudonym(username: str) -> str:
+    person = User.objects.filter(username=username, is_active=True).first()
+    if person is None:
+        raise GateRefused("malformed", f"There is nobody called {username}. Name people by their user names.")
+    return person.pseudonym
+
+
+def _perform(act: Act, body: dict[str, Any], actor: Actor) -> None:
+    try:
+        actions.enter_gate(model=Model.objects.get(slug=body["model"]), facts=body, actor=actor)
+    except GateRefused as refused:
+        raise acts.ActRefused("moved", refused.sentence) from refused
+
+
+def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
+    told = {
+        "asks": body["question"],
+        "how": sentence_of(body["kind"], body["body"]),
+        "in plans of the kinds": ", ".join(body["plan_kinds"]),
+        "environment": body["environment"],
+        **{name: str(value) for name, value in body["body"].items() if value not in ("", {}, [])},
+    }
+    group = f"{body['model']}: {body['name']}"
+    return [{"group": group, "label": label, "before": "", "after": after} for label, after in told.items()]
+
+
+def register_all() -> None:
+    acts.register(
+        acts.ActKind(
+            kind=SubjectKind.GATE_REGISTRATION,
+            perform=_perform,
+            rows=_rows,
+            consequence=lambda body: f"Plans for {body['model']} that are made from then on ask: {body['question']}",
+        )
+    )
