@@ -12,11 +12,15 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.models import User
+from audit.clock import database_now
 from incidents import severity
 from incidents.api.common import done, person, sent
 from incidents.models import Impact, IncidentRole, Urgency
 from incidents.working import roles, times
 from incidents.working.models import RoleOffer, Sighting
+from incidents.working.reach import estimate
+from incidents.working.resembling import similar
+from incidents.working.suspects import suspects
 
 SCOPES = {
     "offers": "incident.respond",
@@ -64,6 +68,41 @@ class CorrectTimeSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=1000)
 
 
+class SuspectSerializer(serializers.Serializer):
+    sentence = serializers.CharField()
+    why = serializers.CharField()
+    weight = serializers.FloatField()
+    at = serializers.DateTimeField()
+    action = serializers.CharField()
+    event = serializers.UUIDField()
+
+
+class LikenessSerializer(serializers.Serializer):
+    incident = serializers.CharField(source="incident.ref")
+    title = serializers.CharField(source="incident.title")
+    points = serializers.IntegerField()
+    because = serializers.CharField()
+    helped = serializers.CharField()
+
+
+class EstimateSerializer(serializers.Serializer):
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField()
+    answered = serializers.IntegerField()
+    wrong = serializers.IntegerField(allow_null=True)
+    low = serializers.IntegerField(allow_null=True)
+    high = serializers.IntegerField(allow_null=True)
+    sentence = serializers.CharField()
+
+
+class ContextSerializer(serializers.Serializer):
+    """What changed lately, the likeliest cause first; earlier incidents like it; how many it has touched so far."""
+
+    suspects = SuspectSerializer(many=True)
+    similar = LikenessSerializer(many=True)
+    estimate = EstimateSerializer(allow_null=True)
+
+
 class MatrixSerializer(serializers.Serializer):
     """`cells`: three rows by impact, each of three severities by urgency; the worst is first, and 1 is worst."""
 
@@ -80,6 +119,18 @@ class MatrixSerializer(serializers.Serializer):
 
 class WorkingVerbs(viewsets.GenericViewSet[Any]):
     """The verbs, for the API of incidents."""
+
+    @extend_schema(responses=ContextSerializer, filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def context(self, request: Request, ref: str) -> Response:
+        """What a responder asks during triage."""
+        incident = self.get_object()
+        found = {
+            "suspects": suspects(incident),
+            "similar": similar(incident),
+            "estimate": estimate(incident, database_now()),
+        }
+        return Response(ContextSerializer(found).data)
 
     @extend_schema(request=OfferSerializer, responses={201: OfferSerializer})
     @action(detail=True, methods=["post"])
@@ -124,9 +175,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
     def seen(self, request: Request, ref: str) -> Response:
         """Say to have seen the incident."""
         incident = self.get_object()
-        made = done(
-            lambda: roles.say_seen(incident=incident, user=person(request), actor=actor_for(request=request))
-        )
+        made = done(lambda: roles.say_seen(incident=incident, user=person(request), actor=actor_for(request=request)))
         return Response(SightingSerializer(made).data)
 
     @extend_schema(request=None, responses={204: None})
@@ -145,9 +194,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         seen = typed.pop("version", None)
         incident = self.get_object()
         done(
-            lambda: times.correct_time(
-                incident=incident, actor=actor_for(request=request), seen_version=seen, **typed
-            )
+            lambda: times.correct_time(incident=incident, actor=actor_for(request=request), seen_version=seen, **typed)
         )
         return Response(status=status.HTTP_204_NO_CONTENT)
 

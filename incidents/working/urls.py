@@ -1,7 +1,8 @@
 from django.urls import path
 
-from incidents.working.views import matrix
+from incidents.working.views import context, matrix
 
 urlpatterns = [
     path("incidents/severity-matrix/", matrix.severity_matrix, name="severity-matrix"),
+    path("incidents/<slug:ref>/context/", context.incident_context, name="incident-context"),
 ]
