@@ -15,7 +15,10 @@ from rest_framework.routers import SimpleRouter
 
 from accounts.problems import problem_response
 
-APPS = ("registry", "monitoring", "incidents", "incidents.rollback", "incidents.practice", "accounts", "audit")
+APPS = (
+    "registry", "monitoring", "incidents", "incidents.rollback", "incidents.oncall", "incidents.practice",
+    "accounts", "audit",
+)  # fmt: skip
 
 
 def _modules() -> list[Any]:

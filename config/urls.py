@@ -11,6 +11,7 @@ PAGES = (
     "incidents.working.urls",
     "incidents.urls",
     "incidents.telling.urls",
+    "incidents.oncall.urls",
     "incidents.practice.urls",
     "incidents.rollback.urls",
     "monitoring.urls",

@@ -18,11 +18,13 @@ from incidents.telling.subscribers import end
 LOCK = 0x7E11
 CLAIM = timedelta(seconds=60)
 """Longer than any attempt takes; who died with a claim holds it no longer than this."""
-THREADS = {Kind.EMAIL: 4, Kind.WEBHOOK: 12}
+THREADS = {Kind.EMAIL: 4, Kind.WEBHOOK: 12, Kind.PAGER: 4, Kind.CHAT: 8}
 """How many receivers of a kind are served at once: the mail server is one for all e-mail."""
 WAITS = (5, 30, 120, 600, 1800, 3600)
 """Seconds after each failed attempt; after the last the message is given up."""
 LONGEST_WAIT = 3600
+CALL_WAITS = (5, 10, 20, 40, 60, 60, 60, 60, 60, 60)
+"""The same for what calls somebody to an incident: it is of no use an hour later, and no receiver may defer it."""
 
 
 def has_waiting(now: datetime) -> bool:
@@ -81,7 +83,9 @@ def _claimed(kind: str, most: int) -> list[Message]:
     if most < 1:
         return []
     claimed = []
-    for pk in _receivers(Now()).filter(kind=kind).order_by("busy_until").values_list("pk", flat=True)[:most]:
+    # Who is called to an incident goes before everybody who reads a status page, however many those are.
+    free = _receivers(Now()).filter(kind=kind).order_by(F("page").asc(nulls_first=True), "busy_until")
+    for pk in free.values_list("pk", flat=True)[:most]:
         if Subscriber.objects.filter(pk=pk, busy_until__lte=Now()).update(busy_until=Now() + CLAIM):
             waiting = Message.objects.filter(subscriber=pk, state=MessageState.WAITING)
             message = waiting.select_related("subscriber__page", "post__incident").order_by("created_at", "key").first()
@@ -108,12 +112,13 @@ def _keep(message: Message, outcome: Outcome, took_ms: int) -> None:
     _let_go(message.subscriber_id)
     Attempt.objects.create(message=message, took_ms=took_ms, taken=outcome.taken, answer=outcome.answer[:300])
     mine = Message.objects.filter(pk=message.pk, state=MessageState.WAITING)
+    waits, longest = (WAITS, LONGEST_WAIT) if message.words is None else (CALL_WAITS, max(CALL_WAITS))
     if outcome.taken:
         mine.update(state=MessageState.SENT, attempts=F("attempts") + 1, sent_at=Now())
-    elif outcome.final or message.attempts >= len(WAITS):
+    elif outcome.final or message.attempts >= len(waits):
         mine.update(state=MessageState.GIVEN_UP, attempts=F("attempts") + 1)
     else:
-        seconds = min(LONGEST_WAIT, max(WAITS[message.attempts], outcome.after))
+        seconds = min(longest, max(waits[message.attempts], outcome.after))
         mine.update(attempts=F("attempts") + 1, next_try_at=Now() + timedelta(seconds=seconds))
     if outcome.gone:
         end(subscriber=message.subscriber, how="gone")

@@ -17,8 +17,9 @@ from incidents.models import ComponentState, StatusPost
 from incidents.status_json import component_json, incident_json, iso
 from incidents.status_readers import sends_letters
 from incidents.status_render import WORDS, Picture, address, headline
+from incidents.telling import chat, notes
 from incidents.telling.models import Kind, Message
-from incidents.telling.subscribers import confirm_address, end_address, secret_of
+from incidents.telling.subscribers import confirm_address, end_address, secret_of, secret_text
 from registry.sealing import SealBroken
 
 SECONDS = 8.0
@@ -49,11 +50,14 @@ def send(message: Message) -> Outcome:
     """Make one attempt. Raises nothing that a receiver or a network can cause."""
     if message.subscriber.kind == Kind.EMAIL:
         return _mail(message)
+    if message.subscriber.kind == Kind.CHAT:
+        return _say(message)
     return _call(message)
 
 
 def _mail(message: Message) -> Outcome:
-    if not message.subscriber.page.public:
+    page = message.subscriber.page
+    if page is not None and not page.public:
         return Outcome(False, "The page is not for everybody any more.", final=True)
     if not sends_letters():
         return Outcome(False, "No mail server is set up: EMAIL_HOST is empty.")
@@ -81,7 +85,10 @@ def letter(message: Message) -> EmailMessage:
     """The e-mail: plain text; one click ends the subscription (RFC 8058), and no machine answers it (RFC 3834)."""
     subscriber, page = message.subscriber, message.subscriber.page
     host = urlsplit(settings.LASTGOOD_PUBLIC_URL).hostname
-    headers = {"Message-ID": f"<{message.pk}@{host}>", "Auto-Submitted": "auto-generated", "Precedence": "list"}
+    headers = {"Message-ID": f"<{message.pk}@{host}>", "Auto-Submitted": "auto-generated"}
+    if message.words is not None:
+        return notes.letter(message.words, subscriber.address, headers)
+    headers["Precedence"] = "list"
     if message.post is None:
         subject, lines = f"{page.name}: do you want to be told?", [
             f"Somebody, probably you, asked to be told by e-mail what is told on {page.name}.",
@@ -112,10 +119,23 @@ def _next(post: StatusPost) -> list[str]:
     return [f"Next update by {post.next_update_at:%Y-%m-%d %H:%M} UTC."] if post.next_update_at else []
 
 
-def _call(message: Message) -> Outcome:
-    body = payload(message)
+def _say(message: Message) -> Outcome:
     try:
-        headers = signed(message, secret_of(message.subscriber), body, int(time.time()))
+        answer = chat.say(secret_text(message.subscriber), message.words or {})
+    except SealBroken as error:
+        return Outcome(False, str(error))
+    return Outcome(answer.taken, answer.said, final=answer.final)
+
+
+def _call(message: Message) -> Outcome:
+    pager = message.subscriber.kind == Kind.PAGER
+    try:
+        if pager:
+            body = notes.for_pager(message.words or {}, secret_text(message.subscriber))
+            headers = {"Content-Type": "application/json", "User-Agent": "Lastgood"}
+        else:
+            body = payload(message) if message.words is None else notes.for_webhook(message.words)
+            headers = signed(message, secret_of(message.subscriber), body, int(time.time()))
         got = ask(
             "POST", message.subscriber.address, networks=settings.LASTGOOD_TELLING_NETWORKS, content=body,
             headers=headers, seconds=SECONDS, limit=2**16, setting="LASTGOOD_TELLING_NETWORKS",
@@ -125,7 +145,9 @@ def _call(message: Message) -> Outcome:
     if 200 <= got.status < 300:
         return Outcome(True, str(got.status))
     after = got.headers.get("retry-after", "")
-    return Outcome(False, str(got.status), final=got.status == 410, gone=got.status == 410,
+    # PagerDuty asks never to send again what it answered 400 to.
+    never = got.status == 410 or (pager and got.status == 400)
+    return Outcome(False, str(got.status), final=never, gone=got.status == 410 and not pager,
                    after=int(after) if after.isascii() and after.isdigit() and len(after) < 7 else 0)  # fmt: skip
 
 

@@ -113,6 +113,8 @@ class Draft(models.Model):
 class Kind(models.TextChoices):
     EMAIL = "email", "E-mail"
     WEBHOOK = "webhook", "Webhook"
+    PAGER = "pager", "PagerDuty"
+    CHAT = "chat", "Chat or push service"
 
 
 class SubscriberState(models.TextChoices):
@@ -126,14 +128,15 @@ def new_ref() -> str:
 
 
 class Subscriber(models.Model):
-    """Who is told of each post of a page, or of those about some components. `ref` stands for them in the log; the
-    address is emptied when they end it. `busy_until` is the claim of whoever sends to them now."""
+    """Who is told of each post of a page, or of those about some components; without a page, who is called to incidents
+    (`incidents.oncall`). `ref` stands for them in the log; the address is emptied when they end it. `busy_until` is the
+    claim of whoever sends to them now."""
 
     ref = models.CharField(max_length=24, unique=True, default=new_ref)
-    page = models.ForeignKey(StatusPage, on_delete=models.PROTECT, related_name="subscribers")
+    page = models.ForeignKey(StatusPage, on_delete=models.PROTECT, null=True, related_name="subscribers")
     kind = models.CharField(max_length=8, choices=Kind)
     address = models.CharField(max_length=500, blank=True)
-    secret = models.BinaryField(default=bytes, help_text="Of a webhook, sealed.")
+    secret = models.BinaryField(default=bytes, help_text="Sealed: a webhook's, PagerDuty's key, a chat's address.")
     components = models.ManyToManyField(StatusComponent, blank=True, related_name="+")
     state = models.CharField(max_length=8, choices=SubscriberState)
     busy_until = models.DateTimeField(db_default=Now())
@@ -170,6 +173,9 @@ class Message(models.Model):
     subscriber = models.ForeignKey(Subscriber, on_delete=models.PROTECT, related_name="messages")
     post = models.ForeignKey(
         StatusPost, on_delete=models.PROTECT, null=True, related_name="messages", help_text="None: please confirm."
+    )
+    words = models.JSONField(
+        null=True, help_text="Of what is about no post: what is told, as it was then; see `incidents.telling.notes`."
     )
     state = models.CharField(max_length=10, choices=MessageState, default=MessageState.WAITING)
     attempts = models.PositiveIntegerField(default=0)

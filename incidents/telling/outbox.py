@@ -27,6 +27,12 @@ def ask_to_confirm(subscriber: Subscriber) -> None:
     _put([Message(key=f"confirm:{subscriber.ref}", subscriber=subscriber)])
 
 
+def note(*, key: str, subscriber: Subscriber, words: dict[str, object]) -> Message:
+    """A message that is about no post: once for one key. Call it in the transaction of what it tells."""
+    _put([Message(key=key, subscriber=subscriber, words=words)])
+    return Message.objects.get(key=key)
+
+
 def _put(messages: object) -> None:
     made = Message.objects.bulk_create(messages, batch_size=1000, ignore_conflicts=True)  # type: ignore[arg-type]
     if made:
@@ -56,7 +62,7 @@ def replay(*, message: Message, actor: Actor, reason: str) -> None:
         action="status.replay_message",
         target=Target("status_message", str(message.pk)),
         actor=actor,
-        data={"key": message.key, "page": message.subscriber.page.slug},
+        data={"key": message.key, "page": message.subscriber.page.slug if message.subscriber.page else ""},
         reason=reason.strip(),
     )
     send_on_commit("telling.carry", [0], queue="intake")

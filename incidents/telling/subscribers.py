@@ -67,7 +67,9 @@ def subscribe(*, page: StatusPage, address: str, components: Sequence[StatusComp
 
 def unconfirmed(now: datetime) -> list[int]:
     """Subscriptions that nobody can confirm any more, whose addresses are to be forgotten."""
-    found = Subscriber.objects.filter(state=SubscriberState.PENDING, created_at__lt=now - FORGET_AFTER)
+    found = Subscriber.objects.filter(
+        state=SubscriberState.PENDING, page__isnull=False, created_at__lt=now - FORGET_AFTER
+    )
     return list(found.order_by("pk").values_list("pk", flat=True)[:200])
 
 
@@ -118,13 +120,12 @@ def add_webhook(
         split_address(address)
     except AddressRefused as refused:
         raise IncidentError(str(refused)) from refused
-    key = secrets.token_bytes(32)
     try:
         with transaction.atomic():
             made = _make(page, Kind.WEBHOOK, address, components, SubscriberState.ACTIVE)
     except IntegrityError:
         raise IncidentError("That address is told already.") from None
-    text = f"whsec_{base64.b64encode(key).decode()}"
+    text = new_secret()
     Subscriber.objects.filter(pk=made.pk).update(secret=seal(text, _place(made)), confirmed_at=Now())
     _record("status.add_webhook", made, actor, {"kind": str(Kind.WEBHOOK)})
     return made, text
@@ -132,8 +133,25 @@ def add_webhook(
 
 def secret_of(subscriber: Subscriber) -> bytes:
     """The key with which calls to a webhook are signed. Raises SealBroken."""
-    text = unseal(bytes(subscriber.secret), _place(subscriber))
-    return base64.b64decode(text.removeprefix("whsec_"))
+    return base64.b64decode(secret_text(subscriber).removeprefix("whsec_"))
+
+
+def secret_text(subscriber: Subscriber) -> str:
+    """What is kept sealed of a receiver. Raises SealBroken."""
+    return unseal(bytes(subscriber.secret), _place(subscriber))
+
+
+def add_receiver(*, kind: str, address: str, secret: str = "", state: str = SubscriberState.ACTIVE) -> Subscriber:
+    """One who is called to incidents, of no page. Call it in the transaction that puts it on record."""
+    made = Subscriber.objects.create(kind=kind, address=address[:500], state=state)
+    if secret:
+        Subscriber.objects.filter(pk=made.pk).update(secret=seal(secret, _place(made)))
+    return made
+
+
+def new_secret() -> str:
+    """A secret of Standard Webhooks' form."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def _place(subscriber: Subscriber) -> str:
@@ -183,7 +201,7 @@ def _record(action: str, subscriber: Subscriber, actor: Actor, data: dict[str, o
         action=action,
         target=Target("status_subscriber", subscriber.ref),
         actor=actor,
-        data={"page": subscriber.page.slug} | data,
+        data={"page": subscriber.page.slug if subscriber.page else ""} | data,
         reason=reason,
     )
 
@@ -193,7 +211,7 @@ def _named(token: str, salt: str, within: timedelta | None) -> Subscriber:
         ref = signing.loads(token, salt=salt, max_age=within)
     except signing.BadSignature:
         raise NotTold("This link is too old, or a part of it is missing. Subscribe again on the status page.") from None
-    found = Subscriber.objects.select_related("page").filter(ref=ref).first()
+    found = Subscriber.objects.select_related("page").filter(ref=ref, page__isnull=False).first()
     if found is None:
         raise NotTold("This link leads to no subscription.")
     return found

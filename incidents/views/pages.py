@@ -18,6 +18,7 @@ from incidents.forms import ProposeForm, ResolveForm, TriageForm
 from incidents.models import LEGAL_MOVES, OPEN_STATES, Incident, IncidentRole, IncidentState
 from incidents.narrative import tell
 from incidents.next_step import next_step
+from incidents.oncall.queries import lost_alerts, untaken
 from incidents.rollback.models import Plan
 from incidents.rollback.views import lanes_context
 from incidents.working.roles import open_offers, roll
@@ -60,6 +61,8 @@ def home(request: HttpRequest) -> HttpResponse:
             "sentence": _sentence(going_on, silent),
             "tone": "bad" if going_on else "unknown" if silent else "ok",
             "waiting": queries.waits_for(user_of(request), going_on),
+            "untaken": untaken(going_on, user_of(request)),
+            "lost": lost_alerts(),
             "endpoints": endpoints,
             "past": queries.found(state="over")[:5],
         },

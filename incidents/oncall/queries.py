@@ -1,0 +1,134 @@
+"""The reads behind the panels: who was called to an incident, and what nobody has taken."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Prefetch
+
+from accounts.models import User
+from accounts.permissions import may_on
+from audit.clock import database_now
+from incidents.models import OPEN_STATES, Incident, IncidentAlert
+from incidents.oncall.models import OPEN, Call, Escalation, State
+from incidents.oncall.policies import in_use, policy_for
+from incidents.oncall.targets import everybody
+from incidents.telling.maintenance import maintenance_of
+from incidents.telling.models import MessageState
+from monitoring.models import Alert
+
+TAKEN_BY_NOW = timedelta(seconds=10)
+"""An alert that no incident has for longer than this stands on the first page itself."""
+SHOWN = 30
+ANSWERS = {
+    MessageState.WAITING: "on its way",
+    MessageState.SENT: "delivered",
+    MessageState.GIVEN_UP: "could not be delivered",
+    MessageState.CANCELLED: "not sent any more",
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A call for people. `tone` is a state's word of `parts`."""
+
+    at: datetime
+    who: str
+    how: str
+    step: int
+    answer: str
+    tone: str
+    detail: str
+
+
+def _told(call: Call) -> Told:
+    who = str(call.user) if call.user else call.contact.name
+    tries = list(call.message.tries.all())
+    detail = "" if not tries or tries[-1].taken else tries[-1].answer
+    how = call.contact.receiver.get_kind_display()
+    if call.answered_at:
+        return Told(call.at, who, how, call.step, "has it", "ok", "")
+    tone = {MessageState.SENT: "busy", MessageState.GIVEN_UP: "bad"}.get(MessageState(call.message.state), "quiet")
+    return Told(call.at, who, how, call.step, ANSWERS[MessageState(call.message.state)], tone, detail)
+
+
+def _calls() -> Prefetch:
+    rows = Call.objects.select_related("user", "contact__receiver", "message").prefetch_related("message__tries")
+    return Prefetch("calls", queryset=rows.order_by("-pk"), to_attr="newest")
+
+
+def newest(incident: Incident) -> Escalation | None:
+    """The newest escalation of an incident with its calls, the newest first."""
+    rows = Escalation.objects.filter(incident=incident).select_related("policy", "taken_by", "incident")
+    return rows.prefetch_related(_calls()).first()
+
+
+def panel(incident: Incident, user: User) -> dict[str, Any]:
+    """What the escalation's panel on an incident's page shows to this reader."""
+    one = newest(incident)
+    is_open = incident.state in OPEN_STATES
+    answers = is_open and one is not None and one.state in OPEN and may_on(user, "incident.respond", incident)
+    return {
+        "escalation": one,
+        "said": _sentence(one, incident) if one or is_open else "",
+        "calls": [_told(call) for call in one.newest[:SHOWN]] if one else [],
+        "may_take": answers and one is not None and one.state == State.WAKING,
+        "may_pass": answers,
+        "others": [person for person in everybody(incident) if person.pk != user.pk] if answers else [],
+    }
+
+
+def _sentence(one: Escalation | None, incident: Incident) -> str:
+    if one is None:
+        return _why_nobody(incident)
+    if one.state == State.ENDED:
+        return "It is over; nobody is called any more."
+    if one.state == State.TAKEN:
+        return f"{one.taken_by or 'Somebody'} has it."
+    if not one.newest:
+        return f"Nobody has it. The policy {one.policy} calls the first now."
+    reached = list(dict.fromkeys(_told(call).who for call in one.newest if call.wave == one.wave))
+    more = f" and {len(reached) - 3} more" if len(reached) > 3 else ""
+    who = f"Called: {', '.join(reached[:3])}{more}; nobody has answered." if reached else "Nobody could be reached."
+    return f"{who} The next are called at {one.due_at:%H:%M:%S} UTC."
+
+
+def _why_nobody(incident: Incident) -> str:
+    window = maintenance_of(incident.endpoint) if incident.endpoint else None
+    if window is not None:
+        return f"Nobody is woken while “{window.title}” is under way."
+    policy = policy_for(incident)
+    if policy is None:
+        return f"Nobody is woken: no escalation policy is for severity {incident.severity} here."
+    return f"The policy {policy} begins to call now."
+
+
+def untaken(going_on: list[Incident], user: User) -> list[dict[str, Any]]:
+    """Of the open incidents those that nobody has, the worst and oldest first, with what was done to wake somebody, and
+    whether this reader may take them. At most a page of them; a few queries however many there are."""
+    rows = Escalation.objects.filter(incident__in=going_on, state__in=OPEN).select_related("policy", "taken_by")
+    woken = {row.incident_id: row for row in rows.prefetch_related(_calls())} if going_on else {}
+    policies = in_use() if going_on else []
+    found = []
+    for incident in going_on:
+        one = woken.get(incident.pk)
+        if one.state == State.TAKEN if one else incident.acknowledged_at is not None:
+            continue
+        if one is not None:
+            said = _sentence(one, incident)
+        elif policy_for(incident, policies) is None:
+            said = f"Nobody is woken: no escalation policy is for severity {incident.severity} here."
+        else:
+            said = _why_nobody(incident)
+        since = one.woken_at if one and one.wave else incident.detected_at
+        may_take = one is not None and may_on(user, "incident.respond", incident)
+        found.append({"incident": incident, "since": since, "said": said, "escalation": one, "may_take": may_take})
+    return sorted(found, key=lambda one: (one["incident"].severity, one["since"]))[:SHOWN]
+
+
+def lost_alerts() -> list[Alert]:
+    """Firing alerts that no incident has although it should have by now: whoever takes them is behind, or dead."""
+    taken = IncidentAlert.objects.filter(alert=OuterRef("pk"))
+    late = database_now() - TAKEN_BY_NOW
+    rows = Alert.objects.filter(~Exists(taken), state="firing", fired_at__lte=late).select_related("endpoint")
+    return list(rows.order_by("fired_at")[:10])

@@ -1,0 +1,3 @@
+from tests.incidents.telling.conftest import letters, receiver
+
+__all__ = ["letters", "receiver"]
