@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "incidents.rollback.gating",
     "incidents.telling",
     "incidents.grouping",
+    "incidents.oncall",
     "incidents.practice",
     "incidents.working",
     "incidents",
