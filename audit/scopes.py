@@ -31,6 +31,7 @@ ENDS = ("rollback.run.compensated", "rollback.run.stop")
 """What leaves the hosts of a run with another version than it went to, by which convergences after it are judged."""
 STARTS = f"e.action IN ('rollback.run.start', 'act.propose', 'act.perform', {', '.join(map(repr, ENDS))})"
 WATCHES = "e.action IN ('rollback.watch.pass', 'rollback.watch.sign_off')"
+RULES = "e.action LIKE 'practice.rule.%%'"
 ROLES = "(e.action LIKE 'role.%%' OR e.action LIKE 'delegation.%%')"
 ERASURES = "e.action IN ('audit.reason.erase', 'subject.erase')"
 REASON = b'"reason_commit"'
@@ -171,6 +172,7 @@ class _Context:
             policies, roles = self._acts(POLICIES), self._acts(ROLES)
             self._authorities([*judged, *policies], starts)
             self._take(policies)
+            self._rules(judged)
             if any(not act.under for act in policies):
                 self.people |= {str(act.data.get("user")) for act in roles if act.data.get("role") == "administrator"}
             self._people(roles)
@@ -182,6 +184,13 @@ class _Context:
 
     def _take(self, acts: Iterable[Act]) -> None:
         self.chosen.context |= {act.leaf for act in acts} - self.chosen.leaves
+
+    def _rules(self, judged: list[Act]) -> None:
+        """By which rules, armed by whom, runs started by themselves."""
+        if any(act.data.get("automatic") for act in judged):
+            rules = self._acts(RULES)
+            self._take(rules)
+            self.people |= {act.actor for act in rules if act.by_a_person}
 
     def _places(self, judged: list[Act], starts: list[Act]) -> None:
         """As what the models and endpoints were registered that were changed: that decides which policy holds."""

@@ -707,6 +707,10 @@ NEEDED_DATA = {
 """Without which a record is of no kind that can be judged."""
 SHAPES: dict[str, type] = {"document": dict, "scope": dict, "policy": dict, "role": str, "rest_seconds": int}
 SHAPES |= dict.fromkeys(("seats", "roles", "hosts"), list)
+AUTOMATIC = ("rollback", "drill")
+"""Kinds of runs that a policy can let start by themselves."""
+RULE = ("practice.rule.set", "practice.rule.arm", "practice.rule.trip", "practice.rule.disarm")
+"""What happens to a model's rule for rollbacks by themselves: the first two leave it armed."""
 MOMENTS = ("counts_from", "auth_time", "expires_at", "review_due", "review_limit", "starts", "ends")
 UNFIT = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 """What comes of data that are not as Lastgood writes them."""
@@ -748,6 +752,10 @@ class Execution(NamedTuple):
     @property
     def broke_glass(self) -> bool:
         return bool(self.act.data.get("break_glass"))
+
+    @property
+    def by_itself(self) -> bool:
+        return bool(self.act.data.get("automatic"))
 
 
 class Meaning:
@@ -837,6 +845,8 @@ class Meaning:
                 )
         if broken:
             told.append(f"Of these {broken} by break-glass, without approvals.")
+        if by_themselves := sum(one.by_itself for one in self.executions):
+            told.append(f"Of these {by_themselves} by themselves, as their policies allowed.")
         if self.authority.seats:
             told.append(
                 f"Seats: {self.authority.seats}, each filled by a person who held the role; {self.authority.set_up} "
@@ -880,6 +890,8 @@ class Meaning:
             return f"{one.name} used approval request {one.request}, which was used for another run as well"
         if one.broke_glass:
             return self._broken_glass(one, opened[0] if opened else None)
+        if one.by_itself:
+            return self._by_itself(one, opened[0])
         consumed = [
             act
             for act in self.about["approval.consume", one.request]
@@ -1178,6 +1190,66 @@ class Meaning:
             and act.by_a_person
             and _instant(act.at) <= _instant(opened.data["expires_at"])
         )
+
+    def _by_itself(self, one: Execution, opened: Act) -> str:
+        """Instead of approvals: a leave for this very hash, under a policy that was put into force with the term that
+        what it covers may start by itself; nobody had denied it; and, for a rollback, the model's rule was met."""
+        name = str(opened.data["policy"].get("name"))
+        given = [act for act in self.about["approval.automatic", one.request] if act.before(one.act)]
+        kind = one.act.data.get("kind")
+        if one.act.action == "act.perform" or kind not in AUTOMATIC:
+            return f"{one.name} was started by itself, which a {kind} may not be"
+        if not given or not one.subject or given[-1].data.get("subject_hash") != one.subject:
+            return f"{one.name} was started by itself without a leave for plan {one.subject}"
+        stated = opened.data.get("policy_hash")
+        known = [act for act in self.policies[name] if act.action == "policy.replace" and act.before(opened)]
+        terms = [act.data.get("automatic_allowed") for act in known if act.data.get("policy_hash") == stated]
+        if not terms and not self.complete:
+            raise Lacking(f"{one.name} was started by itself, and its policy is not in the record")
+        if terms[-1:] != [True]:
+            return f"{one.name} was started by itself under the policy {name}, which lets nothing start so"
+        denied = self._standing(one.act, opened)[1]
+        if denied:
+            return f"{one.name} was started by itself although {denied} had denied it"
+        bound = self._bound(one, opened) or self._in_force(opened) or self._of_its_kind(one, opened.data["policy"])
+        return bound or (self._rule_met(one, opened, given[-1]) if kind == "rollback" else "")
+
+    def _rule_met(self, one: Execution, opened: Act, leave: Act) -> str:
+        """The rule that the leave states was in force, armed by a commander of the model, and its limits were kept."""
+        model, stated = str(opened.data.get("model")), leave.data["rule"]
+        told = [act for action in RULE for act in self.by[action] if act.target == model and act.before(leave)]
+        told.sort(key=lambda act: (act.at, act.leaf))
+        made = [act for act in told if act.action == RULE[0]]
+        if not made:
+            sentence = f"{one.name} was started by itself, and nothing on record set a rule for {model}"
+            if not self.complete:
+                raise Lacking(sentence)
+            return sentence
+        rule = made[-1].data["rule"]
+        if any(stated.get(term) != value for term, value in rule.items()):
+            return f"{one.name} was started by itself by another rule than the one in force (leaf {made[-1].leaf})"
+        if told[-1].action not in RULE[:2]:
+            return f"{one.name} was started by itself after {told[-1].at}, when its rule was no longer armed"
+        if not told[-1].by_a_person:
+            return f"{one.name} was started by itself by a rule that no person had armed (leaf {told[-1].leaf})"
+        fault = self.authority.why_not(told[-1].actor, ["commander"], told[-1], model, str(opened.data.get("team", "")))
+        if fault:
+            return f"{one.name}: {told[-1].actor} had no right to arm the rule it was started by: {fault}"
+        if int(stated["incident_severity"]) > int(rule["severity"]):
+            return f"{one.name} was started by itself for an incident less severe than its rule asks for"
+        ago = [
+            seconds_since(earlier.act.at, one.act)
+            for earlier in self.executions
+            if earlier.by_itself
+            and earlier.act.data.get("endpoint") == one.act.data.get("endpoint")
+            and earlier.act.data.get("kind") == "rollback"
+            and earlier.act.before(one.act)
+        ]
+        if sum(seconds < int(rule["window_seconds"]) - RACE for seconds in ago) >= int(rule["most"]):
+            return f"{one.name} was started by itself more often than its rule allows"
+        if any(seconds < int(rule["dwell_seconds"]) - RACE for seconds in ago):
+            return f"{one.name} was started by itself sooner after the one before than its rule allows"
+        return ""
 
     def _broken_glass(self, one: Execution, opened: Act | None) -> str:
         """Instead of approvals: one person with the role, signed in just before, for this very hash, in time."""

@@ -260,6 +260,21 @@ class BreakGlass(models.Model):
         return f"break-glass of {self.request_id}"
 
 
+class AutomaticLeave(models.Model):
+    """That one plan may start without approvals, since its policy allows that and a program found its rule met."""
+
+    request = models.OneToOneField(ApprovalRequest, on_delete=models.PROTECT, related_name="automatic_leave")
+    rule = models.JSONField(default=dict, help_text="What was found to be met, as it stands in the record.")
+    given_at = models.DateTimeField(db_default=models.functions.Now())
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        app_label = "accounts"
+
+    def __str__(self) -> str:
+        return f"leave of {self.request_id}"
+
+
 class GlassNotice(models.Model):
     """That one person is told by e-mail that the glass was broken. The row is what counts; a message may be lost."""
 

@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from incidents.practice import drills
+from incidents.practice import automatic, drills
 
 
 @shared_task(name="practice.follow_drill")
@@ -11,3 +11,18 @@ def follow_drill(drill_id: str) -> None:
 @shared_task(name="practice.fire_schedule")
 def fire_schedule(schedule_id: int) -> None:
     drills.fire(schedule_id)
+
+
+@shared_task(name="practice.consider")
+def consider(incident_id: int) -> None:
+    automatic.consider(incident_id)
+
+
+@shared_task(name="practice.judge")
+def judge(attempt_id: int) -> None:
+    automatic.judge(attempt_id)
+
+
+@shared_task(name="practice.let_drill")
+def let_drill(drill_id: str) -> None:
+    automatic.let_drill(drill_id)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
 
+from accounts.approvals import automatic
 from accounts.approvals.actions import LIVE, expire, reopen
 from accounts.approvals.break_glass import stands
 from accounts.approvals.models import ApprovalRequest, RequestState
@@ -40,7 +41,8 @@ def request_decided(request_id: Any) -> None:
 
 
 def _may_start(plan: Plan, request: ApprovalRequest) -> bool:
-    return (request.state == RequestState.APPROVED and plan.start_on_approval) or stands(request) is not None
+    approved = request.state == RequestState.APPROVED and plan.start_on_approval
+    return approved or stands(request) is not None or automatic.stands(request) is not None
 
 
 def expire_plan(plan_id: Any) -> None:

@@ -41,6 +41,8 @@ def approved(now: datetime) -> list[object]:
     due = Plan.objects.filter(state=PlanState.AWAITING).filter(
         Q(may_start, ~Exists(busy), request__state=RequestState.APPROVED, start_on_approval=True)
         | Q(may_start, ~Exists(busy), request__state__in=LIVE, request__break_glass__in=broken)
+        | Q(may_start, ~Exists(busy), request__state__in=LIVE, request__automatic_leave__used_at=None)
+        & Q(request__automatic_leave__isnull=False)
         | Q(request__state__in=ended)
     )
     return list(due.values_list("request_id", flat=True)[:AT_ONCE])

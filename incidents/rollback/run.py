@@ -8,7 +8,7 @@ from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from accounts.actions import record_denial
-from accounts.approvals import break_glass
+from accounts.approvals import automatic, break_glass
 from accounts.approvals.actions import Refused as ApprovalRefused
 from accounts.approvals.actions import consume
 from accounts.approvals.policy import policy_facts
@@ -97,15 +97,19 @@ def _start(plan_id: Any, user: User | None, actor: Actor) -> Run:
     assert plan.request is not None
     used: list[ApprovalDecision] = []
     glass = break_glass.is_needed(plan.request)
+    by_itself = not glass and automatic.is_needed(plan.request)
     if glass:
         user = break_glass.use(request_id=plan.request_id, subject_hash=plan.plan_hash).by
+    elif by_itself:
+        automatic.use(request_id=plan.request_id, subject_hash=plan.plan_hash)
     else:
         used = consume(request_id=plan.request_id, subject_hash=plan.plan_hash, actor=actor)
     Endpoint.objects.filter(pk=endpoint.pk).update(fence=F("fence") + 1, version=F("version") + 1)
     endpoint.refresh_from_db()
     run = open_run(plan=plan, document=document, fence=endpoint.fence, started_by=user)
     move(plan, PlanState.STARTED)
-    record_start(run=run, plan=plan, document=document, used=used, actor=actor, glass=glass)
+    authority = {"break_glass": True} if glass else {"automatic": True} if by_itself else {}
+    record_start(run=run, plan=plan, document=document, used=used, actor=actor, authority=authority)
     announce(plan)
     return run
 
@@ -132,9 +136,15 @@ def open_run(*, plan: Plan, document: PlanDocument, fence: int, started_by: User
 
 
 def record_start(
-    *, run: Run, plan: Plan, document: PlanDocument, used: list[ApprovalDecision], actor: Actor, glass: bool = False
+    *,
+    run: Run,
+    plan: Plan,
+    document: PlanDocument,
+    used: list[ApprovalDecision],
+    actor: Actor,
+    authority: dict[str, bool] | None = None,
 ) -> None:
-    """The event from which an auditor checks that the execution had its approvals, or broke glass."""
+    """The event from which an auditor checks that the execution had its approvals, or by what `authority` instead."""
     request = plan.request
     record(
         action="rollback.run.start",
@@ -152,7 +162,7 @@ def record_start(
             "hosts": document.hosts,
             "fence": run.fence,
         }
-        | ({"break_glass": True} if glass else {}),
+        | (authority or {}),
     )
     announce_run(run)
     send_on_commit("rollback.advance", [str(run.id)], queue="rollback")

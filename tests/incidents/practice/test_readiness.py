@@ -143,9 +143,7 @@ def test_memory_that_holds_one_version_is_a_note(serving: World) -> None:
     ]
 
 
-def test_the_board_asks_as_often_for_many_endpoints_as_for_one(
-    serving: World, django_assert_num_queries: Any
-) -> None:
+def test_the_board_asks_as_often_for_many_endpoints_as_for_one(serving: World, django_assert_num_queries: Any) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 

@@ -1,0 +1,104 @@
+"""Starting by itself: where a policy allows it, a program's leave stands in place of the approvals, for one exact plan.
+
+The authority is the policy's, which people put into force as an act under approval. A person's denial wins over it.
+"""
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from accounts.approvals import subjects
+from accounts.approvals.actions import LIVE, Refused
+from accounts.approvals.models import ApprovalPolicy, ApprovalRequest, AutomaticLeave, RequestState, SubjectKind
+from accounts.approvals.policy import policy_facts, policy_hash
+from accounts.approvals.queries import standing
+from audit.actions import Actor, Target, record
+from audit.clock import database_now
+from audit.dispatch import send_on_commit
+
+KINDS = (SubjectKind.ROLLBACK, SubjectKind.DRILL)
+"""What may start by itself: never a release."""
+
+
+def is_allowed(policy: ApprovalPolicy) -> bool:
+    """Whether what the policy covers may start without people."""
+    return policy.automatic_allowed and policy.subject_kind in KINDS
+
+
+@transaction.atomic
+def give_leave(*, request_id: Any, subject_hash: str, rule: dict[str, Any], actor: Actor) -> AutomaticLeave:
+    """Let the plan of that hash start without approvals. `rule` is what was found to be met, as facts without floats.
+
+    Raises Refused with code not_automatic, hash_mismatch, not_open, expired, denied or subject_moved.
+    """
+    request = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
+    _check(request, subject_hash)
+    if moved := subjects.moved(request):
+        raise Refused("subject_moved", f"What it is about has changed: {'; '.join(moved)}. It must be proposed again.")
+    leave, given = AutomaticLeave.objects.get_or_create(request=request, defaults={"rule": rule})
+    if not given:
+        return leave
+    if not ApprovalRequest.objects.filter(pk=request.pk, version=request.version).update(version=F("version") + 1):
+        raise Refused("not_open", "Somebody decided at the same moment.")
+    record(
+        action="approval.automatic",
+        target=Target("approval_request", str(request.id)),
+        actor=actor,
+        incident=request.incident_ref,
+        data={
+            "request": str(request.id),
+            "subject_hash": subject_hash,
+            "policy": policy_facts(request.policy),
+            "policy_hash": request.policy_hash,
+            "model": request.model,
+            "rule": rule,
+        },
+    )
+    send_on_commit("rollback.request_decided", [str(request.id)], queue="rollback")
+    return leave
+
+
+def _check(request: ApprovalRequest, subject_hash: str) -> None:
+    policy = request.policy
+    if not is_allowed(policy) or policy.subject_kind != request.subject_kind:
+        raise Refused("not_automatic", f"The policy {policy} lets nothing start by itself. People must approve it.")
+    if subject_hash != request.subject_hash or policy_hash(policy) != request.policy_hash:
+        raise Refused(
+            "hash_mismatch", "The leave is for another plan, or under another policy, than was asked for."
+        )
+    if request.state not in LIVE:
+        raise Refused("not_open", f"This request is closed: {request.get_state_display().lower()}.")
+    if request.expires_at <= database_now():
+        raise Refused("expired", "This request has expired. Propose the plan again.")
+    if standing(request).denied is not None:
+        raise Refused("denied", "A person has denied it.")
+
+
+def stands(request: ApprovalRequest) -> AutomaticLeave | None:
+    """The leave under which the request's plan may start now, if it was given and is not used."""
+    if request.state not in LIVE:
+        return None
+    return AutomaticLeave.objects.filter(request=request, used_at=None).first()
+
+
+def is_needed(request: ApprovalRequest) -> bool:
+    """Whether the leave is what the plan would start under: it stands, and the approvals are not complete."""
+    return stands(request) is not None and not standing(request).complete
+
+
+@transaction.atomic
+def use(*, request_id: Any, subject_hash: str) -> AutomaticLeave:
+    """Use the leave up, once, inside the transaction that starts the plan; all is checked again. Raises Refused."""
+    request = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
+    _check(request, subject_hash)
+    leave = stands(request)
+    if leave is None:
+        raise Refused("not_open", "The leave to start by itself was used.")
+    live = ApprovalRequest.objects.filter(pk=request.pk, version=request.version, state__in=LIVE)
+    used = AutomaticLeave.objects.filter(pk=leave.pk, used_at=None).update(used_at=Now())
+    moved = live.update(state=RequestState.CONSUMED, consumed_at=Now(), version=F("version") + 1)
+    if not used or not moved:
+        raise Refused("not_open", "The leave was used, or the request closed, at this very moment.")
+    return leave

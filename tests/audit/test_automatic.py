@@ -1,0 +1,121 @@
+"""What the verifier says of runs that started by themselves: under which policy, by which rule, within which limits."""
+
+from typing import Any
+
+import pytest
+
+from audit.verify import installed_policies, policy_hash
+from tests.audit.tale import DAY, PLAN, REQUEST, Tale
+
+POLICY = installed_policies()["rollback-high-production"] | {"version": 2}
+RULE = {
+    "number": 1, "severity": 2, "from_hour": 0, "to_hour": 24, "error_budget": "0.050000", "dwell_seconds": 3600,
+    "most": 2, "window_seconds": 86400,
+}  # fmt: skip
+TERMS = {"policy": POLICY, "policy_hash": policy_hash(POLICY)}
+
+
+class Automatic(Tale):
+    """One administrator alone put a policy into force that lets rollbacks start by themselves; Bob armed a rule."""
+
+    def begin(self, *, allowed: bool = True, by: str = "u-bob", trips: bool = False) -> None:
+        self.set_up("u-ada", "administrator")
+        self.set_up("u-bob", "commander")
+        self.tell("model.register", "u-ada", target="income", risk_tier="high")
+        self.tell("endpoint.register", "u-ada", target="income-production", model="income", environment="production")
+        self.tell("policy.replace", "u-ada", **TERMS, automatic_allowed=allowed, alone=True, edited_by="u-ada")
+        self.at = 3 * DAY
+        self.tell("practice.rule.set", by, target="income", rule=RULE)
+        if trips:
+            self.tell("practice.rule.trip", "svc:practice", target="income", rule=RULE)
+
+    def run_by_itself(self, number: int = 1, *, leave: dict[str, Any] | None = None, **start: Any) -> None:
+        self.at += 1
+        about = {"request": f"{REQUEST}-{number}", "subject_hash": PLAN}
+        self.opened(**about, **TERMS)
+        if leave is not None:
+            facts = RULE | {"incident_severity": 1, "armed_by": "u-bob"} | leave
+            self.tell("approval.automatic", "svc:practice", **about, rule=facts)
+        more = {"run": f"run-{number}", "request": about["request"], "policy_hash": policy_hash(POLICY)}
+        self.started(**more | {"automatic": True, "endpoint": "income-production", "approvals": []} | start)
+
+
+def found(tale: Tale) -> list[str]:
+    assert all(not lacking for _, lacking in tale.problems())
+    return [sentence for sentence, _ in tale.problems()]
+
+
+@pytest.fixture
+def tale() -> Automatic:
+    made = Automatic()
+    made.begin()
+    return made
+
+
+def test_a_rollback_that_its_policy_and_its_rule_let_start_is_in_order_and_told(tale: Automatic) -> None:
+    tale.run_by_itself(leave={})
+    assert found(tale) == []
+    assert "Of these 1 by themselves, as their policies allowed." in tale.facts()
+
+
+def test_a_second_after_the_dwell_is_in_order_and_one_sooner_or_too_many_are_found(tale: Automatic) -> None:
+    tale.run_by_itself(leave={})
+    tale.at += 61
+    tale.run_by_itself(2, leave={})
+    assert found(tale) == []
+    tale.at += 30
+    tale.run_by_itself(3, leave={})
+    assert found(tale) == ["run run-3 was started by itself more often than its rule allows"]
+
+
+def test_one_sooner_than_the_dwell_is_found(tale: Automatic) -> None:
+    tale.run_by_itself(leave={})
+    tale.at += 30
+    tale.run_by_itself(2, leave={})
+    assert found(tale) == ["run run-2 was started by itself sooner after the one before than its rule allows"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "run", "words"),
+    [
+        ({"allowed": False}, {"leave": {}}, "which lets nothing start so"),
+        ({"by": "u-ada"}, {"leave": {}}, None),
+        ({"by": "svc:worker"}, {"leave": {}}, "by a rule that no person had armed"),
+        ({"trips": True}, {"leave": {}}, "when its rule was no longer armed"),
+        ({}, {"leave": None}, "without a leave for plan"),
+        ({}, {"leave": {"most": 9}}, "by another rule than the one in force"),
+        ({}, {"leave": {"incident_severity": 3}}, "for an incident less severe"),
+        ({}, {"leave": {}, "kind": "release"}, "which a release may not be"),
+        ({}, {"leave": {}, "plan_hash": "b" * 64}, "without a leave for plan"),
+    ],
+    ids=["policy", "no-commander", "program", "tripped", "no-leave", "rule", "severity", "release", "plan"],
+)
+def test_what_should_not_have_started_by_itself_is_found(begin: Any, run: Any, words: str | None) -> None:
+    tale = Automatic()
+    tale.begin(**begin)
+    tale.run_by_itself(**run)
+    if words is None:
+        [(sentence, lacking)] = tale.problems()
+        assert lacking
+        assert "u-ada was made commander" in sentence
+    else:
+        assert words in found(tale)[0]
+
+
+def test_a_denial_wins(tale: Automatic) -> None:
+    about = {"request": f"{REQUEST}-1", "subject_hash": PLAN}
+    tale.at += 1
+    tale.opened(**about, **TERMS)
+    tale.tell("approval.automatic", "svc:practice", **about, rule=RULE | {"incident_severity": 1, "armed_by": "u-bob"})
+    tale.decided("u-bob", "commander", **about | {"decision": "deny"})
+    tale.started(
+        run="run-1", request=about["request"], policy_hash=policy_hash(POLICY), automatic=True,
+        endpoint="income-production",
+    )  # fmt: skip
+    assert found(tale) == ["run run-1 was started by itself although u-bob had denied it"]
+
+
+def test_without_a_rule_on_record_nothing_may(tale: Automatic) -> None:
+    tale.acts = [act for act in tale.acts if act.action != "practice.rule.set"]
+    tale.run_by_itself(leave={})
+    assert found(tale) == ["run run-1 was started by itself, and nothing on record set a rule for income"]

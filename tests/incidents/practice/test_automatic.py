@@ -1,0 +1,262 @@
+"""The rule of a model held against an incident: what it proposes, what it lets start, and why it does not."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.utils import timezone
+
+from accounts.approvals.models import AutomaticLeave, RequestState
+from accounts.approvals.policies import replace_policy
+from accounts.models import ApprovalRequest
+from audit.actions import service_actor
+from incidents.models import Incident
+from incidents.practice import automatic, rules
+from incidents.practice.models import Attempt, AttemptState, AutomaticRule, RuleState
+from incidents.practice.rules import RuleRefused, Terms
+from incidents.rollback import preflight
+from incidents.rollback.models import Candidate, CheckAnswer, Plan, PlanState, Preflight, Run, RunState
+from registry.actions.known import stored_artifact
+from registry.models import Deployment, Host, Placement, Version
+from tests.incidents.rollback.fleet import events
+from tests.incidents.world import World
+
+pytestmark = pytest.mark.usefixtures("built")
+SETUP = service_actor("test")
+TERMS = Terms(severity=2, error_budget=0.05)
+
+
+@pytest.fixture
+def ready(world: World) -> World:
+    """Version 2 is served; version 1 has soaked and has a golden test; rollbacks may start by themselves."""
+    for host in Host.objects.filter(name__in=["h1", "h2", "h3"]):
+        Placement.objects.update_or_create(endpoint=world.endpoint, host=host, defaults={"desired": world.bad})
+        Deployment.objects.get_or_create(
+            endpoint=world.endpoint, host=host, until=None,
+            defaults={"version": world.bad, "since": timezone.now() - timedelta(hours=1), "cause": "release"},
+        )  # fmt: skip
+    golden = stored_artifact(b"{}", "application/json")
+    Version.objects.filter(pk=world.good.pk).update(golden=golden, soaked_at=timezone.now())
+    policy(world, automatic_allowed=True)
+    return world
+
+
+def policy(world: World, **terms: Any) -> None:
+    replace_policy(
+        subject_kind="rollback", risk_tier=world.endpoint.model.risk_tier, environment="production", required=1,
+        factors=[{"role": "commander", "count": 1}], actor=SETUP, **terms,
+    )  # fmt: skip
+
+
+def set_rule(world: World, **terms: Any) -> AutomaticRule:
+    return rules.set_rule(
+        model=world.endpoint.model,
+        terms=Terms(**{"severity": 2, "error_budget": 0.05} | terms),
+        reason="Nights are thinly staffed.",
+        user=world.users["kofi"],
+        actor=world.actor("kofi"),
+    )
+
+
+def ranked(world: World, **figures: Any) -> Incident:
+    incident = world.incident()
+    world.candidate(incident, **figures)
+    return incident
+
+
+def considered(incident: Incident) -> Attempt:
+    found = automatic.consider(incident.pk)
+    assert found is not None
+    found.refresh_from_db()
+    return found
+
+
+def submitted(plan: Plan) -> Plan:
+    """The plan as a preflight without findings leaves it."""
+    Preflight.objects.create(plan=plan, name="serving", question="Does it?", answer=CheckAnswer.PASS)
+    Plan.objects.filter(pk=plan.pk).update(preflight_due_at=None)
+    return preflight.submit(plan_id=plan.pk, actor=SETUP)
+
+
+def test_a_plan_is_proposed_once_and_let_start_once_its_preflight_has_passed(ready: World) -> None:
+    rule = set_rule(ready)
+    incident = ranked(ready)
+    assert automatic.due_incidents(timezone.now()) == [incident.pk]
+
+    attempt = considered(incident)
+
+    assert attempt.state == AttemptState.PROPOSED
+    plan = Plan.objects.get(incident_ref=incident.ref)
+    assert (attempt.plan, plan.to_version, plan.proposer) == (plan, ready.good, ready.users["kofi"])
+    assert considered(incident).state == AttemptState.PROPOSED
+    assert Plan.objects.filter(incident_ref=incident.ref).count() == 1
+    assert automatic.due_incidents(timezone.now()) == []
+
+    submitted(plan)
+    assert automatic.due_incidents(timezone.now()) == [incident.pk]
+    attempt = considered(incident)
+    assert considered(incident).state == AttemptState.STARTED
+    leave = AutomaticLeave.objects.get()
+    assert leave.rule == rules.facts(rule) | {"incident_severity": 2, "armed_by": ready.users["kofi"].pseudonym}
+    assert len(events("approval.automatic")) == 1
+    assert [event["action"] for event in events("practice.automatic.start", incident=incident.ref)] == [
+        "practice.automatic.start"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "prepare"),
+    [
+        ("severity", lambda w, i: Incident.objects.filter(pk=i.pk).update(severity=3)),
+        ("not_ranked", lambda w, i: Candidate.objects.all().delete()),
+        ("no_labels", lambda w, i: Candidate.objects.update(replay={})),
+        ("not_better", lambda w, i: Candidate.objects.update(replay=alike())),
+        ("budget", lambda w, i: AutomaticRule.objects.update(error_budget=0.9)),
+        ("unvalidated", lambda w, i: Version.objects.filter(pk=w.good.pk).update(soaked_at=None)),
+        ("no_target", lambda w, i: Candidate.objects.update(eligible=False)),
+    ],
+)
+def test_nothing_is_proposed_yet_and_the_incident_says_why_once(ready: World, code: str, prepare: Any) -> None:
+    set_rule(ready)
+    incident = ranked(ready)
+    prepare(ready, incident)
+
+    for _ in range(2):
+        attempt = considered(Incident.objects.get(pk=incident.pk))
+
+    assert (attempt.state, attempt.codes) == (AttemptState.CONSIDERING, [code])
+    told = events("practice.automatic.decline", incident=incident.ref)
+    assert [event["data"]["codes"] for event in told] == [[code]]
+    assert not Plan.objects.exists()
+
+
+def alike() -> dict[str, Any]:
+    same = {"n": 100, "accuracy": 0.6, "low": 0.5, "high": 0.7}
+    return {"labelled": 100, "candidate": same, "live": same}
+
+
+@pytest.mark.parametrize(
+    ("code", "prepare"),
+    [
+        ("policy", lambda w: policy(w)),
+        ("hours", lambda w: AutomaticRule.objects.update(**closed_now())),
+        ("tripped", lambda w: rules.trip(rule=AutomaticRule.objects.get(), why="Tried.", incident_ref="", actor=SETUP)),
+        ("armed_by", lambda w: AutomaticRule.objects.update(armed_by=w.users["rosa"])),
+        ("dwell", lambda w: rolled_back(w)),
+    ],
+)
+def test_what_may_not_start_by_itself_is_prepared_and_people_are_asked(ready: World, code: str, prepare: Any) -> None:
+    set_rule(ready)
+    prepare(ready)
+    incident = ranked(ready)
+
+    attempt = considered(incident)
+
+    assert (attempt.state, attempt.codes) == (AttemptState.ASKED, [code])
+    plan = submitted(attempt.plan)
+    assert considered(incident).state == AttemptState.ASKED
+    assert not AutomaticLeave.objects.exists()
+    assert ApprovalRequest.objects.get(pk=plan.request_id).state == RequestState.OPEN
+    assert [event["data"]["codes"] for event in events("practice.automatic.ask", incident=incident.ref)] == [[code]]
+
+
+def closed_now() -> dict[str, int]:
+    hour = timezone.now().hour
+    return {"from_hour": 0, "to_hour": hour} if hour else {"from_hour": 12, "to_hour": 13}
+
+
+def rolled_back(world: World) -> None:
+    """Another version was rolled back from ten minutes ago."""
+    run = world.verified(world.incident(version="7", fingerprint="e" * 64))
+    Plan.objects.filter(pk=run.plan_id).update(from_version=None)
+    Run.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(minutes=10))
+
+
+def test_too_many_within_the_window_trip_the_breaker_until_a_person_arms_it(ready: World) -> None:
+    rule = set_rule(ready, most=1)
+    request = submitted(considered(ranked(ready)).plan).request
+    AutomaticLeave.objects.create(request=request, used_at=timezone.now() - timedelta(hours=2))
+    Incident.objects.update(state="closed")
+    Plan.objects.update(state=PlanState.VOID)
+    again = ranked(ready)
+
+    assert considered(again).codes == ["most"]
+
+    rule.refresh_from_db()
+    assert rule.state == RuleState.TRIPPED
+    assert [event["incident"] for event in events("practice.rule.trip")] == [again.ref]
+    kofi = {"user": ready.users["kofi"], "actor": ready.actor("kofi")}
+    with pytest.raises(PermissionDenied):
+        rules.arm(rule_id=rule.pk, reason="Seen.", user=ready.users["rosa"], actor=ready.actor("rosa"))
+    assert rules.arm(rule_id=rule.pk, reason="Seen.", **kofi).state == RuleState.ARMED
+    with pytest.raises(RuleRefused):
+        rules.arm(rule_id=rule.pk, reason="Seen.", **kofi)
+
+
+def test_a_version_that_was_itself_rolled_back_from_lately_is_no_target(ready: World) -> None:
+    set_rule(ready)
+    run = ready.verified(ready.incident(version="7", fingerprint="e" * 64))
+    Plan.objects.filter(pk=run.plan_id).update(from_version=ready.good)
+
+    assert considered(ranked(ready)).codes == ["flapping"]
+
+
+def test_people_who_were_quicker_are_left_alone(ready: World) -> None:
+    set_rule(ready)
+    incident = ranked(ready)
+    ready.plan(incident, state=PlanState.DRAFT)
+
+    assert (considered(incident).state, considered(incident).codes) == (AttemptState.ENDED, ["proposed"])
+
+
+def test_a_denial_wins_over_the_rule(ready: World) -> None:
+    set_rule(ready)
+    incident = ranked(ready)
+    plan = submitted(considered(incident).plan)
+    ApprovalRequest.objects.filter(pk=plan.request_id).update(state=RequestState.DENIED)
+
+    attempt = considered(incident)
+
+    assert (attempt.state, attempt.codes) == (AttemptState.ASKED, ["not_open"])
+    assert not AutomaticLeave.objects.exists()
+
+
+def test_an_incident_from_before_the_rule_was_armed_is_left_to_people(ready: World) -> None:
+    ranked(ready)
+    set_rule(ready)
+    Incident.objects.update(detected_at=timezone.now() - timedelta(minutes=5))
+
+    assert automatic.due_incidents(timezone.now()) == []
+
+
+def test_a_run_that_did_not_come_through_trips_the_rule(ready: World) -> None:
+    rule = set_rule(ready)
+    incident = ranked(ready)
+    attempt = considered(incident)
+    Plan.objects.filter(pk=attempt.plan_id).update(state=PlanState.STARTED)
+    Attempt.objects.update(state=AttemptState.STARTED)
+    Run.objects.create(plan=attempt.plan, endpoint=ready.endpoint, fence=1, state=RunState.HALTED, state_reason="Gate.")
+    assert automatic.unjudged(timezone.now()) == [attempt.pk]
+
+    assert automatic.judge(attempt.pk)
+    assert not automatic.judge(attempt.pk)
+
+    rule.refresh_from_db()
+    assert (rule.state, rule.state_reason) == (
+        RuleState.TRIPPED,
+        "The rollback that started by itself did not come through: Gate.",
+    )
+    assert automatic.unjudged(timezone.now()) == []
+
+
+def test_terms_that_can_not_be_are_refused(ready: World) -> None:
+    for wrong in ({"severity": 5}, {"error_budget": 1.5}, {"from_hour": 9, "to_hour": 9}, {"dwell_seconds": 5}):
+        with pytest.raises(RuleRefused):
+            set_rule(ready, **wrong)
+    with pytest.raises(PermissionDenied):
+        rules.set_rule(
+            model=ready.endpoint.model, terms=TERMS, reason="I like it.", user=ready.users["rosa"],
+            actor=ready.actor("rosa"),
+        )  # fmt: skip
+    assert not AutomaticRule.objects.exists()
