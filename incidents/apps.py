@@ -11,13 +11,16 @@ class IncidentsConfig(AppConfig):
         from audit.erasure import register_eraser
         from audit.holds import register_incidents, register_known
         from audit.watch import register_owed
+        from incidents.alert_worth import outcomes
         from incidents.duties import alarms
         from incidents.erasure import erase, incident_ref, incidents_of
         from incidents.keeping import evidence_spans
         from incidents.markers import incident_markers
         from incidents.shown import incident_sections
         from monitoring import markers, retention
+        from monitoring.rules import worth
 
+        worth.register(outcomes)
         markers.register(incident_markers)
         register_sections(incident_sections)
         register_eraser(erase)

@@ -33,6 +33,7 @@ from monitoring.models import (
 )
 from monitoring.questions import limits_in_words
 from monitoring.rows import MOST_ROWS, ReadingRefused, read_rows
+from monitoring.rules import api as rules_api
 from monitoring.sketch import quantile
 from monitoring.store import StoreDamaged
 from registry.models import Endpoint
@@ -102,12 +103,13 @@ class FindingSerializer(serializers.ModelSerializer):
 class AlertSerializer(serializers.ModelSerializer):
     endpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     rule = serializers.CharField(source="rule.kind", read_only=True, allow_null=True)
+    host = serializers.CharField(source="host.name", read_only=True, allow_null=True, default=None)
 
     class Meta:
         model = Alert
         fields = [
-            "id", "fingerprint", "source", "endpoint", "rule", "version", "state", "severity", "summary", "labels",
-            "annotations", "started_at", "fired_at", "last_seen_at", "ended_at",
+            "id", "fingerprint", "source", "endpoint", "rule", "alert_rule", "version", "host", "state", "severity",
+            "summary", "labels", "annotations", "suppressed_by", "started_at", "fired_at", "last_seen_at", "ended_at",
         ]  # fmt: skip
 
 
@@ -213,7 +215,7 @@ class AlertFilter(django_filters.FilterSet):
 
     class Meta:
         model = Alert
-        fields = ["endpoint", "state", "source", "version", "fingerprint"]
+        fields = ["endpoint", "state", "source", "version", "fingerprint", "alert_rule", "suppressed_by"]
 
 
 class RuleFilter(django_filters.FilterSet):
@@ -322,7 +324,7 @@ class FindingViewSet(ReadViewSet):
 class AlertViewSet(ReadViewSet):
     """Alerts of rules and webhooks, newest first."""
 
-    queryset = Alert.objects.select_related("endpoint", "rule").order_by("-fired_at", "-id")
+    queryset = Alert.objects.select_related("endpoint", "rule", "host").order_by("-fired_at", "-id")
     serializer_class = AlertSerializer
     filterset_class = AlertFilter
 
@@ -483,6 +485,7 @@ router_entries = [
     ("findings", FindingViewSet, "finding"),
     ("alerts", AlertViewSet, "alert"),
     ("rules", RuleViewSet, "rule"),
+    *rules_api.router_entries,
     ("metrics", PointViewSet, "metric"),
     ("metrics-by-minute", MinuteViewSet, "metric-minute"),
     ("metrics-by-hour", HourViewSet, "metric-hour"),

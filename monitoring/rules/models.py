@@ -148,8 +148,7 @@ class Silence(models.Model):
         return f"silence {self.pk}"
 
     def concerned_models(self) -> list[Model]:
-        """The model that its matchers name, by itself or by its endpoint; none where it is about other labels."""
-        found = Model.objects.filter(slug=self.matchers.get("model", ""))
-        if "endpoint" in self.matchers:
-            found = Model.objects.filter(endpoints__slug=self.matchers["endpoint"])
-        return list(found)
+        """The models that its matchers name, by themselves or by endpoint or host; all where it names none of these."""
+        ways = {"model": "slug", "endpoint": "endpoints__slug", "host": "endpoints__placements__host__name"}
+        named = {way: self.matchers[name] for name, way in ways.items() if name in self.matchers}
+        return list(Model.objects.filter(**named).distinct())

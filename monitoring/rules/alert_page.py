@@ -1,0 +1,74 @@
+"""What the page of one alert shows, whoever raised it."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.urls import reverse
+
+from audit.clock import database_now
+from monitoring.models import Alert, AlertState
+from monitoring.rules import suppress, worth
+from monitoring.rules.charts import chart
+from monitoring.rules.models import Silence
+from monitoring.rules.preview import preview
+
+BEFORE = timedelta(hours=6)
+LONGEST = timedelta(days=7)
+
+
+def alert_context(alert: Alert) -> dict[str, Any]:
+    """The alert in words and figures: see templates/monitoring/rules/alert.html."""
+    given = alert.annotations if isinstance(alert.annotations, dict) else {}
+    fires = alert.state == AlertState.FIRING
+    trail = [(reverse("alert-rules"), "Rules and alerts")]
+    if alert.endpoint:
+        trail.append((reverse("endpoint-detail", args=[alert.endpoint.slug]), alert.endpoint.name))
+    return {
+        "alert": alert,
+        "sentence": alert.summary,
+        "tone": "quiet" if not fires else "warn" if alert.suppressed_by else "bad",
+        "trail": trail,
+        "limit": _limit(given),
+        "value": given.get("value"),
+        "features": given.get("features", []),
+        "versions": given.get("versions", {}),
+        "labels": {name: value for name, value in sorted(alert.labels.items()) if isinstance(value, str)},
+        "held": held_by(alert),
+        "children": suppress.children(alert),
+        "incident": worth.incident_of(alert),
+        "chart": _chart(alert),
+    }
+
+
+def _limit(given: dict[str, Any]) -> str:
+    """What the value was held to, in words; "" where the alert does not say."""
+    low, high, limit = (given.get(name) for name in ("low", "high", "limit"))
+    if low is not None and high is not None:
+        return f"{low:.4g} to {high:.4g}"
+    if high is not None:
+        return f"at most {high:.4g}"
+    if low is not None:
+        return f"at least {low:.4g}"
+    return f"{limit:.4g}" if isinstance(limit, int | float) else ""
+
+
+def held_by(alert: Alert) -> str:
+    """Why nobody is told of it, as a sentence; "" where it is told."""
+    kind, _, ref = alert.suppressed_by.partition(":")
+    if kind == "silence":
+        silence = Silence.objects.filter(pk=ref).first() if ref.isdecimal() else None
+        until = f" until {silence.ends_at:%Y-%m-%d %H:%M} UTC: {silence.reason}" if silence else "."
+        return f"Nobody is told of it: it is silenced{until}"
+    if kind == "alert":
+        return "Nobody is told of it by itself: its host is down, and it hangs below that alert."
+    return f"Nobody is told of it: {kind} {ref} is under way." if kind else ""
+
+
+def _chart(alert: Alert) -> dict[str, Any] | None:
+    """The rule's own figure around the alert, by what the rule asks now."""
+    rule = alert.alert_rule
+    if rule is None or rule.retired_at is not None:
+        return None
+    until = min(database_now(), (alert.ended_at or database_now()) + BEFORE / 6)
+    since = max(alert.started_at - BEFORE, until - LONGEST)
+    return chart(preview(rule, until=until, days=(until - since) / timedelta(days=1)))

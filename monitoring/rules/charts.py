@@ -1,0 +1,114 @@
+"""The figure of a rule: the value, its limits, and where it fired."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from monitoring.rules.bins import SECOND, Floats
+from monitoring.rules.conditions import Condition
+from monitoring.rules.machine import Firing, What
+from monitoring.rules.models import AlertRule, AlertRuleKind
+from monitoring.rules.preview import Preview, Told, length
+from monitoring.rules.reading import microseconds, moment
+from monitoring.rules.spec import in_words
+
+MOST_POINTS = 800
+"""Points of one trace that are sent to a browser: of each stretch of a longer one, the extremes."""
+TABLE_ROWS = 50
+
+
+def chart(found: Preview) -> dict[str, Any] | None:
+    """What parts/chart.html takes, of the host that fired longest (or of the endpoint). None where nothing was judged.
+
+    The limits move where the hour of the week moves them; what is drawn thick was told.
+    """
+    told = found.worst
+    if told is None or not len(told.judged.at):
+        return None
+    where = f" on {told.host.name}" if told.host else ""
+    judged = told.judged
+    kept = _kept(judged.value)
+    times = [_stamp(at) for at in judged.at[kept].tolist()]
+    traces = [_trace(times, judged.value[kept], found.rule.metric, 1, 1.5)]
+    for values, name in ((judged.high, "upper limit"), (judged.low, "lower limit")):
+        if not np.all(np.isnan(values)):
+            traces.append(_trace(times, values[kept], name, "muted", 1.25, dash="dash"))
+    fired = _while_firing(told, microseconds(found.until))
+    if fired.any():
+        traces.append(_trace(times, np.where(fired, judged.value, np.nan)[kept], "fired", "bad", 4))
+    return {
+        "id": "rule-chart",
+        "title": found.sentence,
+        "summary": f"{_axis(found.rule)}{where}, and the limits it is held to. {in_words(found.rule)}",
+        "figure": {
+            "data": traces,
+            "layout": {
+                "xaxis": {"type": "date"},
+                "yaxis": {"title": _axis(found.rule)},
+                "legend": {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"},
+            },
+            "lastgood": {},
+        },
+        "table": _table(found),
+    }
+
+
+def _axis(rule: AlertRule) -> str:
+    return "burn rate of the error budget" if rule.kind == AlertRuleKind.BURN else rule.metric
+
+
+def _while_firing(told: Told, until: int) -> Any:
+    found = np.zeros(len(told.judged.at), dtype=bool)
+    for firing in told.fired:
+        found |= (told.judged.at >= firing.fired) & (told.judged.at < (firing.ended or until + 1))
+    return found & (told.judged.condition != Condition.NO_DATA)
+
+
+def _kept(values: Floats) -> Any:
+    """At most MOST_POINTS places: of each stretch its lowest and highest value, or the first where it has none, so that
+    a gap stays a gap."""
+    if len(values) <= MOST_POINTS:
+        return np.arange(len(values))
+    kept: set[int] = set()
+    for part in np.array_split(np.arange(len(values)), MOST_POINTS // 2):
+        own = values[part]
+        if np.all(np.isnan(own)):
+            kept.add(int(part[0]))
+        else:
+            kept |= {int(part[int(np.nanargmin(own))]), int(part[int(np.nanargmax(own))])}
+    return np.array(sorted(kept))
+
+
+def _trace(x: list[str], y: Floats, name: str, tone: Any, width: float, dash: str = "solid") -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": x,
+        "y": [value if math.isfinite(value) else None for value in y.tolist()],
+        "name": name,
+        "meta": {"tone": tone},
+        "line": {"width": width, "dash": dash},
+    }
+
+
+def _table(found: Preview) -> dict[str, list[Any]]:
+    until = microseconds(found.until)
+    pairs = [(told, firing) for told in found.told for firing in (*told.fired, *told.unheard)]
+    pairs.sort(key=lambda pair: -pair[1].fired)
+    rows = [_row(told, firing, until) for told, firing in pairs[:TABLE_ROWS]]
+    return {"columns": ["fired, UTC", "where", "what", "ended, UTC", "for"], "rows": rows}
+
+
+def _row(told: Told, firing: Firing, until: int) -> list[str]:
+    value = told.judged.value[firing.index]
+    what = f"value {value:.4g}" if firing.what == What.FIRE and math.isfinite(value) else "no data"
+    ended = f"{moment(firing.ended):%Y-%m-%d %H:%M}" if firing.ended else "fires still"
+    seconds = ((firing.ended or until) - firing.fired) // SECOND
+    where = told.host.name if told.host else "the endpoint"
+    return [f"{moment(firing.fired):%Y-%m-%d %H:%M}", where, what, ended, length(seconds)]
+
+
+def _stamp(at: int) -> str:
+    """UTC without an offset, as Plotly draws it."""
+    return f"{moment(at):%Y-%m-%dT%H:%M:%S}"

@@ -1,0 +1,233 @@
+"""What is asked of a person who writes a rule, or silences alerts."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+
+from monitoring.rules import queries
+from monitoring.rules.models import AlertRule, AlertRuleKind, NoData, Reduce, Scope, Subject
+from monitoring.rules.spec import BURNS
+from registry.models import Endpoint
+
+FINDING = "finding:"
+DAYS = ((1, "the last day"), (7, "the last 7 days"), (30, "the last 30 days"))
+
+
+def _number(label: str, help_text: str = "", **more: Any) -> forms.FloatField:
+    return forms.FloatField(label=label, help_text=help_text, widget=forms.NumberInput(attrs={"step": "any"}), **more)
+
+
+def _minutes(label: str, initial: int, help_text: str = "", least: int = 0) -> forms.IntegerField:
+    return forms.IntegerField(label=label, initial=initial, min_value=least, max_value=10_080, help_text=help_text)
+
+
+def _choice(label: str, choices: Any, help_text: str = "") -> forms.ChoiceField:
+    return forms.ChoiceField(label=label, choices=choices, help_text=help_text)
+
+
+class RuleForm(forms.Form):
+    """The fields that rules of every kind have; lengths are minutes here. `kinds` below add their own."""
+
+    kind: str
+    name = forms.CharField(max_length=100, label="Name", help_text="It stands first in what people are told.")
+    metric = forms.ChoiceField(
+        label="About", help_text="A metric of the endpoint, or the value of a detector's findings."
+    )
+    column = forms.CharField(
+        max_length=200,
+        required=False,
+        label="Column",
+        help_text="Of a metric that has one, such as psi: the input's name.",
+    )
+    version = forms.CharField(max_length=40, required=False, label="Version", help_text="Empty: all together.")
+    scope = _choice("Judged for", Scope.choices)
+    reduce = _choice("Values of a window come to their", Reduce.choices)
+    window = _minutes("Window, minutes", 5, "The values of so many minutes are taken together.", 1)
+    hold = _minutes("Fires after, minutes beyond the limit", 5)
+    clear_after = _minutes("Ends after, minutes within it", 10)
+    no_data = _choice(
+        "When nothing comes", NoData.choices, "No data never counts as well; the rule then stands at: no data."
+    )
+    no_data_after = _minutes("An alert for no data after, minutes", 15, least=1)
+    severity = _choice("Severity", [(n, f"SEV {n}") for n in (1, 2, 3, 4)])
+    means_host_down = forms.BooleanField(
+        required=False,
+        label="It says that the host is down",
+        help_text="Other alerts of that host then hang below this one, and nobody is told of each.",
+    )
+
+    def __init__(self, *args: Any, endpoint: Endpoint, kind: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.endpoint, self.kind = endpoint, kind
+        names = queries.metrics_of(endpoint)
+        self.fields["metric"].choices = [  # type: ignore[attr-defined]
+            ("Metrics", [(name, name) for name in names]),
+            ("Findings", [(f"{FINDING}{name}", label) for name, label in queries.detectors()]),
+        ]
+        own = KINDS[kind]()
+        shared = {name: self.fields.pop(name) for name in list(self.fields)}
+        for name in ("name", "metric", "column", "version", "scope"):
+            self.fields[name] = shared.pop(name)
+        self.fields.update(own)
+        self.fields.update(shared)
+        self.initial.setdefault("severity", 3)
+
+    def said(self) -> dict[str, Any]:
+        """The fields of the rule that a valid form describes."""
+        given = self.cleaned_data
+        metric = given["metric"]
+        is_finding = metric.startswith(FINDING)
+        return {
+            "name": given["name"],
+            "subject": Subject.FINDING if is_finding else Subject.METRIC,
+            "metric": metric.removeprefix(FINDING),
+            "column": given["column"],
+            "version": given["version"],
+            "scope": given["scope"],
+            "kind": self.kind,
+            "params": _PARAMS[self.kind](given),
+            "reduce": given["reduce"],
+            "window_seconds": 60 * given["window"],
+            "for_seconds": 60 * given["hold"],
+            "clear_seconds": 60 * given["clear_after"],
+            "no_data": given["no_data"],
+            "no_data_seconds": 60 * given["no_data_after"],
+            "severity": int(given["severity"]),
+            "means_host_down": given["means_host_down"],
+        }
+
+
+def initial_of(rule: AlertRule) -> dict[str, Any]:
+    """A rule as its form shows it."""
+    prefix = FINDING if rule.subject == Subject.FINDING else ""
+    lengths = {"window": "window", "hold": "for", "clear_after": "clear", "no_data_after": "no_data"}
+    shown = {name: getattr(rule, f"{field}_seconds") // 60 for name, field in lengths.items()}
+    same = ("name", "column", "version", "scope", "reduce", "no_data", "severity", "means_host_down")
+    params = dict(rule.params)
+    if rule.kind == AlertRuleKind.BURN:
+        params |= {"objective": round(100 * params["objective"], 6), "long": int(params["long_seconds"]) // 60}
+    if rule.kind == AlertRuleKind.CONTROL:
+        params |= {"numbers": ", ".join(str(number) for number in params["numbers"])}
+    return {**{name: getattr(rule, name) for name in same}, "metric": f"{prefix}{rule.metric}", **shown, **params}
+
+
+SIDES = [("above", "Above the limit"), ("below", "Below the limit")]
+
+
+def _static() -> dict[str, forms.Field]:
+    return {
+        "direction": _choice("Beyond is", SIDES),
+        "limit": _number("Limit"),
+        "clear": _number(
+            "Clear limit", "Over only when it is no longer beyond this. Empty: the limit.", required=False
+        ),
+    }
+
+
+def _seasonal() -> dict[str, forms.Field]:
+    return {
+        "direction": _choice("Beyond is", [("both", "Above or below"), ("above", "Above"), ("below", "Below")]),
+        "weeks": forms.IntegerField(label="Weeks to compare with", initial=4, min_value=2, max_value=8),
+        "factor": _number(
+            "Deviations", "From the median; a deviation is 1.4826 times the median absolute one.", initial=4
+        ),
+        "floor": _number("At least", "In the metric's unit: a smaller difference is never beyond.", min_value=0),
+    }
+
+
+def _burn() -> dict[str, forms.Field]:
+    page = BURNS["page-fast"]
+    stated = "; ".join(
+        f"{one['factor']:g} over {one['long_seconds'] // 60} and {one['short_seconds'] // 60} min"
+        for one in BURNS.values()
+    )
+    return {
+        "objective": _number("Objective, %", "The share that should go right, such as 99.9.", initial=99.9),
+        "counts": _choice("The metric is the share that went", [("bad", "Wrong"), ("good", "Right")]),
+        "long": _minutes("Long window, minutes", int(page["long_seconds"]) // 60, least=2),
+        "factor": _number("Burn rate", f"The Site Reliability Workbook's: {stated}.", initial=page["factor"]),
+    }
+
+
+def _control() -> dict[str, forms.Field]:
+    when = "As 2026-11-01T00:00+00:00. The limits are frozen from it."
+    return {
+        "runs": _choice("Rules of", [("nelson", "Nelson (1 to 8)"), ("western-electric", "Western Electric (1 to 4)")]),
+        "numbers": forms.CharField(max_length=40, label="By number", initial="1, 2, 3"),
+        "since": forms.CharField(max_length=40, label="It was stable from", help_text=when),
+        "until": forms.CharField(max_length=40, label="until"),
+    }
+
+
+KINDS = {
+    AlertRuleKind.STATIC: _static,
+    AlertRuleKind.SEASONAL: _seasonal,
+    AlertRuleKind.BURN: _burn,
+    AlertRuleKind.CONTROL: _control,
+}
+
+
+def _burn_params(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "objective": round(given["objective"] / 100, 9),
+        "counts": given["counts"],
+        "long_seconds": 60 * given["long"],
+        "factor": given["factor"],
+    }
+
+
+def _control_params(given: Mapping[str, Any]) -> dict[str, Any]:
+    words = given["numbers"].replace(",", " ").split()
+    numbers = [int(word) for word in words if word.isdecimal()] if all(w.isdecimal() for w in words) else []
+    return {"runs": given["runs"], "numbers": numbers, "since": given["since"], "until": given["until"]}
+
+
+def _given(*names: str) -> Any:
+    return lambda given: {name: given[name] for name in names if given[name] is not None}
+
+
+_PARAMS = {
+    AlertRuleKind.STATIC: _given("direction", "limit", "clear"),
+    AlertRuleKind.SEASONAL: _given("direction", "weeks", "factor", "floor"),
+    AlertRuleKind.BURN: _burn_params,
+    AlertRuleKind.CONTROL: _control_params,
+}
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(max_length=2000, label="Why?", help_text="It goes on record.")
+
+
+class SilenceForm(forms.Form):
+    endpoint = forms.CharField(max_length=50, required=False, label="Endpoint")
+    host = forms.CharField(max_length=50, required=False, label="Host")
+    rule = forms.CharField(max_length=100, required=False, label="Rule", help_text="Its name, or accuracy, latency, …")
+    label = forms.CharField(
+        max_length=200,
+        required=False,
+        label="A sender's label",
+        help_text="As alertname=DiskFull; several with commas.",
+    )
+    hours = forms.FloatField(label="For, hours", initial=2, min_value=0.1, max_value=720)
+    reason = forms.CharField(
+        max_length=500, label="Why?", help_text="It is shown beside each alert and goes on record."
+    )
+
+    def clean_label(self) -> dict[str, str]:
+        parts = [part.partition("=") for part in self.cleaned_data["label"].split(",") if part.strip()]
+        if any(not sign or not name.strip() or not value.strip() for name, sign, value in parts):
+            raise forms.ValidationError(
+                "Write a label as its name, an equals sign and its value, as alertname=DiskFull."
+            )
+        return {name.strip(): value.strip() for name, _, value in parts}
+
+    def matchers(self) -> dict[str, str]:
+        """What the silence names."""
+        own = {name: self.cleaned_data[name] for name in ("endpoint", "host", "rule") if self.cleaned_data[name]}
+        return {**self.cleaned_data["label"], **own}
+
+    def length(self) -> timedelta:
+        """How long it lasts."""
+        return timedelta(hours=self.cleaned_data["hours"])
