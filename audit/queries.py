@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import DateTimeField, Func
+from django.db.models import DateTimeField, Func, Q
 
 from audit import private
 from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof
@@ -121,10 +121,12 @@ class Inclusion:
     path: list[ProofStep] = field(default_factory=list)
 
 
-def timeline(incident: str, *, newest: int | None = None, before: int | None = None) -> list[TimelineEntry]:
+def timeline(
+    incident: str, *, newest: int | None = None, before: int | None = None, only: Q | None = None
+) -> list[TimelineEntry]:
     """All events of an incident in the order of their numbers, in one query; only the `newest` ones where that is
-    given, of those with a number below `before`."""
-    rows = AuditEvent.objects.filter(incident=incident).select_related("leaf", private.SELECT).order_by("incident_seq")
+    given, of those with a number below `before`, and of those that match `only` (a condition on AuditEvent)."""
+    rows = AuditEvent.objects.filter(only or Q(), incident=incident).select_related("leaf", private.SELECT).order_by("incident_seq")
     if before is not None:
         rows = rows.filter(incident_seq__lt=before)
     found = rows if newest is None else reversed(rows.reverse()[:newest])

@@ -7,7 +7,6 @@ urlpatterns = [
     path("incidents/", pages.incident_list, name="incident-list"),
     path("incidents/<slug:ref>/", pages.incident_detail, name="incident-detail"),
     path("incidents/<slug:ref>/live/", pages.incident_live, name="incident-live"),
-    path("incidents/<slug:ref>/timeline/", pages.incident_timeline, name="incident-timeline"),
     path("incidents/<slug:ref>/duties/", duties.incident_duties, name="incident-duties"),
     path("incidents/<slug:ref>/duties/<slug:clock>/", duties.mark, name="incident-duty-mark"),
     path("audit/clocks/", duties.clocks, name="audit-clocks"),

@@ -21,6 +21,8 @@ from incidents.api.working import WorkingVerbs
 from incidents.models import Evidence, Incident, Update
 from incidents.narrative import tell
 from incidents.proposing import propose_rollback
+from incidents.working.timeline import KINDS
+from incidents.working.views.timeline import asked_of
 
 TIMELINE_PAGE = 500
 
@@ -130,17 +132,21 @@ class IncidentViewSet(WorkingVerbs, viewsets.ReadOnlyModelViewSet[Incident]):
         return self._do(request, self._changing(request, shapes.MoveSerializer, actions.move))
 
     @extend_schema(
-        parameters=[OpenApiParameter("before", int, description="Only events with a smaller number.")],
+        parameters=[
+            OpenApiParameter("before", int, description="Only events with a smaller number."),
+            OpenApiParameter("kind", enum=list(KINDS), description="Only events of that kind."),
+            OpenApiParameter("by", enum=["people", "programs"]),
+            OpenApiParameter("who", str, description="A pseudonym, or a part of a name."),
+            OpenApiParameter("amiss", bool, description="1: only what failed or was denied."),
+        ],
         responses=shapes.TimelineSerializer(many=True),
         filters=False,
     )
     @action(detail=True, methods=["get"], pagination_class=None)
     def timeline(self, request: Request, ref: str) -> Response:
         """The newest 500 events on record, in the order of their numbers."""
-        before = request.query_params.get("before", "")
-        entries = timeline(
-            self.get_object().ref, newest=TIMELINE_PAGE, before=int(before) if before.isdecimal() else None
-        )
+        asked = asked_of(request)
+        entries = timeline(self.get_object().ref, newest=TIMELINE_PAGE, before=asked.before, only=asked.condition())
         return Response(shapes.TimelineSerializer(tell(entries), many=True).data)
 
     @extend_schema(responses=shapes.EvidenceSerializer(many=True), filters=False)

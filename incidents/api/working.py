@@ -16,7 +16,7 @@ from audit.clock import database_now
 from incidents import severity
 from incidents.api.common import done, person, sent
 from incidents.models import Impact, IncidentRole, Urgency
-from incidents.working import roles, times
+from incidents.working import notes, roles, times
 from incidents.working.models import RoleOffer, Sighting
 from incidents.working.reach import estimate
 from incidents.working.resembling import similar
@@ -29,6 +29,9 @@ SCOPES = {
     "seen": "view",
     "roll_call": "incident.respond",
     "correct_time": "incident.respond",
+    "notes": "incident.respond",
+    "amend": "incident.respond",
+    "pins": "incident.respond",
 }
 
 
@@ -101,6 +104,19 @@ class ContextSerializer(serializers.Serializer):
     suspects = SuspectSerializer(many=True)
     similar = LikenessSerializer(many=True)
     estimate = EstimateSerializer(allow_null=True)
+
+
+class NoteSerializer(serializers.Serializer):
+    text = serializers.CharField(max_length=4000)
+
+
+class AmendSerializer(NoteSerializer):
+    seq = serializers.IntegerField(min_value=1, help_text="The event's number in the incident.")
+
+
+class PinSerializer(serializers.Serializer):
+    seq = serializers.IntegerField(min_value=1)
+    pinned = serializers.BooleanField(default=True)
 
 
 class MatrixSerializer(serializers.Serializer):
@@ -197,6 +213,34 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
             lambda: times.correct_time(incident=incident, actor=actor_for(request=request), seen_version=seen, **typed)
         )
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(request=NoteSerializer, responses={201: NoteSerializer})
+    @action(detail=True, methods=["post"])
+    def notes(self, request: Request, ref: str) -> Response:
+        """Write a note on the timeline."""
+        typed = sent(request, NoteSerializer)
+        incident = self.get_object()
+        done(lambda: notes.add_note(incident=incident, actor=actor_for(request=request), **typed))
+        return Response(typed, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=AmendSerializer, responses={201: AmendSerializer})
+    @action(detail=True, methods=["post"])
+    def amend(self, request: Request, ref: str) -> Response:
+        """Put a correction beside an event, which goes on to say what it said."""
+        typed = sent(request, AmendSerializer)
+        incident = self.get_object()
+        done(lambda: notes.amend(incident=incident, actor=actor_for(request=request), **typed))
+        return Response(typed, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=PinSerializer, responses=PinSerializer)
+    @action(detail=True, methods=["post"])
+    def pins(self, request: Request, ref: str) -> Response:
+        """Pin an event, or take the pin off."""
+        typed = sent(request, PinSerializer)
+        verb = notes.pin if typed["pinned"] else notes.unpin
+        incident = self.get_object()
+        done(lambda: verb(incident=incident, seq=typed["seq"], actor=actor_for(request=request)))
+        return Response(typed)
 
 
 @method_decorator(name="list", decorator=extend_schema(responses=MatrixSerializer, filters=False))

@@ -156,23 +156,6 @@ def incident_live(request: HttpRequest, ref: str) -> HttpResponse:
     return response
 
 
-@login_required
-@require_GET
-def incident_timeline(request: HttpRequest, ref: str) -> HttpResponse:
-    """The whole record of an incident, newest first, a page at a time. `?before=` is the number to go on from."""
-    incident = incident_for(request, ref)
-    before = request.GET.get("before", "")
-    entries = timeline(incident.ref, newest=PAGE + 1, before=int(before) if before.isdecimal() else None)
-    shown = entries[-PAGE:]
-    context = {
-        "incident": incident,
-        "told": list(reversed(tell(shown))),
-        "older": shown[0].seq if len(entries) > PAGE else None,
-        "may_audit": may(user_of(request), "audit.view"),
-    }
-    return render(request, "incidents/timeline.html", context)
-
-
 def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
     user = user_of(request)
     now = queries.situation(incident)

@@ -96,3 +96,19 @@ class MatrixForm(forms.Form):
         """The selects as rows of a table, each with the impact that it is about."""
         for impact in Impact:
             yield str(impact.label), [self[f"cell_{impact}_{urgency}"] for urgency in Urgency]
+
+
+class NoteForm(forms.Form):
+    text = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=4000, label="What should be remembered?"
+    )
+
+
+class EventForm(forms.Form):
+    """An event of the incident, by its number there."""
+
+    seq = forms.IntegerField(min_value=1, label="Number of the event")
+
+
+class AmendForm(EventForm, NoteForm):
+    """`text` stands beside the event from then on; what the event said stays."""

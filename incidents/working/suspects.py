@@ -7,7 +7,8 @@ estimate). Its weight is a product of four plain factors, each stated in the sen
 
 *kind*: how often such a change is a cause at all (KINDS). *relation*: 1 for the incident's endpoint, 0.8 for one of its
 hosts, 0.7 for its model, 0.2 for anything else. *nearness*: 1 / (1 + minutes before / 30). *way back*: 1 where the
-change can be taken back, 0.8 where it can't, because then knowing it helps less tonight. The factors are ours, not fitted.
+change can be taken back, 0.8 where it can't, because then knowing it helps less tonight. The factors are ours, not
+fitted.
 """
 
 from collections.abc import Iterable, Mapping

@@ -3,8 +3,8 @@
 from incidents import actions
 from incidents.forms import EmptyForm
 from incidents.views.acts import Act, Verb
-from incidents.working import roles, times
-from incidents.working.forms import OfferForm, RoleForm, TimeForm
+from incidents.working import notes, roles, times
+from incidents.working.forms import AmendForm, EventForm, NoteForm, OfferForm, RoleForm, TimeForm
 
 
 def _role(act: Act) -> str:
@@ -59,11 +59,36 @@ def _roll_call(act: Act) -> str:
     return "The roll is called: everybody is asked anew to say that they have seen it."
 
 
+def _note(act: Act) -> str:
+    notes.add_note(incident=act.incident, text=act.typed["text"], actor=act.actor)
+    return "The note is on the timeline."
+
+
+def _amend(act: Act) -> str:
+    seq = act.typed["seq"]
+    notes.amend(incident=act.incident, seq=seq, text=act.typed["text"], actor=act.actor)
+    return f"Your correction stands beside event {seq}; what it said stays."
+
+
+def _pin(act: Act) -> str:
+    notes.pin(incident=act.incident, seq=act.typed["seq"], actor=act.actor)
+    return f"Event {act.typed['seq']} is pinned."
+
+
+def _unpin(act: Act) -> str:
+    notes.unpin(incident=act.incident, seq=act.typed["seq"], actor=act.actor)
+    return f"Event {act.typed['seq']} is not pinned any more."
+
+
 VERBS: dict[str, Verb] = {
     "role": Verb("incident.respond", RoleForm, "Hand over or take a role", "Hand over", _role),
     "accept-role": Verb("incident.respond", OfferForm, "Accept a role", "Accept", _accept),
     "refuse-role": Verb("incident.respond", OfferForm, "End the offer of a role", "End the offer", _refuse),
     "time": Verb("incident.respond", TimeForm, "Correct a time", "Correct it", _time),
     "seen": Verb("view", EmptyForm, "Say that you have seen it", "I have seen it", _seen),
+    "note": Verb("incident.respond", NoteForm, "Write a note", "Put it on the timeline", _note, "timeline/"),
+    "amend": Verb("incident.respond", AmendForm, "Correct an event", "Put it beside the event", _amend, "timeline/"),
+    "pin": Verb("incident.respond", EventForm, "Pin an event", "Pin it", _pin, "timeline/"),
+    "unpin": Verb("incident.respond", EventForm, "Take a pin off", "Take it off", _unpin, "timeline/"),
     "roll-call": Verb("incident.respond", EmptyForm, "Call the roll", "Call the roll", _roll_call),
 }

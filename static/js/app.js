@@ -40,6 +40,15 @@
   document.addEventListener("visibilitychange", tick);
   document.addEventListener("htmx:afterSettle", tick);
 
+  // UTC is what everybody talks in; the reader's own clock stands beside it, where the script runs.
+  const here = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+  function localTimes() {
+    if (new Date().getTimezoneOffset() === 0) return;
+    for (const element of document.querySelectorAll("[data-local]:empty")) write(element, `(${here.format(new Date(element.dataset.local))})`);
+  }
+  localTimes();
+  document.addEventListener("htmx:afterSettle", localTimes);
+
   // What scrolls sideways must be reachable by keyboard; what does not scroll is no tab stop.
   function markScrollers() {
     for (const box of document.querySelectorAll(".table-wrap, .plan-diff")) {

@@ -1,0 +1,62 @@
+"""What people add to an incident's timeline: notes, corrections beside events, pins. Nothing there is ever changed."""
+
+from django.db import IntegrityError, transaction
+
+from audit.actions import Actor, Target, record
+from audit.models import AuditEvent
+from incidents.errors import IncidentError
+from incidents.models import Incident
+from incidents.working.models import Pin
+
+AMEND = "incident.amend"
+
+
+def _note(incident: Incident, action: str, actor: Actor, data: dict[str, object], reason: str = "") -> AuditEvent:
+    target = Target("incident", incident.ref, str(incident.version))
+    return record(action=action, target=target, actor=actor, incident=incident.ref, data=data, reason=reason)
+
+
+def _event(incident: Incident, seq: int) -> AuditEvent:
+    found = AuditEvent.objects.filter(incident=incident.ref, incident_seq=seq).first()
+    if found is None:
+        raise IncidentError(f"{incident.ref} has no event {seq}. Take the number from its timeline.")
+    return found
+
+
+@transaction.atomic
+def add_note(*, incident: Incident, text: str, actor: Actor) -> AuditEvent:
+    """Put a person's words on the timeline; they can be erased like any, the event stays."""
+    if not text.strip():
+        raise IncidentError("Write at least a word.")
+    return _note(incident, "incident.note", actor, {}, text.strip())
+
+
+@transaction.atomic
+def amend(*, incident: Incident, seq: int, text: str, actor: Actor) -> AuditEvent:
+    """Put a correction beside an event of the incident, which goes on to say what it said."""
+    event = _event(incident, seq)
+    if event.action == AMEND:
+        raise IncidentError("That is a correction itself. Correct the event that it is about.")
+    if not text.strip():
+        raise IncidentError("Write what is right instead.")
+    return _note(incident, AMEND, actor, {"amends": seq}, text.strip())
+
+
+@transaction.atomic
+def pin(*, incident: Incident, seq: int, actor: Actor) -> Pin:
+    """Keep an event in sight, above the timeline."""
+    _event(incident, seq)
+    try:
+        with transaction.atomic():
+            made = Pin.objects.create(incident=incident, seq=seq)
+    except IntegrityError:
+        raise IncidentError(f"Event {seq} is pinned already. Nothing was changed.") from None
+    _note(incident, "incident.pin", actor, {"seq": seq})
+    return made
+
+
+@transaction.atomic
+def unpin(*, incident: Incident, seq: int, actor: Actor) -> None:
+    if not Pin.objects.filter(incident=incident, seq=seq).delete()[0]:
+        raise IncidentError(f"Event {seq} is not pinned. Nothing was changed.")
+    _note(incident, "incident.unpin", actor, {"seq": seq})
