@@ -101,6 +101,13 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "rollback.watch.pass": lambda d: "The change is verified under live traffic",
     "rollback.watch.fail": lambda d: "The verification did not succeed",
     "rollback.watch.hold": lambda d: "The verification waits for a person",
+    "approval.automatic": lambda d: "The plan may start by itself, as its policy allows",
+    "practice.automatic.decline": lambda d: "Not rolled back by itself yet",
+    "practice.automatic.ask": lambda d: "A rollback was prepared, and people are asked",
+    "practice.automatic.propose": lambda d: f"A rollback was proposed by rule {d.get('rule')} of {d.get('model')}",
+    "practice.automatic.start": lambda d: f"The rollback starts by itself, by rule {d.get('rule')} of {d.get('model')}",
+    "practice.automatic.leave": lambda d: "The rule leaves it to people",
+    "practice.rule.trip": lambda d: "The rule has tripped: nothing starts by itself until a person arms it again",
     "rollback.watch.sign_off": lambda d: "Verification signed off by a person",
 }
 STEPS = {

@@ -1,9 +1,11 @@
 """The API of practice: readiness, drills and their schedules."""
 
+from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, viewsets
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -11,11 +13,12 @@ from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.approvals.queries import NoPolicy
 from accounts.models import User
+from accounts.permissions import require
 from accounts.problems import Problem
-from incidents.practice import drills, queries, readiness
-from incidents.practice.models import Drill, DrillSchedule
+from incidents.practice import drills, queries, readiness, rules
+from incidents.practice.models import AutomaticRule, Drill, DrillSchedule
 from incidents.rollback.plan import PlanRefused
-from registry.models import Endpoint, Environment, Version
+from registry.models import Endpoint, Environment, Model, Version
 
 
 class ReadinessSerializer(serializers.Serializer[Any]):
@@ -153,7 +156,82 @@ class ScheduleViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[DrillSchedu
         return Response(ScheduleSerializer(schedule).data)
 
 
+class RuleSerializer(serializers.ModelSerializer[AutomaticRule]):
+    model = serializers.CharField(source="model.slug")
+    armed_by = serializers.CharField(source="armed_by.username")
+
+    class Meta:
+        model = AutomaticRule
+        fields = [
+            "id", "model", "number", "severity", "error_budget", "from_hour", "to_hour", "dwell_seconds", "most",
+            "window_seconds", "state", "state_reason", "armed_by", "armed_at", "replaced_at",
+        ]  # fmt: skip
+
+
+class SetRuleSerializer(serializers.Serializer[Any]):
+    model = serializers.SlugRelatedField(slug_field="slug", queryset=Model.objects.all())
+    severity = serializers.IntegerField(min_value=1, max_value=4)
+    error_budget = serializers.FloatField(min_value=0, max_value=1, help_text="A share of answers, such as 0.05.")
+    from_hour = serializers.IntegerField(min_value=0, max_value=23, default=0)
+    to_hour = serializers.IntegerField(min_value=1, max_value=24, default=24)
+    dwell_seconds = serializers.IntegerField(min_value=60, default=3600)
+    most = serializers.IntegerField(min_value=1, max_value=20, default=2)
+    window_seconds = serializers.IntegerField(min_value=60, default=86_400)
+    reason = serializers.CharField(max_length=500)
+
+
+class WhySerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=500)
+
+
+class RuleViewSet(viewsets.ReadOnlyModelViewSet[AutomaticRule]):
+    """When rollbacks of a model may start by themselves. Rules that were replaced are kept to be read."""
+
+    queryset = AutomaticRule.objects.select_related("model", "armed_by").order_by("model__slug", "-number")
+    serializer_class = RuleSerializer
+    permission_classes = [HasScope]
+    required_scope = dict.fromkeys(("create", "arm", "disarm"), "incident.command") | {"*": "view"}
+    filterset_fields = ["model__slug", "state"]
+
+    @extend_schema(request=SetRuleSerializer, responses={201: RuleSerializer})
+    def create(self, request: Request) -> Response:
+        """Put a rule into force and arm it, in place of the one before."""
+        asked = SetRuleSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        wish = dict(asked.validated_data)
+        model, reason = wish.pop("model"), wish.pop("reason")
+        require(request, "incident.command", model=model.slug, team=model.team)
+        rule = self._done(request, rules.set_rule, model=model, reason=reason, terms=rules.Terms(**wish))
+        return Response(RuleSerializer(rule).data, status=201)
+
+    @extend_schema(request=WhySerializer, responses=RuleSerializer)
+    @action(detail=True, methods=["post"])
+    def arm(self, request: Request, pk: str) -> Response:
+        """Arm a rule that tripped, or was disarmed."""
+        return self._turn(request, rules.arm)
+
+    @extend_schema(request=WhySerializer, responses=RuleSerializer)
+    @action(detail=True, methods=["post"])
+    def disarm(self, request: Request, pk: str) -> Response:
+        """Let nothing start by itself for the model any more."""
+        return self._turn(request, rules.disarm)
+
+    def _turn(self, request: Request, verb: Callable[..., AutomaticRule]) -> Response:
+        asked = WhySerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        rule = self._done(request, verb, rule_id=self.get_object().pk, **asked.validated_data)
+        return Response(RuleSerializer(rule).data)
+
+    def _done(self, request: Request, verb: Callable[..., AutomaticRule], **wish: Any) -> AutomaticRule:
+        assert isinstance(request.user, User)
+        try:
+            return verb(**wish, user=request.user, actor=actor_for(request=request))
+        except PlanRefused as error:
+            raise refused(error) from error
+
+
 router_entries = [
+    ("automatic-rules", RuleViewSet, "automatic-rule"),
     ("readiness", ReadinessViewSet, "readiness"),
     ("drills", DrillViewSet, "drill"),
     ("drill-schedules", ScheduleViewSet, "drill-schedule"),

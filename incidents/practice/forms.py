@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 
 from incidents.practice.queries import spare_hosts
+from incidents.practice.rules import Terms
 from registry.models import Endpoint, Version
 
 HOUR = "Of the day in UTC."
@@ -44,3 +45,41 @@ class SpareForm(forms.Form):
     """A host that serves nothing, for drills of a model."""
 
     host = forms.ModelChoiceField(spare_hosts(), to_field_name="name", label="Spare host", empty_label=None)
+
+
+class RuleForm(forms.Form):
+    """When a rollback of a model may start by itself."""
+
+    severity = forms.TypedChoiceField(
+        choices=[(number, f"{number} or worse") for number in (1, 2, 3, 4)], coerce=int, initial=2, label="Severity"
+    )
+    error_percent = forms.DecimalField(
+        min_value=0, max_value=99, initial=5, label="Percent of answers wrong beyond what was promised",
+        help_text="Surely, by the interval over the labelled answers of the incident.",
+    )  # fmt: skip
+    from_hour = forms.IntegerField(min_value=0, max_value=23, initial=0, label="From the hour", help_text=HOUR)
+    to_hour = forms.IntegerField(min_value=1, max_value=24, initial=24, label="To the hour", help_text=HOUR)
+    dwell_minutes = forms.IntegerField(min_value=1, initial=60, label="Minutes between two rollbacks, at least")
+    most = forms.IntegerField(min_value=1, max_value=20, initial=2, label="At most so many")
+    window_hours = forms.IntegerField(min_value=1, max_value=720, initial=24, label="Within so many hours")
+    reason = forms.CharField(max_length=500, label="Why", widget=forms.Textarea(attrs={"rows": 2}))
+
+    @property
+    def terms(self) -> Terms:
+        """What was asked for."""
+        wish = self.cleaned_data
+        return Terms(
+            severity=wish["severity"],
+            error_budget=float(wish["error_percent"]) / 100,
+            from_hour=wish["from_hour"],
+            to_hour=wish["to_hour"],
+            dwell_seconds=wish["dwell_minutes"] * 60,
+            most=wish["most"],
+            window_seconds=wish["window_hours"] * 3600,
+        )
+
+
+class WhyForm(forms.Form):
+    """A reason, for the record."""
+
+    reason = forms.CharField(max_length=500, label="Why")

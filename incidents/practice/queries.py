@@ -5,8 +5,11 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from incidents.practice.models import Drill, DrillSchedule
+from accounts.approvals.automatic import is_allowed
+from accounts.approvals.queries import NoPolicy, policy_for
+from incidents.practice.models import Attempt, Drill, DrillSchedule
 from incidents.practice.readiness import Readiness, readiness_of, readiness_of_all
+from incidents.rollback.models import PlanKind
 from registry.models import Endpoint, Environment, Host, Model
 
 __all__ = ["Readiness", "readiness_of", "readiness_of_all"]
@@ -57,3 +60,19 @@ def facts(row: Readiness) -> dict[str, Any]:
         "tested_at": None if drill is None else drill.ended_at,
         "drill": None if drill is None else drill.pk,
     }
+
+
+def policy_lets(endpoint: Endpoint) -> bool:
+    """Whether the approval policy for rollbacks of the endpoint lets one start by itself."""
+    try:
+        policy = policy_for(
+            subject_kind=PlanKind.ROLLBACK, risk_tier=endpoint.model.risk_tier, environment=endpoint.environment
+        )
+    except NoPolicy:
+        return False
+    return is_allowed(policy)
+
+
+def attempts_of(endpoint: Endpoint) -> QuerySet[Attempt]:
+    """What rules made of the endpoint's incidents, newest first."""
+    return Attempt.objects.filter(endpoint=endpoint).select_related("incident", "rule", "plan").order_by("-began_at")

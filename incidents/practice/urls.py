@@ -8,4 +8,6 @@ urlpatterns = [
     path("readiness/<slug:slug>/drill/", views.ask_drill, name="readiness-drill"),
     path("readiness/<slug:slug>/schedule/", views.set_schedule, name="readiness-schedule"),
     path("readiness/<slug:slug>/spare/", views.set_up_spare, name="readiness-spare"),
+    path("readiness/<slug:slug>/rule/", views.set_rule, name="readiness-rule"),
+    path("readiness/<slug:slug>/rule/<slug:verb>/", views.turn_rule, name="readiness-turn-rule"),
 ]

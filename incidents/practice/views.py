@@ -5,15 +5,15 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy
 from accounts.permissions import may_on, require, require_on
-from incidents.practice import drills, queries, readiness
-from incidents.practice.forms import DrillForm, ScheduleForm, SpareForm
+from incidents.practice import drills, queries, readiness, rules
+from incidents.practice.forms import DrillForm, RuleForm, ScheduleForm, SpareForm, WhyForm
 from incidents.rollback.plan import PlanRefused
 from incidents.views.pages import user_of
 from registry.models import Endpoint, Environment
@@ -76,6 +76,11 @@ def _page(request: HttpRequest, found: Endpoint, **more: Any) -> HttpResponse:
         "drill_form": DrillForm(endpoint=found, initial={"version": row.version}, auto_id="drill_%s"),
         "schedule_form": ScheduleForm(endpoint=found, auto_id="schedule_%s"),
         "spare_form": SpareForm(auto_id="spare_%s"),
+        "rule": rules.rule_of(found.model),
+        "by_itself": queries.policy_lets(found),
+        "attempts": queries.attempts_of(found)[:PAGE],
+        "rule_form": RuleForm(auto_id="rule_%s"),
+        "may_command": may_on(user_of(request), "incident.command", found),
         "may_propose": may_on(user_of(request), "plan.propose", found),
         "may_register": may_on(user_of(request), "registry.write", found),
     } | more
@@ -138,4 +143,42 @@ def set_up_spare(request: HttpRequest, slug: str) -> HttpResponse:
         form.add_error(None, str(refused))
         return _page(request, found, spare_form=form)
     messages.success(request, f"{host.name} takes the drills of {found.slug}, as {made.slug}.")
+    return redirect("readiness-endpoint", slug=slug)
+
+
+@login_required
+@require_POST
+def set_rule(request: HttpRequest, slug: str) -> HttpResponse:
+    found = endpoint_for(request, slug, "incident.command")
+    form = RuleForm(request.POST, auto_id="rule_%s")
+    if not form.is_valid():
+        return _page(request, found, rule_form=form)
+    wish = {"reason": form.cleaned_data["reason"], "user": user_of(request), "actor": actor_for(request=request)}
+    try:
+        rule = rules.set_rule(model=found.model, terms=form.terms, **wish)
+    except PlanRefused as refused:
+        form.add_error(None, str(refused))
+        return _page(request, found, rule_form=form)
+    messages.success(request, f"Rule {rule.number} of {found.model.slug} is armed.")
+    return redirect("readiness-endpoint", slug=slug)
+
+
+TURNS = {"arm": rules.arm, "disarm": rules.disarm}
+
+
+@login_required
+@require_POST
+def turn_rule(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
+    """Arm the model's rule again, or disarm it."""
+    found = endpoint_for(request, slug, "incident.command")
+    rule, form = rules.rule_of(found.model), WhyForm(request.POST)
+    if rule is None or verb not in TURNS:
+        raise Http404
+    if not form.is_valid():
+        messages.error(request, "Say in a sentence why; it goes on record.")
+        return redirect("readiness-endpoint", slug=slug)
+    try:
+        TURNS[verb](rule_id=rule.pk, user=user_of(request), actor=actor_for(request=request), **form.cleaned_data)
+    except PlanRefused as refused:
+        messages.error(request, str(refused))
     return redirect("readiness-endpoint", slug=slug)

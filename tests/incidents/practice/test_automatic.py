@@ -260,3 +260,31 @@ def test_terms_that_can_not_be_are_refused(ready: World) -> None:
             actor=ready.actor("rosa"),
         )  # fmt: skip
     assert not AutomaticRule.objects.exists()
+
+
+def test_a_commander_sets_and_turns_the_rule_by_page_and_by_api(ready: World) -> None:
+    client, slug, model = ready.client("kofi"), ready.endpoint.slug, ready.endpoint.model.slug
+    form = {
+        "severity": 2, "error_percent": "5", "from_hour": 0, "to_hour": 24, "dwell_minutes": 60, "most": 2,
+        "window_hours": 24, "reason": "Nights.",
+    }  # fmt: skip
+    assert ready.client("rosa").post(f"/readiness/{slug}/rule/", form).status_code == 403
+    bad = client.post(f"/readiness/{slug}/rule/", form | {"from_hour": 9, "to_hour": 3})
+    assert (bad.status_code, AutomaticRule.objects.count()) == (400, 0)
+    assert client.post(f"/readiness/{slug}/rule/", form).status_code == 302
+    rule = AutomaticRule.objects.get()
+    assert (rule.error_budget, rule.dwell_seconds, rule.window_seconds) == (0.05, 3600, 86_400)
+    assert client.post(f"/readiness/{slug}/rule/disarm/", {"reason": "Audit."}).status_code == 302
+    answer = client.post(
+        f"/api/v1/automatic-rules/{rule.pk}/arm/", {"reason": "Done."}, content_type="application/json"
+    )
+    assert (answer.status_code, answer.json()["state"]) == (200, "armed")
+    considered(ranked(ready))
+    page = client.get(f"/readiness/{slug}/").content.decode()
+    assert "severity 2 or worse" in page
+    assert "Plan proposed" in page
+    wish = {"model": model, "severity": 1, "error_budget": 0.1, "reason": "Only the worst."}
+    made = client.post("/api/v1/automatic-rules/", wish, content_type="application/json")
+    assert (made.status_code, made.json()["number"]) == (201, 2)
+    listed = client.get("/api/v1/automatic-rules/").json()["results"]
+    assert [(row["number"], row["replaced_at"] is None) for row in listed] == [(2, True), (1, False)]
