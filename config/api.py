@@ -16,9 +16,16 @@ from rest_framework.routers import SimpleRouter
 from accounts.problems import problem_response
 
 APPS = (
-    "registry", "monitoring", "incidents", "incidents.rollback", "incidents.oncall", "incidents.practice",
-    "accounts", "audit",
-)  # fmt: skip
+    "registry",
+    "monitoring",
+    "incidents",
+    "incidents.grouping",
+    "incidents.rollback",
+    "incidents.oncall",
+    "incidents.practice",
+    "accounts",
+    "audit",
+)
 
 
 def _modules() -> list[Any]:

@@ -11,6 +11,7 @@ from audit.clock import database_now
 from incidents.models import OPEN_STATES, Incident
 from incidents.rollback.models import ACTIVE_RUN_STATES, Run
 from incidents.telling.models import Message, MessageState
+from monitoring.inbound import beats
 from monitoring.models import Alert, AlertState, Delivery, DeliveryState, Monitor, Window, WindowState
 from monitoring.queries import silent_since
 from registry.models import Endpoint
@@ -24,6 +25,11 @@ def work_figures() -> Iterable[Metric]:
     yield from _waiting("deliveries", "Deliveries that nobody has read yet", _stored(), "received_at", now)
     aside = Delivery.objects.filter(state=DeliveryState.UNPARSEABLE, body__isnull=False).count()
     yield _gauge("deliveries_set_aside", "Deliveries that could not be read and wait for a person", aside)
+    through = beats.standing().age
+    if through is not None:
+        yield _gauge(
+            "synthetic_alert_age_seconds", "Since the newest synthetic alert that came through was sent", through
+        )
     overdue = Window.objects.filter(state=WindowState.OPEN, due_at__lte=now)
     yield from _waiting("windows", "Windows that are due to be judged", overdue, "due_at", now)
     waiting = Message.objects.filter(state=MessageState.WAITING)

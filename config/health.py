@@ -19,6 +19,7 @@ from audit.watch import lag, sequencer_state, witnessed
 from config import latency
 from config.figures import work_figures
 from incidents.duties import overdue_and_soon
+from monitoring.inbound import beats
 
 QUEUES = ("rollback", "intake", "compute", "suites")
 HEARTBEAT_KEY = "lastgood:clock"
@@ -61,11 +62,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when database, migrations, broker and clock are all well, else 503 that says which is not.
 
-    The log's state is told beside them and never makes a 503: a rollback is not to wait for a signature.
+    The log's state and the intake's are told beside them and never make a 503: a rollback is not to wait for a
+    signature, and a proxy that took the web process away for it would let no alert in at all.
     """
     answers = {name: _ask(question) for name, question in QUESTIONS.items()}
     ready = all(answer == "ok" for answer in answers.values())
-    return JsonResponse(answers | {"log": _ask(_log)}, status=200 if ready else 503)
+    return JsonResponse(answers | {name: _ask(told) for name, told in BESIDE.items()}, status=200 if ready else 503)
 
 
 def _ask(question: Callable[[], str]) -> str:
@@ -113,7 +115,16 @@ def _log() -> str:
     return "unwitnessed; see the auditors' page" if witnessed().alarm else "ok"
 
 
+def _intake() -> str:
+    """Whether the synthetic alert comes through, in few words; the page of what senders sent says more."""
+    standing = beats.standing()
+    if standing.ok is None:
+        return "not asked; LASTGOOD_BEAT_SECONDS is 0"
+    return "ok" if standing.ok else "no alert comes through; see what senders of alerts sent"
+
+
 QUESTIONS = {"database": _database, "migrations": _migrations, "broker": _broker, "clock": _clock}
+BESIDE = {"log": _log, "intake": _intake}
 
 
 @require_safe
@@ -142,7 +153,7 @@ class InstallationCollector:
 
     def collect(self) -> Iterable[Metric]:
         ready = GaugeMetricFamily("lastgood_ready", "1 where the part answers as it should", labels=["part"])
-        for name, question in (QUESTIONS | {"log": _log}).items():
+        for name, question in (QUESTIONS | BESIDE).items():
             ready.add_metric([name], float(_ask(question) == "ok"))
         yield ready
         for figures, errors in (

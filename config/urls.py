@@ -9,6 +9,7 @@ from config import health
 
 PAGES = (
     "incidents.working.urls",
+    "incidents.grouping.urls",
     "incidents.urls",
     "incidents.telling.urls",
     "incidents.oncall.urls",

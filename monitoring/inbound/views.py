@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.actions import actor_for
 from accounts.permissions import may, require, require_on
 from monitoring import intake
-from monitoring.inbound import queries, spool
+from monitoring.inbound import beats, queries, spool
 from monitoring.inbound.forms import NAMES, LedgerForm
 from monitoring.models import Delivery
 
@@ -29,16 +29,20 @@ def ledger(request: HttpRequest) -> HttpResponse:
     page = Paginator(queries.arrivals(form.filters()), PAGE).get_page(request.GET.get("page"))
     for arrival in page:
         arrival.format = NAMES.get(arrival.source, arrival.source)  # type: ignore[attr-defined]
+    health = beats.standing()
     context = {
         "page": page,
         "form": form,
         "may_read_again": may(request.user, "incident.respond"),
-        **_sentence(),
+        **_sentence(health),
+        "health": health,
     }
     return render(request, "monitoring/ledger.html", context)
 
 
-def _sentence() -> dict[str, Any]:
+def _sentence(health: beats.Standing) -> dict[str, Any]:
+    if health.ok is False:
+        return {"sentence": "Alerts may not come through.", "tone": "bad"}
     told = {
         "wait on disk since a time without the database": len(spool.waiting()),
         "wait to be read for longer than they should": queries.overdue(),

@@ -22,7 +22,11 @@ from accounts.authority.actions import grant_role, propose_role
 from accounts.models import Role, User
 from accounts.permissions import PERMISSIONS, SCOPED_ROLES, SCOPES, permissions_of
 from audit.models import AuditEvent
+from incidents.grouping.actions import Terms, add_rule
 from incidents.models import Incident, Review, StatusPage
+from incidents.oncall.escalations import begin
+from incidents.oncall.policies import set_policy
+from incidents.oncall.rotations import override, set_rotation
 from incidents.rollback.models import Plan, WatchState
 from incidents.rollback.plan import propose
 from incidents.telling.maintenance import plan
@@ -138,6 +142,8 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
     policy = ApprovalPolicy.objects.filter(active=True, subject_kind="drill").values_list("pk", flat=True)[0]
     create_source(name="grafana", actor=SETUP)
     delivery = _unreadable(world)
+    called = _called(world, incident)
+    grouping = {"pk": add_rule(terms=Terms("x", [], ["endpoint"]), actor=SETUP).pk}
     run_names, at_plan = {"pk": run.pk}, {"pk": _plan(world, incident).pk}
     api = {
         "incidents": {"ref": incident.ref},
@@ -149,9 +155,14 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "approvals": {"pk": request.pk},
         "policies": {"pk": policy},
         "deliveries": {"pk": delivery.pk},
+        "escalations": called["/on-call/escalations/"],
+        "grouping-rules": grouping,
+        "on-call/rotations": called["/on-call/rotations/"],
+        "on-call/policies": called["/on-call/policies/"],
     }
-    return {f"/api/v1/{name}/": known for name, known in api.items()} | {
+    return called | {f"/api/v1/{name}/": known for name, known in api.items()} | {
         "/incidents/": {"ref": incident.ref},
+        "/grouping-rules/": grouping,
         "/reviews/": {"ref": incident.ref, "kind": "md", "pk": 999999},
         "/accounts/": {"pk": 999999, "provider_id": "nobody", "uidb36": "1"},
         "/rollback/plans/": at_plan,
@@ -179,6 +190,29 @@ def _unreadable(world: World) -> Delivery:
     return Delivery.objects.create(
         source="labels", key="unreadable", endpoint=world.endpoint, body=b"x", size=1, state=DeliveryState.UNPARSEABLE
     )
+
+
+def _called(world: World, incident: Incident) -> dict[str, dict[str, object]]:
+    """A rotation of the model's team with a turn that somebody took, a policy that calls it, and its escalation."""
+    kofi, now = world.users["kofi"], timezone.now()
+    team = world.endpoint.model.team
+    turns = set_rotation(team=team, name="primary", zone="UTC", layers=[], actor=SETUP)
+    cover = override(
+        rotation=turns, user=kofi, starts=now, ends=now + timedelta(hours=1), reason="x", by=kofi, actor=SETUP
+    )
+    policy = set_policy(
+        name="x", team="", severities=[1, 2, 3, 4], steps=[{"targets": [f"rotation:{turns.pk}"], "seconds": 60}],
+        repeats=0, silence_seconds=0, actor=SETUP,
+    )  # fmt: skip
+    one = begin(incident_id=incident.pk)
+    assert one is not None
+    return {
+        "/on-call/": {"pk": 999999},
+        "/on-call/rotations/": {"pk": turns.pk, "number": 0},
+        "/on-call/overrides/": {"pk": cover.pk},
+        "/on-call/policies/": {"pk": policy.pk},
+        "/on-call/escalations/": {"pk": one.pk, "verb": "call-now"},
+    }
 
 
 def _told_on(page: StatusPage, incident: Incident) -> int:
