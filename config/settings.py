@@ -317,6 +317,8 @@ SPECTACULAR_SETTINGS = {
         "HoldKindEnum": "audit.models.HoldKind",
         "DecisionEnum": "accounts.approvals.models.Decision",
         "ArrivalDecisionEnum": "monitoring.inbound.models.Decision",
+        "WayKindEnum": "incidents.telling.models.Kind",
+        "EscalationStateEnum": "incidents.oncall.models.State",
         "CompositionKindEnum": "registry.models.CompositionKind",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

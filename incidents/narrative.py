@@ -7,6 +7,7 @@ from typing import Any
 
 from audit import names
 from audit.queries import TimelineEntry
+from incidents.oncall import told as oncall
 
 Data = Mapping[str, Any]
 TIMES = {
@@ -42,6 +43,7 @@ SWITCHED = {
 SENTENCES: dict[str, Callable[[Data], str]] = {
     "incident.open": lambda d: _with("Incident opened", d.get("title")),
     "incident.evidence.freeze": lambda d: _with("Evidence frozen", d.get("claim")),
+    "incident.examine": lambda d: f"Examined: {d.get('rows')} rows against {d.get('before')} before",
     "incident.join_alert": lambda d: _with("Another alert joined", d.get("summary")),
     "incident.alert_resolved": lambda d: _with("An alert no longer fires", d.get("summary")),
     "incident.acknowledge": lambda d: "Acknowledged",
@@ -136,7 +138,7 @@ class Told:
 def tell(entries: list[TimelineEntry]) -> list[Told]:
     """The entries as sentences, with the names that the pseudonyms stand for now. One query for any number."""
     people = {entry.actor for entry in entries}
-    people |= {str(entry.data[key]) for entry in entries for key in ("holder",) if entry.data.get(key)}
+    people |= {one for entry in entries for one in oncall.people_in(entry.data)}
     called = names.display(people)
     return [Told(entry, _text(entry, called), called.get(entry.actor, entry.actor)) for entry in entries]
 
@@ -149,6 +151,8 @@ def _text(entry: TimelineEntry, called: Mapping[str, str]) -> str:
     if entry.action == "incident.hold_role":
         holder = called.get(str(data.get("holder")), str(data.get("holder")))
         return f"{holder} is {data.get('role')} now"
+    if entry.action in oncall.SENTENCES:
+        return oncall.SENTENCES[entry.action](data, called)
     if entry.action.startswith(("rollback.step.", "rollback.prepare.")):
         return _step(entry)
     said = SENTENCES.get(entry.action)

@@ -33,7 +33,7 @@ _STATES = {
         stable anchored processed judged published
         notified justified confirmed
         in_service
-        completed sent
+        completed sent taken
     """,
     "warn": """
         degraded degraded_performance partial_outage warning warn inconclusive hold held paused stale expiring
@@ -44,7 +44,7 @@ _STATES = {
         failed fail error bad critical major_outage outage firing denied deny refused unreachable down revoked expired
         void voided stopped halted tampered missing drifted ineligible detected breached not_ready wrong_version
         wrong_output
-        given_up
+        given_up waking
         unparseable breach
         not_justified
     """,
@@ -73,6 +73,7 @@ _ICONS = {
 }
 _ACTION_ICONS = {
     "incident": "flag",
+    "escalation": "bell",
     "alert": "bell",
     "finding": "chart-line",
     "rollback": "route",

@@ -24,7 +24,7 @@ AHEAD = datetime.timedelta(days=28)
 LONGEST = datetime.timedelta(days=366)
 
 
-class WindowSerializer(serializers.Serializer):
+class HoursSerializer(serializers.Serializer):
     days = serializers.ListField(child=serializers.IntegerField(min_value=0, max_value=6), help_text="0 is Monday.")
     start = serializers.CharField(max_length=5, help_text="HH:MM by the rotation's clock.")
     until = serializers.CharField(max_length=5, help_text="HH:MM; not later than start: on the next day.")
@@ -34,7 +34,7 @@ class LayerSerializer(serializers.Serializer):
     people = serializers.ListField(child=serializers.CharField(max_length=40), help_text="Pseudonyms, in order.")
     begins = serializers.CharField(max_length=16, help_text="When the first shift begins: 2026-11-23T09:00, no zone.")
     hours = serializers.IntegerField(min_value=1, max_value=92 * 24, help_text="How long a shift lasts.")
-    windows = WindowSerializer(many=True, required=False, default=list)
+    windows = HoursSerializer(many=True, required=False, default=list)
 
 
 class RotationSerializer(serializers.ModelSerializer):
@@ -126,12 +126,13 @@ class RotationViewSet(viewsets.GenericViewSet, mixins.ListModelMixin, mixins.Ret
     def overrides(self, request: Request, pk: str) -> Response:
         """Take a turn, or give it to another, with a reason."""
         typed, found = sent(request, OverrideSerializer), self.get_object()
+        require_on(request, "incident.respond", found)
         by, actor = person(request), actor_for(request=request)
         made = done(lambda: rotations.override(rotation=found, by=by, actor=actor, **typed))
         return Response(OverrideSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
-class StepSerializer(serializers.Serializer):
+class EscalationStepSerializer(serializers.Serializer):
     targets = serializers.ListField(
         child=serializers.CharField(max_length=120),
         help_text="person:<pseudonym>, rotation:<id>, calendar:<team>, channel:<id>, everybody.",
@@ -139,10 +140,10 @@ class StepSerializer(serializers.Serializer):
     seconds = serializers.IntegerField(min_value=10, max_value=86400, help_text="Until the next step is called.")
 
 
-class PolicySerializer(serializers.ModelSerializer):
+class EscalationPolicySerializer(serializers.ModelSerializer):
     team = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
     severities = serializers.ListField(child=serializers.IntegerField(min_value=1, max_value=4))
-    steps = StepSerializer(many=True)
+    steps = EscalationStepSerializer(many=True)
     repeats = serializers.IntegerField(min_value=0, max_value=20, default=1)
     silence_seconds = serializers.IntegerField(min_value=0, max_value=7 * 86400, default=3600)
     version = serializers.IntegerField(required=False)
@@ -152,15 +153,15 @@ class PolicySerializer(serializers.ModelSerializer):
         fields = ["id", "name", "team", "severities", "steps", "repeats", "silence_seconds", "version"]
 
 
-class PolicyViewSet(viewsets.GenericViewSet, mixins.ListModelMixin, mixins.RetrieveModelMixin):
+class EscalationPolicyViewSet(viewsets.GenericViewSet, mixins.ListModelMixin, mixins.RetrieveModelMixin):
     """In which order people are called to an incident."""
 
-    serializer_class = PolicySerializer
+    serializer_class = EscalationPolicySerializer
     permission_classes = [HasScope]
     required_scope = {"create": "admin", "update": "admin", "destroy": "admin", "*": "view"}
     queryset = Policy.objects.filter(retired_at=None)
 
-    @extend_schema(responses={201: PolicySerializer})
+    @extend_schema(responses={201: EscalationPolicySerializer})
     def create(self, request: Request) -> Response:
         made = self._set(request, None)
         return Response(self.get_serializer(made).data, status=status.HTTP_201_CREATED)
@@ -169,7 +170,7 @@ class PolicyViewSet(viewsets.GenericViewSet, mixins.ListModelMixin, mixins.Retri
         return Response(self.get_serializer(self._set(request, self.get_object())).data)
 
     def _set(self, request: Request, policy: Policy | None) -> Policy:
-        typed = sent(request, PolicySerializer)
+        typed = sent(request, EscalationPolicySerializer)
         seen = typed.pop("version", None)
         actor = actor_for(request=request)
         return done(lambda: policies.set_policy(**typed, policy=policy, seen_version=seen, actor=actor))
@@ -181,7 +182,7 @@ class PolicyViewSet(viewsets.GenericViewSet, mixins.ListModelMixin, mixins.Retri
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class CallSerializer(serializers.ModelSerializer):
+class EscalationCallSerializer(serializers.ModelSerializer):
     user = serializers.CharField(source="user.username", default=None, read_only=True)
     way = serializers.CharField(source="contact.name", read_only=True)
     message = serializers.CharField(source="message.state", read_only=True)
@@ -195,7 +196,7 @@ class EscalationSerializer(serializers.ModelSerializer):
     incident = serializers.CharField(source="incident.ref", read_only=True)
     policy = serializers.CharField(source="policy.name", read_only=True)
     taken_by = serializers.CharField(source="taken_by.username", default=None, read_only=True)
-    calls = CallSerializer(many=True, read_only=True)
+    calls = EscalationCallSerializer(many=True, read_only=True)
 
     class Meta:
         model = Escalation
@@ -210,7 +211,7 @@ class HandOverSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
 
 
-class CallNowSerializer(serializers.Serializer):
+class CallNextSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
 
 
@@ -243,11 +244,11 @@ class EscalationViewSet(viewsets.ReadOnlyModelViewSet[Escalation]):
         done(lambda: escalations.hand_over(escalation=found, user=person(request), actor=actor, **typed))
         return self._answer()
 
-    @extend_schema(request=CallNowSerializer, responses=EscalationSerializer)
+    @extend_schema(request=CallNextSerializer, responses=EscalationSerializer)
     @action(detail=True, methods=["post"], url_path="call-now")
     def call_now(self, request: Request, pk: str) -> Response:
         """Call the next step at once."""
-        typed, found, actor = sent(request, CallNowSerializer), self._mine(request), actor_for(request=request)
+        typed, found, actor = sent(request, CallNextSerializer), self._mine(request), actor_for(request=request)
         done(lambda: escalations.call_now(escalation=found, actor=actor, **typed))
         return self._answer()
 
@@ -315,7 +316,7 @@ class WayViewSet(viewsets.GenericViewSet, mixins.ListModelMixin):
 
 router_entries: list[tuple[str, type[Any], str]] = [
     ("on-call/rotations", RotationViewSet, "api-rotation"),
-    ("on-call/policies", PolicyViewSet, "api-escalation-policy"),
+    ("on-call/policies", EscalationPolicyViewSet, "api-escalation-policy"),
     ("on-call/ways", WayViewSet, "api-way"),
     ("escalations", EscalationViewSet, "api-escalation"),
 ]

@@ -31,6 +31,9 @@ class Rotation(models.Model):
     def __str__(self) -> str:
         return f"{self.team}: {self.name}"
 
+    def concerned_models(self) -> list[Model]:
+        return list(Model.objects.filter(team=self.team))
+
 
 class Override(models.Model):
     """Somebody takes the rotation between two moments, whoever's turn it is."""
@@ -126,8 +129,7 @@ class Escalation(models.Model):
     """The waking of people for one incident. `steps`, `repeats` and `silence_seconds` are the policy's as they were
     when it began. `due_at`, by the database's clock: when the next step is called, or when who has it is asked for a
     sign. `wave` grows each time that people are called anew after somebody had it; `position` is the next step of
-    `round`;
-    `past` counts how often everybody was called."""
+    `round`; `past` counts how often everybody was called."""
 
     incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="escalations")
     policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="escalations")

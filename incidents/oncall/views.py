@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.actions import actor_for
 from accounts.models import User
-from accounts.permissions import may, require
+from accounts.permissions import may, may_on, require, require_on
 from accounts.rosters.models import Roster
 from audit import names
 from incidents.errors import IncidentError
@@ -142,7 +142,7 @@ def _shown(request: HttpRequest, one: Rotation, **more: Any) -> HttpResponse:
         "tone": "warn" if plan.current.is_gap else "ok",
         "trail": TRAIL,
         "may_set": may(user, "admin"),
-        "may_cover": may(user, "incident.respond"),
+        "may_cover": may_on(user, "incident.respond", one),
         "form": RotationForm(initial={"team": one.team, "name": one.name, "zone": one.zone}),
         "layer_form": LayerForm(auto_id="layer_%s"),
         "override_form": OverrideForm(auto_id="override_%s", initial={"person": user.username}),
@@ -215,6 +215,7 @@ def add_override(request: HttpRequest, pk: int) -> HttpResponse:
     """Take somebody's turn, or give it to another. Times are of the rotation's clock."""
     require(request, "incident.respond")
     one = _rotation(pk)
+    require_on(request, "incident.respond", one)
     form = OverrideForm(request.POST, auto_id="override_%s")
     if form.is_valid():
         typed, zone = form.cleaned_data, ZoneInfo(one.zone)
@@ -240,6 +241,7 @@ def _in(typed: datetime, zone: ZoneInfo) -> datetime:
 def remove_override(request: HttpRequest, pk: int) -> HttpResponse:
     require(request, "incident.respond")
     one = get_object_or_404(Override.objects.select_related("rotation"), pk=pk)
+    require_on(request, "incident.respond", one.rotation)
     act = lambda: rotations.remove_override(override=one, actor=actor_for(request=request))  # noqa: E731
     attempt(request, act, "The turns are as they were.")
     return redirect("oncall-rotation", pk=one.rotation_id)
