@@ -16,6 +16,7 @@ from incidents.diagnosis import Diagnosis, diagnose, share
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentRole, IncidentState, RoleHolding, StatusPost
 from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, STEERING_KINDS, Candidate, Plan, Run, WatchState
 from incidents.rollback.queries import candidates, plans, steering_title_of
+from incidents.working.todo import tasks_of
 
 CARDS = {"accuracy": "bad", "impact": "bad", "groups": "warn", "drift": "warn", "output-drift": "warn"}
 
@@ -196,7 +197,7 @@ class Waiting:
 
 
 def waits_for(user: User, open_incidents: list[Incident]) -> list[Waiting]:
-    """Approvals that the reader may give, and incidents in which the reader has the next word."""
+    """Approvals that the reader may give, incidents in which the reader has the next word, and the reader's tasks."""
     roles = user_roles(user)
     asked = [entry for entry in waiting().select_related("policy") if _may_approve(entry, user, roles)]
     mine = [incident for incident in open_incidents if any(held.user_id == user.pk for held in incident.held_now)]
@@ -206,6 +207,10 @@ def waits_for(user: User, open_incidents: list[Incident]) -> list[Waiting]:
             Waiting(f"Your triage: {incident.ref}", f"/incidents/{incident.ref}/")
             for incident in mine
             if incident.state == IncidentState.DETECTED
+        ),
+        *(
+            Waiting(f"Your task: {task.text}", f"/incidents/{task.incident.ref}/work/", task.due_at)
+            for task in tasks_of(user)[:20]
         ),
     ]
 

@@ -5,7 +5,7 @@ from typing import Any
 from incidents.api.incidents import EvidenceViewSet, IncidentViewSet, UpdateViewSet
 from incidents.api.reviews import ReviewViewSet
 from incidents.api.status import StatusPageViewSet
-from incidents.api.working import SeverityMatrixViewSet
+from incidents.api.working import RunbookViewSet, SeverityMatrixViewSet
 
 router_entries: list[tuple[str, type[Any], str]] = [
     ("incidents", IncidentViewSet, "api-incident"),
@@ -13,5 +13,6 @@ router_entries: list[tuple[str, type[Any], str]] = [
     ("evidence", EvidenceViewSet, "api-evidence"),
     ("status-pages", StatusPageViewSet, "api-status-page"),
     ("reviews", ReviewViewSet, "api-review"),
+    ("runbooks", RunbookViewSet, "api-runbook"),
     ("severity-matrix", SeverityMatrixViewSet, "api-severity-matrix"),
 ]

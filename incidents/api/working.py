@@ -12,15 +12,19 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.models import User
+from accounts.permissions import require
+from accounts.problems import Problem
 from audit.clock import database_now
 from incidents import severity
 from incidents.api.common import done, person, sent
 from incidents.models import Impact, IncidentRole, Urgency
-from incidents.working import notes, roles, times
-from incidents.working.models import RoleOffer, Sighting
+from incidents.working import notes, roles, runbooks, times, todo
+from incidents.working.models import RoleOffer, Runbook, RunbookUse, Sighting, Step, Task, TaskState
 from incidents.working.reach import estimate
 from incidents.working.resembling import similar
 from incidents.working.suspects import suspects
+from monitoring.models import RuleKind
+from registry.models import Model
 
 SCOPES = {
     "offers": "incident.respond",
@@ -32,6 +36,10 @@ SCOPES = {
     "notes": "incident.respond",
     "amend": "incident.respond",
     "pins": "incident.respond",
+    "add_task": "incident.respond",
+    "settle_task": "incident.respond",
+    "take_up": "incident.respond",
+    "tick": "incident.respond",
 }
 
 
@@ -117,6 +125,82 @@ class AmendSerializer(NoteSerializer):
 class PinSerializer(serializers.Serializer):
     seq = serializers.IntegerField(min_value=1)
     pinned = serializers.BooleanField(default=True)
+
+
+def people() -> Any:
+    return serializers.SlugRelatedField(
+        slug_field="username",
+        queryset=User.objects.filter(is_active=True),
+        allow_null=True,
+        required=False,
+        default=None,
+    )
+
+
+class TaskSerializer(serializers.ModelSerializer[Task]):
+    """`owner` is a username, or nothing while nobody has it."""
+
+    owner = people()
+
+    class Meta:
+        model = Task
+        fields = ["id", "text", "owner", "due_at", "state", "created_at", "settled_at"]
+        read_only_fields = ["state", "created_at", "settled_at"]
+
+
+class SettleTaskSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(choices=[TaskState.DONE, TaskState.DROPPED])
+    reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+
+
+class StepSerializer(serializers.ModelSerializer[Step]):
+    done_by = serializers.CharField(source="done_by.username", allow_null=True, default=None, read_only=True)
+
+    class Meta:
+        model = Step
+        fields = ["id", "position", "text", "done_at", "done_by"]
+
+
+class RunbookUseSerializer(serializers.ModelSerializer[RunbookUse]):
+    runbook = serializers.CharField(source="runbook.slug")
+    by = serializers.CharField(source="by.username")
+    steps = StepSerializer(many=True)
+
+    class Meta:
+        model = RunbookUse
+        fields = ["runbook", "runbook_version", "by", "at", "steps"]
+
+
+class TakeUpSerializer(serializers.Serializer):
+    runbook = serializers.SlugRelatedField(slug_field="slug", queryset=Runbook.objects.filter(retired_at=None))
+
+
+class TickSerializer(serializers.Serializer):
+    done = serializers.BooleanField(default=True)
+
+
+class RunbookSerializer(serializers.ModelSerializer[Runbook]):
+    """`body` is Markdown; `model` a slug, or nothing for any."""
+
+    model = serializers.SlugRelatedField(
+        slug_field="slug", queryset=Model.objects.all(), allow_null=True, required=False, default=None
+    )
+    kind = serializers.ChoiceField(choices=["", *RuleKind.values], required=False, default="")
+    body = serializers.CharField(max_length=20_000)
+    reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="", write_only=True)
+
+    class Meta:
+        model = Runbook
+        fields = ["slug", "title", "body", "model", "kind", "version", "changed_at", "retired_at", "reason"]
+        read_only_fields = ["version", "changed_at", "retired_at"]
+
+
+class RunbookEditSerializer(RunbookSerializer):
+    version = serializers.IntegerField(min_value=1, help_text="The version that was read.")
+
+    class Meta(RunbookSerializer.Meta):
+        fields = ["title", "body", "model", "kind", "version", "reason"]
+        read_only_fields: list[str] = []
 
 
 class MatrixSerializer(serializers.Serializer):
@@ -241,6 +325,99 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         incident = self.get_object()
         done(lambda: verb(incident=incident, seq=typed["seq"], actor=actor_for(request=request)))
         return Response(typed)
+
+    @extend_schema(responses=TaskSerializer(many=True), filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def tasks(self, request: Request, ref: str) -> Response:
+        """The tasks of the incident, oldest first."""
+        return Response(TaskSerializer(self.get_object().tasks.select_related("owner"), many=True).data)
+
+    @extend_schema(request=TaskSerializer, responses={201: TaskSerializer})
+    @tasks.mapping.post
+    def add_task(self, request: Request, ref: str) -> Response:
+        """Write down something that somebody is to do."""
+        typed = sent(request, TaskSerializer)
+        incident = self.get_object()
+        made = done(lambda: todo.add_task(incident=incident, actor=actor_for(request=request), **typed))
+        return Response(TaskSerializer(made).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=SettleTaskSerializer, responses=TaskSerializer)
+    @action(detail=True, methods=["post"], url_path=r"tasks/(?P<item>\d+)/settle")
+    def settle_task(self, request: Request, ref: str, item: str) -> Response:
+        """A task is done, or not needed any more."""
+        typed = sent(request, SettleTaskSerializer)
+        task = self.get_object().tasks.select_related("incident", "owner").filter(pk=int(item)).first()
+        if task is None:
+            raise Problem(404, "not-found", f"{ref} has no task {item}.")
+        settled = done(lambda: todo.settle_task(task=task, actor=actor_for(request=request), **typed))
+        return Response(TaskSerializer(settled).data)
+
+    @extend_schema(responses=RunbookUseSerializer(many=True), filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def runbooks(self, request: Request, ref: str) -> Response:
+        """The runbooks taken up in the incident, with their steps."""
+        return Response(RunbookUseSerializer(runbooks.uses_of(self.get_object()), many=True).data)
+
+    @extend_schema(request=TakeUpSerializer, responses={201: RunbookUseSerializer})
+    @runbooks.mapping.post
+    def take_up(self, request: Request, ref: str) -> Response:
+        """Take a runbook up, as it reads now."""
+        typed = sent(request, TakeUpSerializer)
+        incident = self.get_object()
+        use = done(
+            lambda: runbooks.take_up(incident=incident, user=person(request), actor=actor_for(request=request), **typed)
+        )
+        return Response(RunbookUseSerializer(use).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=TickSerializer, responses=StepSerializer)
+    @action(detail=True, methods=["post"], url_path=r"steps/(?P<item>\d+)")
+    def tick(self, request: Request, ref: str, item: str) -> Response:
+        """Say that a step of a runbook is done, or open again."""
+        typed = sent(request, TickSerializer)
+        steps = Step.objects.select_related("use__runbook", "use__incident", "done_by")
+        step = steps.filter(pk=int(item), use__incident=self.get_object()).first()
+        if step is None:
+            raise Problem(404, "not-found", f"{ref} has no step {item}.")
+        ticked = done(lambda: runbooks.tick(step=step, user=person(request), actor=actor_for(request=request), **typed))
+        return Response(StepSerializer(ticked).data)
+
+
+class RunbookViewSet(viewsets.ReadOnlyModelViewSet[Runbook]):
+    """The library of runbooks."""
+
+    serializer_class = RunbookSerializer
+    permission_classes = [HasScope]
+    required_scope = {"create": "incident.command", "partial_update": "incident.command", "*": "view"}
+    filterset_fields = ["kind", "model__slug"]
+    lookup_field = "slug"
+    queryset = Runbook.objects.select_related("model").order_by("title")
+
+    @extend_schema(request=RunbookSerializer, responses={201: RunbookSerializer})
+    def create(self, request: Request) -> Response:
+        """Write a runbook."""
+        typed = sent(request, RunbookSerializer)
+        self._guard(request, typed)
+        made = done(lambda: runbooks.write_runbook(actor=actor_for(request=request), **typed))
+        return Response(RunbookSerializer(made).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=RunbookEditSerializer, responses=RunbookSerializer)
+    def partial_update(self, request: Request, slug: str) -> Response:
+        """Replace what a runbook says; refused when somebody else did since `version`."""
+        typed = sent(request, RunbookEditSerializer)
+        runbook = self.get_object()
+        self._guard(request, typed)
+        seen = typed.pop("version")
+        edited = done(
+            lambda: runbooks.edit_runbook(runbook=runbook, seen_version=seen, actor=actor_for(request=request), **typed)
+        )
+        return Response(RunbookSerializer(edited).data)
+
+    @staticmethod
+    def _guard(request: Request, typed: dict[str, Any]) -> None:
+        """A role that is limited to some models writes for these alone."""
+        model = typed.get("model")
+        if model is not None:
+            require(request, "incident.command", model=model.slug, team=model.team)
 
 
 @method_decorator(name="list", decorator=extend_schema(responses=MatrixSerializer, filters=False))

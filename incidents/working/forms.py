@@ -7,7 +7,10 @@ from django import forms
 
 from accounts.models import Role, User
 from incidents.models import Impact, IncidentRole, Urgency
+from incidents.working.models import Runbook, Step, Task
 from incidents.working.times import TIMES
+from monitoring.models import RuleKind
+from registry.models import Model
 
 SEVERITIES = [(number, str(number)) for number in (1, 2, 3, 4)]
 MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
@@ -112,3 +115,61 @@ class EventForm(forms.Form):
 
 class AmendForm(EventForm, NoteForm):
     """`text` stands beside the event from then on; what the event said stays."""
+
+
+class RunbookForm(forms.Form):
+    """What a runbook says and when it is offered."""
+
+    version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+    title = forms.CharField(max_length=200)
+    model = forms.ModelChoiceField(
+        queryset=Model.objects.order_by("slug"), to_field_name="slug", required=False, empty_label="any model"
+    )
+    kind = forms.ChoiceField(
+        choices=[("", "any kind"), *RuleKind.choices], required=False, label="Kind of rule that opened the incident"
+    )
+    body = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 16}),
+        max_length=20_000,
+        label="What to do, in Markdown",
+        help_text="A line such as “- [ ] Ask the data team.” is a step that is ticked off in the incident.",
+    )
+    reason = forms.CharField(widget=REASON, max_length=1000, required=False, label="Why it changes")
+
+
+class NewRunbookForm(RunbookForm):
+    slug = forms.SlugField(max_length=50, label="Short name", help_text="Part of its address, such as stale-features.")
+    field_order = ["slug"]
+
+
+class TakeUpForm(forms.Form):
+    runbook = forms.ModelChoiceField(
+        queryset=Runbook.objects.filter(retired_at=None), to_field_name="slug", empty_label=None
+    )
+
+
+class StepForm(forms.Form):
+    step = forms.ModelChoiceField(queryset=Step.objects.select_related("use__runbook", "use__incident"))
+
+
+class TaskForm(forms.Form):
+    text = forms.CharField(max_length=500, label="What is to be done")
+    owner = forms.ModelChoiceField(queryset=User.objects.none(), required=False, label="Who", empty_label="nobody yet")
+    due_at = forms.DateTimeField(widget=MOMENT, required=False, label="By when (UTC)")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["owner"].queryset = responders()
+
+
+class OneTaskForm(forms.Form):
+    task = forms.ModelChoiceField(queryset=Task.objects.select_related("incident"))
+    reason = forms.CharField(widget=REASON, max_length=1000, required=False)
+
+
+class AssignForm(OneTaskForm):
+    owner = forms.ModelChoiceField(queryset=User.objects.none(), label="Who does it")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["owner"].queryset = responders()
