@@ -21,6 +21,7 @@ APPS = (
     "incidents",
     "incidents.grouping",
     "incidents.rollback",
+    "incidents.rollback.gating",
     "incidents.oncall",
     "incidents.practice",
     "accounts",

@@ -15,6 +15,7 @@ PAGES = (
     "incidents.oncall.urls",
     "incidents.practice.urls",
     "incidents.rollback.urls",
+    "incidents.rollback.gating.urls",
     "monitoring.urls",
     "registry.urls",
     "accounts.urls",

@@ -18,6 +18,7 @@ from incidents.rollback import preflight, run, undo, watch
 from incidents.rollback.consequences import consequences
 from incidents.rollback.dry_run import dry_run_of
 from incidents.rollback.forms import ProposeForm, ReasonForm, SteerForm
+from incidents.rollback.gating.queries import askings_of
 from incidents.rollback.models import Plan, PlanKind, PlanState, Run, RunState, WatchState
 from incidents.rollback.outcomes import propose_outcome
 from incidents.rollback.plan import PlanRefused, propose, void
@@ -246,6 +247,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "left_as": left_as(subject),
         "cold": document is not None and bool(document.recreated),
         "run_checks": check_rows(newest_checks(subject)),
+        "askings": askings_of(subject, document, user),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
         and may_on(user, "plan.stop", subject)

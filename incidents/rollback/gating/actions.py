@@ -95,5 +95,6 @@ def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Ac
             "digest": definition.digest,
         },
     )
+    Asking.objects.filter(pk=asking.pk).update(answered_at=None)  # asked for again at once
     wake(run)
     return said

@@ -53,7 +53,7 @@ def register_gate(
     actions.refuse_known(model, name)
     asked = acts.ask(
         kind=SubjectKind.GATE_REGISTRATION,
-        body=facts,
+        body={name: facts[name] for name in ("model", "name", "digest")} | {"gate": facts},
         title=f"Register the gate {name} of {model.slug}",
         reason=reason,
         user=user,
@@ -105,12 +105,13 @@ def _pseudonym(username: str) -> str:
 
 def _perform(act: Act, body: dict[str, Any], actor: Actor) -> None:
     try:
-        actions.enter_gate(model=Model.objects.get(slug=body["model"]), facts=body, actor=actor)
+        actions.enter_gate(model=Model.objects.get(slug=body["model"]), facts=body["gate"], actor=actor)
     except GateRefused as refused:
         raise acts.ActRefused("moved", refused.sentence) from refused
 
 
 def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
+    body = body["gate"]
     told = {
         "asks": body["question"],
         "how": sentence_of(body["kind"], body["body"]),
@@ -128,6 +129,6 @@ def register_all() -> None:
             kind=SubjectKind.GATE_REGISTRATION,
             perform=_perform,
             rows=_rows,
-            consequence=lambda body: f"Plans for {body['model']} that are made from then on ask: {body['question']}",
+            consequence=lambda body: f"New plans for {body['model']} will ask: {body['gate']['question']}",
         )
     )

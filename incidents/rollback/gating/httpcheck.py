@@ -40,7 +40,9 @@ def ask_http(asked: Asked) -> Said:
         value = resolve(json.loads(answer.body), body["pointer"])
     except (ValueError, LookupError, RecursionError):
         return Said(FAIL, f"status {answer.status}, and nothing at {body['pointer'] or 'the root'}")
-    expected: dict[str, str] = {name: asked.fill(body[name]) for name in ("equals", "at_least", "at_most") if name in body}
+    expected: dict[str, str] = {
+        name: asked.fill(body[name]) for name in ("equals", "at_least", "at_most") if name in body
+    }
     return Said(PASS if _fits(value, expected) else FAIL, f"{body['pointer'] or 'the root'} is {str(value)[:100]}")
 
 

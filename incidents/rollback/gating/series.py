@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.clock import database_now
+from incidents.rollback.gating.models import Asking
 from incidents.rollback.gating.told import Asked, Said
 from incidents.rollback.models import CheckAnswer, StepState
 from monitoring.judging.answers import ALPHA, Judged
@@ -37,6 +38,8 @@ def looks(patience_seconds: int, step_seconds: int) -> int:
 def ask_series(asked: Asked) -> Said:
     """What the next look says, once its intervals have passed."""
     body, look = asked.gate.body, asked.asked_before
+    if body["compare"] == "canary_baseline" and len(asked.steps) == len(asked.work.document.hosts):
+        return _without_others(asked)
     step = datetime.timedelta(seconds=body["step_seconds"])
     planned = looks(asked.gate.patience_seconds, body["step_seconds"])
     if look >= planned:
@@ -51,6 +54,14 @@ def ask_series(asked: Asked) -> Said:
         return Said(INCONCLUSIVE, str(error), asked=look)
     interval = f"{judged.low:.4g} to {judged.high:.4g}" if judged.low is not None and judged.high is not None else ""
     return Said(CheckAnswer(judged.answer), judged.sentence, interval, asked=look + 1)
+
+
+def _without_others(asked: Asked) -> Said:
+    """In the last wave nothing is left to compare with; what was compared in the waves before stands."""
+    mine = Asking.objects.filter(run=asked.work.run, definition__digest=asked.gate.digest, answer=CheckAnswer.PASS)
+    if mine.exists():
+        return Said(CheckAnswer.PASS, "no other host is left to compare with; it passed in the waves before")
+    return Said(INCONCLUSIVE, "no other host is left to compare with, and it was not compared before")
 
 
 def _judge(asked: Asked, since: datetime.datetime, n: int, step: datetime.timedelta, alpha: float) -> Judged:
