@@ -11,6 +11,7 @@ from monitoring.rules import suppress, worth
 from monitoring.rules.charts import chart
 from monitoring.rules.models import Silence
 from monitoring.rules.preview import preview
+from monitoring.rules.queries import shown
 
 BEFORE = timedelta(hours=6)
 LONGEST = timedelta(days=7)
@@ -29,10 +30,11 @@ def alert_context(alert: Alert) -> dict[str, Any]:
         "tone": "quiet" if not fires else "warn" if alert.suppressed_by else "bad",
         "trail": trail,
         "limit": _limit(given),
-        "value": given.get("value"),
+        "value": shown(given.get("value")),
+        "asks": given.get("rule", ""),
         "features": given.get("features", []),
         "versions": given.get("versions", {}),
-        "labels": {name: value for name, value in sorted(alert.labels.items()) if isinstance(value, str)},
+        "labels": {} if alert.alert_rule or alert.rule else _labels(alert),
         "held": held_by(alert),
         "children": suppress.children(alert),
         "incident": worth.incident_of(alert),
@@ -40,16 +42,21 @@ def alert_context(alert: Alert) -> dict[str, Any]:
     }
 
 
+def _labels(alert: Alert) -> dict[str, str]:
+    """What its sender called it by."""
+    return {name: value for name, value in sorted(alert.labels.items()) if isinstance(value, str)}
+
+
 def _limit(given: dict[str, Any]) -> str:
     """What the value was held to, in words; "" where the alert does not say."""
     low, high, limit = (given.get(name) for name in ("low", "high", "limit"))
     if low is not None and high is not None:
-        return f"{low:.4g} to {high:.4g}"
+        return f"{shown(low)} to {shown(high)}"
     if high is not None:
-        return f"at most {high:.4g}"
+        return f"at most {shown(high)}"
     if low is not None:
-        return f"at least {low:.4g}"
-    return f"{limit:.4g}" if isinstance(limit, int | float) else ""
+        return f"at least {shown(low)}"
+    return shown(limit)
 
 
 def held_by(alert: Alert) -> str:
@@ -71,4 +78,5 @@ def _chart(alert: Alert) -> dict[str, Any] | None:
         return None
     until = min(database_now(), (alert.ended_at or database_now()) + BEFORE / 6)
     since = max(alert.started_at - BEFORE, until - LONGEST)
-    return chart(preview(rule, until=until, days=(until - since) / timedelta(days=1)))
+    found = chart(preview(rule, until=until, days=(until - since) / timedelta(days=1)))
+    return {**found, "title": f"{rule.metric} as it was when the alert fired"} if found else None

@@ -11,7 +11,6 @@ from monitoring.rules.machine import Firing, What
 from monitoring.rules.models import AlertRule, AlertRuleKind
 from monitoring.rules.preview import Preview, Told, length
 from monitoring.rules.reading import microseconds, moment
-from monitoring.rules.spec import in_words
 
 MOST_POINTS = 800
 """Points of one trace that are sent to a browser: of each stretch of a longer one, the extremes."""
@@ -36,11 +35,12 @@ def chart(found: Preview) -> dict[str, Any] | None:
             traces.append(_trace(times, values[kept], name, "muted", 1.25, dash="dash"))
     fired = _while_firing(told, microseconds(found.until))
     if fired.any():
-        traces.append(_trace(times, np.where(fired, judged.value, np.nan)[kept], "fired", "bad", 4))
+        thick = _trace(times, np.where(fired, judged.value, np.nan)[kept], "fired", "bad", 4)
+        traces.append({**thick, "mode": "lines+markers"})
     return {
         "id": "rule-chart",
         "title": found.sentence,
-        "summary": f"{_axis(found.rule)}{where}, and the limits it is held to. {in_words(found.rule)}",
+        "summary": f"{_axis(found.rule)}{where}, and the limits it is held to; drawn thick: while it fired.",
         "figure": {
             "data": traces,
             "layout": {

@@ -100,10 +100,11 @@ class Preview:
 
 
 def preview(rule: AlertRule, *, until: datetime, days: float = DAYS) -> Preview:
-    """Judge the rule (saved or not) over the days before `until`, from a standing that knows nothing."""
+    """Judge the rule (saved or not) over the days before the last moment of its own until `until`, from a standing that
+    knows nothing."""
     spec = spec_of(rule)
-    end = microseconds(until)
-    at = moments(spec, microseconds(until - timedelta(days=days)), end)
+    until = moment(microseconds(until) // spec.step * spec.step)
+    at = moments(spec, microseconds(until - timedelta(days=days)), microseconds(until))
     hosts = hosts_of(rule)
     shown = hosts[:MOST_HOSTS]
     told = []

@@ -55,10 +55,17 @@ def with_standing(found: Iterable[AlertRule]) -> list[RuleRow]:
     return rows
 
 
-def standings(rule: AlertRule) -> list[RuleStanding]:
-    """Where the rule stands with each host (or the endpoint), the worst first."""
+def shown(value: object) -> str:
+    """A number as pages show it, in four digits; "" for anything else."""
+    return f"{value:.4g}" if isinstance(value, int | float) else ""
+
+
+def standings(rule: AlertRule) -> list[tuple[RuleStanding, str, list[str]]]:
+    """Where the rule stands with each host (or the endpoint), the worst first: each with its tone, and its value, lower
+    and upper limit as texts."""
     found = RuleStanding.objects.filter(rule=rule).select_related("host")
-    return sorted(found, key=lambda one: (WORST_FIRST.index(Phase(one.phase)), one.host.name if one.host else ""))
+    ordered = sorted(found, key=lambda one: (WORST_FIRST.index(Phase(one.phase)), one.host.name if one.host else ""))
+    return [(one, TONES[Phase(one.phase)], [shown(one.value), shown(one.low), shown(one.high)]) for one in ordered]
 
 
 def metrics_of(endpoint: Endpoint) -> list[str]:

@@ -116,7 +116,6 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "reason": ReasonForm(),
         "may_write": rule.retired_at is None and may_on(request.user, "admin", rule),
         "trail": [(f"{reverse('alert-rules')}?endpoint={rule.endpoint.slug}", f"Rules of {rule.endpoint.name}")],
-        "tones": queries.TONES,
         **_detail_sentence(rule),
         **(_previewed(rule, days) if rule.retired_at is None else {}),
     }
@@ -206,6 +205,7 @@ def silence_list(request: HttpRequest) -> HttpResponse:
         "page": page,
         "may_silence": may(request.user, "incident.respond"),
         "sentence": _silence_sentence(len(holding), held),
+        "trail": [(reverse("alert-rules"), "Rules and alerts")],
     }
     return render(request, "monitoring/rules/silences.html", context)
 

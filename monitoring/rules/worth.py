@@ -90,7 +90,8 @@ class Worth:
         count = len(self.rows)
         parts = [f"It has raised {count:,} alert{'s' if count != 1 else ''}{' lately' if count == MOST else ''}."]
         if self.delay is not None:
-            parts.append(f"Half of them came within {length(int(self.delay))} of the start of the harm.")
+            half = "It came" if count == 1 else "Half of them came"
+            parts.append(f"{half} within {length(int(self.delay))} of the start of the harm.")
         judged = len(self.judged)
         if judged:
             parts.append(f"Of {judged} that were judged, {self.false_alarms} were false alarms.")

@@ -157,7 +157,7 @@ def test_the_alert_page_carries_value_limit_chart_what_moved_and_its_incident(re
 
     page = responder.get(f"/monitoring/alerts/{alert.pk}/").content.decode()
 
-    assert "12.0000, limit at most 10" in page
+    assert "12, limit at most 10" in page
     assert "AGEP moved." in page
     assert incident.ref in page
     assert 'data-plot="rule-chart-figure"' in page
