@@ -24,12 +24,14 @@ def alert_resolved(alert_id: int) -> None:
 
 @shared_task(name="incidents.rank_candidates")
 def rank_candidates(incident_id: int) -> None:
+    from incidents.diagnosing import examine
     from incidents.rollback import candidates, queries
 
     incident = Incident.objects.select_related("endpoint__model").get(pk=incident_id)
     if queries.candidates(incident.ref).exists():
         # A message that came twice; each ranking loads versions on the hosts.
         return
+    examine.try_to_examine(incident_id=incident_id, actor=service_actor("incidents"))
     candidates.rank(
         endpoint=incident.endpoint,
         incident_ref=incident.ref,

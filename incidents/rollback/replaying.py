@@ -52,7 +52,8 @@ class Basis:
     @property
     def known(self) -> np.ndarray:
         """Rows whose truth is known, boolean (n,)."""
-        return np.logical_not(np.isnan(self.labels))
+        found: np.ndarray = np.logical_not(np.isnan(self.labels))
+        return found
 
     @property
     def live(self) -> np.ndarray:
@@ -216,8 +217,7 @@ def sentences(replay: Mapping[str, Any]) -> list[str]:
     pairs = replay["paired"]
     said = [f"On {replay['labelled']} labelled rows of this incident it is right in {would}, the live version in {was}"]
     if pairs["p"] < 0.05:
-        said[0] += f": {points(pairs['low'])} to {points(pairs['high'])} points {'more' if pairs['low'] > 0 else ''}"
-        said[0] = f"{said[0].rstrip()}."
+        said[0] += f": {points(pairs['low'])} to {points(pairs['high'])} points."
     else:
         said[0] += "; chance explains the difference."
     worse = [f"{group['column']} {group['value']}" for group in replay.get("groups", []) if group["worse"]]
@@ -304,4 +304,4 @@ def memory_sentence(remote: Remote, version: Version) -> str:
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"

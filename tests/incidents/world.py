@@ -77,6 +77,14 @@ class World:
             "changed": 400,
             "candidate": {"n": 1500, "correct": 1200, "accuracy": accuracy, "low": low, "high": accuracy + 0.02},
             "live": {"n": 1500, "correct": 825, "accuracy": 0.55, "low": 0.53, "high": 0.57},
+            "paired": {
+                "difference": accuracy - 0.55,
+                "low": low - 0.55,
+                "high": accuracy - 0.53,
+                "p": 0.0,
+                "gained": 400,
+                "lost": 25,
+            },
         }
         return Candidate.objects.create(
             incident_ref=incident.ref,
