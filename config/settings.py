@@ -46,6 +46,7 @@ LASTGOOD_FLAPPING_SECONDS = env.integer("LASTGOOD_FLAPPING_SECONDS", 1800, 1, 86
 LASTGOOD_BEAT_SECONDS = env.number("LASTGOOD_BEAT_SECONDS", 60, 0, 3600)
 # What deliveries may take on disk while the database is away.
 LASTGOOD_SPOOL_BYTES = env.integer("LASTGOOD_SPOOL_BYTES", 2**28, 2**16, 2**40)
+LASTGOOD_RUNBOOKS = env.text("LASTGOOD_RUNBOOKS", str(LASTGOOD_VAR / "runbooks"))
 LASTGOOD_LOG_ORIGIN = env.text("LASTGOOD_LOG_ORIGIN", "lastgood.local/log")
 LASTGOOD_LOG_KEY_FILE = env.text("LASTGOOD_LOG_KEY_FILE", "")
 LASTGOOD_SEAL_KEY_FILE = env.text("LASTGOOD_SEAL_KEY_FILE", str(LASTGOOD_VAR / "seal" / "key"))

@@ -186,6 +186,7 @@ class Runbook(models.Model):
     number = models.PositiveIntegerField(default=1)
     event = models.BigIntegerField()
     made_at = models.DateTimeField(db_default=Now())
+    checked_at = models.DateTimeField(db_default=Now())
     written_at = models.DateTimeField(null=True, blank=True, help_text="Empty while the log has not signed it.")
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from incidents.practice import automatic, drills
+from incidents.practice import automatic, drills, exported
 
 
 @shared_task(name="practice.follow_drill")
@@ -26,3 +26,8 @@ def judge(attempt_id: int) -> None:
 @shared_task(name="practice.let_drill")
 def let_drill(drill_id: str) -> None:
     automatic.let_drill(drill_id)
+
+
+@shared_task(name="practice.refresh_runbook")
+def refresh_runbook(endpoint_id: int) -> None:
+    exported.refresh(endpoint_id)

@@ -15,7 +15,7 @@ from incidents.rollback import advance, decided, plan, preflight, watch
 from incidents.rollback.models import Plan, PlanKind, PlanState, Run, RunState
 from incidents.rollback.plan import PlanRefused
 from registry import reconcile
-from registry.models import Alias, Endpoint, Host
+from registry.models import Alias, Endpoint, Host, Placement
 from tests.incidents.rollback.fleet import SETUP, Fleet, events
 
 
@@ -79,6 +79,7 @@ def test_a_drill_is_measured_taken_back_and_foretells_the_next(staging: Fleet) -
     assert drills.unfollowed(timezone.now()) == []
 
     for placement in staging.endpoint.placements.all():
+        Placement.objects.filter(pk=placement.pk).update(observe_due_at=timezone.now())
         reconcile.observe_placement(placement.pk)
     found = readiness_of(staging.good, staging.endpoint)
     assert found.fresh

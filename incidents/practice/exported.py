@@ -1,0 +1,166 @@
+"""Runbooks as files, readable without Lastgood: what each endpoint in production serves, and how to change it by hand.
+
+A runbook's SHA-256 is put into the log, and the file is written with the proof that the signed tree holds it.
+"""
+
+import datetime
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from audit.actions import Target, record, service_actor
+from audit.export import tlog_proof
+from audit.models import AuditEvent
+from incidents.practice.checking import PROOF
+from incidents.practice.commands import Goal, lines_for
+from incidents.practice.models import Runbook
+from incidents.practice.targets import target_of
+from registry import store
+from registry.models import Deployment, Endpoint, Environment, Placement, Version
+
+WORKER = service_actor("practice")
+CHECK_AGAIN = datetime.timedelta(seconds=15)
+
+
+def folder() -> Path:
+    """Where runbooks are written: setting LASTGOOD_RUNBOOKS."""
+    return Path(settings.LASTGOOD_RUNBOOKS)
+
+
+def due_runbooks(now: datetime.datetime) -> list[int]:
+    """Endpoints in production that serve something, whose runbook was not looked at lately or is not written yet."""
+    fresh = Runbook.objects.filter(endpoint=OuterRef("pk"), checked_at__gt=now - CHECK_AGAIN, written_at__isnull=False)
+    serving = Deployment.objects.filter(endpoint=OuterRef("pk"), until=None)
+    found = Endpoint.objects.filter(~Exists(fresh), Exists(serving), environment=Environment.PRODUCTION)
+    return list(found.order_by("runbook__checked_at").values_list("pk", flat=True)[:50])
+
+
+def refresh(endpoint_id: Any) -> bool:
+    """Make the runbook of an endpoint anew where something of it has changed, and write it once the log has signed it.
+    True when this call wrote it."""
+    endpoint = Endpoint.objects.select_related("model").get(pk=endpoint_id)
+    body, versions = compose(endpoint)
+    sha256 = hashlib.sha256(body.encode()).hexdigest()
+    with transaction.atomic():
+        Endpoint.objects.select_for_update(of=("self",)).get(pk=endpoint_id)
+        known = Runbook.objects.filter(endpoint=endpoint).first()
+        if known is None or known.sha256 != sha256:
+            known = _make(endpoint, known, body, sha256)
+        Runbook.objects.filter(pk=known.pk).update(checked_at=Now())
+    if known.written_at is not None and (folder() / f"{endpoint.slug}.md").exists():
+        return False
+    return _write(known, endpoint, versions)
+
+
+def _make(endpoint: Endpoint, known: Runbook | None, body: str, sha256: str) -> Runbook:
+    number = 1 if known is None else known.number + 1
+    event = record(
+        action="practice.runbook.make",
+        target=Target("endpoint", endpoint.slug),
+        actor=WORKER,
+        data={"endpoint": endpoint.slug, "number": number, "sha256": sha256},
+    )
+    values = {"sha256": sha256, "body": body, "number": number, "event": event.pk, "made_at": Now()}
+    made, _ = Runbook.objects.update_or_create(endpoint=endpoint, defaults={**values, "written_at": None})
+    made.refresh_from_db()
+    return made
+
+
+def _write(runbook: Runbook, endpoint: Endpoint, versions: list[Version]) -> bool:
+    """Write the files, the proof last, once the record is in the signed tree; False while it is not."""
+    event = AuditEvent.objects.get(pk=runbook.event)
+    proof = tlog_proof(event)
+    if not proof:
+        return False
+    for version in versions:
+        _put(folder() / "manifests" / f"{version.digest}.json", bytes(version.manifest))
+    # A reader who comes in between finds a runbook that its proof does not fit, and looks again.
+    _put(folder() / f"{endpoint.slug}.md", runbook.body.encode())
+    _put(folder() / f"{endpoint.slug}{PROOF}", proof.encode())
+    return bool(Runbook.objects.filter(pk=runbook.pk, sha256=runbook.sha256).update(written_at=Now()))
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Whole or not at all, and on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
+        try:
+            draft.write(data)
+            draft.flush()
+            os.fsync(draft.fileno())
+            os.chmod(draft.name, 0o644)
+            os.replace(draft.name, path)
+        except BaseException:
+            Path(draft.name).unlink(missing_ok=True)
+            raise
+
+
+def compose(endpoint: Endpoint) -> tuple[str, list[Version]]:
+    """The text, which changes only when what it tells has changed, and the versions that it names."""
+    aim = target_of(endpoint)
+    rows = Placement.objects.filter(endpoint=endpoint).select_related("host", "desired").order_by("host__name")
+    placements = list(rows)
+    wanted = [version for version in (aim.version, aim.live) if version is not None]
+    versions = list(Version.objects.filter(pk__in=[one.pk for one in wanted]).order_by("number"))
+    parts = [_head(endpoint, placements), _reason(aim.version, aim.why)]
+    for version in sorted(versions, key=lambda one: one != aim.version):
+        title = "Roll back to" if version == aim.version else "Go back to what is served now:"
+        parts.append(_way(title, endpoint, placements, version))
+    return "\n\n".join([*parts, AFTERWARDS]) + "\n", versions
+
+
+def _head(endpoint: Endpoint, placements: list[Placement]) -> str:
+    hosts = [
+        f"| {row.host.name} | {row.host.engine} | {row.host.address} | "
+        f"{f'version {row.desired.number}' if row.desired else 'nothing'} | "
+        f"{row.desired.digest if row.desired else ''} |{' out of service' if row.host.drained_at else ''}"
+        for row in placements
+    ]
+    return "\n".join(
+        [
+            f"# Runbook of {endpoint.slug}",
+            "",
+            f"Model {endpoint.model.slug}, for the time when Lastgood itself is down. While it is up, use it instead.",
+            "",
+            "| host | engine | address | shall serve | digest |",
+            "|---|---|---|---|---|",
+            *hosts,
+        ]
+    )
+
+
+def _reason(target: Version | None, why: str) -> str:
+    return f"To go back to: version {target.number} ({target.digest}). {why}" if target else why
+
+
+def _way(title: str, endpoint: Endpoint, placements: list[Placement], version: Version) -> str:
+    files = [
+        (entry.artifact_id, f"{entry.component}/{entry.path}") for entry in version.files.order_by("component", "path")
+    ]
+    goal = Goal(
+        endpoint.model.slug,
+        version.number,
+        version.digest,
+        [(sha256, str(store.path(sha256))) for sha256, _ in files],
+        f"manifests/{version.digest}.json",
+    )
+    listed = [f"- {name}: SHA-256 {sha256}" for sha256, name in files]
+    blocks = [f"## {title} version {version.number}", "", "Its files, in the artifact store:", "", *listed]
+    for row in placements:
+        if row.host.drained_at is None:
+            told = lines_for(row.host.engine, row.host.address, row.host.options, goal, endpoint.fence + 1)
+            blocks += ["", f"On {row.host.name} ({row.host.engine}), from this folder:", "", "```sh", *told, "```"]
+    return "\n".join(blocks)
+
+
+AFTERWARDS = """## Afterwards
+
+Begin with one host, and see that it answers rightly before the next. When Lastgood is up again it finds what was
+changed, and raises an alert for each host; on the incident's page a person then records what was done by hand."""
