@@ -119,7 +119,7 @@ def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation, ver
 
 def _intend(work: Work, step: HostStep, name: str) -> None:
     with transaction.atomic():
-        work.lease.confirm()
+        work.lease.share()
         counter = "switch_calls" if name == "switch" else "steer_calls" if name in STEERED else ""
         counted: dict[str, Any] = {counter: F(counter) + 1} if counter else {}
         deadline = database_now() + datetime.timedelta(seconds=CALL_SECONDS[name])

@@ -79,12 +79,9 @@ def judge(work: Work, wave: Wave) -> Judged:
     with ThreadPoolExecutor(max_workers=min(16, len(steps))) as pool:
         asked = list(pool.map(lambda step: _ask_host(work, step, fresh=step.wave_id == wave.pk), steps))
     answers = _capacity(work) + [answered for answers in asked for answered in answers]
-    gate = work.document.gate("latency")
-    if gate is not None and verdict(answers) == CheckAnswer.PASS:
-        # One host after the other: probes that run side by side would slow each other, not always alike.
-        for step in steps:
-            if step.wave_id == wave.pk:
-                answers += latency_of(work, step, gate)
+    fresh = [step for step in steps if step.wave_id == wave.pk]
+    if work.document.gate("latency") is not None and verdict(answers) == CheckAnswer.PASS:
+        answers += _latencies(work, fresh)
     if verdict(answers) != CheckAnswer.FAIL:
         answers += answers_of(work, wave, steps)
     return Judged(answers)
@@ -162,13 +159,28 @@ def errors_of(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str
     )
 
 
-def latency_of(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answered]:
+def _latencies(work: Work, steps: list[HostStep]) -> list[Answered]:
+    """Whether hosts answer as fast with the target as before. First all at once, each version once: probes that run
+    side by side slow each other, so who is within the floor even then needs no other. The rest are asked one after the
+    other, since they would not slow each other alike."""
+    if not steps:
+        return []
+    with ThreadPoolExecutor(max_workers=min(16, len(steps))) as pool:
+        at_once = list(pool.map(lambda step: latency_of(work, step, at_once=True), steps))
+    found = [
+        latency_of(work, step) if answers is None else answers for step, answers in zip(steps, at_once, strict=True)
+    ]
+    return [answered for answers in found for answered in answers or []]
+
+
+def latency_of(work: Work, step: HostStep, *, at_once: bool = False) -> list[Answered] | None:
     """Both versions asked for one row on the same host, in the order new old old new, so that both bear the same load,
     which only ever adds: the fastest answers are compared. A slow one is asked again while there is patience.
     An answer within the floor can't be slower by more than it, so that is enough of them. Not asked where the old
-    version is gone, or the engine knows no versions."""
-    origin, remote = work.origin, work.remote(step)
-    if origin is None or work.golden is None or not remote.driver.capabilities.versioned_inference:
+    version is gone, or the engine knows no versions. Where other hosts are asked `at_once`, None for one that is not
+    within the floor: they may have slowed it."""
+    origin, remote, gate = work.origin, work.remote(step), work.document.gate("latency")
+    if gate is None or origin is None or work.golden is None or not remote.driver.capabilities.versioned_inference:
         return []
     row = {name: list(values)[:1] for name, values in work.golden["inputs"].items()}
     new: list[float] = []
@@ -177,7 +189,7 @@ def latency_of(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answere
     try:
         if not fleet.is_loaded(work.look(step), origin, read_back=work.reads_back(step)):
             return []
-        for _ in range(int(gate["probes"])):
+        for _ in range(1 if at_once else int(gate["probes"])):
             for version, times in turns:
                 times.append(remote.infer(row, version).latency_ms)
             turns.reverse()
@@ -185,6 +197,8 @@ def latency_of(work: Work, step: HostStep, gate: dict[str, str]) -> list[Answere
                 break
     except ServingError as error:
         return [_silent(step, error)]
+    if at_once and min(new) > float(gate["floor_ms"]):
+        return None
     return [
         latency_answer(
             new_ms=min(new),

@@ -108,12 +108,21 @@ class Lease:
         self._mine().update(lease_holder="", lease_expires_at=None, due_at=Now() + wait)
 
     def confirm(self) -> None:
-        """Renew inside the caller's transaction, which thereby holds the run's row. Raises LeaseLost.
-
-        Every intent is committed together with this, so no call to a host is made without the lease.
-        """
+        """Renew inside the caller's transaction, which thereby holds the run's row. Raises LeaseLost."""
         if not self._moving().update(lease_expires_at=Now() + lease_length()):
             raise LeaseLost(GONE.format(self.run_id))
+
+    def share(self) -> None:
+        """Hold the run's row in the caller's transaction together with the run's other hosts. Raises LeaseLost.
+
+        Every intent is committed with this, so no call to a host is made without the lease: who moves the run, takes
+        its lease or stops it writes the row, and waits for the intents under way, as later ones wait for that.
+        """
+        sql, parameters = self._moving().values_list("pk").query.sql_with_params()
+        with connection.cursor() as cursor:
+            cursor.execute(f"{sql} FOR SHARE", parameters)
+            if cursor.fetchone() is None:
+                raise LeaseLost(GONE.format(self.run_id))
 
     def check(self) -> datetime.datetime:
         """The database's time, if the lease is held and the run still moves. Raises LeaseLost.

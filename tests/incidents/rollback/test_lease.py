@@ -3,14 +3,16 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
 from incidents.rollback import due
-from incidents.rollback.lease import Lease
+from incidents.rollback.lease import Lease, LeaseLost
 from incidents.rollback.models import Run
 from tests.incidents.rollback.fleet import Fleet
 from tests.waiting import until
@@ -67,3 +69,32 @@ def test_the_lease_of_a_process_that_is_stopped_is_its_own_until_it_runs_out(run
 
         with Lease(run.pk) as lease:
             assert lease.held
+
+
+def elsewhere(statement: Callable[[], Any]) -> Any:
+    """What becomes of it in a session of its own that waits 0.3 s for a row."""
+
+    def alone() -> Any:
+        try:
+            with transaction.atomic():
+                connection.cursor().execute("SET LOCAL lock_timeout = '300ms'")
+                return statement()
+        except Exception as error:
+            return type(error)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(alone).result(timeout=60)
+
+
+def test_intents_of_two_hosts_do_not_wait_for_each_other_and_a_stop_waits_for_both(run: Run) -> None:
+    with Lease(run.pk) as lease:
+        with transaction.atomic():
+            lease.share()
+
+            assert elsewhere(lease.share) is None
+            assert elsewhere(lambda: Run.objects.filter(pk=run.pk).update(state="stopped")) is OperationalError
+
+        assert elsewhere(lambda: Run.objects.filter(pk=run.pk).update(state="stopped")) == 1
+        assert elsewhere(lease.share) is LeaseLost
