@@ -1,6 +1,8 @@
 """Incidents, what people do in them, what stakeholders are told, and what was learned."""
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import Q
 
@@ -43,6 +45,11 @@ class Urgency(models.IntegerChoices):
     LOW = 3, "It can wait for the morning"
 
 
+def words_of(*columns: str) -> SearchVector:
+    """The columns as PostgreSQL's full-text search reads them. An index is used only where the search says the same."""
+    return SearchVector(*columns, config="english")
+
+
 class Incident(models.Model):
     """A model in production went wrong. `number` is shown as INC-<number>; `version` grows with each edit of it and
     guards against lost ones."""
@@ -78,6 +85,7 @@ class Incident(models.Model):
 
     class Meta:
         ordering = ["-number"]
+        indexes = [GinIndex(words_of("title", "assessment"), name="incidents_incident_words")]
         constraints = [
             models.UniqueConstraint(
                 fields=["group_key"],
@@ -161,6 +169,7 @@ class Update(models.Model):
 
     class Meta:
         ordering = ["-at"]
+        indexes = [GinIndex(words_of("conditions", "actions", "needs"), name="incidents_update_words")]
 
     def __str__(self) -> str:
         return self.conditions[:60]
@@ -303,6 +312,13 @@ class Review(models.Model):
     checkpoint = models.TextField(blank=True, help_text="The log's signed checkpoint when the review was published.")
     published_at = models.DateTimeField(null=True, blank=True)
     version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        indexes = [
+            GinIndex(
+                words_of("summary", "impact", "causes", "went_well", "went_badly"), name="incidents_review_words"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"review of {self.incident_id}"

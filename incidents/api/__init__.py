@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from incidents.api.finding import SavedViewViewSet, SearchViewSet
 from incidents.api.incidents import EvidenceViewSet, IncidentViewSet, UpdateViewSet
 from incidents.api.reviews import ReviewViewSet
 from incidents.api.status import StatusPageViewSet
@@ -14,5 +15,7 @@ router_entries: list[tuple[str, type[Any], str]] = [
     ("status-pages", StatusPageViewSet, "api-status-page"),
     ("reviews", ReviewViewSet, "api-review"),
     ("runbooks", RunbookViewSet, "api-runbook"),
+    ("saved-views", SavedViewViewSet, "api-saved-view"),
+    ("search", SearchViewSet, "api-search"),
     ("severity-matrix", SeverityMatrixViewSet, "api-severity-matrix"),
 ]

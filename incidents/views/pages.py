@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -22,6 +23,7 @@ from incidents.oncall.queries import lost_alerts, untaken
 from incidents.rollback.models import Plan
 from incidents.rollback.views import lanes_context
 from incidents.working.roles import open_offers, roll
+from incidents.working.saved import views_for
 from incidents.working.times import moments_of
 from monitoring.models import Alert, AlertState
 from monitoring.queries import silent_since
@@ -126,6 +128,8 @@ def incident_list(request: HttpRequest) -> HttpResponse:
         "page": page,
         "rows": [_row(incident) for incident in page],
         "asked": asked,
+        "saved": views_for(user_of(request)),
+        "query": urlencode({name: value for name, value in asked.items() if value}),
         "states": [("open", "Open"), ("over", "Over"), *IncidentState.choices],
         "sentence": f"{page.paginator.count} incident{'' if page.paginator.count == 1 else 's'} found"
         if any(asked.values())

@@ -173,3 +173,9 @@ class AssignForm(OneTaskForm):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.fields["owner"].queryset = responders()
+
+
+class SaveViewForm(forms.Form):
+    name = forms.CharField(max_length=80)
+    query = forms.CharField(max_length=2000, required=False)
+    shared = forms.BooleanField(required=False)

@@ -1,11 +1,12 @@
 """What people work with in an incident: roles that are offered, who has seen it, pins, runbooks, tasks, saved views."""
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from incidents.models import Incident, IncidentRole
+from incidents.models import Incident, IncidentRole, words_of
 from registry.models import Model
 
 
@@ -72,6 +73,23 @@ class SeverityMatrix(models.Model):
         return f"edition {self.edition}"
 
 
+class Note(models.Model):
+    """A person's words on the timeline, or a correction there, so that they are found; `seq` is the event's number."""
+
+    incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="notes")
+    seq = models.PositiveIntegerField()
+    text = models.TextField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [GinIndex(words_of("text"), name="working_note_words")]
+        constraints = [models.UniqueConstraint(fields=["incident", "seq"], name="working_note_once")]
+
+    def __str__(self) -> str:
+        return self.text[:60]
+
+
 class Pin(models.Model):
     """An event of an incident (by the incident's own number of it) that stays in sight."""
 
@@ -108,6 +126,7 @@ class Runbook(models.Model):
 
     class Meta:
         ordering = ["title"]
+        indexes = [GinIndex(words_of("title", "body"), name="working_runbook_words")]
 
     def __str__(self) -> str:
         return self.title
@@ -174,7 +193,10 @@ class Task(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["owner"], condition=Q(state="open"), name="working_tasks_of_owner")]
+        indexes = [
+            models.Index(fields=["owner"], condition=Q(state="open"), name="working_tasks_of_owner"),
+            GinIndex(words_of("text"), name="working_task_words"),
+        ]
 
     def __str__(self) -> str:
         return self.text[:60]

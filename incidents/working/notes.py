@@ -6,7 +6,7 @@ from audit.actions import Actor, Target, record
 from audit.models import AuditEvent
 from incidents.errors import IncidentError
 from incidents.models import Incident
-from incidents.working.models import Pin
+from incidents.working.models import Note, Pin
 
 AMEND = "incident.amend"
 
@@ -14,6 +14,12 @@ AMEND = "incident.amend"
 def _note(incident: Incident, action: str, actor: Actor, data: dict[str, object], reason: str = "") -> AuditEvent:
     target = Target("incident", incident.ref, str(incident.version))
     return record(action=action, target=target, actor=actor, incident=incident.ref, data=data, reason=reason)
+
+
+def _kept(incident: Incident, event: AuditEvent, text: str) -> AuditEvent:
+    """The log keeps the words sealed, where nothing finds them."""
+    Note.objects.create(incident=incident, seq=event.incident_seq or 0, text=text.strip())
+    return event
 
 
 def _event(incident: Incident, seq: int) -> AuditEvent:
@@ -28,7 +34,7 @@ def add_note(*, incident: Incident, text: str, actor: Actor) -> AuditEvent:
     """Put a person's words on the timeline; they can be erased like any, the event stays."""
     if not text.strip():
         raise IncidentError("Write at least a word.")
-    return _note(incident, "incident.note", actor, {}, text.strip())
+    return _kept(incident, _note(incident, "incident.note", actor, {}, text.strip()), text)
 
 
 @transaction.atomic
@@ -39,7 +45,7 @@ def amend(*, incident: Incident, seq: int, text: str, actor: Actor) -> AuditEven
         raise IncidentError("That is a correction itself. Correct the event that it is about.")
     if not text.strip():
         raise IncidentError("Write what is right instead.")
-    return _note(incident, AMEND, actor, {"amends": seq}, text.strip())
+    return _kept(incident, _note(incident, AMEND, actor, {"amends": seq}, text.strip()), text)
 
 
 @transaction.atomic

@@ -1,8 +1,11 @@
 from django.urls import path
 
-from incidents.working.views import context, library, matrix, timeline, work
+from incidents.working.views import context, finding, library, matrix, timeline, work
 
 urlpatterns = [
+    path("search/", finding.find, name="search"),
+    path("incidents/views/", finding.save, name="incident-view-save"),
+    path("incidents/views/<int:pk>/drop/", finding.drop, name="incident-view-drop"),
     path("incidents/severity-matrix/", matrix.severity_matrix, name="severity-matrix"),
     path("incidents/<slug:ref>/context/", context.incident_context, name="incident-context"),
     path("incidents/<slug:ref>/timeline/", timeline.incident_timeline, name="incident-timeline"),

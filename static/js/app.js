@@ -100,7 +100,7 @@
     if (form && event.key === "Enter" && event.target.matches("input")) event.preventDefault();
   });
 
-  const GO = { n: "/", i: "/incidents/", e: "/endpoints/", m: "/models/", a: "/approvals/", l: "/audit/" };
+  const GO = { n: "/", i: "/incidents/", e: "/endpoints/", m: "/models/", a: "/approvals/", l: "/audit/", r: "/runbooks/", s: "/status/" };
   let leader = 0;
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
@@ -114,6 +114,8 @@
     const afterLeader = event.timeStamp - leader < 1500;
     leader = event.key === "g" ? event.timeStamp : 0;
     if (afterLeader && GO[event.key]) location.assign(GO[event.key]);
+    else if (event.key === "n") document.querySelector("#next-step .btn")?.focus();
+    else if (event.key === "t" || event.key === "w") document.querySelector(`[data-shortcut="${event.key}"]`)?.click();
     else if (event.key === "?") document.getElementById("shortcuts")?.showModal();
     else if (event.key === "/") {
       const box = document.getElementById("site-search");

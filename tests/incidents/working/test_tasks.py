@@ -78,5 +78,9 @@ def test_the_words_of_a_task_go_when_who_wrote_them_is_erased(world: World) -> N
 
     task = added(world, world.incident())
     event = AuditEvent.objects.get(action="incident.add_task")
-    assert erase("u-x", [Written(event, task.text)]) == {"working_task": 1, "working_savedview": 0}
+    assert erase("u-x", [Written(event, task.text)]) == {
+        "working_task": 1,
+        "working_note": 0,
+        "working_savedview": 0,
+    }
     assert Task.objects.get().text == "[erased]"
