@@ -47,7 +47,7 @@ def percent(share: float) -> str:
 def gather(alert: Alert) -> list[Claim]:
     """The evidence for an alert of ours on an endpoint; for one from outside, what its sender said."""
     if alert.endpoint is None or not alert.version:
-        return [Claim("alert", alert.summary, {"labels": alert.labels})]
+        return [*_rule(alert)] or [Claim("alert", alert.summary, {"labels": alert.labels})]
     endpoint, model = alert.endpoint, alert.endpoint.model
     now = timezone.now()
     wanted = ["ts", "id", "host", "version", "output", "score", "latency_ms", "label"]
@@ -57,6 +57,7 @@ def gather(alert: Alert) -> list[Claim]:
     other = before.filter(pa.compute.not_equal(before.column("version"), alert.version)) if before.num_rows else before
     before = other if other.num_rows else before
     claims = [
+        *_rule(alert),
         *_quality(alert, during, before),
         *_drift(alert),
         *_latency(during, before),
@@ -65,6 +66,17 @@ def gather(alert: Alert) -> list[Claim]:
         *_impact(model, alert.started_at, now, during, before),
     ]
     return [claim for claim in claims if claim is not None]
+
+
+def _rule(alert: Alert) -> Iterator[Claim]:
+    """What a rule over a metric saw: its value against the limits, what was served, the inputs that moved most."""
+    if alert.alert_rule is None:
+        return
+    given = alert.annotations
+    numbers = {name: "" if given.get(name) is None else str(given[name]) for name in ("value", "low", "high")}
+    moved = [str(one["sentence"]) for one in given.get("features", []) if one.get("drifted")]
+    data = {"alert": alert.pk, "rule": given.get("rule", ""), "versions": given.get("versions", {}), "moved": moved}
+    yield Claim("rule", alert.summary, data | numbers)
 
 
 def _accuracy_data(found: Accuracy) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, STEERING_K
 from incidents.rollback.queries import candidates, plans, steering_title_of
 from incidents.working.todo import tasks_of
 
-CARDS = {"accuracy": "bad", "impact": "bad", "groups": "warn", "drift": "warn", "output-drift": "warn"}
+CARDS = {"rule": "bad", "accuracy": "bad", "impact": "bad", "groups": "warn", "drift": "warn", "output-drift": "warn"}
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,11 @@ def _figure(piece: Evidence) -> dict[str, str]:
             "limit": f"{share(worst['accuracy'])} right",
             "window": f"{worst['n']:,} labels, {frozen}",
         }
+    if piece.kind == "rule":
+        sides = [f"{side} {float(data[name]):.4g}" for name, side in (("low", "under"), ("high", "over")) if data[name]]
+        number = f"{float(data['value']):.4g}" if data["value"] else "no data"
+        limit = f"alerts {' or '.join(sides)}" if sides else ""
+        return {"number": number, "limit": limit, "window": frozen, "href": f"/monitoring/alerts/{data['alert']}/"}
     if piece.kind == "hosts":
         return {"number": f"{len(data['hosts'])} hosts", "limit": "", "window": frozen}
     return {"number": "", "limit": "", "window": frozen}
