@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitoring.models import Alert
 from registry.models import Deployment, Endpoint
 
+MOST_ALERTS = 20
 ROLLBACK_CAUSES = ("rollback", "compensate")
 
 
 @dataclass(frozen=True)
 class Marker:
-    """Something that happened at `at`; `kind` is deployment, rollback or incident, `label` a few words."""
+    """Something that happened at `at`; `kind` is deployment, rollback, incident or alert, `label` a few words."""
 
     at: datetime
     label: str
@@ -29,8 +31,8 @@ def register(provider: Provider) -> None:
 
 
 def markers(endpoint: Endpoint, since: datetime, until: datetime) -> list[Marker]:
-    """Everything to be marked between the two times, oldest first: deployments, and what the providers bring."""
-    found = list(_deployments(endpoint, since, until))
+    """Everything to be marked between the two times, oldest first: deployments, alerts, what the providers bring."""
+    found = [*_deployments(endpoint, since, until), *_alerts(endpoint, since, until)]
     for provider in _providers:
         found += provider(endpoint, since, until)
     return sorted(found, key=lambda marker: (marker.at, marker.label))
@@ -46,3 +48,13 @@ def _deployments(endpoint: Endpoint, since: datetime, until: datetime) -> Iterab
         back = row.cause in ROLLBACK_CAUSES
         label = f"rollback to v{row.version.number}" if back else f"v{row.version.number} deployed"
         yield Marker(row.since, label, "rollback" if back else "deployment")
+
+
+def _alerts(endpoint: Endpoint, since: datetime, until: datetime) -> Iterable[Marker]:
+    """When alerts about the endpoint began to fire, the newest few of many; those of one rule and minute once."""
+    rows = Alert.objects.filter(endpoint=endpoint, fired_at__gte=since, fired_at__lte=until).select_related("rule")
+    marked: dict[tuple[str, str], Marker] = {}
+    for row in rows.order_by("-fired_at")[:MOST_ALERTS]:
+        label = f"alert: {row.rule.kind.replace('_', ' ')}" if row.rule else f"alert: {row.source}"
+        marked.setdefault((label, f"{row.fired_at:%Y-%m-%d %H:%M}"), Marker(row.fired_at, label, "alert"))
+    yield from marked.values()

@@ -12,6 +12,9 @@ from monitoring.windows import numpy_column
 
 POSITIVE = 1
 
+FAN = {"latency_p25_ms": 0.25, "latency_p75_ms": 0.75, "latency_p99_ms": 0.99}
+"""Quantiles that are kept beside median and p95, of all hosts together: what the fan of latencies is drawn from."""
+
 LABELLED = frozenset({"accuracy", "accuracy_low", "accuracy_high"})
 """The measures that need labels."""
 
@@ -30,7 +33,7 @@ class Measured:
 
 
 def measure(table: pa.Table) -> Iterator[Measured]:
-    """The points of a window's table: rows, accuracy with its Wilson interval, positive share, latency p50 and p95."""
+    """The points of a window's table: rows, accuracy with its Wilson interval, positive share, quantiles of latency."""
     for version in sorted(pc.unique(table.column("version")).to_pylist()):
         own = table.filter(pc.equal(table.column("version"), version))
         yield from _of(own, version, None)
@@ -52,3 +55,7 @@ def _of(table: pa.Table, version: str, host: str | None) -> Iterator[Measured]:
     if latency.p50 is not None and latency.p95 is not None:
         yield Measured("latency_p50_ms", version, host, latency.p50, latency.n, unit="ms")
         yield Measured("latency_p95_ms", version, host, latency.p95, latency.n, unit="ms")
+        if host is None:
+            values = numpy_column(table, "latency_ms")
+            for name, value in zip(FAN, np.nanquantile(values, list(FAN.values())), strict=True):
+                yield Measured(name, version, None, float(value), latency.n, unit="ms")

@@ -1,11 +1,12 @@
 from django.urls import path
 
-from monitoring import rows_views, senders_views, views
+from monitoring import chart_views, rows_views, senders_views, views
 from monitoring.inbound import views as inbound_views
 
 urlpatterns = [
-    path("monitoring/endpoints/<slug:slug>/charts/", views.endpoint_charts, name="monitoring-charts"),
-    path("monitoring/endpoints/<slug:slug>/figures/<slug:name>.json", views.figure, name="monitoring-figure"),
+    path("monitoring/endpoints/<slug:slug>/charts/", chart_views.endpoint_charts, name="monitoring-charts"),
+    path("monitoring/endpoints/<slug:slug>/figures/<str:name>.json", chart_views.figure, name="monitoring-figure"),
+    path("monitoring/endpoints/<slug:slug>/figures/<str:name>.csv", chart_views.numbers, name="monitoring-numbers"),
     path("monitoring/endpoints/<slug:slug>/windows/", views.window_list, name="window-list"),
     path("monitoring/windows/<int:pk>/", views.window_detail, name="window-detail"),
     path("monitoring/endpoints/<slug:slug>/predictions/", rows_views.prediction_rows, name="prediction-rows"),

@@ -1,23 +1,22 @@
-"""Pages: an endpoint's charts, its windows with what was found in them, and deliveries that could not be read."""
+"""Pages: an endpoint's windows with what was found in them, and deliveries that could not be read."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import condition, require_GET
+from django.views.decorators.http import require_GET
 
 from accounts.permissions import may, require
-from monitoring import charts, queries
-from monitoring.models import Answer, Finding, Rule, RuleKind, Window, WindowState
+from monitoring import queries
+from monitoring.models import Answer, Finding, Monitor, RuleKind, Window, WindowState
 from monitoring.questions import limits_in_words
-from registry.models import Deployment, Endpoint
+from registry.models import Endpoint
 
 SHOWN_WINDOWS = 120
 HOURS = (1, 6, 24, 168)
@@ -53,70 +52,11 @@ def endpoint_for(request: HttpRequest, slug: str) -> Endpoint:
     return get_object_or_404(Endpoint.objects.select_related("model"), slug=slug)
 
 
-def _hours(request: HttpRequest) -> int | None:
-    try:
-        hours = int(request.GET.get("hours", ""))
-    except ValueError:
-        return None
-    return hours if hours in HOURS else None
-
-
-def _span(endpoint: Endpoint, hours: int | None) -> charts.Span:
-    """What is shown: the hours asked for, else the newest SHOWN_WINDOWS windows."""
-    if hours is not None:
-        now = timezone.now()
-        return charts.span(endpoint, now - timedelta(hours=hours), now)
-    windows = list(Window.objects.filter(endpoint=endpoint, state=WindowState.JUDGED)[:SHOWN_WINDOWS])
-    if not windows:
-        now = timezone.now()
-        return charts.Span(endpoint, now - timedelta(hours=1), now, {})
-    return charts.span(endpoint, windows[-1].start, windows[0].end)
-
-
-def _charts_etag(request: HttpRequest, slug: str) -> str | None:
-    """Changes with each judged window, deployment, alert and rule, and with what the reader may see."""
-    if not request.user.is_authenticated:
-        return None
-    newest: list[Any] = [
-        Window.objects.filter(endpoint__slug=slug, state=WindowState.JUDGED).values_list("pk", "attempts").first(),
-        Finding.objects.filter(rule__endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
-        Deployment.objects.filter(endpoint__slug=slug).values_list("pk", flat=True).first(),
-        *Rule.objects.filter(endpoint__slug=slug).order_by("pk").values_list("params", "enabled", "min_rows"),
-    ]
-    key = (request.get_full_path(), bool(request.headers.get("HX-Request")), request.user.pk, newest)
-    return f'"{queries.short_digest(key, request.user.permission_epoch)}"'
-
-
-@login_required
-@require_GET
-@condition(etag_func=_charts_etag)
-def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
-    """The endpoint's findings and charts: a part of another page for htmx, else a page of its own."""
-    endpoint = endpoint_for(request, slug)
-    hours = _hours(request)
-    over = _span(endpoint, hours)
-    silent = _silent(endpoint)
-    drawn = [chart for draw in charts.CHARTS.values() if (chart := draw(over)) is not None]
-    context = {
-        "endpoint": endpoint,
-        "monitor": queries.monitor_of(endpoint),
-        "rows": [_row(finding) for finding in queries.latest_findings(endpoint) if finding.host_id is None],
-        "window": queries.newest_window(endpoint),
-        "charts": drawn,
-        "hours": hours,
-        "choices": HOURS,
-        "sentence": _sentence(endpoint, silent),
-        "silent": silent,
-    }
-    name = "endpoint_charts" if request.headers.get("HX-Request") else "endpoint_charts_page"
-    return render(request, f"monitoring/{name}.html", context)
-
-
-def _sentence(endpoint: Endpoint, silent: datetime | None) -> str:
-    found = [f for f in queries.latest_findings(endpoint) if f.answer == Answer.BREACH]
+def sentence_of(endpoint: Endpoint, silent: datetime | None, window: Window | None, findings: Iterable[Finding]) -> str:
+    """The endpoint's state in a sentence, from its newest window with traffic and that window's findings."""
+    found = [f for f in findings if f.answer == Answer.BREACH]
     if found:
         return found[0].sentence
-    window = queries.newest_window(endpoint)
     if window is None:
         return f"No window of {endpoint.name} has been judged yet."
     if silent:
@@ -124,15 +64,16 @@ def _sentence(endpoint: Endpoint, silent: datetime | None) -> str:
     return f"Nothing was beyond its limit in the newest window of {endpoint.name}, {_clock(window.start)} UTC."
 
 
-def _silent(endpoint: Endpoint) -> datetime | None:
-    return queries.silent_since([endpoint], timezone.now()).get(endpoint.pk)
+def silent_of(endpoint: Endpoint, monitor: Monitor | None) -> datetime | None:
+    """Since when nothing has come of the endpoint, if it is watched and nothing comes."""
+    return queries.silent_since([endpoint], timezone.now()).get(endpoint.pk) if monitor else None
 
 
 def _clock(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
-def _row(finding: Finding) -> Row:
+def row_of(finding: Finding) -> Row:
     observed, expected, interval = _figures(finding)
     subject = f"version {finding.version}{f' on {finding.host.name}' if finding.host else ''}"
     return Row(
@@ -162,29 +103,19 @@ def _figures(finding: Finding) -> tuple[str, str, str]:
 
 @login_required
 @require_GET
-def figure(request: HttpRequest, slug: str, name: str) -> JsonResponse:
-    """One chart's figure as JSON; `?column=` picks the column of the distribution."""
-    endpoint = endpoint_for(request, slug)
-    if name not in charts.CHARTS:
-        raise Http404(f"There is no chart {name}; there are {', '.join(charts.CHARTS)}.")
-    over = _span(endpoint, _hours(request))
-    column = request.GET.get("column", "")
-    chart = charts.distribution(over, column) if name == "distribution" else charts.CHARTS[name](over)
-    if chart is None:
-        raise Http404("There is no data for this chart in this span yet.")
-    return JsonResponse(chart.figure)
-
-
-@login_required
-@require_GET
 def window_list(request: HttpRequest, slug: str) -> HttpResponse:
     """The endpoint's windows, newest first, each with what was beyond its limit."""
     endpoint = endpoint_for(request, slug)
     windows = Window.objects.filter(endpoint=endpoint).prefetch_related("findings__rule").order_by("-start", "-id")
     page = Paginator(windows, PAGE).get_page(request.GET.get("page"))
     rows = [(window, _worth_telling(window.findings.all())) for window in page]
-    context = {"endpoint": endpoint, "page": page, "rows": rows, "sentence": _sentence(endpoint, _silent(endpoint))}
+    context = {"endpoint": endpoint, "page": page, "rows": rows, "sentence": _sentence(endpoint)}
     return render(request, "monitoring/window_list.html", context)
+
+
+def _sentence(endpoint: Endpoint) -> str:
+    silent = silent_of(endpoint, queries.monitor_of(endpoint))
+    return sentence_of(endpoint, silent, queries.newest_window(endpoint), queries.latest_findings(endpoint))
 
 
 def _worth_telling(findings: Iterable[Finding]) -> list[Finding]:
@@ -201,7 +132,7 @@ def window_detail(request: HttpRequest, pk: int) -> HttpResponse:
     require(request, "view")
     window = get_object_or_404(Window.objects.select_related("endpoint"), pk=pk)
     found = Finding.objects.filter(window=window).select_related("rule", "host").order_by("version", "rule__kind", "pk")
-    rows = [_row(finding) for finding in found]
+    rows = [row_of(finding) for finding in found]
     breaches = [row.note for row in rows if row.answer == "fail"]
     if window.state == WindowState.OPEN:
         sentence = f"This window is judged when its labels have had their time, {_clock(window.due_at)} UTC."

@@ -1,10 +1,12 @@
 // Draws every [data-plot]. A figure is {"data": [...], "layout": {...}, "lastgood": {...}} in Plotly's terms, without colours: those are
 // taken from the page, so that a figure fits light and dark. What we add to Plotly's terms:
 //   trace.meta.tone     accent, ok, warn, bad, muted or 1 to 6 (a palette safe for colour blindness)
-//   lastgood.markers    [{"x", "label", "kind": "deployment" | "incident" | "rollback"}]   a line across the chart with its name
+//   lastgood.markers    [{"x", "label", "kind": "deployment" | "incident" | "rollback" | "alert"}]   a line across the chart with its name
 //   lastgood.bands      [{"x0", "x1", "label"}]   which version answered when
 //   lastgood.limits     [{"y", "label"}]          a limit as a line with its name
 //   lastgood.direct     true: name the traces at their right end instead of in a legend
+//   lastgood.panels     ["name", ...]             a panel for each, all on one scale; trace.meta.panel is the number of the trace's
+// A part of a page with data-zoom (an address) and data-query is asked for anew where somebody drags over one of its charts.
 (() => {
   // light-dark() has to be resolved by the browser, because Plotly cannot read it.
   const probe = document.createElement("i");
@@ -18,7 +20,29 @@
   const theme = () => (document.documentElement.dataset.bsTheme === "dark" ? "dark" : "light");
   const NAMES = { accent: "--accent", ok: "--ok", warn: "--warn", bad: "--bad", muted: "--muted" };
   const toneColour = (tone, index) => (NAMES[tone] ? colour(NAMES[tone]) : PALETTE[theme()][((Number(tone) || index + 1) - 1) % 6]);
-  const DASH = { deployment: "solid", rollback: "solid", incident: "dot" };
+  const DASH = { deployment: "solid", rollback: "solid", incident: "dot", alert: "dash" };
+
+  const PANEL = 130;
+  const columnsFor = (width, count) => Math.min(width < 480 ? 1 : width < 900 ? 2 : 3, count);
+
+  // Panels have axes of their own that move together; their names stand above them.
+  function panelled(data, base, names, width) {
+    const across = columnsFor(width, names.length), down = Math.ceil(names.length / across);
+    const layout = { ...base, annotations: [] };
+    const cell = { w: 1 / across, h: 1 / down };
+    names.forEach((name, index) => {
+      const [column, row] = [index % across, Math.floor(index / across)], number = index ? index + 1 : "";
+      const right = (column + 1) * cell.w - (column < across - 1 ? 0.06 / across : 0), top = 1 - row * cell.h - 0.16 * cell.h;
+      layout[`xaxis${number}`] = { ...base.xaxis, domain: [column * cell.w + 0.02 / across, right], anchor: `y${number}`, nticks: 3, showticklabels: row === down - 1 || index + across >= names.length, ...(index && { matches: "x" }) };
+      layout[`yaxis${number}`] = { ...base.yaxis, domain: [1 - (row + 1) * cell.h + 0.08 * cell.h, top], anchor: `x${number}`, nticks: 3, title: undefined, showticklabels: column === 0, ...(index && { matches: "y" }) };
+      layout.annotations.push({ text: name, showarrow: false, x: column * cell.w + 0.02 / across, xref: "paper", y: top, yref: "paper", xanchor: "left", yanchor: "bottom" });
+    });
+    data.forEach((trace) => {
+      const number = trace.meta?.panel ? trace.meta.panel + 1 : "";
+      Object.assign(trace, { xaxis: `x${number}`, yaxis: `y${number}`, showlegend: false });
+    });
+    return layout;
+  }
 
   function themed(figure, size, width) {
     const narrow = width < 480;
@@ -27,15 +51,19 @@
     const text = colour("--text"), muted = colour("--muted"), line = colour("--line"), surface = colour("--surface");
     data.forEach((trace, index) => {
       const shade = toneColour(trace.meta?.tone, index);
+      if (trace.type === "heatmap") {
+        Object.assign(trace, { colorscale: [[0, surface], [1, colour("--bad")]], showscale: false, hoverongaps: false, ...trace });
+        return;
+      }
       trace.connectgaps ??= false;
       if (trace.type === "bar" || trace.type === "histogram") trace.marker = { color: shade, line: { width: 0 }, ...trace.marker };
-      else if (trace.type !== "heatmap") {
+      else {
         trace.line = { color: shade, width: 1.75, ...trace.line };
         trace.marker = { color: shade, size: 5, ...trace.marker };
         if (trace.fill) trace.fillcolor ??= shade.startsWith("#") ? `${shade}26` : shade.replace("rgb(", "rgba(").replace(")", ", 0.15)");
       }
     });
-    const base = figure.layout || {};
+    const base = extra.panels ? panelled(data, figure.layout || {}, extra.panels, width) : figure.layout || {};
     const axis = (given) => ({
       gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true, tickangle: 0, ...given,
       title: { font: { size: 12, color: muted }, standoff: 8, ...(typeof given?.title === "string" ? { text: given.title } : given?.title) },
@@ -60,8 +88,13 @@
       if (index % 2) layout.shapes.push({ type: "rect", xref: "x", yref: "paper", x0: band.x0, x1: band.x1, y0: 0, y1: 1, fillcolor: muted, opacity: 0.1, line: { width: 0 }, layer: "below" });
       layout.annotations.push(note(narrow ? band.label.replace(/^version /, "v") : band.label, { x: band.x0, xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "bottom", xshift: 2 }));
     }
+    const xaxes = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key)).map((key) => key.replace("axis", ""));
     for (const marker of extra.markers || []) {
-      const shade = marker.kind === "incident" ? colour("--bad") : colour("--text");
+      const shade = marker.kind === "incident" ? colour("--bad") : marker.kind === "alert" ? colour("--warn") : colour("--text");
+      if (extra.panels) {
+        for (const axis of xaxes) layout.shapes.push({ type: "line", xref: axis, yref: `${axis.replace("x", "y")} domain`, x0: marker.x, x1: marker.x, y0: 0, y1: 1, line: { color: shade, width: 1, dash: DASH[marker.kind] || "solid" } });
+        continue;
+      }
       layout.shapes.push({ type: "line", xref: "x", yref: "paper", x0: marker.x, x1: marker.x, y0: 0, y1: 1, line: { color: shade, width: 1.25, dash: DASH[marker.kind] || "solid" } });
       layout.annotations.push(note(marker.label, { x: marker.x, xref: "x", y: extra.bands?.length ? 0.98 : 1, yref: "paper", xanchor: "left", yanchor: extra.bands?.length ? "top" : "bottom", xshift: 3, font: { size: 11, color: shade } }));
     }
@@ -96,6 +129,57 @@
     });
   }
 
+  // Dragging over a chart asks for that span; the address names it, so that a copied link shows the same.
+  function zoomed(plot) {
+    const part = plot.closest("[data-zoom]");
+    if (!part) return;
+    const show = (change) => {
+      const query = new URLSearchParams(part.dataset.query);
+      for (const name of ["hours", "since", "until"]) query.delete(name);
+      for (const [name, value] of Object.entries(change)) query.set(name, value);
+      const outer = new URLSearchParams(location.search);
+      for (const name of ["hours", "since", "until", ...query.keys()]) outer.delete(name);
+      for (const [name, value] of query) outer.set(name, value);
+      history.pushState(null, "", `${location.pathname}${outer.size ? `?${outer}` : ""}${location.hash}`);
+      globalThis.htmx.ajax("GET", `${part.dataset.zoom}?${query}`, { target: part, swap: "outerHTML" });
+    };
+    plot.on("plotly_relayout", (change) => {
+      const [from, to] = [change["xaxis.range[0]"] ?? change["xaxis.range"]?.[0], change["xaxis.range[1]"] ?? change["xaxis.range"]?.[1]];
+      if (plot.layout.xaxis?.type !== "date" || from === undefined || to === undefined) return;
+      const moment = (text) => new Date(`${String(text).replace(" ", "T").slice(0, 19)}Z`);
+      const [since, until] = [moment(from), moment(to)];
+      if (Number.isNaN(+since) || Number.isNaN(+until)) return;
+      if (until - since < 60000) until.setTime(+since + 60000);
+      show({ since: since.toISOString().slice(0, 19), until: until.toISOString().slice(0, 19) });
+    });
+    plot.on("plotly_doubleclick", () => { show({}); return false; });
+  }
+
+  // Plotly's own way to a picture writes styles into markup, which the page's policy forbids; its layers as they stand will do.
+  function offerPicture(plot) {
+    const button = plot.closest("figure")?.querySelector("[data-png]");
+    if (!button) return;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const { width, height } = plot.getBoundingClientRect();
+      const drawing = new Image();
+      const layers = [...plot.querySelectorAll(".main-svg")].map((layer) => new XMLSerializer().serializeToString(layer)).join("");
+      const whole = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${layers}</svg>`;
+      drawing.src = `data:image/svg+xml,${encodeURIComponent(whole)}`;
+      await drawing.decode();
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [width * 2, height * 2];
+      const pen = canvas.getContext("2d");
+      pen.fillStyle = colour("--surface");
+      pen.fillRect(0, 0, canvas.width, canvas.height);
+      pen.drawImage(drawing, 0, 0, canvas.width, canvas.height);
+      const link = document.createElement("a");
+      link.download = `${plot.closest("figure").id}.png`;
+      link.href = canvas.toDataURL("image/png");
+      link.click();
+    });
+  }
+
   async function figureOf(plot) {
     const inline = document.getElementById(plot.dataset.plot);
     if (inline) return JSON.parse(inline.textContent);
@@ -110,11 +194,17 @@
       const figure = await figureOf(plot);
       if (!figure) return;
       const first = !plot.data;
+      const panels = figure.lastgood?.panels;
+      if (panels) plot.style.height = `${Math.ceil(panels.length / columnsFor(plot.clientWidth, panels.length)) * PANEL + 48}px`;
       const { data, layout } = themed(figure, plot.clientHeight || 240, plot.clientWidth);
       if (first) plot.querySelector(".plot-wait")?.remove();
       await globalThis.Plotly.react(plot, data, layout, CONFIG);
       plot.dataset.drawn = "1";
-      if (first) shareHover(plot);
+      if (first) {
+        shareHover(plot);
+        zoomed(plot);
+        offerPicture(plot);
+      }
     } catch (error) {
       const wait = plot.querySelector(".plot-wait");
       if (wait) wait.textContent = `This chart could not be drawn: ${error.message}. Its numbers are in the table below.`;
@@ -127,4 +217,16 @@
   document.addEventListener("theme", () => drawAll());
   document.addEventListener("htmx:afterSettle", (event) => settle(event.detail.elt));
   document.addEventListener("charts:refresh", () => drawAll());
+  globalThis.addEventListener("popstate", () => { if (document.querySelector("[data-zoom]")) location.reload(); });
+  // Paper is white: charts are printed in the colours of the light page.
+  let before = "";
+  globalThis.addEventListener("beforeprint", () => {
+    before = theme();
+    document.documentElement.dataset.bsTheme = "light";
+    drawAll();
+  });
+  globalThis.addEventListener("afterprint", () => {
+    document.documentElement.dataset.bsTheme = before;
+    drawAll();
+  });
 })();

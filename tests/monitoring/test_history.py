@@ -101,3 +101,12 @@ def test_a_week_of_latency_keeps_its_spikes_in_a_band_behind_the_line(endpoint: 
     low, high, line, _ = chart.figure["data"]
     assert (low["y"], high["y"], line["y"]) == ([2.0, 2.0], [50.0, 2.0], [18.0, 2.0])
     assert "Lines: means of each hour; shaded: its lowest to highest value." in chart.summary
+
+
+def test_ninety_days_are_read_by_quarters_of_a_day_that_add_up_their_hours(endpoint: Endpoint) -> None:
+    series = write(endpoint, "queue", [1.0] * 18 + [3.0, 5.0, 4.0])
+    found = read(series, START, START + timedelta(days=90))
+    assert [(one.at, one.value, one.n, one.low, one.high) for one in found] == [
+        (START + timedelta(hours=6), 1.0, 18, 1.0, 1.0), (START + timedelta(hours=12), 4.0, 3, 3.0, 5.0),
+    ]  # fmt: skip
+    assert step_of(START, START + timedelta(days=400)) == Step.DAY

@@ -1,0 +1,181 @@
+"""Pages: an endpoint's charts over the span that the address names, and each chart alone, as JSON and as CSV."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import condition, require_GET
+
+from monitoring import charts, queries
+from monitoring.models import Alert, Finding, Rule, Window, WindowState
+from monitoring.pull.models import Scrape
+from monitoring.pull.queries import unanswered
+from monitoring.views import endpoint_for, row_of, sentence_of, silent_of
+from registry.models import Deployment, Endpoint
+
+SHOWN_WINDOWS = 120
+HOURS = {1: "1 h", 6: "6 h", 24: "24 h", 168: "7 days", 720: "30 days", 2160: "90 days"}
+SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=400)
+MINUTE = "%Y-%m-%dT%H:%M"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the address asks for: `hours` up to now, or from `since` to `until`, or else the newest windows; the column
+    whose distribution is drawn, and the metric of another program's that stands first."""
+
+    hours: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    column: str = ""
+    metric: str = ""
+    problem: str = ""
+
+    def address(self, **changes: object) -> str:
+        """The query of an address that asks for the same but for the changes."""
+        given = {"since": _minute(self.since), "until": _minute(self.until)} if self.since else {"hours": self.hours}
+        told = {**given, "column": self.column, "metric": self.metric, **changes}
+        return urlencode({name: value for name, value in told.items() if value})
+
+
+def asked_by(values: Mapping[str, str]) -> Asked:
+    """What an address asks for; a span that is none is told in `problem`, and the newest windows are shown."""
+    names = {"column": values.get("column", "")[:200], "metric": values.get("metric", "")[:60]}
+    if values.get("since") or values.get("until"):
+        try:
+            since, until = _moment(values.get("since", "")), _moment(values.get("until", ""))
+        except ValueError:
+            return Asked(**names, problem="A span needs a beginning and an end, such as 2026-11-21T12:00, in UTC.")
+        if not SHORTEST <= until - since <= LONGEST:
+            return Asked(**names, problem="A span must end at least a minute after it begins, and within 400 days.")
+        return Asked(**names, since=since, until=until)
+    hours = values.get("hours", "")
+    return Asked(**names, hours=int(hours) if hours.isdecimal() and int(hours) in HOURS else None)
+
+
+def span_of(endpoint: Endpoint, asked: Asked) -> charts.Span:
+    """What is drawn."""
+    if asked.since is not None and asked.until is not None:
+        return charts.span(endpoint, asked.since, asked.until)
+    now = timezone.now()
+    if asked.hours is not None:
+        return charts.span(endpoint, now - timedelta(hours=asked.hours), now)
+    windows = list(Window.objects.filter(endpoint=endpoint, state=WindowState.JUDGED)[:SHOWN_WINDOWS])
+    if not windows:
+        return charts.span(endpoint, now - timedelta(hours=1), now)
+    return charts.span(endpoint, windows[-1].start, windows[0].end)
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S}" if at and at.second else f"{at:{MINUTE}}" if at else ""
+
+
+def _charts_etag(request: HttpRequest, slug: str) -> str | None:
+    """Changes with each judged window, deployment, alert, rule and page of figures, and with what the reader may see.
+    A span that ends now moves on each minute."""
+    if not request.user.is_authenticated:
+        return None
+    newest: list[Any] = [
+        Window.objects.filter(endpoint__slug=slug, state=WindowState.JUDGED).values_list("pk", "attempts").first(),
+        Finding.objects.filter(rule__endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
+        Deployment.objects.filter(endpoint__slug=slug).values_list("pk", flat=True).first(),
+        Alert.objects.filter(endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
+        *Rule.objects.filter(endpoint__slug=slug).order_by("pk").values_list("params", "enabled", "min_rows"),
+        *Scrape.objects.filter(host__placements__endpoint__slug=slug).order_by("pk").values_list("pk", "down_since"),
+        f"{timezone.now():{MINUTE}}" if "hours" in request.GET else "",
+    ]
+    key = (request.get_full_path(), bool(request.headers.get("HX-Request")), request.user.pk, newest)
+    return f'"{queries.short_digest(key, request.user.permission_epoch)}"'
+
+
+@login_required
+@require_GET
+@condition(etag_func=_charts_etag)
+def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
+    """The endpoint's findings and charts: a part of another page for htmx, else a page of its own."""
+    endpoint, asked = endpoint_for(request, slug), asked_by(request.GET)
+    monitor, window, findings = (
+        queries.monitor_of(endpoint), queries.newest_window(endpoint), queries.latest_findings(endpoint),
+    )  # fmt: skip
+    over, silent = span_of(endpoint, asked), silent_of(endpoint, monitor)
+    others = charts.metric_names(over)
+    context = {
+        "endpoint": endpoint,
+        "monitor": monitor,
+        "rows": [row_of(finding) for finding in findings if finding.host_id is None],
+        "window": window,
+        "charts": charts.charts_of(over, asked.column, asked.metric) if window or others else [],
+        "asked": asked,
+        "over": over,
+        "spans": _spans(asked, over),
+        "others": others,
+        "columns": sorted({one.column for one in over.series if one.name == "psi"}),
+        "query": asked.address(),
+        "unanswered": unanswered(endpoint),
+        "sentence": sentence_of(endpoint, silent, window, findings),
+        "silent": silent,
+    }
+    name = "endpoint_charts" if request.headers.get("HX-Request") else "endpoint_charts_page"
+    return render(request, f"monitoring/{name}.html", context)
+
+
+def _spans(asked: Asked, over: charts.Span) -> list[dict[str, Any]]:
+    """The spans that one click leads to: the newest windows, hours up to now, and earlier, later and twice as long."""
+    length = over.until - over.since
+    bare = {"since": "", "until": "", "hours": ""}
+    found = [{"label": "newest windows", "query": asked.address(**bare), "now": not (asked.hours or asked.since)}]
+    found += [
+        {"label": label, "query": asked.address(**{**bare, "hours": hours}), "now": asked.hours == hours}
+        for hours, label in HOURS.items()
+    ]
+    moved = {"earlier": (-length, -length), "later": (length, length), "twice as long": (-length / 2, length / 2)}
+    for label, (first, last) in moved.items():
+        since, until = (at.replace(microsecond=0) for at in (over.since + first, over.until + last))
+        if until - since <= LONGEST and since < timezone.now():
+            query = asked.address(hours="", since=_minute(since), until=_minute(until))
+            found.append({"label": label, "query": query, "now": False})
+    return found
+
+
+@login_required
+@require_GET
+def figure(request: HttpRequest, slug: str, name: str) -> JsonResponse:
+    """One chart's figure as JSON; `?column=` picks the column of the distribution."""
+    return JsonResponse(_one(request, slug, name).figure)
+
+
+@login_required
+@require_GET
+def numbers(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """One chart's traces as CSV: a row for each point, with the name of its line."""
+    chart = _one(request, slug, name)
+    answer = HttpResponse(content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{slug}-{name}.csv"'
+    written = csv.writer(answer)
+    written.writerow(["line", "x", "y"])
+    for row in chart.points():
+        written.writerow(row)
+    return answer
+
+
+def _one(request: HttpRequest, slug: str, name: str) -> charts.Chart:
+    endpoint, asked = endpoint_for(request, slug), asked_by(request.GET)
+    try:
+        chart = charts.chart_of(span_of(endpoint, asked), name, asked.column)
+    except KeyError as error:
+        raise Http404(f"There is no chart {name}; there are {', '.join(charts.CHARTS)}.") from error
+    if chart is None:
+        raise Http404("There is no data for this chart in this span yet.")
+    return chart

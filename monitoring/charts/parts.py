@@ -1,0 +1,116 @@
+"""What figures are made of: traces, bands, tables, in Plotly's terms (colours are the page's: static/js/charts.js)."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from monitoring.history import Reading
+
+MOST_POINTS = 400
+"""Points of one trace that are sent to a browser; a longer series is thinned to its extremes."""
+
+TABLE_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart, as templates/parts/chart.html takes it. `size` is "", small or tall."""
+
+    id: str
+    title: str
+    summary: str
+    figure: dict[str, Any]
+    table: dict[str, list[Any]] = field(default_factory=lambda: {"columns": [], "rows": []})
+    size: str = ""
+
+    def points(self) -> Iterator[tuple[str, object, object]]:
+        """Every point that is drawn: the line's name, x and y; of a heat map the row's name, x and the cell."""
+        for trace in self.figure["data"]:
+            if trace.get("type") == "heatmap":
+                for row, cells in zip(trace["y"], trace["z"], strict=True):
+                    yield from ((row, x, cell) for x, cell in zip(trace["x"], cells, strict=True))
+            else:
+                name = trace.get("name") or trace.get("meta", {}).get("tone", "")
+                yield from ((name, x, y) for x, y in zip(trace["x"], trace["y"], strict=True))
+
+
+def line(found: Sequence[Reading], name: str, tone: int, dash: str = "solid") -> dict[str, Any]:
+    kept = thinned(found, lambda point: point.value)
+    return {**trace([stamp(p.at) for p in kept], [p.value for p in kept], name, tone), "line": {"dash": dash}}
+
+
+def lines(found: Sequence[Reading], name: str, tone: int) -> list[dict[str, Any]]:
+    """A line, and behind it from the lowest to the highest value of each reading, where it stands for several."""
+    drawn = line(found, name, tone)
+    if all(point.low == point.high for point in found):
+        return [drawn]
+    kept = thinned(found, lambda point: point.high)
+    return [*band(kept, [point.low for point in kept], [point.high for point in kept], tone), drawn]
+
+
+def band(found: Sequence[Reading], low: list[float], high: list[float], tone: int) -> list[dict[str, Any]]:
+    quiet = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    times = [stamp(point.at) for point in found]
+    return [
+        {**trace(times, low, "", tone), **quiet},
+        {**trace(times, high, "", tone), **quiet, "fill": "tonexty"},
+    ]
+
+
+def trace(x: list[str], y: list[Any], name: str, tone: int | str) -> dict[str, Any]:
+    drawn: dict[str, Any] = {"type": "scatter", "mode": "lines", "x": x, "y": y, "meta": {"tone": tone}}
+    return {**drawn, "name": name} if name else {**drawn, "name": "", "showlegend": False}
+
+
+def figure(traces: list[dict[str, Any]], yaxis: dict[str, Any], extras: dict[str, Any]) -> dict[str, Any]:
+    layout: dict[str, Any] = {"xaxis": {"type": "date"}, "yaxis": yaxis}
+    if not extras.get("direct"):
+        # Below the plot: above it stand the names of the version bands and markers.
+        layout["legend"] = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}
+    return {"data": traces, "layout": layout, "lastgood": extras}
+
+
+def thinned(found: Sequence[Any], value: Callable[[Any], float], most: int = MOST_POINTS) -> list[Any]:
+    """At most `most` items in their order: of each of most / 2 equal stretches, the lowest and the highest."""
+    if len(found) <= most:
+        return list(found)
+    kept: set[int] = set()
+    for part in np.array_split(np.arange(len(found)), most // 2):
+        values = [value(found[i]) for i in part]
+        kept |= {int(part[int(np.argmin(values))]), int(part[int(np.argmax(values))])}
+    return [found[i] for i in sorted(kept)]
+
+
+def flat(grouped: dict[str, list[Reading]]) -> Iterable[Reading]:
+    return [point for found in grouped.values() for point in found]
+
+
+def newest_first(found: Iterable[Reading]) -> list[Reading]:
+    return sorted(found, key=lambda point: (-point.at.timestamp(), point.series.pk))
+
+
+def table(columns: list[str], rows: list[list[str]]) -> dict[str, list[Any]]:
+    return {"columns": columns, "rows": rows[:TABLE_ROWS]}
+
+
+def stamp(at: datetime) -> str:
+    """UTC without an offset, as Plotly draws it."""
+    return f"{at:%Y-%m-%dT%H:%M:%S}"
+
+
+def clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def plain(number: float) -> str:
+    return f"{number:g}"
+
+
+def number_of(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
