@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.device import gpus, memory
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from host.app import Host
 
 MAX_CONTROL_BYTES = 2**20
+MAX_READ_BYTES = 32 * 2**20
 REPOSITORY_STATES = {"ready": "READY", "loading": "LOADING", "draining": "UNLOADING"}
 
 
@@ -29,6 +31,11 @@ async def lastgood(host: Host, method: str, path: list[str], receive: Receive) -
         case "PUT", ["blobs", sha256]:
             new = await receive_blob(receive, host.store, _sha256(sha256), host.settings.max_blob_bytes)
             return as_json({"sha256": sha256}, 201 if new else 200)
+        case "GET", ["blobs", sha256]:
+            return 200, "application/octet-stream", _stored(host.store.blob(_sha256(sha256)))
+        case "GET", ["models", model, "versions", version]:
+            host.fleet.slot(model, version)
+            return 200, "application/json", host.store.manifest(model, version)
         case "PUT", ["models", model, "versions", version]:
             data = await body(receive, MAX_CONTROL_BYTES)
             new = await host.fleet.stage(_name(model), _name(version), data)
@@ -86,6 +93,15 @@ def _sha256(text: str) -> str:
     if not SHA256.fullmatch(text):
         raise Problem(400, "bad-request", "A blob is named by 64 lowercase hexadecimal digits.")
     return text
+
+
+def _stored(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_READ_BYTES:
+            raise Problem(413, "too-large", f"Files above {MAX_READ_BYTES} bytes are not given out; copy them instead.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise Problem(404, "not-found", "This host has no such file.") from None
 
 
 def _name(text: str) -> str:

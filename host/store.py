@@ -141,6 +141,10 @@ class Store:
             sync_folder(folder.parent)
         write_atomically(folder / version, data)
 
+    def manifest(self, model: str, version: str) -> bytes:
+        """A staged version's manifest, as it came. Raises FileNotFoundError."""
+        return (self._model(model) / "versions" / version).read_bytes()
+
     def keep_pointer(self, model: str, pointer: Pointer) -> None:
         write_atomically(self._model(model) / "pointer.json", json.dumps(pointer.to_json()).encode())
 

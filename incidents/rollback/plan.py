@@ -281,6 +281,11 @@ def _check_target(kind: str, endpoint: Endpoint, to_version: Version) -> None:
         raise PlanRefused(
             "other_model", f"{to_version} belongs to another model than {endpoint.slug}. Choose one of its versions."
         )
+    if to_version.environment.get("opaque"):
+        raise PlanRefused(
+            "opaque",
+            f"Version {to_version.number} was found on an engine that gave no files of it. Register it with its files.",
+        )
     if to_version.golden_id is None and part_of(to_version) is not None:
         raise PlanRefused(
             "not_rehearsed",

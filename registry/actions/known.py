@@ -78,10 +78,12 @@ def register_version(
     hyperparameters: Mapping[str, Any] | None = None,
     parents: Iterable[tuple[Version, str]] = (),
     reason_taken: str = "release",
+    number: int | None = None,
     actor: Actor,
 ) -> Version:
-    """A new version of the model, with the next number. `files` maps SHA-256 to a path or bytes; one that the store
-    holds already may be left out. `environment["engine"]` other than `bundled` takes files of any format unopened.
+    """A new version of the model, with the next number, or a later one that is given. `files` maps SHA-256 to a path or
+    bytes; one that the store holds already may be left out. `environment["engine"]` other than `bundled` takes files of
+    any format unopened.
 
     Every digest is computed anew. Raises AlreadyThere for a manifest that is registered, and ValueError with a sentence
     (RegistryError, ManifestRefused, ContentRefused, GoldenInvalid) for everything that is not as it should be.
@@ -109,9 +111,11 @@ def register_version(
         locked = Model.objects.select_for_update().get(pk=model.pk)
         _refuse_known(digest)
         last = locked.versions.aggregate(last=Max("number"))["last"] or 0
+        if number is not None and number <= last:
+            raise AlreadyThere(f"{model.slug} has a version {last}; a new one has a later number than that.")
         version = Version(
             model=locked,
-            number=last + 1,
+            number=number or last + 1,
             digest=digest,
             manifest=manifest,
             signature=described.signature,

@@ -104,7 +104,7 @@ class GateViewSet(viewsets.ReadOnlyModelViewSet[GateDefinition]):
         """Register a gate: 201, or 202 with the request whose approvals it waits for."""
         asked = RegisterGateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        who = {"user": _person(request), "actor": actor_for(request=request)}
+        who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
         done = _doing(lambda: register_gate(**asked.validated_data, **who))
         if isinstance(done, Act):
             return Response({"request": str(done.request_id)}, status=status.HTTP_202_ACCEPTED)
@@ -115,7 +115,7 @@ class GateViewSet(viewsets.ReadOnlyModelViewSet[GateDefinition]):
     def retire(self, request: Request, pk: str) -> Response:
         """Ask a gate no more."""
         definition, reason = self.get_object(), _why(request)
-        who = {"user": _person(request), "actor": actor_for(request=request)}
+        who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
         _doing(lambda: retire_gate(definition=definition, reason=reason, **who))
         return Response(GateSerializer(self.get_queryset().get(pk=definition.pk)).data)
 
@@ -143,7 +143,7 @@ class AskingViewSet(viewsets.ReadOnlyModelViewSet[Asking]):
 
     def _say(self, request: Request, *, accepted: bool) -> Response:
         row, reason = self.get_object(), _why(request)
-        who = {"user": _person(request), "actor": actor_for(request=request)}
+        who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
         _doing(lambda: accept(asking=row, accepted=accepted, reason=reason, **who))
         return Response(AskingSerializer(self.get_queryset().get(pk=row.pk)).data)
 

@@ -1,6 +1,7 @@
 """Pages of registered gates, and what a named person says in a run."""
 
 import json
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -117,7 +118,7 @@ def asking_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
         raise Http404(f"A gate has no verb {verb}.")
     form = AcceptForm(request.POST)
     reason = form.cleaned_data["reason"] if form.is_valid() else ""
-    who = {"user": _user(request), "actor": actor_for(request=request)}
+    who: dict[str, Any] = {"user": _user(request), "actor": actor_for(request=request)}
     try:
         accept(asking=row, accepted=verb == "accept", reason=reason, **who)
         messages.success(request, "You have accepted it." if verb == "accept" else "You have refused it.")

@@ -1,0 +1,234 @@
+"""Looking at a running engine: what is there, what was captured, what a rollback could do with it and what is missing.
+
+Nothing is changed, on the engine or here.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from audit.canonical import canonical_bytes
+from registry.adopting.capture import NotCaptured, golden_from, kinds_of, made_up
+from registry.manifest import DATATYPES, FORMAT
+from registry.models import Host, Version
+from registry.serving import driver_for
+from registry.serving.allow import check_address
+from registry.serving.base import HostAddress, ServingError
+from registry.serving.foreign import FoundEngine, FoundModel, FoundVersion, ask, detect, fetch_files, read
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,48}")
+
+
+@dataclass
+class SeenVersion:
+    """A version that would be registered. `opaque`: by what the engine said of it, since it gave no files."""
+
+    found: FoundVersion
+    manifest: bytes
+    files: dict[str, bytes]
+    golden: bytes | None
+    opaque: bool
+    captured: str
+    number: int | None
+    known: bool = False
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.manifest).hexdigest()
+
+    @property
+    def label(self) -> str:
+        return f"version {self.found.name}" if self.found.name else "its version"
+
+    @property
+    def state(self) -> str:
+        return "serves" if self.found.is_default else "loaded" if self.found.ready else "not loaded"
+
+
+@dataclass
+class SeenModel:
+    """A model that would be registered, with what a rollback could do and what is missing for it, as sentences."""
+
+    name: str
+    slug: str
+    fence: int
+    versions: list[SeenVersion]
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def serving(self) -> SeenVersion | None:
+        return next((one for one in self.versions if one.found.is_default), None)
+
+    def could(self) -> list[str]:
+        """What a rollback of the model could do on this host now."""
+        others = [one for one in self.versions if not one.found.is_default and not one.opaque]
+        if self.serving is None:
+            return ["Nothing of it serves, so there is nothing to roll back."]
+        if not others:
+            return [f"It serves {self.serving.label}, and there is no other version that could be gone back to."]
+        return [
+            f"Go back to {one.label}: {'it is in memory, so one switch' if one.found.ready else 'it is loaded first'}."
+            for one in others
+        ]
+
+    def missing(self) -> list[str]:
+        """What would have to be given before a rollback is judged as one that was registered with everything."""
+        found = []
+        if any(one.opaque for one in self.versions):
+            found.append("The files of opaque versions: register them with their files, and release one by a plan.")
+        if any(one.golden is None for one in self.versions):
+            found.append("A golden test of each version: give rows, and look again.")
+        elif any("made up" in one.captured for one in self.versions):
+            found.append("Rows of real traffic for the golden tests: those made up say only that nothing has changed.")
+        return [*found, "A holdout set and a reference profile, against which accuracy and drift are judged."]
+
+
+@dataclass
+class Seen:
+    """All that was found at an address."""
+
+    url: str
+    engine: str
+    release: str
+    lacks: list[str]
+    models: list[SeenModel]
+    capabilities: list[str]
+    host_known: bool
+
+
+def address_for(url: str, token: str, options: Mapping[str, str]) -> HostAddress:
+    """Where an engine is, with every address checked. Raises registry.serving.allow.AddressRefused."""
+    check_address(url, settings.LASTGOOD_HOST_NETWORKS)
+    for name, value in options.items():
+        if name in ("management", "metrics"):
+            check_address(value, settings.LASTGOOD_HOST_NETWORKS)
+    return HostAddress(url.rstrip("/"), token, tuple(settings.LASTGOOD_HOST_NETWORKS), dict(options))
+
+
+def look(
+    *,
+    url: str,
+    token: str = "",
+    engine: str = "",
+    options: Mapping[str, str] | None = None,
+    rows: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
+) -> Seen:
+    """Read an engine and ask each loaded version a few rows: those given for its model, else ones made up.
+
+    Raises registry.serving.base.ServingError, registry.serving.allow.AddressRefused.
+    """
+    address = address_for(url, token, options or {})
+    named, release = (engine, "") if engine else detect(address)
+    found = read(named, release, address)
+    models = [_model(found, address, one, (rows or {}).get(one.name)) for one in found.models]
+    return Seen(
+        url=address.url,
+        engine=found.engine,
+        release=found.release,
+        lacks=found.lacks,
+        models=models,
+        capabilities=driver_for(found.engine).capabilities.lacking(),
+        host_known=Host.objects.filter(address=address.url).exists(),
+    )
+
+
+def _model(
+    found: FoundEngine, address: HostAddress, model: FoundModel, rows: Mapping[str, Sequence[Any]] | None
+) -> SeenModel:
+    slug = model.name.lower().replace("_", "-").replace(".", "-")
+    seen = SeenModel(model.name, slug, model.fence, [])
+    if not SLUG.fullmatch(slug) or (found.engine == "bundled" and slug != model.name):
+        seen.skipped.append(f"{model.name} can't be the name of a model here: small letters, digits and dashes can.")
+        return seen
+    for version in sorted(model.versions, key=lambda one: (not one.name.isdecimal(), int_or_zero(one.name), one.name)):
+        try:
+            seen.versions.append(_version(found, address, model, slug, version, rows))
+        except (NotCaptured, ServingError) as error:
+            seen.skipped.append(f"Version {version.name or 'without a name'}: {error}")
+    known = set(
+        Version.objects.filter(digest__in=[one.digest for one in seen.versions]).values_list("digest", flat=True)
+    )
+    for one in seen.versions:
+        one.known = one.digest in known
+    return seen
+
+
+def int_or_zero(name: str) -> int:
+    return int(name) if name.isdecimal() and len(name) < 10 else 0
+
+
+def _version(
+    found: FoundEngine,
+    address: HostAddress,
+    model: FoundModel,
+    slug: str,
+    version: FoundVersion,
+    rows: Mapping[str, Sequence[Any]] | None,
+) -> SeenVersion:
+    golden, captured, outputs = _capture(found.engine, address, model.name, version, rows)
+    number = int_or_zero(version.name) or None
+    if found.engine == "bundled":
+        if number is None:
+            raise NotCaptured(f"it is called {version.name!r}, and versions here are whole numbers.")
+        try:
+            fetch_files(address, model.name, version)
+        except ServingError as error:
+            raise NotCaptured(f"its files can't be had: {error}") from error
+        return SeenVersion(version, version.manifest, version.files, golden, False, captured, number)
+    manifest, files = _opaque(found, address, model.name, slug, version, rows, outputs)
+    return SeenVersion(version, manifest, files, golden, True, captured, number if found.engine == "triton" else None)
+
+
+def _capture(
+    engine: str,
+    address: HostAddress,
+    model: str,
+    version: FoundVersion,
+    rows: Mapping[str, Sequence[Any]] | None,
+) -> tuple[bytes | None, str, dict[str, list[Any]]]:
+    """A golden test where one can be made, how it was made or why not, and the answers."""
+    if not version.ready:
+        return None, "it is not loaded, so it was asked nothing", {}
+    try:
+        if rows is None and version.signature is None:
+            raise NotCaptured("the engine does not say what it takes; give rows for it.")
+        inputs = rows if rows is not None else made_up(version.signature or {})
+        outputs = ask(engine, address, model, version, inputs)
+        told = f"{len(next(iter(inputs.values())))} rows, {'as given' if rows is not None else 'made up'}"
+        return golden_from(inputs, outputs), told, outputs
+    except (NotCaptured, ServingError) as error:
+        return None, f"no golden test: {error}", {}
+
+
+def _opaque(
+    found: FoundEngine,
+    address: HostAddress,
+    model: str,
+    slug: str,
+    version: FoundVersion,
+    rows: Mapping[str, Sequence[Any]] | None,
+    outputs: Mapping[str, Sequence[Any]],
+) -> tuple[bytes, dict[str, bytes]]:
+    """A manifest whose one file is what the engine said of the version. Raises NotCaptured without a signature."""
+    if version.signature is not None:
+        sides = {
+            side: [{"name": one["name"], "datatype": one["datatype"]} for one in entries]
+            for side, entries in version.signature.items()
+        }
+    elif rows and outputs:
+        sides = {"inputs": kinds_of(rows), "outputs": kinds_of(outputs)}
+    else:
+        raise NotCaptured("the engine does not say what it takes and gives; give rows for the model, and look again.")
+    unknown = [one["datatype"] for entries in sides.values() for one in entries if one["datatype"] not in DATATYPES]
+    if unknown:
+        raise NotCaptured(f"it takes or gives {unknown[0]}, which is no datatype here.")
+    said = {"engine": found.engine, "at": address.url, "model": model, "version": version.name}
+    description = canonical_bytes(said | {name: str(value) for name, value in version.said.items() if name != "state"})
+    sha256 = hashlib.sha256(description).hexdigest()
+    file = {"path": "engine.json", "sha256": sha256, "size": len(description)}
+    manifest = {"format": FORMAT, "model": slug, "components": {"described": [file]}, "signature": sides}
+    return canonical_bytes(manifest), {sha256: description}
