@@ -109,6 +109,7 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "practice.automatic.propose": lambda d: f"A rollback was proposed by rule {d.get('rule')} of {d.get('model')}",
     "practice.automatic.start": lambda d: f"The rollback starts by itself, by rule {d.get('rule')} of {d.get('model')}",
     "practice.automatic.leave": lambda d: "The rule leaves it to people",
+    "practice.by_hand": lambda d: f"Done by hand on {d.get('host')} at {d.get('at')}",
     "practice.rule.trip": lambda d: "The rule has tripped: nothing starts by itself until a person arms it again",
     "rollback.watch.sign_off": lambda d: "Verification signed off by a person",
 }

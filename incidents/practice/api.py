@@ -15,10 +15,11 @@ from accounts.approvals.queries import NoPolicy
 from accounts.models import User
 from accounts.permissions import require
 from accounts.problems import Problem
-from incidents.practice import drills, queries, readiness, rules
-from incidents.practice.models import AutomaticRule, Drill, DrillSchedule
+from incidents.models import Incident
+from incidents.practice import by_hand, drills, queries, readiness, rules
+from incidents.practice.models import AutomaticRule, Drill, DrillSchedule, Runbook
 from incidents.rollback.plan import PlanRefused
-from registry.models import Endpoint, Environment, Model, Version
+from registry.models import Endpoint, Environment, Model, Placement, Version
 
 
 class ReadinessSerializer(serializers.Serializer[Any]):
@@ -112,7 +113,7 @@ def refused(error: PlanRefused | NoPolicy) -> Problem:
     """The problem that says why it was not done."""
     if isinstance(error, NoPolicy):
         return Problem(409, "no-policy", str(error))
-    status = 400 if error.code in ("bad_schedule", "bad_rule", "reason_needed") else 409
+    status = 400 if error.code in ("bad_schedule", "bad_rule", "bad_time", "reason_needed") else 409
     return Problem(status, error.code.replace("_", "-"), error.sentence)
 
 
@@ -230,7 +231,74 @@ class RuleViewSet(viewsets.ReadOnlyModelViewSet[AutomaticRule]):
             raise refused(error) from error
 
 
+class RunbookSerializer(serializers.ModelSerializer[Runbook]):
+    endpoint = serializers.CharField(source="endpoint.slug")
+
+    class Meta:
+        model = Runbook
+        fields = ["endpoint", "number", "sha256", "body", "made_at", "written_at"]
+
+
+class RunbookViewSet(viewsets.ReadOnlyModelViewSet[Runbook]):
+    """How each endpoint is changed by hand while Lastgood is down, as it was last made."""
+
+    queryset = Runbook.objects.select_related("endpoint").order_by("endpoint__slug")
+    serializer_class = RunbookSerializer
+    permission_classes = [HasScope]
+    required_scope = {"*": "view"}
+    lookup_field = "endpoint__slug"
+    lookup_url_kwarg = "slug"
+    filterset_fields: list[str] = []
+
+
+class ByHandSerializer(serializers.Serializer[Any]):
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
+    host = serializers.CharField(max_length=60)
+    incident = serializers.SlugRelatedField(slug_field="ref", queryset=Incident.objects.select_related("endpoint"))
+    at = serializers.DateTimeField(help_text="When it was done.")
+    told = serializers.CharField(max_length=1000, help_text="What was done, by whom.")
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        host, endpoint = data.pop("host"), data.pop("endpoint")
+        rows = Placement.objects.select_related("host", "endpoint__model")
+        placement = rows.filter(endpoint=endpoint, host__name=host).first()
+        if placement is None:
+            raise serializers.ValidationError({"host": "The endpoint has no host of that name."})
+        return {**data, "placement": placement}
+
+
+class RecordedSerializer(serializers.Serializer[Any]):
+    version = serializers.IntegerField(help_text="What the host shall serve from now on.")
+
+
+class ByHandViewSet(viewsets.GenericViewSet[Placement]):
+    """What was done by hand while Lastgood was down."""
+
+    queryset = Placement.objects.select_related("endpoint__model")
+    serializer_class = ByHandSerializer
+    permission_classes = [HasScope]
+    required_scope = {"*": "incident.command"}
+    filter_backends = []
+
+    @extend_schema(request=ByHandSerializer, responses={201: RecordedSerializer})
+    def create(self, request: Request) -> Response:
+        """Put it on the incident's record, and let the host go on serving what it does."""
+        asked = ByHandSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        assert isinstance(request.user, User)
+        self.check_object_permissions(request, asked.validated_data["placement"].endpoint)
+        try:
+            version = by_hand.record_by_hand(
+                **asked.validated_data, user=request.user, actor=actor_for(request=request)
+            )
+        except PlanRefused as error:
+            raise refused(error) from error
+        return Response({"version": version.number}, status=201)
+
+
 router_entries = [
+    ("runbooks", RunbookViewSet, "runbook"),
+    ("by-hand", ByHandViewSet, "by-hand"),
     ("automatic-rules", RuleViewSet, "automatic-rule"),
     ("readiness", ReadinessViewSet, "readiness"),
     ("drills", DrillViewSet, "drill"),

@@ -50,7 +50,7 @@ def record_by_hand(
         raise NotRecorded("bad_time", "It can't have been done later than now.")
     row = next((one for one in found(endpoint) if one.pk == placement.pk), None)
     if row is None:
-        raise NotRecorded("not_found", f"{placement.host.name} serves what it shall, as last observed.")
+        raise NotRecorded("not_drifted", f"{placement.host.name} serves what it shall, as last observed.")
     _end_convergence(endpoint, user, actor, told)
     version = Version.objects.get(model=endpoint.model_id, digest=row.observed_digest)
     Endpoint.objects.filter(pk=endpoint.pk, fence__lt=row.observed_fence).update(fence=row.observed_fence)

@@ -4,9 +4,10 @@ from typing import Any
 
 from django import forms
 
+from incidents.models import Incident
 from incidents.practice.queries import spare_hosts
 from incidents.practice.rules import Terms
-from registry.models import Endpoint, Version
+from registry.models import Endpoint, Placement, Version
 
 HOUR = "Of the day in UTC."
 
@@ -83,3 +84,24 @@ class WhyForm(forms.Form):
     """A reason, for the record."""
 
     reason = forms.CharField(max_length=500, label="Why")
+
+
+class ByHandForm(forms.Form):
+    """What was done on a host by hand."""
+
+    placement = forms.ModelChoiceField(Placement.objects.none(), label="On", empty_label=None)
+    incident = forms.ModelChoiceField(Incident.objects.none(), to_field_name="ref", label="Incident", empty_label=None)
+    at = forms.DateTimeField(label="When (UTC)", help_text="Such as 2026-11-22 03:40.")
+    told = forms.CharField(max_length=1000, label="What was done, by whom", widget=forms.Textarea(attrs={"rows": 2}))
+
+    def __init__(self, *args: Any, endpoint: Endpoint, found: list[Placement], **more: Any) -> None:
+        super().__init__(*args, **more)
+        fields: dict[str, Any] = self.fields
+        rows = Placement.objects.filter(pk__in=[row.pk for row in found]).select_related("host", "endpoint__model")
+        fields["placement"].queryset = rows
+        versions = dict(Version.objects.filter(model=endpoint.model_id).values_list("digest", "number"))
+        fields["placement"].label_from_instance = lambda row: (
+            f"{row.host.name}, which serves version {versions.get(row.observed_digest, '?')}"
+        )
+        fields["incident"].queryset = Incident.objects.filter(endpoint=endpoint).order_by("-number")
+        fields["incident"].label_from_instance = lambda row: f"{row.ref}: {row.title}"

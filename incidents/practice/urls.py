@@ -10,4 +10,6 @@ urlpatterns = [
     path("readiness/<slug:slug>/spare/", views.set_up_spare, name="readiness-spare"),
     path("readiness/<slug:slug>/rule/", views.set_rule, name="readiness-rule"),
     path("readiness/<slug:slug>/rule/<slug:verb>/", views.turn_rule, name="readiness-turn-rule"),
+    path("readiness/<slug:slug>/by-hand/", views.record_by_hand, name="readiness-by-hand"),
+    path("readiness/<slug:slug>/runbook/", views.runbook, name="readiness-runbook"),
 ]

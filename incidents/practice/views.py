@@ -12,8 +12,9 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy
 from accounts.permissions import may_on, require, require_on
-from incidents.practice import drills, queries, readiness, rules
-from incidents.practice.forms import DrillForm, RuleForm, ScheduleForm, SpareForm, WhyForm
+from incidents.practice import by_hand, drills, queries, readiness, rules
+from incidents.practice.forms import ByHandForm, DrillForm, RuleForm, ScheduleForm, SpareForm, WhyForm
+from incidents.practice.models import Runbook
 from incidents.rollback.plan import PlanRefused
 from incidents.views.pages import user_of
 from registry.models import Endpoint, Environment
@@ -65,7 +66,7 @@ def endpoint(request: HttpRequest, slug: str) -> HttpResponse:
 def _page(request: HttpRequest, found: Endpoint, **more: Any) -> HttpResponse:
     """One endpoint's readiness, the drills of its model, and what can be asked for."""
     staging = queries.staging_of(found.model)
-    row = readiness.readiness(found)
+    row, drifted = readiness.readiness(found), by_hand.found(found)
     listed = Paginator(queries.drills_of(found.model), PAGE).get_page(request.GET.get("page"))
     context = {
         "endpoint": found,
@@ -76,6 +77,9 @@ def _page(request: HttpRequest, found: Endpoint, **more: Any) -> HttpResponse:
         "drill_form": DrillForm(endpoint=found, initial={"version": row.version}, auto_id="drill_%s"),
         "schedule_form": ScheduleForm(endpoint=found, auto_id="schedule_%s"),
         "spare_form": SpareForm(auto_id="spare_%s"),
+        "drifted": drifted,
+        "hand_form": ByHandForm(endpoint=found, found=drifted, auto_id="hand_%s") if drifted else None,
+        "runbook": Runbook.objects.filter(endpoint=found).defer("body").first(),
         "rule": rules.rule_of(found.model),
         "by_itself": queries.policy_lets(found),
         "attempts": queries.attempts_of(found)[:PAGE],
@@ -182,3 +186,31 @@ def turn_rule(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     except PlanRefused as refused:
         messages.error(request, str(refused))
     return redirect("readiness-endpoint", slug=slug)
+
+
+@login_required
+@require_POST
+def record_by_hand(request: HttpRequest, slug: str) -> HttpResponse:
+    """Put on an incident's record what was done by hand, and let the host go on serving what it does."""
+    found = endpoint_for(request, slug, "incident.command")
+    form = ByHandForm(request.POST, endpoint=found, found=by_hand.found(found), auto_id="hand_%s")
+    if not form.is_valid():
+        return _page(request, found, hand_form=form)
+    wish = form.cleaned_data
+    try:
+        version = by_hand.record_by_hand(**wish, user=user_of(request), actor=actor_for(request=request))
+    except PlanRefused as refused:
+        form.add_error(None, str(refused))
+        return _page(request, found, hand_form=form)
+    host = wish["placement"].host.name
+    messages.success(request, f"It is on record: {host} shall serve version {version.number} from now on.")
+    return redirect("readiness-endpoint", slug=slug)
+
+
+@login_required
+@require_GET
+def runbook(request: HttpRequest, slug: str) -> HttpResponse:
+    """The runbook as it was last made, as text."""
+    found = endpoint_for(request, slug)
+    made = get_object_or_404(Runbook, endpoint=found)
+    return HttpResponse(made.body, content_type="text/plain; charset=utf-8")

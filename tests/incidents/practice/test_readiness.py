@@ -192,3 +192,26 @@ def test_a_schedule_is_set_by_page_and_by_api(serving: World) -> None:
     assert [(row["endpoint"], row["every_days"], row["set_by"]) for row in rows] == [("staging", 7, "rosa")]
     asked = client.post("/api/v1/drills/", {"endpoint": slug, "version": 1}, content_type="application/json")
     assert (asked.status_code, asked.json()["type"].rsplit("/", 1)[-1]) == (409, "drill-in-production")
+
+
+def test_what_was_done_by_hand_is_recorded_by_page_and_by_api(serving: World) -> None:
+    slug, client = serving.endpoint.slug, serving.client("kofi")
+    incident = serving.incident()
+    Placement.objects.filter(host__name__in=["h1", "h2"]).update(observed_digest=serving.good.digest)
+    page = client.get(f"/readiness/{slug}/").content.decode()
+    assert "h1, which serves version 1" in page
+    at = (timezone.now() - timedelta(minutes=9)).strftime("%Y-%m-%d %H:%M")
+    form = {
+        "placement": Placement.objects.get(host__name="h1").pk, "incident": incident.ref, "at": at, "told": "By phone.",
+    }  # fmt: skip
+    wish = {"endpoint": slug, "host": "h2", "incident": incident.ref, "at": f"{at}Z", "told": "By phone."}
+
+    assert serving.client("rosa").post(f"/readiness/{slug}/by-hand/", form).status_code == 403
+    assert client.post(f"/readiness/{slug}/by-hand/", form).status_code == 302
+    answer = client.post("/api/v1/by-hand/", wish, content_type="application/json")
+    again = client.post("/api/v1/by-hand/", wish, content_type="application/json")
+
+    assert (answer.status_code, answer.json()) == (201, {"version": 1})
+    assert (again.status_code, again.json()["type"].rsplit("/", 1)[-1]) == (409, "not-drifted")
+    assert set(Placement.objects.filter(desired=serving.good).values_list("host__name", flat=True)) == {"h1", "h2"}
+    assert "Changed by other hands" not in client.get(f"/readiness/{slug}/").content.decode()
