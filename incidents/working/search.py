@@ -124,14 +124,7 @@ def _words(source: _Source, text: str) -> Group:
 
 def _headline(column: str, query: SearchQuery) -> SearchHeadline:
     return SearchHeadline(
-        F(column),
-        query,
-        config="english",
-        start_sel=OPENS,
-        stop_sel=CLOSES,
-        max_words=28,
-        min_words=12,
-        max_fragments=1,
+        F(column), query, config="english", start_sel=OPENS, stop_sel=CLOSES, max_words=28, min_words=12
     )
 
 
