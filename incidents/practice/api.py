@@ -181,7 +181,7 @@ class SetRuleSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=500)
 
 
-class WhySerializer(serializers.Serializer[Any]):
+class TurnSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=500)
 
 
@@ -205,20 +205,20 @@ class RuleViewSet(viewsets.ReadOnlyModelViewSet[AutomaticRule]):
         rule = self._done(request, rules.set_rule, model=model, reason=reason, terms=rules.Terms(**wish))
         return Response(RuleSerializer(rule).data, status=201)
 
-    @extend_schema(request=WhySerializer, responses=RuleSerializer)
+    @extend_schema(request=TurnSerializer, responses=RuleSerializer)
     @action(detail=True, methods=["post"])
     def arm(self, request: Request, pk: str) -> Response:
         """Arm a rule that tripped, or was disarmed."""
         return self._turn(request, rules.arm)
 
-    @extend_schema(request=WhySerializer, responses=RuleSerializer)
+    @extend_schema(request=TurnSerializer, responses=RuleSerializer)
     @action(detail=True, methods=["post"])
     def disarm(self, request: Request, pk: str) -> Response:
         """Let nothing start by itself for the model any more."""
         return self._turn(request, rules.disarm)
 
     def _turn(self, request: Request, verb: Callable[..., AutomaticRule]) -> Response:
-        asked = WhySerializer(data=request.data)
+        asked = TurnSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         rule = self._done(request, verb, rule_id=self.get_object().pk, **asked.validated_data)
         return Response(RuleSerializer(rule).data)
@@ -231,7 +231,7 @@ class RuleViewSet(viewsets.ReadOnlyModelViewSet[AutomaticRule]):
             raise refused(error) from error
 
 
-class RunbookSerializer(serializers.ModelSerializer[Runbook]):
+class EndpointRunbookSerializer(serializers.ModelSerializer[Runbook]):
     endpoint = serializers.CharField(source="endpoint.slug")
 
     class Meta:
@@ -243,7 +243,7 @@ class RunbookViewSet(viewsets.ReadOnlyModelViewSet[Runbook]):
     """How each endpoint is changed by hand while Lastgood is down, as it was last made."""
 
     queryset = Runbook.objects.select_related("endpoint").order_by("endpoint__slug")
-    serializer_class = RunbookSerializer
+    serializer_class = EndpointRunbookSerializer
     permission_classes = [HasScope]
     required_scope = {"*": "view"}
     lookup_field = "endpoint__slug"
@@ -297,7 +297,7 @@ class ByHandViewSet(viewsets.GenericViewSet[Placement]):
 
 
 router_entries = [
-    ("runbooks", RunbookViewSet, "runbook"),
+    ("endpoint-runbooks", RunbookViewSet, "endpoint-runbook"),
     ("by-hand", ByHandViewSet, "by-hand"),
     ("automatic-rules", RuleViewSet, "automatic-rule"),
     ("readiness", ReadinessViewSet, "readiness"),
