@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from markdown_it import MarkdownIt
 
 from accounts.actions import actor_for
-from accounts.permissions import may_on, require, require_on
+from accounts.permissions import may, may_on, require, require_on
 from audit.names import display
 from registry import actions, queries
 from registry.composing import part_sentence, rehearsal_sentence
@@ -62,7 +62,8 @@ def endpoint_list(request: HttpRequest) -> HttpResponse:
         head = queries.Sentence("Every endpoint serves what it should.", "ok")
         if any(sentence.tone != "ok" for _, sentence in rows):
             head = queries.Sentence("No endpoint serves anything that it should not.", "quiet")
-    return render(request, "registry/endpoint_list.html", {"rows": rows, "head": head})
+    context = {"rows": rows, "head": head, "may_adopt": may(request.user, "registry.write")}
+    return render(request, "registry/endpoint_list.html", context)
 
 
 @login_required
