@@ -18,6 +18,7 @@ from accounts.problems import problem_response
 APPS = (
     "registry",
     "monitoring",
+    "monitoring.pull",
     "incidents",
     "incidents.grouping",
     "incidents.rollback",

@@ -16,6 +16,7 @@ PAGES = (
     "incidents.practice.urls",
     "incidents.rollback.urls",
     "incidents.rollback.gating.urls",
+    "monitoring.pull.urls",
     "monitoring.urls",
     "registry.urls",
     "accounts.urls",
