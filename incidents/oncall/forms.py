@@ -16,7 +16,7 @@ from incidents.telling.models import Kind
 DAYS = list(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")))
 SEVERITIES = [(1, "1, the worst"), (2, "2"), (3, "3"), (4, "4")]
 LENGTHS = [(12, "12 hours"), (24, "a day"), (48, "2 days"), (168, "a week"), (336, "2 weeks"), (672, "4 weeks")]
-STEPS = 8
+STEPS = 4
 
 
 def responders() -> list[User]:
@@ -157,9 +157,13 @@ def step_forms(data: Any, policy: Policy | None) -> list[StepForm]:
     rows = []
     for number in range(max(STEPS, len(known) + 2)):
         step = known[number] if number < len(known) else None
-        initial = {"targets": step["targets"], "minutes": round(step["seconds"] / 60, 2)} if step else {}
+        initial = {"targets": step["targets"], "minutes": _minutes(step["seconds"])} if step else {}
         rows.append(StepForm(data, prefix=f"step{number + 1}", initial=initial, choices=choices))
     return rows
+
+
+def _minutes(seconds: int) -> str:
+    return f"{seconds / 60:.2f}".rstrip("0").rstrip(".")
 
 
 def steps_of(forms_: list[StepForm]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The pages of on-call, by the people who use them."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -12,9 +13,10 @@ from accounts.models import User
 from incidents.models import Incident
 from incidents.oncall import duty, escalations
 from incidents.oncall.models import Contact, Escalation, Override, Policy, Rotation
+from incidents.oncall.rotations import set_rotation
 from monitoring.models import Alert
 from tests.accounts.people import bearer, person
-from tests.incidents.oncall.made import Called, build, called
+from tests.incidents.oncall.made import TEST, Called, build, called
 
 
 @pytest.fixture
@@ -187,3 +189,15 @@ def test_programs_set_rotations_and_policies_and_answer_calls(home: Called, clie
     assert (answer.status_code, answer.json()["taken_by"]) == (200, "ada")
     vera = bearer(home.people["vera"], "view")
     assert client.post(f"/api/v1/escalations/{one.pk}/call-now/", headers=vera).status_code == 403
+
+
+def test_the_turns_of_a_rotation_are_shown_by_its_own_clock(home: Called) -> None:
+    layer = {"people": [home.people["ada"].pseudonym], "begins": "2026-01-05T09:00", "hours": 168}
+    window = {"days": [0, 1, 2, 3, 4, 5, 6], "start": "09:00", "until": "17:00"}
+    turns = set_rotation(
+        team="letters", name="days", zone="Asia/Kolkata", layers=[layer | {"windows": [window]}], actor=TEST
+    )
+    page = client(home.people["ada"]).get(f"/on-call/rotations/{turns.pk}/").content.decode()
+    assert re.search(r"<td>\w{3} \d\d \w{3} 09:00</td><td>\w{3} \d\d \w{3} 17:00</td>", page)
+    mine = client(home.people["ada"]).get("/on-call/mine/").content.decode()
+    assert re.search(r"\d\d \w{3} 09:00 to \w{3} \d\d \w{3} 17:00", mine)
