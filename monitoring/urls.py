@@ -2,6 +2,7 @@ from django.urls import path
 
 from monitoring import chart_views, rows_views, senders_views, views
 from monitoring.inbound import views as inbound_views
+from monitoring.rules import urls as rules_urls
 
 urlpatterns = [
     path("monitoring/endpoints/<slug:slug>/charts/", chart_views.endpoint_charts, name="monitoring-charts"),
@@ -16,4 +17,5 @@ urlpatterns = [
     path("monitoring/deliveries/", views.delivery_list, name="delivery-list"),
     path("monitoring/deliveries/<uuid:pk>/read-again/", inbound_views.read_again, name="delivery-read-again"),
     path("monitoring/arrivals/", inbound_views.ledger, name="ledger"),
+    *rules_urls.urlpatterns,
 ]

@@ -22,7 +22,7 @@ from monitoring.rules.spec import UnfitRule, in_words
 from registry.models import Endpoint
 
 
-class StandingSerializer(serializers.ModelSerializer):
+class RuleStandingSerializer(serializers.ModelSerializer):
     host = serializers.CharField(source="host.name", read_only=True, allow_null=True, default=None)
 
     class Meta:
@@ -33,7 +33,7 @@ class StandingSerializer(serializers.ModelSerializer):
 class AlertRuleSerializer(serializers.ModelSerializer):
     endpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     words = serializers.SerializerMethodField()
-    standings = StandingSerializer(many=True, read_only=True)
+    standings = RuleStandingSerializer(many=True, read_only=True)
 
     class Meta:
         model = AlertRule
@@ -74,7 +74,7 @@ class NewAlertRuleSerializer(RuleFieldsSerializer):
     endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.all())
 
 
-class PreviewRequestSerializer(NewAlertRuleSerializer):
+class RulePreviewRequestSerializer(NewAlertRuleSerializer):
     days = serializers.FloatField(required=False, min_value=0.01, max_value=90, default=DAYS)
 
 
@@ -82,11 +82,11 @@ class AlertRuleChangeSerializer(RuleFieldsSerializer):
     reason = serializers.CharField(max_length=2000)
 
 
-class RetireSerializer(serializers.Serializer):
+class RuleRetireSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=2000)
 
 
-class FiringSerializer(serializers.Serializer):
+class RuleFiringSerializer(serializers.Serializer):
     host = serializers.CharField(allow_null=True)
     what = serializers.CharField(help_text="fire, or unheard: no data for too long.")
     began = serializers.DateTimeField(help_text="When its cause began.")
@@ -94,14 +94,14 @@ class FiringSerializer(serializers.Serializer):
     ended = serializers.DateTimeField(allow_null=True)
 
 
-class PreviewSerializer(serializers.Serializer):
+class RulePreviewSerializer(serializers.Serializer):
     """What a rule would have done."""
 
     sentence = serializers.CharField()
     words = serializers.CharField(help_text="What the rule asks.")
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
-    firings = FiringSerializer(many=True)
+    firings = RuleFiringSerializer(many=True)
 
 
 def _firings(found: Preview) -> list[dict[str, Any]]:
@@ -155,11 +155,11 @@ class AlertRuleViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewset
             raise _refused(error) from error
         return Response(AlertRuleSerializer(rule).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=PreviewRequestSerializer, responses=PreviewSerializer)
+    @extend_schema(request=RulePreviewRequestSerializer, responses=RulePreviewSerializer)
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
         """What a rule would have done over the last days. Nothing is saved."""
-        asked = PreviewRequestSerializer(data=request.data)
+        asked = RulePreviewRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         given = dict(asked.validated_data)
         days = given.pop("days")
@@ -169,7 +169,7 @@ class AlertRuleViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewset
             raise _refused(error) from error
         found = preview(rule, until=database_now(), days=days)
         said = {"sentence": found.sentence, "words": in_words(rule), "since": found.since, "until": found.until}
-        return Response(PreviewSerializer({**said, "firings": _firings(found)}).data)
+        return Response(RulePreviewSerializer({**said, "firings": _firings(found)}).data)
 
     @extend_schema(request=AlertRuleChangeSerializer, responses=AlertRuleSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -186,11 +186,11 @@ class AlertRuleViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewset
             raise _refused(error) from error
         return Response(AlertRuleSerializer(rule).data)
 
-    @extend_schema(request=RetireSerializer, responses=AlertRuleSerializer)
+    @extend_schema(request=RuleRetireSerializer, responses=AlertRuleSerializer)
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
         """Ask it no more; what fires by it ends."""
-        asked = RetireSerializer(data=request.data)
+        asked = RuleRetireSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         reason = asked.validated_data["reason"]
         if not actions.retire_rule(rule=self.get_object(), reason=reason, actor=actor_for(request=request)):
