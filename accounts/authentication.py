@@ -50,9 +50,9 @@ def _owner_of(full: str) -> tuple[User, ApiToken]:
     )
     if token is None or not token.owner.is_active:
         raise exceptions.AuthenticationFailed("This token is unknown, expired or revoked. Ask its owner for another.")
-    ApiToken.objects.filter(pk=token.pk).filter(Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_STEP)).update(
-        last_used_at=now
-    )
+    if token.last_used_at is None or token.last_used_at < now - LAST_USED_STEP:
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_STEP)
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
     return token.owner, token
 
 

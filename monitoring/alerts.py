@@ -262,5 +262,7 @@ def endpoint_of(labels: dict[str, str]) -> Endpoint | None:
     slug = labels.get("endpoint", "")
     if slug:
         return Endpoint.objects.filter(slug=slug).first()
-    found = Endpoint.objects.filter(model__slug=labels.get("model", ""), environment=Environment.PRODUCTION)[:2]
+    if not labels.get("model"):
+        return None
+    found = Endpoint.objects.filter(model__slug=labels["model"], environment=Environment.PRODUCTION)[:2]
     return found[0] if len(found) == 1 else None

@@ -18,7 +18,7 @@ from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from monitoring import alerts, reading, store, webhooks
 from monitoring.exposition import read_points
-from monitoring.inbound import beats, formats, ledger, taking
+from monitoring.inbound import beats, entering, formats, ledger, taking
 from monitoring.models import Delivery, DeliveryState, PredictionBatch
 from monitoring.series import keep_points
 from registry.models import Endpoint, Host
@@ -55,16 +55,14 @@ def accept(
     digest = hashlib.sha256(body).hexdigest()
     key = key or alerts.fingerprint(endpoint.pk if endpoint else "", host.pk if host else "", digest)
     with transaction.atomic():
-        delivery = Delivery(
+        delivery = _delivery(
             source=source,
             sender=sender,
             key=key,
             endpoint=endpoint,
             host=host,
-            content_type=content_type[:100],
+            content_type=content_type,
             body=body,
-            sha256=digest,
-            size=len(body),
             sent_at=sent_at,
             **({"received_at": received_at} if received_at else {}),
         )
@@ -76,6 +74,11 @@ def accept(
         if created:
             send_on_commit("monitoring.process", [str(kept.pk)], queue="intake")
     return kept, created
+
+
+def _delivery(*, body: bytes, content_type: str, **fields: Any) -> Delivery:
+    digest = hashlib.sha256(body).hexdigest()
+    return Delivery(body=body, content_type=content_type[:100], sha256=digest, size=len(body), **fields)
 
 
 def is_sent_anew(delivery: Delivery, sent_at: datetime) -> bool:
@@ -94,6 +97,11 @@ def take_webhook(
     """
     named = key or (_state_key(body) if source in formats.TELLS_ALL else uuid.uuid4().hex)
     given = {"source": source, "sender": sender, "body": body, "endpoint": None, "host": None} | delivered
+    if "received_at" not in delivered:
+        new = _delivery(key=named, **given)
+        if entering.enter(new, stored_ms):
+            send_on_commit("monitoring.process", [str(new.pk)], queue="intake")
+            return new, True
     with transaction.atomic():
         delivery, created = accept(key=named, **given)
         entered = delivered.get("received_at")

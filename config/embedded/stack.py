@@ -248,7 +248,8 @@ class Stack:
             self._manage_program("sequencer", ["audit", "sequence"], self._sequencer_keys(), final_status=3),
             self._manage_program("clock", ["clock"]),
             self._worker("rollback", ["--pool", "threads", "--concurrency", "8"], ONE_THREAD),
-            self._worker("intake", ["--pool", "threads", "--concurrency", "4"], ONE_THREAD),
+            # What comes in is taken before what came is read.
+            self._worker("intake", ["--pool", "threads", "--concurrency", "4"], ONE_THREAD, nice=5),
             self._worker("compute", ["--pool", "solo"], ONE_THREAD, nice=10),
             self._worker("suites", ["--pool", "solo"], ONE_THREAD, nice=10),
             self._web(),
