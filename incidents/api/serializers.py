@@ -140,6 +140,9 @@ class OptionSerializer(serializers.Serializer):
     effect = serializers.CharField()
     time = serializers.CharField()
     cost = serializers.CharField()
+    expected = serializers.CharField(allow_blank=True)
+    affected = serializers.CharField(allow_blank=True)
+    version = serializers.IntegerField(allow_null=True)
     suggested = serializers.BooleanField()
 
 

@@ -116,8 +116,10 @@ def _upstream(seen: Seen) -> Hypothesis:
         return Hypothesis(UPSTREAM, AGAINST, f"{what}.")
     if seen.cures:
         return Hypothesis(UPSTREAM, AGAINST, f"{_columns(seen)}; but another version does well on the same inputs.")
-    if seen.dropped == "no":
+    if seen.dropped == "no" and not seen.broken:
         return Hypothesis(UPSTREAM, AGAINST, f"{_columns(seen)}; but it is right as often as before.")
+    if seen.dropped == "no":
+        return Hypothesis(UPSTREAM, FOR, f"{_columns(seen)}; it is right about as often as before, so far.")
     if seen.dropped == "yes":
         none = "no version does well on it" if seen.better is False else "and it is right less often since"
         return Hypothesis(UPSTREAM, FOR, f"{_columns(seen)}; {none}.")

@@ -5,7 +5,7 @@ reads nothing else beside the replays of the ranking. Examined again later, the 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -216,16 +216,20 @@ def _by_host(table: pa.Table) -> dict[str, pa.Table]:
     return {name: table.filter(pc.equal(table.column("host"), name)) for name in names}
 
 
+def _latencies(tables: Mapping[str, pa.Table]) -> dict[str, np.ndarray]:
+    return {name: numpy_column(table, "latency_ms") for name, table in tables.items()}
+
+
 def _hosts_claim(rows: Rows) -> Claim:
-    now = _by_host(rows.during)
+    now, then = _by_host(rows.during), _by_host(rows.before)
     counts = {}
     for name, table in now.items():
         right = right_rows(table)
         counts[name] = (int(right.sum()), len(right))
     odd = [
-        *hosts.silent({n: len(t) for n, t in _by_host(rows.before).items()}, {n: len(t) for n, t in now.items()}),
+        *hosts.silent({n: len(t) for n, t in then.items()}, {n: len(t) for n, t in now.items()}),
         *hosts.less_right(counts),
-        *hosts.slower({name: numpy_column(table, "latency_ms") for name, table in now.items()}),
+        *hosts.slower(_latencies(now), _latencies(then)),
     ]
     said = "; ".join(one.because for one in odd) if odd else f"No host stands out of {len(now)}"
     data = {

@@ -12,7 +12,7 @@ ALPHA = 0.01
 LEAST_ROWS = 50
 DROP_FLOOR = 0.03
 """Share of rows by which a host must be wrong more often than the others."""
-SPEED_RATIO, SPEED_RISE_MS = 2.0, 0.5
+SPEED_RATIO, SPEED_RISE_MS = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,13 @@ def less_right(counts: Mapping[str, tuple[int, int]]) -> list[Odd]:
     return sorted(found, key=lambda odd: odd.p)
 
 
-def slower(latencies: Mapping[str, np.ndarray]) -> list[Odd]:
-    """Hosts whose median latency (ms) is at least twice that of the others."""
+def slower(latencies: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> list[Odd]:
+    """Hosts whose median latency (ms) is at least twice that of the others, and of their own before."""
     found = []
     for name, own in latencies.items():
+        usual = before.get(name, np.array([]))
+        if len(usual) >= LEAST_ROWS and np.median(own) < SPEED_RATIO * np.median(usual):
+            continue
         others = [values for other, values in latencies.items() if other != name]
         if not others:
             continue

@@ -42,8 +42,8 @@ class Moved:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What moved, over how many rows, and whether the columns that did not move alone moved together (`others`: None
-    where it was not asked). `verdict` is "same", "upstream", "shift" or "unknown" (too few rows)."""
+    """What moved, over how many rows, and whether the columns beside one or two that moved have moved with them
+    (`others`: None where it was not asked). `verdict` is "same", "upstream", "shift" or "unknown" (too few rows)."""
 
     rows: int
     rows_before: int
@@ -64,7 +64,8 @@ def compared(before: Columns, now: Columns) -> Inputs:
     drifts = {drift.name: drift for drift in compare(profile, {name: now[name] for name in shared})}
     drifted = [one.column for one in judge(list(drifts.values()), limits=LIMITS) if one.drifted]
     moved = gone + [_how(drifts[name], shared[name], now[name]) for name in drifted]
-    others = _others_moved(shared, now, [one.column for one in moved]) if moved else None
+    asked = bool(moved) and len(moved) <= FEW and not any(one.broken for one in moved)
+    others = _others_moved(shared, now, [one.column for one in moved]) if asked else None
     return Inputs(rows, rows_before, moved, others, _verdict(moved, others))
 
 
@@ -74,7 +75,7 @@ def _verdict(moved: Sequence[Moved], others: bool | None) -> str:
         return "same"
     if any(one.broken for one in moved):
         return "upstream"
-    return "upstream" if len(moved) <= FEW and others is False else "shift"
+    return "upstream" if others is False else "shift"
 
 
 def _rows(columns: Columns) -> int:

@@ -16,7 +16,7 @@ APPROVAL = " after the last approval"
 @dataclass(frozen=True)
 class Option:
     """Something that could be done. `effect` is what it would bring, `time` how long it takes; `expected` the quality
-    afterwards with its interval, `affected` who is hit until then and `cost` what that and the thing itself cost."""
+    afterwards with its interval, `affected` who is hit until then, `cost` what has to be given up for it."""
 
     name: str
     effect: str
@@ -33,17 +33,14 @@ class Option:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What goes on meanwhile: answers a second, the share of them that is wrong beyond what is usual, and what an error
-    and an hour cost by the model's owner (None where nobody said)."""
+    """What goes on meanwhile: answers a second, and the share of them that is wrong beyond what is usual; and how long
+    a rollback takes by earlier runs."""
 
     per_second: float
     wrong: float
     noun: str
     rollback_seconds: float | None
     earlier_runs: int
-    error_cost: float | None
-    hour_cost: float | None
-    currency: str
 
     def affected(self, seconds: float) -> str:
         """How many are answered wrongly beyond the usual within so many seconds."""
@@ -54,26 +51,15 @@ class Outlook:
             return f"about {count:,.0f} {self.noun} wrongly answered until then"
         return f"{self.per_second * seconds:,.0f} {self.noun} answered until then"
 
-    def cost(self, seconds: float) -> str:
-        """The price of so many seconds by the formula; "" without one."""
-        if self.error_cost is None or self.hour_cost is None:
-            return ""
-        price = self.per_second * seconds * self.wrong * self.error_cost + seconds / HOUR * self.hour_cost
-        return f"about {price:,.0f} {self.currency} until then"
-
 
 def outlook_of(data: Mapping[str, Any]) -> Outlook:
     """The piece of evidence `outlook`, read."""
-    cost = data.get("cost", {})
     return Outlook(
         per_second=number(data.get("per_second")) or 0.0,
         wrong=number(data.get("wrong_beyond_usual")) or 0.0,
         noun=str(data.get("noun", "answers")),
         rollback_seconds=number(data.get("rollback_seconds")),
         earlier_runs=int(data.get("earlier_runs", 0)),
-        error_cost=number(cost.get("error")),
-        hour_cost=number(cost.get("hour")),
-        currency=str(cost.get("currency", "")),
     )
 
 
@@ -104,7 +90,7 @@ def _rollbacks(seen: Seen, outlook: Outlook, likely: str, soak_seconds: int) -> 
             f"Roll back to {seen.best.to_version}",
             _brings(seen.best, likely),
             spell,
-            _joined("what the newer version was released for", outlook.cost(seconds)),
+            "what the newer version was released for",
             suggested=likely == causes.VERSION,
             expected=_expected(seen.best),
             affected=outlook.affected(seconds),
@@ -118,7 +104,7 @@ def _rollbacks(seen: Seen, outlook: Outlook, likely: str, soak_seconds: int) -> 
                 part.reasons[0] if part.reasons else "", "It has never soaked: nothing but this replay speaks for it."
             ),
             f"the same, and a rehearsal of it first; {spell}",
-            _joined("what has never run in production may fail in other ways", outlook.cost(2 * seconds)),
+            "what has never run in production may fail in other ways",
             expected=_expected(part),
             affected=outlook.affected(2 * seconds),
             version=part.to_version.number,
@@ -147,7 +133,7 @@ def _drain(seen: Seen, outlook: Outlook, likely: str) -> Option:
     odd = sorted(seen.odd_hosts)
     name = f"Drain {', '.join(odd)}" if odd else "Drain a host"
     helps = "the others answer as they should" if odd else "none: no host stands out"
-    cost = _joined("the others carry its share", outlook.cost(MINUTE))
+    cost = "the others carry its share"
     suggested = likely == causes.HOST
     return Option(name, helps, "a minute", cost, suggested, "drain", affected=outlook.affected(MINUTE) if odd else "")
 
@@ -164,7 +150,7 @@ def _fix_forward(outlook: Outlook, likely: str) -> Option:
         effect = "whoever sends the inputs mends them; no version of ours does"
     if likely == causes.LOAD:
         effect = "more hosts, or less traffic"
-    cost = _joined("errors go on until then", outlook.cost(4 * HOUR))
+    cost = "errors go on until then"
     suggested = likely in (causes.UPSTREAM, causes.LOAD)
     return Option("Fix forward", effect, time, cost, suggested, "propose", affected=outlook.affected(4 * HOUR))
 
@@ -172,7 +158,7 @@ def _fix_forward(outlook: Outlook, likely: str) -> Option:
 def _retrain(outlook: Outlook, likely: str) -> Option:
     shift = likely == causes.SHIFT
     effect = "a version that has learned from who asks now" if shift else "if the world has changed for good"
-    cost = _joined("errors go on until then", outlook.cost(3 * DAY))
+    cost = "errors go on until then"
     return Option("Retrain", effect, "days", cost, shift, affected=outlook.affected(3 * DAY))
 
 
@@ -183,7 +169,7 @@ def _wait(outlook: Outlook, likely: str) -> Option:
     if likely == causes.NOT_ENOUGH:
         effect = "more labels; then look again"
     suggested = likely in (causes.LABELS, causes.NOT_ENOUGH)
-    cost = _joined("errors go on", outlook.cost(HOUR))
+    cost = "errors go on"
     return Option(
         "Wait", effect, "–", cost, suggested, affected=outlook.affected(HOUR).replace("until then", "an hour")
     )

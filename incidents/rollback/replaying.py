@@ -27,7 +27,7 @@ MIN_GROUP = 50
 GROUPS_KEPT = 8
 BANDS = 5
 MANY_VALUES = 20
-TURNS = 7
+TURNS = 15
 """Times that each of two versions is asked for the same row, in turns: the fastest answer of each is compared."""
 
 SHARE_FLOOR, PSI_FLOOR, LEAST_ROWS = 0.05, 0.2, 100

@@ -5,6 +5,7 @@ are flipped) or `slow` (every answer takes 25 ms more). It goes on claiming the 
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +24,12 @@ DELAY = 0.025
 class FaultyFleet(LyingFleet):
     """`mode` is what the machine does while it is broken."""
 
-    mode = "lie"
+    sign: Path
+    mode = ""
 
     def lie(self) -> None:
+        if not self.claims:
+            self.mode = self.sign.read_text()
         if self.mode == "lie":
             super().lie()
         elif self.mode == "bits":
@@ -56,7 +60,7 @@ class FaultyHost(LyingHost):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.fleet = FaultyFleet(self.store, pick_device())
-        self.fleet.claims = {}
+        self.fleet.claims, self.fleet.sign = {}, self.sign
         self._make_slow()
 
     def _make_slow(self) -> None:
@@ -70,11 +74,6 @@ class FaultyHost(LyingHost):
             return replace(given, latency_ms=given.latency_ms + 1000 * DELAY)
 
         LoadedVersion.answer = answer
-
-    async def _watch(self) -> None:
-        if self.sign.exists():
-            self.fleet.mode = self.sign.read_text()
-        await super()._watch()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""Does one host stand out?"""
+
+import numpy as np
+
+from incidents.diagnosing.hosts import less_right, silent, slower
+
+
+def test_a_host_that_is_wrong_more_often_stands_out() -> None:
+    found = less_right({"h1": (480, 600), "h2": (478, 600), "h3": (400, 600)})
+    assert [(odd.host, odd.by) for odd in found] == [("h3", "accuracy")]
+    assert found[0].because == "h3 is right in 66.7% of 600, the others in 79.8% of 1,200"
+
+
+def test_hosts_that_are_all_wrong_stand_out_from_nobody() -> None:
+    assert less_right({"h1": (300, 600), "h2": (310, 600), "h3": (290, 600)}) == []
+
+
+def test_chance_alone_makes_a_host_stand_out_in_at_most_one_of_a_hundred_fleets() -> None:
+    rng = np.random.default_rng(5)
+    fleets = [{f"h{at}": (int(rng.binomial(400, 0.8)), 400) for at in range(10)} for _ in range(300)]
+    assert sum(bool(less_right(fleet)) for fleet in fleets) <= 6
+
+
+def test_a_few_rows_accuse_no_host() -> None:
+    assert less_right({"h1": (480, 600), "h2": (5, 20)}) == []
+
+
+def test_a_slow_host_stands_out_by_its_median() -> None:
+    rng = np.random.default_rng(7)
+    times = {name: rng.gamma(9, 1 / 9, 300) for name in ("h1", "h2")} | {"h3": rng.gamma(9, 5 / 9, 300)}
+    assert [odd.host for odd in slower(times, {})] == ["h3"]
+
+
+def test_a_host_that_was_always_slower_does_not_stand_out() -> None:
+    rng = np.random.default_rng(7)
+    times = {name: rng.gamma(9, 1 / 9, 300) for name in ("h1", "h2")} | {"h3": rng.gamma(9, 5 / 9, 300)}
+    assert slower(times, {"h3": rng.gamma(9, 4 / 9, 300)}) == []
+
+
+def test_a_host_that_has_answered_nothing_since_is_silent() -> None:
+    found = silent({"h1": 300, "h2": 300, "h3": 300}, {"h1": 220, "h2": 230})
+    assert [(odd.host, odd.because) for odd in found] == [("h3", "h3 gave 33% of the answers before and none since")]
+
+
+def test_a_host_of_which_little_is_expected_is_not_silent_yet() -> None:
+    assert silent({"h1": 300, "h2": 300, "h3": 300}, {"h1": 4, "h2": 3}) == []
