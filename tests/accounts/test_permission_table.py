@@ -170,6 +170,8 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/endpoints/": at,
         "/monitoring/endpoints/": at,
         "/monitoring/windows/": {"pk": 999999},
+        "/monitoring/queries/": {"pk": 999999},
+        "/monitoring/scrapes/": {"pk": 999999},
         "/models/": {"slug": world.endpoint.model.slug, "number": 2, "left": 1, "right": 2},
         "/status/": {"slug": status_page.slug, "pk": _told_on(status_page, incident), "message": uuid.uuid4()},
         "/approvals/": {"pk": request.pk},
