@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     "incidents.oncall",
     "incidents.practice",
     "incidents.working",
+    "incidents.learning",
     "incidents",
     "monitoring.pull",
     "monitoring",

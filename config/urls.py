@@ -8,6 +8,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from config import health
 
 PAGES = (
+    "incidents.learning.urls",
     "incidents.working.urls",
     "incidents.grouping.urls",
     "incidents.urls",

@@ -13,6 +13,7 @@ from accounts.models import User
 from accounts.permissions import user_roles
 from audit.queries import newest_seq
 from incidents.diagnosis import Diagnosis, diagnose, share
+from incidents.learning.actions import asked_of, items_of
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentRole, IncidentState, RoleHolding, StatusPost
 from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, STEERING_KINDS, Candidate, Plan, Run, WatchState
 from incidents.rollback.queries import candidates, plans, steering_title_of
@@ -216,6 +217,14 @@ def waits_for(user: User, open_incidents: list[Incident]) -> list[Waiting]:
         *(
             Waiting(f"Your task: {task.text}", f"/incidents/{task.incident.ref}/work/", task.due_at)
             for task in tasks_of(user)[:20]
+        ),
+        *(
+            Waiting(f"Your answer: {one.get_kind_display().lower()}", f"/reviews/{one.review.incident.ref}/")
+            for one in asked_of(user)[:20]
+        ),
+        *(
+            Waiting(f"Your action item: {item.text}", f"/reviews/{item.review.incident.ref}/")
+            for item in items_of(user)[:20]
         ),
     ]
 

@@ -20,6 +20,8 @@ def export_context(review: Review) -> dict[str, Any]:
         "items": list(review.action_items.select_related("owner")),
         "evidence": list(incident.evidence.all()),
         "sections": sections(review),
+        "causes": list(review.contributing.all()),
+        "signatures": list(review.signatures.select_related("user")),
     }
 
 
@@ -45,7 +47,11 @@ def as_markdown(review: Review) -> str:
     parts += [f"Severity {incident.severity}, {review.get_state_display().lower()}.", ""]
     for heading, text in found["sections"]:
         parts += [f"## {heading}", "", text.strip() or "Nothing was written.", ""]
-    parts += ["## Times", "", "| Span | Seconds |", "| --- | ---: |"]
+    parts += ["## Contributing causes", ""]
+    parts += [_cause(one) for one in found["causes"]] or ["None was named."]
+    parts += ["", "## Signed and accepted by", ""]
+    parts += [_signed(one) for one in found["signatures"]] or ["Nobody was asked."]
+    parts += ["", "## Times", "", "| Span | Seconds |", "| --- | ---: |"]
     parts += [f"| {span.name} | {'' if span.seconds is None else span.seconds} |" for span in found["intervals"]]
     parts += ["", "## Action items", ""]
     parts += [_item(item) for item in found["items"]] or ["None."]
@@ -64,6 +70,16 @@ def _item(item: Any) -> str:
     owner = f", {item.owner}" if item.owner else ", nobody yet"
     due = f", by {item.due_on}" if item.due_on else ""
     return f"- [{'x' if item.done_at else ' '}] {_plain(item.text)}{owner}{due}"
+
+
+def _cause(one: Any) -> str:
+    return f"- {one.get_kind_display()}{f': {_plain(one.note)}' if one.note else ''}"
+
+
+def _signed(one: Any) -> str:
+    said = f"- {one.user}, {one.get_kind_display().lower()}: {one.get_answer_display().lower()}"
+    words = f" ({_plain(one.words)})" if one.words else ""
+    return f"{said}{words}{f', {one.answered_at:%Y-%m-%d %H:%M:%S} UTC' if one.answered_at else ''}"
 
 
 def _plain(text: str) -> str:

@@ -7,6 +7,7 @@ from incidents.api.incidents import EvidenceViewSet, IncidentViewSet, UpdateView
 from incidents.api.reviews import ReviewViewSet
 from incidents.api.status import StatusPageViewSet
 from incidents.api.working import RunbookViewSet, SeverityMatrixViewSet
+from incidents.learning.api import AnalyticsViewSet
 
 router_entries: list[tuple[str, type[Any], str]] = [
     ("incidents", IncidentViewSet, "api-incident"),
@@ -14,6 +15,7 @@ router_entries: list[tuple[str, type[Any], str]] = [
     ("evidence", EvidenceViewSet, "api-evidence"),
     ("status-pages", StatusPageViewSet, "api-status-page"),
     ("reviews", ReviewViewSet, "api-review"),
+    ("incident-analytics", AnalyticsViewSet, "api-incident-analytics"),
     ("runbooks", RunbookViewSet, "api-runbook"),
     ("saved-views", SavedViewViewSet, "api-saved-view"),
     ("search", SearchViewSet, "api-search"),

@@ -14,11 +14,12 @@ from accounts.problems import Problem
 from incidents import reviews
 from incidents.api import serializers as shapes
 from incidents.api.common import done, sent
+from incidents.learning.api import SCOPES, LearningVerbs
 from incidents.models import Review
 from incidents.review_export import as_html, as_markdown
 
 
-class ReviewViewSet(viewsets.ReadOnlyModelViewSet[Review]):
+class ReviewViewSet(LearningVerbs, viewsets.ReadOnlyModelViewSet[Review]):
     """The review of an incident, by the incident's reference."""
 
     serializer_class = shapes.ReviewSerializer
@@ -28,6 +29,7 @@ class ReviewViewSet(viewsets.ReadOnlyModelViewSet[Review]):
         "action_items": "incident.respond",
         "finish_item": "incident.respond",
         "publish": "incident.command",
+        **SCOPES,
         "*": "view",
     }
     filterset_fields = ["state"]

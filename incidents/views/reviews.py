@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
+from accounts.models import User
 from accounts.permissions import may, may_on, require, require_on
 from audit.queries import timeline
 from incidents import reviews
@@ -123,6 +124,19 @@ def export(request: HttpRequest, ref: str, kind: str) -> HttpResponse:
     return HttpResponse(render_as(review), content_type=content_type, headers=headers)
 
 
+def _learning(review: Review, user: User) -> dict[str, Any]:
+    """Causes by the taxonomy, and who was asked to sign what."""
+    from incidents.learning.forms import AnswerForm, AskForm, CausesForm
+
+    return {
+        "causes": review.contributing.all(),
+        "causes_form": CausesForm(initial=CausesForm.initial_of(review), auto_id="cause_%s"),
+        "signatures": review.signatures.select_related("user"),
+        "ask_form": AskForm(auto_id="ask_%s"),
+        "answer_form": AnswerForm(auto_id="answer_%s"),
+    }
+
+
 def _page(
     request: HttpRequest,
     review: Review,
@@ -143,6 +157,7 @@ def _page(
         "intervals": reviews.intervals(incident),
         "evidence": incident.evidence.all(),
         "items": review.action_items.select_related("owner"),
+        **_learning(review, user),
         "told": tell(timeline(incident.ref, newest=SHOWN)),
         "may_edit": is_draft and may_on(user, "incident.respond", incident),
         "may_add": may_on(user, "incident.respond", incident),

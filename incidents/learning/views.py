@@ -1,0 +1,157 @@
+"""A review's causes and signatures, and what many incidents add up to."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.actions import actor_for
+from accounts.permissions import require
+from audit.clock import database_now
+from audit.views import csv_file
+from incidents.errors import IncidentError
+from incidents.learning import actions
+from incidents.learning.charts import histogram, trend
+from incidents.learning.figures import BINS, STAGES, Chosen, figures
+from incidents.learning.forms import AnswerForm, AskForm, CausesForm
+from incidents.learning.models import Cause, Signature
+from incidents.views.pages import user_of
+from incidents.views.reviews import review_for
+from registry.models import Model
+
+USUAL = timedelta(days=180)
+
+
+def _do(request: HttpRequest, ref: str, form: forms.Form, verb: Any) -> HttpResponse:
+    """Do it with what was typed; what is refused is said on the review's page."""
+    if not form.is_valid():
+        messages.error(
+            request, "Fill the form: " + "; ".join(f"{name}: {' '.join(why)}" for name, why in form.errors.items())
+        )
+    else:
+        try:
+            messages.success(request, verb(form))
+        except IncidentError as refused:
+            messages.error(request, str(refused))
+    return redirect("review-detail", ref=ref)
+
+
+@login_required
+@require_POST
+def causes(request: HttpRequest, ref: str) -> HttpResponse:
+    """Name the contributing causes of a review."""
+    review = review_for(request, ref, "incident.respond")
+
+    def verb(form: CausesForm) -> str:
+        actions.set_causes(
+            review=review,
+            causes=form.causes,
+            seen_version=form.cleaned_data["version"],
+            actor=actor_for(request=request),
+        )
+        return "The causes are on record."
+
+    return _do(request, ref, CausesForm(request.POST), verb)
+
+
+@login_required
+@require_POST
+def ask(request: HttpRequest, ref: str) -> HttpResponse:
+    """Ask a person to sign off, or to accept how the service answers now."""
+    review = review_for(request, ref, "incident.respond")
+
+    def verb(form: AskForm) -> str:
+        made = actions.ask(review=review, actor=actor_for(request=request), **form.cleaned_data)
+        return f"{made.user} is asked; it stands on their first page."
+
+    return _do(request, ref, AskForm(request.POST), verb)
+
+
+@login_required
+@require_POST
+def answer(request: HttpRequest, ref: str, pk: int) -> HttpResponse:
+    """What the asked person says."""
+    review = review_for(request, ref)
+    signature = get_object_or_404(Signature.objects.select_related("user"), review=review, pk=pk)
+
+    def verb(form: AnswerForm) -> str:
+        actions.answer(
+            signature=signature, user=user_of(request), actor=actor_for(request=request), **form.cleaned_data
+        )
+        return "Your answer is on record."
+
+    return _do(request, ref, AnswerForm(request.POST), verb)
+
+
+def chosen_of(request: HttpRequest, now: datetime) -> Chosen:
+    """What the address asks for; what it asks for wrongly counts as not asked."""
+    severity, cause = request.GET.get("severity", ""), request.GET.get("cause", "")
+    return Chosen(
+        since=_day(request.GET.get("since", "")) or (now - USUAL).replace(hour=0, minute=0, second=0, microsecond=0),
+        until=(_day(request.GET.get("until", "")) or now) + timedelta(days=1),
+        model=request.GET.get("model", "")[:50],
+        severity=int(severity) if severity in ("1", "2", "3", "4") else None,
+        cause=cause if cause in Cause.values else "",
+    )
+
+
+def _day(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+@login_required
+@require_GET
+def analytics(request: HttpRequest) -> HttpResponse:
+    """How incidents went: times as distributions with medians over months, and what came of changes and rollbacks."""
+    require(request, "view")
+    now = database_now()
+    chosen = chosen_of(request, now)
+    found = figures(chosen, now.date())
+    mitigate = next(stage for stage in found.stages if stage.name == "mitigate")
+    context = {
+        "found": found,
+        "chosen": chosen,
+        "last": chosen.until - timedelta(days=1),
+        "histogram": histogram(found.stages),
+        "bins": BINS,
+        "stages": STAGES,
+        "trend": trend(found.months),
+        "models": Model.objects.order_by("slug"),
+        "causes": Cause.choices,
+        "sentence": _sentence(found.count, mitigate.median),
+        "trail": [("/incidents/", "Incidents")],
+    }
+    return render(request, "learning/analytics.html", context)
+
+
+def _sentence(count: int, seconds: float | None) -> str:
+    said = f"{count} incident{'' if count == 1 else 's'} in this span"
+    if seconds is None:
+        return said
+    minutes = seconds / 60
+    took = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    return f"{said}; half of those mitigated took at most {took}"
+
+
+@login_required
+@require_POST
+def analytics_csv(request: HttpRequest) -> HttpResponse:
+    """The months as CSV, times in seconds; that it was taken is on record."""
+    require(request, "audit.export")
+    now = database_now()
+    chosen = chosen_of(request, now)
+    header = ("month", "incidents", *(f"median seconds to {name}" for name in STAGES))
+    months = figures(chosen, now.date()).months
+    rows = [
+        (month, count, *("" if row[name] is None else row[name] for name in STAGES)) for month, count, row in months
+    ]
+    asked = {"since": f"{chosen.since:%Y-%m-%d}", "until": f"{chosen.until:%Y-%m-%d}", "model": chosen.model}
+    return csv_file("incidents-by-month", [header, *rows], asked, actor_for(request=request))
