@@ -46,6 +46,8 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "incident.examine": lambda d: f"Examined: {d.get('rows')} rows against {d.get('before')} before",
     "incident.join_alert": lambda d: _with("Another alert joined", d.get("summary")),
     "incident.alert_resolved": lambda d: _with("An alert no longer fires", d.get("summary")),
+    "incident.alert_flaps": lambda d: f"An alert flaps and is held back: it fired {d.get('times')} times lately",
+    "incident.alert_quiet": lambda d: f"An alert that flapped is quiet: it had fired {d.get('times')} times",
     "incident.acknowledge": lambda d: "Acknowledged",
     "incident.triage": lambda d: f"Triaged: severity {d.get('severity')}, it was {d.get('severity_before')}",
     "incident.set_severity": lambda d: f"Severity set from {d.get('before')} to {d.get('severity')}",
