@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Prefetch
-from django.db.models.functions import Now
+from django.db.models import Prefetch
 
 from accounts.models import User
 from accounts.permissions import may_on
-from incidents.models import OPEN_STATES, Incident, IncidentAlert
+from audit.clock import database_now
+from incidents.due import untaken_alerts
+from incidents.models import OPEN_STATES, Incident
 from incidents.oncall.models import OPEN, Call, Escalation, State
 from incidents.oncall.policies import in_use, policy_for
 from incidents.oncall.targets import everybody
@@ -128,6 +129,5 @@ def untaken(going_on: list[Incident], user: User) -> list[dict[str, Any]]:
 
 def lost_alerts() -> list[Alert]:
     """Firing alerts that no incident has although it should have by now: whoever takes them is behind, or dead."""
-    taken = IncidentAlert.objects.filter(alert=OuterRef("pk"))
-    late = Alert.objects.filter(~Exists(taken), state="firing", suppressed_by="", fired_at__lte=Now() - TAKEN_BY_NOW)
-    return list(late.order_by("fired_at")[:10])
+    lost = untaken_alerts(database_now() - TAKEN_BY_NOW)
+    return list(Alert.objects.filter(pk__in=lost).order_by("fired_at")[:10]) if lost else []

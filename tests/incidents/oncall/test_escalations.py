@@ -7,14 +7,18 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.actions import deactivate_user
-from incidents import actions
+from accounts.erasure.actions import erase_person
+from incidents import actions, status
 from incidents.errors import IncidentError
 from incidents.models import Incident, IncidentRole, RoleHolding
-from incidents.oncall import escalations, policies
+from incidents.oncall import contacts, escalations, policies
 from incidents.oncall.models import Call, Escalation, State
-from incidents.telling.models import Message, MessageState
+from incidents.oncall.queries import panel
+from incidents.telling import maintenance
+from incidents.telling.models import Maintenance, Message, MessageState
 from tests.accounts.people import person
 from tests.incidents.oncall.made import TEST, Called, build, called, later, past, said
+from tests.monitoring.world import make_endpoint
 
 
 @pytest.fixture
@@ -233,3 +237,38 @@ def test_a_policy_is_kept_only_where_each_step_calls_somebody(home: Called) -> N
     with pytest.raises(IncidentError, match="between 10 seconds"):
         home.set_policy(home.step("ada", seconds=1))
     assert len(policies.in_use()) == 1
+
+
+def test_nobody_is_woken_while_a_maintenance_of_the_endpoint_is_under_way(home: Called) -> None:
+    # given work on the endpoint, announced on a status page
+    endpoint = make_endpoint()
+    page = status.create_page(slug="services", name="Services", description="", public=True, actor=TEST)
+    part = status.add_component(page=page, name="Letters", endpoint=endpoint, actor=TEST)
+    now = timezone.now()
+    window = maintenance.plan(
+        page=page, title="New disks", text="Slow for an hour.", components=[part], starts_at=now,
+        ends_at=now + timedelta(hours=1), by=None, actor=TEST,
+    )  # fmt: skip
+    maintenance.wake(maintenance_id=window.pk)
+    incident = home.incident(endpoint=endpoint)
+    # when, then
+    assert escalations.begin(incident_id=incident.pk) is None
+    assert panel(incident, home.people["ada"])["said"] == "Nobody is woken while “New disks” is under way."
+    # when it has ended and the incident is still open
+    Maintenance.objects.update(state="completed")
+    assert escalations.unbegun(now) == [incident.pk]
+    assert escalations.begin(incident_id=incident.pk) is not None
+
+
+def test_an_erased_person_is_called_no_more_and_their_addresses_are_gone(home: Called) -> None:
+    ada = home.people["ada"]
+    way = contacts.add_contact(
+        kind="webhook", address="https://example.org/hook", name="Ada's pager", user=ada, actor=TEST
+    )[0]
+    one = home.begun(home.incident())
+    erase_person(user=ada, by=None, reason="She asked for it.", actor=TEST)
+    escalations.turn(escalation_id=one.pk)
+    assert called(one) == [(0, 2, "ben")]
+    way.receiver.refresh_from_db()
+    way.refresh_from_db()
+    assert (way.receiver.address, bytes(way.receiver.secret), way.name) == ("", b"", "[erased]")
