@@ -1,16 +1,19 @@
 """What practice shows: on its own pages, beside candidates and on a plan's page."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
 
 from accounts.approvals.automatic import is_allowed
 from accounts.approvals.queries import NoPolicy, policy_for
-from incidents.practice.models import Attempt, Drill, DrillSchedule
-from incidents.practice.readiness import Readiness, readiness_of, readiness_of_all
+from audit.clock import database_now
+from incidents.practice.models import Attempt, Drill, DrillSchedule, DrillState
+from incidents.practice.readiness import Readiness, readiness_of, readiness_of_all, spell
 from incidents.rollback.models import PlanKind
-from registry.models import Endpoint, Environment, Host, Model
+from registry.models import Endpoint, Environment, Host, Model, Version
 
 __all__ = ["Readiness", "readiness_of", "readiness_of_all"]
 
@@ -76,3 +79,14 @@ def policy_lets(endpoint: Endpoint) -> bool:
 def attempts_of(endpoint: Endpoint) -> QuerySet[Attempt]:
     """What rules made of the endpoint's incidents, newest first."""
     return Attempt.objects.filter(endpoint=endpoint).select_related("incident", "rule", "plan").order_by("-began_at")
+
+
+def drilled_words(version: Version) -> str:
+    """What the last drill of the version says of it, where that has passed lately: “Ready, about 40 s: …”; else ""."""
+    since = database_now() - timedelta(days=settings.LASTGOOD_DRILL_FRESH_DAYS)
+    passed = Drill.objects.filter(version=version, state=DrillState.PASSED, ended_at__gte=since)
+    drill = passed.select_related("endpoint").order_by("-ended_at").first()
+    if drill is None:
+        return ""
+    about = f", about {spell(drill.checked_seconds)}" if drill.checked_seconds is not None else ""
+    return f"Ready{about}: drilled on {drill.ended_at:%Y-%m-%d} at {drill.endpoint.slug}."

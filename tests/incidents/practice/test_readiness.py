@@ -215,3 +215,13 @@ def test_what_was_done_by_hand_is_recorded_by_page_and_by_api(serving: World) ->
     assert (again.status_code, again.json()["type"].rsplit("/", 1)[-1]) == (409, "not-drifted")
     assert set(Placement.objects.filter(desired=serving.good).values_list("host__name", flat=True)) == {"h1", "h2"}
     assert "Changed by other hands" not in client.get(f"/readiness/{slug}/").content.decode()
+
+
+def test_a_fresh_drill_is_told_beside_the_target_on_the_incident(serving: World) -> None:
+    incident = serving.incident()
+    serving.candidate(incident)
+    words = "Ready, about 40 s: drilled on"
+    for drill_is_there in (False, True):
+        if drill_is_there:
+            drilled(serving, days_ago=2)
+        assert (words in serving.client("rosa").get(f"/incidents/{incident.ref}/").content.decode()) == drill_is_there
