@@ -36,12 +36,15 @@ class Estimate:
 def estimate(incident: Incident, now: datetime) -> Estimate | None:
     """How many were answered by the version since the impact began, from the index of prediction batches, and how many
     wrongly: answered times the usual share right less the share right now, both as frozen when it was opened. The
-    interval is that of the share right now (Wilson's, 95 %). None without an endpoint and its version. Two queries.
+    interval is that of the share right now (Wilson's, 95 %). None without an endpoint and its version, or where the
+    span is empty. Two queries.
     """
     endpoint = incident.endpoint
     if endpoint is None or not incident.from_version:
         return None
     since, until = incident.impact_started_at or incident.detected_at, incident.mitigated_at or now
+    if until <= since:
+        return None
     within = Q(last_at__gt=since, first_at__lt=until)
     batches = PredictionBatch.objects.filter(within, endpoint=endpoint, version=incident.from_version)
     # No batch spans more than an hour: the store cuts by the hour, and the index is by the first row.

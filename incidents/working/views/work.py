@@ -1,5 +1,7 @@
 """Runbooks taken up in an incident, and its tasks."""
 
+from typing import Any
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -22,7 +24,7 @@ def incident_work(request: HttpRequest, ref: str) -> HttpResponse:
     uses = list(uses_of(incident))
     taken = {use.runbook_id for use in uses}
     tasks = list(incident.tasks.select_related("owner"))
-    context = {
+    context: dict[str, Any] = {
         "incident": incident,
         "uses": [{"use": use, "html": as_html(use.body), "steps": use.steps.all()} for use in uses],
         "offered": [one for one in fitting(incident) if one.pk not in taken] if incident.state in OPEN_STATES else [],
@@ -31,5 +33,5 @@ def incident_work(request: HttpRequest, ref: str) -> HttpResponse:
         "may_respond": may_on(user_of(request), "incident.respond", incident),
         "task_form": TaskForm(auto_id="task_%s"),
     }
-    part = request.headers.get("HX-Request") == "true"
+    part = context["part"] = request.headers.get("HX-Request") == "true"
     return render(request, "working/parts/work.html" if part else "working/work.html", context)
