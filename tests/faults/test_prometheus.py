@@ -1,16 +1,24 @@
-"""A real Prometheus (Debian's package `prometheus`) watches Lastgood by its /metrics."""
+"""A real Prometheus (Debian's package `prometheus`) watches Lastgood by its /metrics, and is asked by Lastgood."""
 
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from audit.clock import database_now
+from monitoring.models import MetricPoint, MetricSeries
+from monitoring.pull.actions import PullRefused, create_query, create_source
+from monitoring.pull.models import Query
+from monitoring.pull.pulling import pull
+from tests.accounts.people import SETUP
 from tests.conftest import ROOT
+from tests.monitoring.world import make_endpoint
 from tests.waiting import answers, until
 
 pytestmark = [
@@ -62,3 +70,46 @@ def test_prometheus_scrapes_every_figure_and_finds_no_fault_in_them(
             process.terminate()
         for process in started:
             process.wait(30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_prometheus_measured_becomes_a_metric_and_outlives_its_death(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
+    (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=port))
+    argv = ["prometheus", f"--config.file={tmp_path / 'prometheus.yml'}", f"--web.listen-address=127.0.0.1:{port}"]
+    argv.append(f"--storage.tsdb.path={tmp_path / 'data'}")
+    endpoint, url = make_endpoint(), f"http://127.0.0.1:{port}"
+
+    def started() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+        until(lambda: answers(f"{url}/-/ready"))
+        return process
+
+    def asked_again() -> int:
+        Query.objects.update(next_at=database_now(), done_until=database_now() - timedelta(minutes=5))
+        return pull(Query.objects.get().pk)
+
+    prometheus = started()
+    try:
+        source = create_source(name="prometheus", address=url, actor=SETUP)
+        with pytest.raises(PullRefused, match="parse error"):
+            create_query(source=source, endpoint=endpoint, name="broken", promql="sum(", actor=SETUP)
+        create_query(source=source, endpoint=endpoint, name="is_up", promql="up", step_seconds=15, actor=SETUP)
+        until(lambda: asked_again() > 0, seconds=90)
+        series = MetricSeries.objects.get(name="is_up")
+        assert series.column == f"instance=127.0.0.1:{port},job=lastgood"
+        assert set(MetricPoint.objects.filter(series=series).values_list("value", flat=True)) == {1.0}
+        prometheus.kill()
+        prometheus.wait(30)
+        there = MetricPoint.objects.count()
+        assert asked_again() == 0
+        assert Query.objects.get().problem.startswith("prometheus: No answer")
+        assert MetricPoint.objects.count() == there
+        prometheus = started()
+        until(lambda: asked_again() > 0, seconds=90)
+        assert Query.objects.get().problem == ""
+    finally:
+        prometheus.kill()
+        prometheus.wait(30)
