@@ -2,7 +2,7 @@
 
 ``PEOPLE`` signed-in people read pages over HTTP with a second's thought between two of them: the list, a search, the
 open ones, one incident, its timeline, the first page. Two web workers answer, as the product starts them, on a private
-PostgreSQL; each of the incidents has an alert and a dozen events on record. An answer that is no 200 ends the run.
+PostgreSQL; each of the incidents has an alert and six events on record. An answer that is no 200 ends the run.
 
 ``floor`` is the same load on the page of a person's own tokens, which reads the session, the person and their roles.
 Beside it: the 95th centile of each kind of page.
@@ -27,7 +27,7 @@ from config.embedded.ports import free_port
 INCIDENTS = int(os.environ.get("INCIDENTS", "10000"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "40"))
 PEOPLE, THOUGHT, TARGET = 10, 1.0, 150.0
-EVENTS = 12
+EVENTS = 6
 BATCH = 1000
 PAGES = {
     "list": "/incidents/",

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, Max, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
@@ -106,15 +106,3 @@ def quiet(now: datetime) -> list[int]:
     """Flapping alerts that have not fired for long enough."""
     lately = Alert.objects.filter(fingerprint=OuterRef("fingerprint"), fired_at__gt=now - span())
     return list(Flap.objects.filter(~Exists(lately), ended_at=None).values_list("pk", flat=True)[:AT_ONCE])
-
-
-def going_on(incident: Incident) -> QuerySet[Flap]:
-    """The alerts of an incident that flap now."""
-    return incident.flaps.filter(ended_at=None)
-
-
-def noisiest(since: datetime) -> list[dict[str, object]]:
-    """The alerts that fired most often since a moment, with how often and when last."""
-    fired = Alert.objects.filter(fired_at__gte=since).values("fingerprint")
-    counted = fired.annotate(times=Count("pk"), last=Max("fired_at"), summary=Max("summary"))
-    return list(counted.order_by("-times", "fingerprint")[:10])
