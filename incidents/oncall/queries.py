@@ -95,12 +95,12 @@ def _sentence(one: Escalation | None, incident: Incident) -> str:
 
 
 def _why_nobody(incident: Incident) -> str:
-    window = maintenance_of(incident.endpoint) if incident.endpoint else None
-    if window is not None:
-        return f"Nobody is woken while “{window.title}” is under way."
     policy = policy_for(incident)
     if policy is None:
         return f"Nobody is woken: no escalation policy is for severity {incident.severity} here."
+    window = maintenance_of(incident.endpoint) if incident.endpoint else None
+    if window is not None:
+        return f"Nobody is woken while “{window.title}” is under way."
     return f"The policy {policy} begins to call now."
 
 
