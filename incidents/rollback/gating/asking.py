@@ -147,13 +147,17 @@ def _hardware(gate: _Gate) -> Said:
         values = [value for name, value in found.items() if name.partition("{")[0] == figure]
         if not values:
             silent.append(f"{step.host.name} has no figure {figure}")
-        told += [f"{step.host.name} {value:g}" for value in values]
-        outside += [f"{step.host.name} {value:g}" for value in values if not _within(value, body)]
+        told += [f"{step.host.name} {_number(value)}" for value in values]
+        outside += [f"{step.host.name} {_number(value)}" for value in values if not _within(value, body)]
     if outside:
         return _several(gate, Said(FAIL, ", ".join(outside)))
     if silent:
         return Said(INCONCLUSIVE, "; ".join(silent))
     return Said(PASS, ", ".join(told))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e6 else f"{value:g}"
 
 
 def _within(value: float, body: dict[str, str]) -> bool:

@@ -22,6 +22,7 @@ from incidents.rollback.models import Check, HostStep, Run, RunState
 from incidents.rollback.plan import read
 from tests.incidents.rollback.fleet import Fleet, events
 from tests.incidents.rollback.gating.answering import Answering, gate
+from tests.waiting import until
 
 PASSED = "<testsuite><testcase name='a'/></testsuite>"
 FAILED = "<testsuite><testcase name='a'/><testcase name='b'><failure message='9 is not 3'/></testcase></testsuite>"
@@ -159,9 +160,8 @@ def test_one_wrong_answer_of_an_http_check_is_not_enough_and_three_are(fleet: Fl
     server.answer = lambda *asked: (next(answers, 500), {})
     gate(fleet.model, "shop", "http", {"url": server.url})
 
-    run = moved(fleet.started())
-    while run.state == RunState.RUNNING:
-        run = moved(run)
+    run = fleet.started()
+    until(lambda: moved(run).state != RunState.RUNNING)
 
     assert (run.state, run.halt_code) == (RunState.HALTED, "gate_failed")
     checks = Check.objects.filter(run=run, name="shop").order_by("wave__index").values_list("answer", "observed")
@@ -245,7 +245,7 @@ def test_orders_that_fall_on_the_switched_hosts_fail_the_gate(fleet: Fleet, prom
     earlier = {**step.marks, "done": (timezone.now() - datetime.timedelta(seconds=30)).isoformat()}
     HostStep.objects.filter(pk=step.pk).update(marks=earlier)
 
-    run = moved(run)
+    until(lambda: moved(run).state != RunState.RUNNING)
 
     assert (run.state, run.halt_code) == (RunState.HALTED, "gate_failed"), answer_of(run, "orders")
     assert 'host=~"h2|h3"' in json.dumps([body["query"] for *_, body in prometheus.asked]).replace("\\", "")
