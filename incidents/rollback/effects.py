@@ -119,10 +119,10 @@ def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation, ver
 
 def _intend(work: Work, step: HostStep, name: str) -> None:
     with transaction.atomic():
-        work.lease.share()
+        now = work.lease.share()
         counter = "switch_calls" if name == "switch" else "steer_calls" if name in STEERED else ""
         counted: dict[str, Any] = {counter: F(counter) + 1} if counter else {}
-        deadline = database_now() + datetime.timedelta(seconds=CALL_SECONDS[name])
+        deadline = now + datetime.timedelta(seconds=CALL_SECONDS[name])
         attempts = F("attempts") + 1 if step.intent == name else 1
         change(step, intent=name, intent_deadline=deadline, attempts=attempts, **counted)
         record_step(

@@ -6,12 +6,13 @@ import threading
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, LiteralString, Self
 
 from django.conf import settings
 from django.db import DatabaseError, connection, connections
 from django.db.models import BooleanField, F, Func, Q
 from django.db.models.functions import Now
+from psycopg import sql
 
 from incidents.rollback.fleet import Known
 from incidents.rollback.hands import Hands
@@ -46,6 +47,8 @@ def is_free(now: Any) -> Q:
     return Q(lease_expires_at=None) | Q(lease_expires_at__lte=now) | gone
 
 
+HELD: LiteralString = """SELECT statement_timestamp() FROM {table} WHERE id = %s AND lease_holder = ANY(%s)
+    AND lease_expires_at > statement_timestamp() AND state = ANY(%s) """
 GONE = "The lease of run {} is gone, or the run no longer moves."
 
 
@@ -112,17 +115,14 @@ class Lease:
         if not self._moving().update(lease_expires_at=Now() + lease_length()):
             raise LeaseLost(GONE.format(self.run_id))
 
-    def share(self) -> None:
-        """Hold the run's row in the caller's transaction together with the run's other hosts. Raises LeaseLost.
+    def share(self) -> datetime.datetime:
+        """Hold the run's row in the caller's transaction together with the run's other hosts; the database's time.
+        Raises LeaseLost.
 
         Every intent is committed with this, so no call to a host is made without the lease: who moves the run, takes
         its lease or stops it writes the row, and waits for the intents under way, as later ones wait for that.
         """
-        sql, parameters = self._moving().values_list("pk").query.sql_with_params()
-        with connection.cursor() as cursor:
-            cursor.execute(f"{sql} FOR SHARE", parameters)
-            if cursor.fetchone() is None:
-                raise LeaseLost(GONE.format(self.run_id))
+        return self._time_if_moving("FOR SHARE")
 
     def check(self) -> datetime.datetime:
         """The database's time, if the lease is held and the run still moves. Raises LeaseLost.
@@ -130,14 +130,24 @@ class Lease:
         For a move that no call follows: it waits for no other host of the run. Should the lease go before the move is
         committed, the step's own version lets only one of the two who then want to move it do so.
         """
-        now: datetime.datetime | None = self._moving().values_list(Now(), flat=True).first()
-        if now is None:
+        return self._time_if_moving("")
+
+    def _time_if_moving(self, lock: LiteralString) -> datetime.datetime:
+        """As SQL: it is asked before each move of each host, and to compile it costs more than to answer it."""
+        asked = sql.SQL(HELD + lock).format(table=sql.Identifier(self.rows._meta.db_table))
+        with connection.cursor() as cursor:
+            cursor.execute(asked, [self.run_id, [self.holder, self.watched], self._states()])
+            found = cursor.fetchone()
+        if found is None:
             raise LeaseLost(GONE.format(self.run_id))
+        now: datetime.datetime = found[0]
         return now
 
     def _moving(self) -> Any:
-        states = [self.state] if self.state else self.moving
-        return self._mine().filter(lease_expires_at__gt=Now(), state__in=states)
+        return self._mine().filter(lease_expires_at__gt=Now(), state__in=self._states())
+
+    def _states(self) -> list[str]:
+        return [str(state) for state in ([self.state] if self.state else self.moving)]
 
     def pause(self, seconds: float) -> None:
         """Keep the lease and wait a moment."""
