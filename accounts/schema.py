@@ -58,7 +58,9 @@ class OperationSchema(AutoSchema):
         verb = getattr(self.view, "action", None)
         if verb is None or verb in ORDINARY:
             return str(super().get_operation_id())
-        literal = re.sub(r"\(\?P<[^/]*", "", getattr(self.view, verb).url_path)
+        # Another method of an action's address has no address of its own; it has one part, as its name has.
+        address = getattr(getattr(self.view, verb), "url_path", verb)
+        literal = re.sub(r"\(\?P<[^/]*", "", address)
         own = [part for part in literal.split("/") if part]
         resource = self._tokenize_path()
         return "_".join([*resource[: len(resource) - len(own)], verb]).replace("-", "_")

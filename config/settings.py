@@ -322,6 +322,8 @@ SPECTACULAR_SETTINGS = {
         "WayKindEnum": "incidents.telling.models.Kind",
         "EscalationStateEnum": "incidents.oncall.models.State",
         "CompositionKindEnum": "registry.models.CompositionKind",
+        "SignatureKindEnum": "incidents.learning.models.SignatureKind",
+        "CauseEnum": "incidents.learning.models.Cause",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -153,7 +153,7 @@ class SettleTaskSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
 
 
-class StepSerializer(serializers.ModelSerializer[Step]):
+class RunbookStepSerializer(serializers.ModelSerializer[Step]):
     done_by = serializers.CharField(source="done_by.username", allow_null=True, default=None, read_only=True)
 
     class Meta:
@@ -164,7 +164,7 @@ class StepSerializer(serializers.ModelSerializer[Step]):
 class RunbookUseSerializer(serializers.ModelSerializer[RunbookUse]):
     runbook = serializers.CharField(source="runbook.slug")
     by = serializers.CharField(source="by.username")
-    steps = StepSerializer(many=True)
+    steps = RunbookStepSerializer(many=True)
 
     class Meta:
         model = RunbookUse
@@ -185,7 +185,7 @@ class RunbookSerializer(serializers.ModelSerializer[Runbook]):
     model = serializers.SlugRelatedField(
         slug_field="slug", queryset=Model.objects.all(), allow_null=True, required=False, default=None
     )
-    kind = serializers.ChoiceField(choices=["", *RuleKind.values], required=False, default="")
+    kind = serializers.ChoiceField(choices=RuleKind.choices, allow_blank=True, required=False, default="")
     body = serializers.CharField(max_length=20_000)
     reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="", write_only=True)
 
@@ -369,7 +369,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         )
         return Response(RunbookUseSerializer(use).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=TickSerializer, responses=StepSerializer)
+    @extend_schema(request=TickSerializer, responses=RunbookStepSerializer)
     @action(detail=True, methods=["post"], url_path=r"steps/(?P<item>\d+)")
     def tick(self, request: Request, ref: str, item: str) -> Response:
         """Say that a step of a runbook is done, or open again."""
@@ -379,7 +379,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         if step is None:
             raise Problem(404, "not-found", f"{ref} has no step {item}.")
         ticked = done(lambda: runbooks.tick(step=step, user=person(request), actor=actor_for(request=request), **typed))
-        return Response(StepSerializer(ticked).data)
+        return Response(RunbookStepSerializer(ticked).data)
 
 
 class RunbookViewSet(viewsets.ReadOnlyModelViewSet[Runbook]):
