@@ -271,7 +271,7 @@ def _outlook_claim(endpoint: Endpoint, rows: Rows, found: Quality) -> Claim:
     """What goes on while nothing is done, and how long a rollback would take by what earlier ones took."""
     model = endpoint.model
     rate = len(rows.during) / rows.seconds
-    excess = max(found.drop or 0.0, 0.0)
+    excess = found.drop or 0.0 if found.dropped == "yes" else 0.0
     placed = Placement.objects.filter(endpoint=endpoint, host__drained_at=None).count()
     predicted = timing.predict_for(endpoint, placed)
     data = {

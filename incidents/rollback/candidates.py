@@ -126,7 +126,7 @@ def _weigh(version: Version, suspect: Version | None, endpoint: Endpoint, remote
     """Eligible or not, in sentences."""
     weighed = Weighed(version)
     if suspect is not None and version.pk == suspect.pk:
-        weighed.reject("It is the version that the endpoint serves, which is what went wrong.")
+        weighed.reject("It is the version that the endpoint serves.")
         return weighed
     if version.quarantined_at is not None:
         weighed.reject(f"It is quarantined: {version.quarantine_reason}")
