@@ -322,6 +322,8 @@ SPECTACULAR_SETTINGS = {
         "WayKindEnum": "incidents.telling.models.Kind",
         "EscalationStateEnum": "incidents.oncall.models.State",
         "CompositionKindEnum": "registry.models.CompositionKind",
+        "GateKindEnum": "incidents.rollback.gating.models.GateKind",
+        "RuleKindEnum": "monitoring.models.RuleKind",
         "SignatureKindEnum": "incidents.learning.models.SignatureKind",
         "CauseEnum": "incidents.learning.models.Cause",
     },
