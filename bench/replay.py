@@ -42,7 +42,7 @@ def measure(folder: Path, port: int) -> tuple[float, float]:
     from registry.serving.bundled import BundledDriver
     from tests.demo.story import network_of
 
-    made = cached(ROOT / "var" / "demo-cache", "none")[0]
+    made = cached(ROOT / "var" / "demo-cache", "recode")[0]
     driver, address = BundledDriver(), HostAddress(f"http://127.0.0.1:{port}", TOKEN)
     files = {}
     for sha256, data in made.files.items():
