@@ -49,10 +49,17 @@ class Span:
         """Every series of the endpoint, with its host."""
         return list(MetricSeries.objects.filter(endpoint=self.endpoint).select_related("host"))
 
+    @cached_property
+    def _found(self) -> dict[tuple[str, bool], list[Reading]]:
+        return {}
+
     def read(self, name: str, *, of_hosts: bool = False) -> list[Reading]:
-        """The readings of that name in the span, of all hosts together or of each, oldest first."""
-        wanted = [one for one in self.series if one.name == name and (one.host_id is not None) == of_hosts]
-        return read(wanted, self.since, self.until)
+        """The readings of that name in the span, of all hosts together or of each, oldest first; read once."""
+        key = (name, of_hosts)
+        if key not in self._found:
+            wanted = [one for one in self.series if one.name == name and (one.host_id is not None) == of_hosts]
+            self._found[key] = read(wanted, self.since, self.until)
+        return self._found[key]
 
     def read_all(self, name: str) -> list[Reading]:
         """The readings of that name in the span, of everything that has it, oldest first."""
