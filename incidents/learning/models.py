@@ -17,6 +17,7 @@ class Cause(models.TextChoices):
     BAD_RELEASE = "bad_release", "Bad release: this version was worse"
     INFRASTRUCTURE = "infrastructure", "Infrastructure: hosts, network, capacity"
     UPSTREAM = "upstream_data", "Upstream data: a source was late, wrong or empty"
+    FALSE_ALARM = "false_alarm", "False alarm: nothing was wrong"
     OTHER = "other", "Something else"
 
 

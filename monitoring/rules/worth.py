@@ -17,12 +17,11 @@ MOST = 500
 @dataclass(frozen=True)
 class Outcome:
     """What an alert came to: the incident it opened or joined, when its harm began as people know it now (None: not
-    known), whether it was judged a false alarm (None: not judged yet), and whether the alert opened it."""
+    known), and whether it was judged a false alarm (None: not judged yet)."""
 
     incident: str
     began: datetime | None
     false_alarm: bool | None
-    opened: bool = True
 
 
 Provider = Callable[[Iterable[int]], Mapping[int, Outcome]]
