@@ -136,7 +136,7 @@ def test_a_role_is_accepted_and_a_step_ticked_off_by_keyboard_alone(
         """Tab until the button of that name has the focus, then Enter."""
         for _ in range(150):
             page.keyboard.press("Tab")
-            if page.evaluate("document.activeElement.innerText").strip().startswith(name):
+            if page.evaluate("document.activeElement.textContent").strip().startswith(name):
                 return page.keyboard.press("Enter")
         raise AssertionError(f"No way by Tab to {name}.")
 
