@@ -26,7 +26,8 @@ from bench.report import machine, report
 
 POINTS = int(os.environ.get("POINTS", "10000000"))
 DAYS = int(os.environ.get("DAYS", "90"))
-EVERY, HOSTS, COLUMNS, ASKED = timedelta(minutes=5), 20, 60, 50
+EVERY, HOSTS, COLUMNS = timedelta(minutes=5), 20, 60
+ASKED = int(os.environ.get("ASKED", "50"))
 SPANS = ("?hours=2160", "?hours=168", "?hours=24", "?hours=6", "")
 PAGE_TARGET, CHART_TARGET = 200.0, 1500.0
 OF_ALL = ("rows", "accuracy", "positive_share", "latency_p25_ms", "latency_p50_ms", "latency_p75_ms", "latency_p95_ms",
