@@ -27,6 +27,7 @@ from incidents.models import Incident, Review, StatusPage
 from incidents.oncall.escalations import begin
 from incidents.oncall.policies import set_policy
 from incidents.oncall.rotations import override, set_rotation
+from incidents.practice.models import AutomaticRule
 from incidents.rollback.models import Plan, WatchState
 from incidents.rollback.plan import propose
 from incidents.telling.maintenance import plan
@@ -151,6 +152,8 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "plans": at_plan,
         "runs": run_names,
         "endpoints": at,
+        "readiness": at,
+        "automatic-rules": {"pk": _rule(world).pk},
         "hosts": at,
         "approvals": {"pk": request.pk},
         "policies": {"pk": policy},
@@ -168,6 +171,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/rollback/plans/": at_plan,
         "/rollback/runs/": run_names,
         "/endpoints/": at,
+        "/readiness/": at | {"verb": "arm"},
         "/monitoring/endpoints/": at,
         "/monitoring/windows/": {"pk": 999999},
         "/monitoring/queries/": {"pk": 999999},
@@ -185,6 +189,12 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "/account/sessions/": {"pk": 999999},
         "/audit/": {"event_uuid": AuditEvent.objects.latest("pk").event_uuid},
     }
+
+
+def _rule(world: World) -> AutomaticRule:
+    """The rule of the world's model, by which rollbacks may start by themselves."""
+    terms = {"severity": 2, "error_budget": 0.05, "dwell_seconds": 3600, "most": 2, "window_seconds": 86_400}
+    return AutomaticRule.objects.create(model=world.endpoint.model, armed_by=world.users["kofi"], **terms)
 
 
 def _unreadable(world: World) -> Delivery:
