@@ -157,7 +157,7 @@ class ScheduleViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[DrillSchedu
         return Response(ScheduleSerializer(schedule).data)
 
 
-class RuleSerializer(serializers.ModelSerializer[AutomaticRule]):
+class AutomaticRuleSerializer(serializers.ModelSerializer[AutomaticRule]):
     model = serializers.CharField(source="model.slug")
     armed_by = serializers.CharField(source="armed_by.username")
 
@@ -169,7 +169,7 @@ class RuleSerializer(serializers.ModelSerializer[AutomaticRule]):
         ]  # fmt: skip
 
 
-class SetRuleSerializer(serializers.Serializer[Any]):
+class SetAutomaticRuleSerializer(serializers.Serializer[Any]):
     model = serializers.SlugRelatedField(slug_field="slug", queryset=Model.objects.all())
     severity = serializers.IntegerField(min_value=1, max_value=4)
     error_budget = serializers.FloatField(min_value=0, max_value=1, help_text="A share of answers, such as 0.05.")
@@ -189,29 +189,29 @@ class RuleViewSet(viewsets.ReadOnlyModelViewSet[AutomaticRule]):
     """When rollbacks of a model may start by themselves. Rules that were replaced are kept to be read."""
 
     queryset = AutomaticRule.objects.select_related("model", "armed_by").order_by("model__slug", "-number")
-    serializer_class = RuleSerializer
+    serializer_class = AutomaticRuleSerializer
     permission_classes = [HasScope]
     required_scope = dict.fromkeys(("create", "arm", "disarm"), "incident.command") | {"*": "view"}
     filterset_fields = ["model__slug", "state"]
 
-    @extend_schema(request=SetRuleSerializer, responses={201: RuleSerializer})
+    @extend_schema(request=SetAutomaticRuleSerializer, responses={201: AutomaticRuleSerializer})
     def create(self, request: Request) -> Response:
         """Put a rule into force and arm it, in place of the one before."""
-        asked = SetRuleSerializer(data=request.data)
+        asked = SetAutomaticRuleSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         wish = dict(asked.validated_data)
         model, reason = wish.pop("model"), wish.pop("reason")
         require(request, "incident.command", model=model.slug, team=model.team)
         rule = self._done(request, rules.set_rule, model=model, reason=reason, terms=rules.Terms(**wish))
-        return Response(RuleSerializer(rule).data, status=201)
+        return Response(AutomaticRuleSerializer(rule).data, status=201)
 
-    @extend_schema(request=TurnSerializer, responses=RuleSerializer)
+    @extend_schema(request=TurnSerializer, responses=AutomaticRuleSerializer)
     @action(detail=True, methods=["post"])
     def arm(self, request: Request, pk: str) -> Response:
         """Arm a rule that tripped, or was disarmed."""
         return self._turn(request, rules.arm)
 
-    @extend_schema(request=TurnSerializer, responses=RuleSerializer)
+    @extend_schema(request=TurnSerializer, responses=AutomaticRuleSerializer)
     @action(detail=True, methods=["post"])
     def disarm(self, request: Request, pk: str) -> Response:
         """Let nothing start by itself for the model any more."""
@@ -221,7 +221,7 @@ class RuleViewSet(viewsets.ReadOnlyModelViewSet[AutomaticRule]):
         asked = TurnSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         rule = self._done(request, verb, rule_id=self.get_object().pk, **asked.validated_data)
-        return Response(RuleSerializer(rule).data)
+        return Response(AutomaticRuleSerializer(rule).data)
 
     def _done(self, request: Request, verb: Callable[..., AutomaticRule], **wish: Any) -> AutomaticRule:
         assert isinstance(request.user, User)
