@@ -31,6 +31,10 @@ def hypotheses(seen: Seen) -> list[Hypothesis]:
 
 def _host(seen: Seen) -> Hypothesis:
     odd = seen.odd_hosts
+    if odd and seen.dropped == "yes" and seen.only_slow_hosts:
+        return Hypothesis(
+            HOST, AGAINST, f"{'; '.join(odd.values())}; but being slow makes no answer wrong, and they are wrong alike."
+        )
     if odd:
         return Hypothesis(HOST, FOR, f"{'; '.join(odd.values())}.")
     hosts = seen.of("odd-hosts").get("hosts", {})

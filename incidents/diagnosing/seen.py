@@ -198,6 +198,13 @@ class Seen:
         return found if len(found) < len(hosts) else {}
 
     @property
+    def only_slow_hosts(self) -> bool:
+        """Whether all hosts that stand out do so by speed alone: what they answer is as right as anywhere."""
+        slow = {one["because"] for one in self.of("odd-hosts").get("odd", []) if one.get("by") == "speed"}
+        odd = self.odd_hosts
+        return bool(odd) and all(because in slow for because in odd.values())
+
+    @property
     def all_fail_golden(self) -> bool:
         golden = self.itself.get("golden", {})
         return bool(golden) and all(golden.values())

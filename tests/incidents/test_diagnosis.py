@@ -53,6 +53,7 @@ def word(found: dict[str, Evidence], *candidates: Candidate) -> str | None:
 
 
 BETTER, NO_BETTER = candidate(0.25), candidate(-0.02, p=0.3)
+SLOW_HOST = {"host": "h3", "by": "speed", "because": "h3 takes 4 ms"}
 SLOW = FAST | {"p50_ms": "10"}
 
 
@@ -68,6 +69,8 @@ SLOW = FAST | {"p50_ms": "10"}
         (evidence(), [BETTER, itself(again={"h1": {"rows": 300, "same": 300}, "h3": {"rows": 300, "same": 200}})],
          "a bad host"),
         (evidence(odd_hosts=HOSTS | {"odd": [{"host": "h3", "because": "h3 is slow"}]}), [NO_BETTER], "a bad host"),
+        (evidence(odd_hosts=HOSTS | {"odd": [SLOW_HOST]}), [BETTER, itself()], "a bad version"),
+        (evidence(quality=AS_BEFORE, odd_hosts=HOSTS | {"odd": [SLOW_HOST]}), [itself()], "a bad host"),
         (evidence(quality=AS_BEFORE, speed=SLOW | {"per_second": "500"}), [itself()], "load"),
         (evidence(quality=AS_BEFORE, speed=SLOW | {"own_p50_ms": "1"}), [itself()], "load"),
         (evidence(inputs=BROKEN), [NO_BETTER, itself()], "upstream data"),

@@ -215,8 +215,9 @@ class Town:
     # --- what the product makes of it -----------------------------------------------------------------------------
 
     def alerts(self) -> list[str]:
-        """The kinds of the rules that fired."""
-        return [alert.rule.kind for alert in Alert.objects.filter(endpoint=self.endpoint).select_related("rule")]
+        """The kinds of the rules that fired; what a colleague said is none of them."""
+        fired = Alert.objects.filter(endpoint=self.endpoint, rule__isnull=False)
+        return list(fired.order_by("pk").values_list("rule__kind", flat=True))
 
     def incident(self, began: datetime) -> Incident:
         """The incident of the first alert; where none fired, of a colleague's who says that something is wrong."""
