@@ -104,19 +104,25 @@ def _charts_etag(request: HttpRequest, slug: str) -> str | None:
 @require_GET
 @condition(etag_func=_charts_etag)
 def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
-    """The endpoint's findings and charts: a part of another page for htmx, else a page of its own."""
+    """The endpoint's findings and first chart: a part of another page for htmx, else a page of its own. Each other
+    chart is asked for when it comes into view, as `?chart=`."""
+    if "chart" in request.GET:
+        return _chart_alone(request, slug, request.GET["chart"])
     endpoint, asked = endpoint_for(request, slug), asked_by(request.GET)
     monitor, window, findings = (
         queries.monitor_of(endpoint), queries.newest_window(endpoint), queries.latest_findings(endpoint),
     )  # fmt: skip
     over, silent = span_of(endpoint, asked), silent_of(endpoint, monitor)
     others = charts.metric_names(over)
+    names = charts.names_of(over, asked.metric) if window or others else []
+    first, later = charts.first_of(over, names, asked.column)
     context = {
         "endpoint": endpoint,
         "monitor": monitor,
         "rows": [row_of(finding) for finding in findings if finding.host_id is None],
         "window": window,
-        "charts": charts.charts_of(over, asked.column, asked.metric) if window or others else [],
+        "chart": first,
+        "later": [(name, charts.called(name)) for name in later],
         "asked": asked,
         "over": over,
         "spans": _spans(asked, over),
@@ -129,6 +135,24 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
     }
     name = "endpoint_charts" if request.headers.get("HX-Request") else "endpoint_charts_page"
     return render(request, f"monitoring/{name}.html", context)
+
+
+def _chart_alone(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """One chart with its table, or a sentence that it has no data in the span."""
+    endpoint, asked = endpoint_for(request, slug), asked_by(request.GET)
+    context = {
+        "endpoint": endpoint, "name": name, "chart": _drawn(endpoint, asked, name), "query": asked.address(),
+        "called": charts.called(name),
+    }  # fmt: skip
+    template = "endpoint_chart" if request.headers.get("HX-Request") else "endpoint_chart_page"
+    return render(request, f"monitoring/{template}.html", context)
+
+
+def _drawn(endpoint: Endpoint, asked: Asked, name: str) -> charts.Chart | None:
+    try:
+        return charts.chart_of(span_of(endpoint, asked), name, asked.column)
+    except KeyError as error:
+        raise Http404(f"There is no chart {name}; there are {', '.join(charts.CHARTS)}.") from error
 
 
 def _spans(asked: Asked, over: charts.Span) -> list[dict[str, Any]]:
@@ -171,11 +195,7 @@ def numbers(request: HttpRequest, slug: str, name: str) -> HttpResponse:
 
 
 def _one(request: HttpRequest, slug: str, name: str) -> charts.Chart:
-    endpoint, asked = endpoint_for(request, slug), asked_by(request.GET)
-    try:
-        chart = charts.chart_of(span_of(endpoint, asked), name, asked.column)
-    except KeyError as error:
-        raise Http404(f"There is no chart {name}; there are {', '.join(charts.CHARTS)}.") from error
+    chart = _drawn(endpoint_for(request, slug), asked_by(request.GET), name)
     if chart is None:
         raise Http404("There is no data for this chart in this span yet.")
     return chart

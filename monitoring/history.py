@@ -1,4 +1,4 @@
-"""Reading metric points back: as they came over a short span, else what each minute or hour came to."""
+"""Reading metric points back: as they came over a short span, else as bins that PostgreSQL adds up from the rollups."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,38 +7,43 @@ from enum import Enum
 
 from django.db import connection
 
-from monitoring.models import MetricMinute, MetricPoint, MetricSeries
-from monitoring.points import HOURS
-
-POINTS_UNTIL, MINUTES_UNTIL = timedelta(hours=6), timedelta(hours=48)
-"""The longest spans that are read point by point, and by minutes."""
-HOURS_UNTIL, QUARTERS_UNTIL = timedelta(days=25), timedelta(days=150)
-"""The longest spans that are read by hours, and by quarters of a day; longer ones are read by days."""
+from monitoring.models import MetricPoint, MetricSeries
+from monitoring.points import HOURS, MINUTES
 
 
 class Step(Enum):
     """What one reading stands for. The value is its name in a sentence."""
 
     WINDOW = "window"
-    MINUTE = "minute"
+    FIVE = "5-minute step"
+    TEN = "10-minute step"
     HOUR = "hour"
     QUARTER = "quarter of a day"
     DAY = "day"
 
 
 WIDTHS = {
-    Step.MINUTE: timedelta(minutes=1),
+    Step.FIVE: timedelta(minutes=5),
+    Step.TEN: timedelta(minutes=10),
     Step.HOUR: timedelta(hours=1),
     Step.QUARTER: timedelta(hours=6),
     Step.DAY: timedelta(days=1),
 }
+LONGEST = {
+    Step.WINDOW: timedelta(hours=6),
+    Step.FIVE: timedelta(hours=24),
+    Step.TEN: timedelta(hours=48),
+    Step.HOUR: timedelta(days=16),
+    Step.QUARTER: timedelta(days=100),
+}
+"""The longest span that is read so, of at most some 400 bins; longer ones than all are read by days."""
 # A bin holds what is after its beginning, up to and at its end.
-_GROUPED = f"""
+_GROUPED = """
     SELECT series_id, date_bin(%(width)s, bin - interval '1 microsecond', 'epoch'::timestamptz) + %(width)s AS ends,
            sum(count)::bigint, sum(n)::bigint, min(low), max(high), sum(total), sum(weighted)
-    FROM {HOURS} WHERE series_id = ANY(%(series)s) AND bin > %(since)s AND bin < %(until)s
+    FROM {table} WHERE series_id = ANY(%(series)s) AND bin > %(since)s AND bin < %(until)s
     GROUP BY series_id, ends ORDER BY ends, series_id
-"""  # noqa: S608  the name of a table, no value of anybody's
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,7 @@ class Reading:
 
 def step_of(since: datetime, until: datetime) -> Step:
     """How a span is read."""
-    longest = {
-        Step.WINDOW: POINTS_UNTIL, Step.MINUTE: MINUTES_UNTIL, Step.HOUR: HOURS_UNTIL, Step.QUARTER: QUARTERS_UNTIL,
-    }  # fmt: skip
-    return next((step for step, length in longest.items() if until - since <= length), Step.DAY)
+    return next((step for step, length in LONGEST.items() if until - since <= length), Step.DAY)
 
 
 def read(series: Iterable[MetricSeries], since: datetime, until: datetime) -> list[Reading]:
@@ -84,11 +86,8 @@ def read(series: Iterable[MetricSeries], since: datetime, until: datetime) -> li
 
 
 def _bins(series: list[int], since: datetime, until: datetime, step: Step) -> list[tuple]:
-    width = WIDTHS[step]
-    if step == Step.MINUTE:
-        rows = MetricMinute.objects.filter(series__in=series, bin__gte=since, bin__lt=until + width).order_by("bin")
-        return list(rows.values_list("series_id", "bin", "count", "n", "low", "high", "total", "weighted"))
+    table, rolled = (MINUTES, timedelta(minutes=1)) if step in {Step.FIVE, Step.TEN} else (HOURS, timedelta(hours=1))
     with connection.cursor() as cursor:
-        span = {"since": since - timedelta(microseconds=1), "until": until + timedelta(hours=1)}
-        cursor.execute(_GROUPED, {"width": width, "series": series, **span})
+        span = {"since": since - timedelta(microseconds=1), "until": until + rolled}
+        cursor.execute(_GROUPED.format(table=table), {"width": WIDTHS[step], "series": series, **span})
         return cursor.fetchall()

@@ -46,13 +46,13 @@ def metric(over: Span, name: str) -> Chart | None:
     scaled = {label: [_times(point, factor) for point in lines[label]] for label in shown}
     traces = [trace for tone, label in enumerate(shown, 1) for trace in parts.lines(scaled[label], label, tone)]
     newest = max(lines, key=lambda label: lines[label][-1].value)
-    words = _words(name)
+    words = metric_words(name)
     of = f", {newest}" if newest != "all" else ""
     left_out = f" The {MOST_LINES} highest of {len(lines)} lines." if len(lines) > MOST_LINES else ""
     return Chart(
         f"metric-{name}",
-        f"{words[0].upper()}{words[1:]}: {_plain(lines[newest][-1].value * factor, unit_shown)} at the latest{of}.",
-        f"{words[0].upper()}{words[1:]}, as it was measured.{left_out} {over.means}{over.reach}",
+        f"{words}: {_plain(lines[newest][-1].value * factor, unit_shown)} at the latest{of}.",
+        f"{words}, as it was measured.{left_out} {over.means}{over.reach}",
         parts.figure(
             traces, {"title": "share" if unit == "share" else unit_shown, **_axis(unit)}, over.extras(bands=[])
         ),
@@ -66,10 +66,11 @@ def metric(over: Span, name: str) -> Chart | None:
     )  # fmt: skip
 
 
-def _words(name: str) -> str:
-    """The metric's name as words; its unit stands beside the values."""
+def metric_words(name: str) -> str:
+    """The metric's name as words, as a sentence begins; its unit stands beside the values."""
     spelt = {"gpu": "GPU", "cpu": "CPU", "ecc": "ECC", "xid": "XID", "kv": "KV", "ms": "", "bytes": ""}
-    return " ".join(filter(None, [spelt.get(word, word) for word in name.split("_")])) or name
+    words = " ".join(filter(None, [spelt.get(word, word) for word in name.split("_")])) or name
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _called(series: MetricSeries) -> str:

@@ -31,7 +31,7 @@ class Span:
 
     @property
     def by(self) -> str:
-        """What one point of a trace stands for, in a word: window, minute or hour."""
+        """What one point of a trace stands for, in words: window, 5-minute step, hour and so on."""
         return step_of(self.since, self.until).value
 
     @property

@@ -33,7 +33,7 @@ def write(endpoint: Endpoint, name: str, values: list[float], n: int = 1, host: 
 
 
 @pytest.mark.parametrize(
-    ("hours", "step"), [(1, Step.WINDOW), (6, Step.WINDOW), (7, Step.MINUTE), (48, Step.MINUTE), (168, Step.HOUR)]
+    ("hours", "step"), [(1, Step.WINDOW), (6, Step.WINDOW), (24, Step.FIVE), (48, Step.TEN), (168, Step.HOUR)]
 )
 def test_the_longer_the_span_the_longer_the_step(hours: int, step: Step) -> None:
     assert step_of(START, START + timedelta(hours=hours)) == step
@@ -47,7 +47,7 @@ def test_a_short_span_is_read_point_by_point(endpoint: Endpoint) -> None:
     ]  # fmt: skip
 
 
-def test_minutes_tell_of_windows_what_their_points_tell(endpoint: Endpoint) -> None:
+def test_bins_of_minutes_tell_of_windows_what_their_points_tell(endpoint: Endpoint) -> None:
     series = write(endpoint, "queue", [1, 2, 6, 8])
     short, long = (read(series, START, START + timedelta(hours=hours)) for hours in (6, 48))
     assert short == long

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from django.test import Client
@@ -57,7 +58,7 @@ def figure(client, endpoint, name, query=""):
     return client.get(f"/monitoring/endpoints/{endpoint.slug}/figures/{name}.json{query}")
 
 
-def test_the_part_holds_findings_limits_and_every_chart_with_a_title_that_is_its_finding(viewer, endpoint):
+def test_the_part_holds_findings_limits_and_its_first_chart_and_the_places_of_the_others(viewer, endpoint):
     html = viewer.get(charts_url(endpoint), headers=HTMX).content.decode()
 
     assert "<html" not in html
@@ -66,11 +67,40 @@ def test_the_part_holds_findings_limits_and_every_chart_with_a_title_that_is_its
     assert "Breach when a column&#x27;s PSI, less its sampling noise, reaches 0.2" in html
     assert "the reference was judged to have drifted" in html
     assert "in a row, at most about one false alarm in" in html
-    assert "DIS is unlike the training data of version 2." in html
-    assert "Accuracy of version 2 is out of control: 2 of 2 windows beyond 3 sigma." in html
-    for name in ("accuracy", "drift", "latency", "accuracy-control", "distribution"):
-        assert f'id="{name}"' in html
-        assert f'id="{name}-table"' in html
+    assert 'id="accuracy-table"' in html
+    places = re.findall(r'hx-get="[^"]*chart=([^"&]+)', html)
+    assert places == re.findall(r'<a href="[^"]*chart=([^"&]+)', html)
+    assert places == [
+        "drift", "heat", "latency", "latency-fan", "hosts-latency", "hosts-accuracy", "accuracy-control",
+        "distribution",
+    ]  # fmt: skip
+
+
+def test_a_chart_comes_alone_with_its_finding_and_table_as_a_part_and_as_a_page(viewer, endpoint):
+    findings = {
+        "drift": "DIS is unlike the training data of version 2.",
+        "accuracy-control": "Accuracy of version 2 is out of control: 2 of 2 windows beyond 3 sigma.",
+        "latency": "Time to answer inside of the host",
+        "distribution": "beside the training data of version 2",
+    }
+    for name, finding in findings.items():
+        address = charts_url(endpoint, f"?chart={name}")
+        part, page = (viewer.get(address, headers=of).content.decode() for of in (HTMX, {}))
+        assert page.startswith("<!doctype html>")
+        assert "<html" not in part
+        for html in (part, page):
+            assert finding in html
+            assert f'id="{name}-table"' in html
+            assert html.count(f'id="{name}-figure"') == 1
+
+
+def test_a_chart_without_data_in_the_span_says_so_and_an_unknown_one_is_404(viewer, endpoint):
+    query = "?since=2020-01-01T00:00&until=2020-01-02T00:00&chart="
+
+    html = viewer.get(charts_url(endpoint, f"{query}latency")).content.decode()
+
+    assert "Latency by host: nothing was measured in this span." in html
+    assert viewer.get(charts_url(endpoint, f"{query}metric-nonsense")).status_code == 404
 
 
 def test_the_same_address_without_htmx_is_a_whole_page(viewer, endpoint):
