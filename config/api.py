@@ -25,6 +25,7 @@ APPS = (
     "incidents.rollback.gating",
     "incidents.oncall",
     "incidents.practice",
+    "incidents.diagnosing",
     "accounts",
     "audit",
 )

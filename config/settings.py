@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "incidents.grouping",
     "incidents.oncall",
     "incidents.practice",
+    "incidents.diagnosing",
     "incidents.working",
     "incidents.learning",
     "incidents",

@@ -15,6 +15,7 @@ PAGES = (
     "incidents.telling.urls",
     "incidents.oncall.urls",
     "incidents.practice.urls",
+    "incidents.diagnosing.urls",
     "incidents.rollback.urls",
     "incidents.rollback.gating.urls",
     "monitoring.pull.urls",

@@ -142,6 +142,7 @@ class OptionSerializer(serializers.Serializer):
     cost = serializers.CharField()
     expected = serializers.CharField(allow_blank=True)
     affected = serializers.CharField(allow_blank=True)
+    priced = serializers.CharField(allow_blank=True, help_text="What that costs, by the model's cost formula.")
     version = serializers.IntegerField(allow_null=True)
     suggested = serializers.BooleanField()
 

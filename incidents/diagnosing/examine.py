@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.actions import Actor, Target, record
-from incidents.diagnosing import hosts, inputs, labels
+from incidents.diagnosing import costs, hosts, inputs, labels
 from incidents.diagnosing.labels import Quality
 from incidents.evidence import BEFORE, Claim
 from incidents.models import Evidence, Incident
@@ -272,11 +272,16 @@ def _outlook_claim(endpoint: Endpoint, rows: Rows, found: Quality) -> Claim:
     model = endpoint.model
     rate = len(rows.during) / rows.seconds
     excess = found.drop or 0.0 if found.dropped == "yes" else 0.0
+    positive, negative = _wrong_each_way(rows) if excess else (0.0, 0.0)
+    prices = costs.in_force(model)
     placed = Placement.objects.filter(endpoint=endpoint, host__drained_at=None).count()
     predicted = timing.predict_for(endpoint, placed)
     data = {
         "per_second": _text(rate, 4),
         "wrong_beyond_usual": _text(excess),
+        "wrongly_positive": _text(positive),
+        "wrongly_negative": _text(negative),
+        "cost": prices.facts() if prices else {},
         "noun": model.subject_noun_plural,
         "hosts": placed,
         "rollback_seconds": "" if predicted is None else _text(predicted.seconds, 1),
@@ -286,3 +291,19 @@ def _outlook_claim(endpoint: Endpoint, rows: Rows, found: Quality) -> Claim:
     if excess:
         said += f", {3600 * rate * excess:,.0f} of them wrongly beyond what is usual"
     return Claim("outlook", f"{said}.", data)
+
+
+def _wrong_each_way(rows: Rows) -> tuple[float, float]:
+    """Shares of all answers that are wrongly positive and wrongly negative beyond what is usual. An answer counts as
+    positive where it is more than its label says."""
+    now, before = _error_shares(rows.during), _error_shares(rows.compared)
+    return max(0.0, now[0] - before[0]), max(0.0, now[1] - before[1])
+
+
+def _error_shares(table: pa.Table) -> tuple[float, float]:
+    output, label = numpy_column(table, "output").astype(float), numpy_column(table, "label").astype(float)
+    known = ~np.isnan(label)
+    if not known.any():
+        return 0.0, 0.0
+    over = output[known] - label[known]
+    return float((over > 0).mean()), float((over < 0).mean())

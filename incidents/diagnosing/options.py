@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from incidents.diagnosing import causes
+from incidents.diagnosing import causes, costs
 from incidents.diagnosing.causes import FOR, Hypothesis
 from incidents.diagnosing.seen import Seen, number, share
 from incidents.rollback.models import Candidate
@@ -16,7 +16,8 @@ APPROVAL = " after the last approval"
 @dataclass(frozen=True)
 class Option:
     """Something that could be done. `effect` is what it would bring, `time` how long it takes; `expected` the quality
-    afterwards with its interval, `affected` who is hit until then, `cost` what has to be given up for it."""
+    afterwards with its interval, `affected` who is hit until then, `priced` what that costs by the model's formula, and
+    `cost` what has to be given up for it."""
 
     name: str
     effect: str
@@ -27,6 +28,7 @@ class Option:
     """What the plan that does it is asked for by: an outcome without another version, or `propose`."""
     expected: str = ""
     affected: str = ""
+    priced: str = ""
     version: int | None = None
     """The number of the version that it goes to."""
 
@@ -41,6 +43,25 @@ class Outlook:
     noun: str
     rollback_seconds: float | None
     earlier_runs: int
+    wrongly_positive: float = 0.0
+    wrongly_negative: float = 0.0
+    prices: costs.Terms | None = None
+
+    def until(self, seconds: float) -> dict[str, str]:
+        """Who is hit within so many seconds, and what that costs, as the fields of an option."""
+        return {"affected": self.affected(seconds), "priced": self.about(seconds)}
+
+    def about(self, seconds: float) -> str:
+        cost = self.priced(self.per_second * seconds, seconds)
+        return f"about {cost}" if cost else ""
+
+    def priced(self, answers: float, seconds: float) -> str:
+        """What so many answers within so many seconds cost beyond what is usual; "" without a formula, or while nothing
+        is surely worse than usual."""
+        if self.prices is None or not self.wrong:
+            return ""
+        positive, negative = answers * self.wrongly_positive, answers * self.wrongly_negative
+        return self.prices.said(self.prices.cost(positive=positive, negative=negative, seconds=seconds))
 
     def affected(self, seconds: float) -> str:
         """How many are answered wrongly beyond the usual within so many seconds."""
@@ -60,6 +81,9 @@ def outlook_of(data: Mapping[str, Any]) -> Outlook:
         noun=str(data.get("noun", "answers")),
         rollback_seconds=number(data.get("rollback_seconds")),
         earlier_runs=int(data.get("earlier_runs", 0)),
+        wrongly_positive=number(data.get("wrongly_positive")) or 0.0,
+        wrongly_negative=number(data.get("wrongly_negative")) or 0.0,
+        prices=costs.terms_of(data.get("cost") or {}),
     )
 
 
@@ -93,7 +117,7 @@ def _rollbacks(seen: Seen, outlook: Outlook, likely: str, soak_seconds: int) -> 
             "what the newer version was released for",
             suggested=likely == causes.VERSION,
             expected=_expected(seen.best),
-            affected=outlook.affected(seconds),
+            **outlook.until(seconds),
             version=seen.best.to_version.number,
         )
     part = seen.part
@@ -106,7 +130,7 @@ def _rollbacks(seen: Seen, outlook: Outlook, likely: str, soak_seconds: int) -> 
             f"the same, and a rehearsal of it first; {spell}",
             "what has never run in production may fail in other ways",
             expected=_expected(part),
-            affected=outlook.affected(2 * seconds),
+            **outlook.until(2 * seconds),
             version=part.to_version.number,
         )
 
@@ -135,7 +159,7 @@ def _drain(seen: Seen, outlook: Outlook, likely: str) -> Option:
     helps = "the others answer as they should" if odd else "none: no host stands out"
     cost = "the others carry its share"
     suggested = likely == causes.HOST
-    return Option(name, helps, "a minute", cost, suggested, "drain", affected=outlook.affected(MINUTE) if odd else "")
+    return Option(name, helps, "a minute", cost, suggested, "drain", **(outlook.until(MINUTE) if odd else {}))
 
 
 def _freeze(outlook: Outlook, likely: str) -> Option:
@@ -152,14 +176,14 @@ def _fix_forward(outlook: Outlook, likely: str) -> Option:
         effect = "more hosts, or less traffic"
     cost = "errors go on until then"
     suggested = likely in (causes.UPSTREAM, causes.LOAD)
-    return Option("Fix forward", effect, time, cost, suggested, "propose", affected=outlook.affected(4 * HOUR))
+    return Option("Fix forward", effect, time, cost, suggested, "propose", **outlook.until(4 * HOUR))
 
 
 def _retrain(outlook: Outlook, likely: str) -> Option:
     shift = likely == causes.SHIFT
     effect = "a version that has learned from who asks now" if shift else "if the world has changed for good"
     cost = "errors go on until then"
-    return Option("Retrain", effect, "days", cost, shift, affected=outlook.affected(3 * DAY))
+    return Option("Retrain", effect, "days", cost, shift, **outlook.until(3 * DAY))
 
 
 def _wait(outlook: Outlook, likely: str) -> Option:
@@ -170,9 +194,9 @@ def _wait(outlook: Outlook, likely: str) -> Option:
         effect = "more labels; then look again"
     suggested = likely in (causes.LABELS, causes.NOT_ENOUGH)
     cost = "errors go on"
-    return Option(
-        "Wait", effect, "–", cost, suggested, affected=outlook.affected(HOUR).replace("until then", "an hour")
-    )
+    hour = outlook.affected(HOUR).replace("until then", "an hour")
+    priced = outlook.about(HOUR)
+    return Option("Wait", effect, "–", cost, suggested, affected=hour, priced=f"{priced} an hour" if priced else "")
 
 
 def _joined(*parts: str) -> str:

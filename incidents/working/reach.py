@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import Q
 
+from incidents.diagnosing.options import outlook_of
 from incidents.models import Evidence, Incident
 from monitoring.models import PredictionBatch
 from registry.models import Placement
@@ -24,13 +25,17 @@ class Estimate:
     high: int | None
     noun: str
     meaning: str
+    priced: str = ""
+    """What that has cost so far by the model's cost formula; "" without one, or where it was not examined."""
 
     @property
     def sentence(self) -> str:
         said = f"About {self.answered:,} {self.noun} were answered from {self.since:%H:%M} to {self.until:%H:%M} UTC"
         if self.wrong is None:
             return f"{said}. Without labels nobody can say how many of them wrongly."
-        return f"{said}; about {self.wrong:,} of them wrongly beyond what is usual ({self.low:,} to {self.high:,})."
+        return f"{said}; about {self.wrong:,} of them wrongly beyond what is usual ({self.low:,} to {self.high:,})" + (
+            f"; that has cost {self.priced} so far." if self.priced else "."
+        )
 
 
 def estimate(incident: Incident, now: datetime) -> Estimate | None:
@@ -50,14 +55,21 @@ def estimate(incident: Incident, now: datetime) -> Estimate | None:
     # No batch spans more than an hour: the store cuts by the hour, and the index is by the first row.
     batches = batches.filter(first_at__gte=since - timedelta(hours=1))
     answered = round(sum(_share(*row, since, until) for row in batches.values_list("rows", "first_at", "last_at")))
-    quality = incident.evidence.filter(kind="accuracy").order_by("-pk").first()
+    newest = {piece.kind: piece for piece in incident.evidence.filter(kind__in=("accuracy", "outlook")).order_by("pk")}
+    quality = newest.get("accuracy")
     usual = _number(quality, "before", "share")
     model = endpoint.model
     found: list[int | None] = [None, None, None]
     if quality is not None and usual is not None:
         rights = [_number(quality, "now", name) for name in ("share", "high", "low")]
         found = [None if right is None else round(max(0.0, usual - right) * answered) for right in rights]
-    return Estimate(since, until, answered, *found, model.subject_noun_plural, model.error_meaning)
+    priced = _priced(newest.get("outlook"), answered, (until - since).total_seconds())
+    return Estimate(since, until, answered, *found, model.subject_noun_plural, model.error_meaning, priced)
+
+
+def _priced(outlook: Evidence | None, answered: int, seconds: float) -> str:
+    known = outlook_of(outlook.data if outlook else {})
+    return known.priced(answered, seconds)
 
 
 def _share(rows: int, first: datetime, last: datetime, since: datetime, until: datetime) -> float:
