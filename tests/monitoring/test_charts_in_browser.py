@@ -71,10 +71,13 @@ def page(chromium: Browser, live_server: LiveServer) -> Iterator[Page]:
 
 def drawn(page: Page) -> None:
     """Bring every chart into view, which is when it is asked for, and wait until all are drawn."""
-    waiting = page.locator("[hx-trigger='intersect once']")
-    while left := waiting.count():
-        waiting.first.scroll_into_view_if_needed()
-        expect(waiting).not_to_have_count(left)
+    page.wait_for_function(
+        """() => {
+            const waiting = document.querySelector("[hx-trigger='intersect once']");
+            waiting?.scrollIntoView({ block: "center" });
+            return !waiting;
+        }"""
+    )
     page.wait_for_function("() => [...document.querySelectorAll('[data-plot]')].every((plot) => plot.dataset.drawn)")
 
 
