@@ -46,7 +46,7 @@ def gate_list(request: HttpRequest) -> HttpResponse:
     wanted = request.GET.get("retire", "")
     may_write = may(_user(request), "registry.write")
     chosen = [row["gate"] for row in rows if may_write and str(row["gate"].pk) == wanted]
-    count = f"{len(rows)} {'gate is' if len(rows) == 1 else 'gates are'} registered"
+    count = f"{len(rows) or 'No'} {'gate is' if len(rows) < 2 else 'gates are'} registered"
     context = {
         "sentence": f"{count}, beside those that every plan asks.",
         "rows": rows,
