@@ -1,5 +1,6 @@
 """What is done with a review beside its text: causes named, people asked to sign and answering, owners reminded."""
 
+import logging
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -14,11 +15,14 @@ from accounts.models import User
 from accounts.permissions import may
 from audit.actions import Actor, Target, record, service_actor
 from incidents.errors import Conflict, GuardFailed, IncidentError
-from incidents.learning.models import Answer, Cause, ContributingCause, Reminder, Signature, SignatureKind
+from incidents.learning.models import NOTE_LENGTH, Answer, Cause, ContributingCause, Reminder, Signature, SignatureKind
 from incidents.models import ActionItem, Review, ReviewState
 
+log = logging.getLogger(__name__)
+
 SOON = timedelta(days=3)
-MOST_ATTEMPTS = 5
+PAUSES = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
+"""So long after a reminder was put on record its letter is tried again, where it did not go out."""
 
 
 def _note(review: Review, action: str, actor: Actor, data: dict[str, Any], reason: str = "") -> None:
@@ -43,7 +47,7 @@ def set_causes(*, review: Review, causes: Mapping[str, str], seen_version: int, 
     review.refresh_from_db()
     review.contributing.all().delete()
     ContributingCause.objects.bulk_create(
-        ContributingCause(review=review, kind=kind, note=note.strip()[:500]) for kind, note in causes.items()
+        ContributingCause(review=review, kind=kind, note=note.strip()[:NOTE_LENGTH]) for kind, note in causes.items()
     )
     said = "\n".join(note.strip() for note in causes.values() if note.strip())
     _note(review, "review.set_causes", actor, {"causes": sorted(causes)}, said)
@@ -106,18 +110,29 @@ def unreminded(now: datetime) -> list[int]:
     """Open action items within SOON of their day, or past it, whose owner was not reminded of that yet, or whose
     letter did not go out."""
     today = now.date()
-    waiting = Reminder.objects.filter(item=OuterRef("pk"), sent_at=None, attempts__lt=MOST_ATTEMPTS)
-    reminded = Reminder.objects.filter(item=OuterRef("pk"))
-    late = Q(due_on__lt=today) & ~Exists(reminded.filter(stage="overdue"))
-    near = Q(due_on__range=(today, today + SOON)) & ~Exists(reminded.filter(stage="soon"))
-    found = ActionItem.objects.filter(Exists(waiting) | late | near, done_at=None, owner__isnull=False)
+    late = Q(due_on__lt=today) & _owed("overdue", now)
+    near = Q(due_on__range=(today, today + SOON)) & _owed("soon", now)
+    found = ActionItem.objects.filter(late | near, done_at=None, owner__isnull=False)
     return list(found.order_by("pk").values_list("pk", flat=True)[:100])
+
+
+def _owed(stage: str, now: datetime) -> Q:
+    reminded = Reminder.objects.filter(item=OuterRef("pk"), stage=stage)
+    return ~Exists(reminded) | Exists(reminded.filter(_again(now)))
+
+
+def _again(now: datetime) -> Q:
+    """Reminders whose letter did not go out, and is to be tried now."""
+    due = Q(attempts=0)
+    for attempts, pause in enumerate(PAUSES, start=1):
+        due |= Q(attempts=attempts, at__lte=now - pause)
+    return due & Q(sent_at=None)
 
 
 def remind(*, item_id: int, now: datetime) -> bool:
     """Put the reminder on record, once for each stage, then send it to the owner; whether a letter went out.
 
-    A letter that fails is tried again, MOST_ATTEMPTS times in all; one may go out twice where we die right after it.
+    A letter that fails is tried again after each of PAUSES; one may go out twice where we die right after it.
     """
     item = ActionItem.objects.select_related("owner", "review__incident").get(pk=item_id)
     if item.done_at is not None or item.owner is None or item.due_on is None:
@@ -128,12 +143,15 @@ def remind(*, item_id: int, now: datetime) -> bool:
         if made:
             data = {"item": item.pk, "stage": stage, "owner": item.owner.pseudonym, "due": item.due_on.isoformat()}
             _note(item.review, "review.remind", service_actor("incidents"), data)
-    mine = Reminder.objects.filter(pk=reminder.pk, sent_at=None, attempts=reminder.attempts)
-    if reminder.attempts >= MOST_ATTEMPTS or mine.update(attempts=F("attempts") + 1) != 1:
+    mine = Reminder.objects.filter(_again(now), pk=reminder.pk, attempts=reminder.attempts)
+    if mine.update(attempts=F("attempts") + 1) != 1:
         return False
     try:
         _letter(item, stage).send()
-    except OSError:
+    except OSError as error:
+        log.warning(
+            "the letter of action item %s did not go out, attempt %s: %s", item.pk, reminder.attempts + 1, error
+        )
         return False
     Reminder.objects.filter(pk=reminder.pk).update(sent_at=Now())
     return True

@@ -67,7 +67,7 @@ class AnalyticsSerializer(serializers.Serializer):
     changes = serializers.SerializerMethodField()
     noise = serializers.SerializerMethodField()
     items_open = serializers.IntegerField()
-    items_overdue = serializers.SerializerMethodField()
+    items_overdue = serializers.IntegerField(read_only=True)
 
     def get_rollbacks(self, found: Any) -> dict[str, int]:
         return dict(vars(found.rollbacks))
@@ -77,9 +77,6 @@ class AnalyticsSerializer(serializers.Serializer):
 
     def get_noise(self, found: Any) -> dict[str, int]:
         return dict(vars(found.noise))
-
-    def get_items_overdue(self, found: Any) -> int:
-        return len(found.overdue)
 
 
 class LearningVerbs(viewsets.GenericViewSet[Any]):

@@ -12,10 +12,11 @@ from datetime import date, datetime, timedelta
 from statistics import median, quantiles
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, F, OuterRef, Q, Subquery
 
-from incidents.learning.models import Cause, ContributingCause
-from incidents.models import OPEN_STATES, ActionItem, Incident
+from audit.clock import database_now
+from incidents.learning.models import Cause
+from incidents.models import OPEN_STATES, ActionItem, Incident, IncidentAlert, Review, ReviewState
 from incidents.rollback.models import PlanKind, Run, RunState, WatchState
 from monitoring.models import Alert
 
@@ -25,6 +26,7 @@ BINS = ("under 1 min", "1 to 5 min", "5 to 15 min", "15 to 60 min", "1 to 4 h", 
 BLAMED = timedelta(hours=24)
 """A release is counted as failed where an incident about its version was detected within this time of its start."""
 MOST = 20_000
+MOST_ITEMS = 50
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,12 @@ class Rollbacks:
 
 @dataclass(frozen=True)
 class Changes:
-    """Releases of the span, and those that failed: went back, failed, or were blamed within BLAMED."""
+    """Releases of the span that began longer than BLAMED ago, and those of them that failed: went back, failed, or were
+    blamed within BLAMED. `young` began later: what becomes of them is not known yet."""
 
     releases: int
     failed: int
+    young: int = 0
 
     @property
     def rate(self) -> float | None:
@@ -122,8 +126,9 @@ class Changes:
 
 @dataclass(frozen=True)
 class Noise:
-    """Alerts of the span: that opened an incident, joined one, were held back, or were of no incident at all; and
-    incidents that ended without anybody acting on them (no acknowledgement before they were over)."""
+    """Alerts of the span, of whatever severity and cause: that were the first of an incident, joined one, were held
+    back from any, or were of none at all; and incidents that ended without anybody acting on them (no acknowledgement
+    before they were over)."""
 
     alerts: int
     opened: int
@@ -145,11 +150,13 @@ class Figures:
     changes: Changes
     noise: Noise
     items_open: int
+    items_overdue: int
     overdue: list[ActionItem]
+    """The MOST_ITEMS that are overdue longest."""
 
 
 def figures(chosen: Chosen, today: date) -> Figures:
-    """At most twelve queries, however many incidents there are (MOST at most)."""
+    """At most fifteen queries, however many incidents there are (MOST at most)."""
     incidents = chosen.rows()
     runs = _runs(incidents)
     times = {one.pk: times_of(one, _verified(runs.get(one.ref))) for one in incidents}
@@ -166,7 +173,8 @@ def figures(chosen: Chosen, today: date) -> Figures:
         changes=_changes(chosen),
         noise=_noise(chosen, incidents),
         items_open=open_items.count(),
-        overdue=list(overdue[:50]),
+        items_overdue=overdue.count(),
+        overdue=list(overdue[:MOST_ITEMS]),
     )
 
 
@@ -211,11 +219,11 @@ def _by(
     incidents: Sequence[Incident], times: dict[int, dict[str, int | None]]
 ) -> list[tuple[str, list[tuple[str, int, float | None]]]]:
     """How many and the median time to resolve, by model, severity and contributing cause (one incident may have
-    several), the most frequent first."""
+    several; a review that names none yet is told apart from none), the most frequent first."""
     causes: dict[int, list[str]] = {}
-    named = ContributingCause.objects.filter(review__incident__in=[one.pk for one in incidents])
-    for incident_id, kind in named.values_list("review__incident_id", "kind"):
-        causes.setdefault(incident_id, []).append(str(Cause(kind).label))
+    named = Review.objects.filter(incident__in=[one.pk for one in incidents])
+    for incident_id, kind in named.values_list("incident_id", "contributing__kind"):
+        causes.setdefault(incident_id, []).append(str(Cause(kind).label) if kind else "no cause named")
     keys = {
         "model": lambda one: [one.endpoint.model.slug if one.endpoint else "none named"],
         "severity": lambda one: [str(one.severity)],
@@ -247,14 +255,17 @@ def _changes(chosen: Chosen) -> Changes:
     ).exclude(state__in=[RunState.RUNNING, RunState.HALTED])
     if chosen.model:
         found = found.filter(endpoint__model__slug=chosen.model)
-    releases = list(found.select_related("plan__to_version"))
-    about = Incident.objects.filter(
-        endpoint__in={run.endpoint_id for run in releases}, detected_at__gte=chosen.since
-    ).values_list("endpoint_id", "from_version", "detected_at")
+    begun = list(found.select_related("plan__to_version"))
+    known = database_now() - BLAMED
+    releases = [run for run in begun if run.started_at <= known]
+    about = Incident.objects.filter(endpoint__in={run.endpoint_id for run in releases}, detected_at__gte=chosen.since)
+    about = about.exclude(
+        review__in=Review.objects.filter(state=ReviewState.PUBLISHED, contributing__kind=Cause.FALSE_ALARM)
+    )
     blamed: dict[tuple[int | None, str], list[datetime]] = {}
-    for endpoint, version, at in about:
+    for endpoint, version, at in about.values_list("endpoint_id", "from_version", "detected_at"):
         blamed.setdefault((endpoint, version), []).append(at)
-    return Changes(len(releases), sum(_failed(run, blamed) for run in releases))
+    return Changes(len(releases), sum(_failed(run, blamed) for run in releases), len(begun) - len(releases))
 
 
 def _failed(run: Run, blamed: dict[tuple[int | None, str], list[datetime]]) -> bool:
@@ -268,18 +279,18 @@ def _noise(chosen: Chosen, incidents: Sequence[Incident]) -> Noise:
     found = Alert.objects.filter(fired_at__gte=chosen.since, fired_at__lt=chosen.until)
     if chosen.model:
         found = found.filter(endpoint__model__slug=chosen.model)
-    counts: dict[str, Any] = found.aggregate(
+    links = IncidentAlert.objects.filter(incident=OuterRef("incident_alert__incident")).order_by("joined_at", "pk")
+    counts: dict[str, Any] = found.annotate(first=Subquery(links.values("pk")[:1])).aggregate(
         alerts=Count("pk"),
         taken=Count("incident_alert"),
-        held_back=Count("pk", filter=~Q(suppressed_by="")),
-        incidents=Count("incident_alert__incident", distinct=True),
+        held_back=Count("pk", filter=~Q(suppressed_by="") & Q(incident_alert=None)),
+        opened=Count("pk", filter=Q(incident_alert=F("first"))),
     )
-    opened = counts["incidents"]
     unattended = sum(one.state not in OPEN_STATES and one.acknowledged_at is None for one in incidents)
     return Noise(
         alerts=counts["alerts"],
-        opened=opened,
-        joined=counts["taken"] - opened,
+        opened=counts["opened"],
+        joined=counts["taken"] - counts["opened"],
         held_back=counts["held_back"],
         untaken=counts["alerts"] - counts["taken"] - counts["held_back"],
         unattended=unattended,

@@ -21,12 +21,15 @@ class Cause(models.TextChoices):
     OTHER = "other", "Something else"
 
 
+NOTE_LENGTH = 500
+
+
 class ContributingCause(models.Model):
     """One of the causes of a review, with what is said of it."""
 
     review = models.ForeignKey(Review, on_delete=models.PROTECT, related_name="contributing")
     kind = models.CharField(max_length=24, choices=Cause)
-    note = models.CharField(max_length=500, blank=True)
+    note = models.CharField(max_length=NOTE_LENGTH, blank=True)
 
     class Meta:
         ordering = ["id"]

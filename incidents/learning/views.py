@@ -102,9 +102,10 @@ def chosen_of(request: HttpRequest, now: datetime) -> Chosen:
 
 def _day(text: str) -> datetime | None:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        found = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         return None
+    return found if 1970 <= found.year < 2200 else None
 
 
 @login_required

@@ -7,8 +7,9 @@ import pytest
 from audit.models import AuditEvent
 from incidents.learning.figures import BLAMED, Chosen, Stage, figures
 from incidents.learning.models import ContributingCause
-from incidents.models import ActionItem, Incident, Review
+from incidents.models import ActionItem, Incident, IncidentAlert, Review
 from incidents.rollback.models import Run, RunState, Watch, WatchState
+from monitoring.models import Alert
 from tests.incidents.world import World
 
 pytestmark = pytest.mark.usefixtures("built")
@@ -104,7 +105,50 @@ def test_alerts_and_overdue_items_are_counted(world: World) -> None:
     found = figures(Chosen(now - timedelta(days=1), now + timedelta(days=1)), AT.date() + timedelta(days=1))
     noise = found.noise
     assert (noise.alerts, noise.opened, noise.joined, noise.held_back, noise.untaken) == (4, 1, 1, 1, 1)
-    assert (found.items_open, found.overdue) == (2, [item])
+    assert (found.items_open, found.items_overdue, found.overdue) == (2, 1, [item])
+
+
+def test_an_alert_held_back_after_its_incident_took_it_is_counted_once(world: World) -> None:
+    incident = world.incident()
+    Alert.objects.update(suppressed_by="silence:1")
+    now = datetime.now(UTC)
+    span = Chosen(now - timedelta(days=1), now + timedelta(days=1))
+    noise = figures(span, AT.date()).noise
+    assert (noise.alerts, noise.opened, noise.held_back, noise.untaken) == (1, 1, 0, 0)
+    # given that the alert which opened it fired before the span, and three others joined since
+    Alert.objects.update(fired_at=now - timedelta(days=2))
+    for _ in range(3):
+        IncidentAlert.objects.create(incident=incident, alert=world.alert(state="resolved"))
+    noise = figures(span, AT.date()).noise
+    assert (noise.alerts, noise.opened, noise.joined, noise.untaken) == (3, 0, 3, 0)
+
+
+def test_more_overdue_items_are_counted_than_are_listed(world: World) -> None:
+    review = Review.objects.create(incident=past(world, 901, AT))
+    ActionItem.objects.bulk_create(ActionItem(review=review, text=f"{n}", due_on=AT.date()) for n in range(53))
+    found = figures(SPAN, AT.date() + timedelta(days=1))
+    assert (found.items_overdue, len(found.overdue)) == (53, 50)
+    assert world.client("vera").get("/api/v1/incident-analytics/").json()["items_overdue"] == 53
+    assert "53 overdue; the 50" in world.client("vera").get("/incidents/analytics/").content.decode()
+
+
+def test_a_release_younger_than_a_day_and_a_false_alarm_count_for_nothing(world: World) -> None:
+    now = datetime.now(UTC)
+    release(world, 801, RunState.SWITCHED, now - BLAMED / 2)
+    release(world, 802, RunState.SWITCHED, AT)
+    blamed = past(world, 901, AT + BLAMED / 2)
+    span = Chosen(SPAN.since, now + timedelta(days=1))
+    changes = figures(span, AT.date()).changes
+    assert (changes.releases, changes.failed, changes.young) == (1, 1, 1)
+    review = Review.objects.create(incident=blamed, state="published")
+    ContributingCause.objects.create(review=review, kind="false_alarm")
+    assert figures(span, AT.date()).changes.failed == 0
+
+
+def test_a_review_without_a_cause_is_told_apart_from_no_review(world: World) -> None:
+    Review.objects.create(incident=past(world, 901, AT))
+    past(world, 902, AT)
+    assert sorted(row[0] for row in dict(figures(SPAN, AT.date()).by)["cause"]) == ["no cause named", "not reviewed"]
 
 
 def test_the_page_the_file_and_the_api_tell_the_same(world: World) -> None:
@@ -123,7 +167,14 @@ def test_the_page_the_file_and_the_api_tell_the_same(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"since": "x", "until": "2026-99-99"}, {"severity": "9", "cause": "luck"}, {"model": "no"}]
+    "asked",
+    [
+        {"since": "x", "until": "2026-99-99"},
+        {"severity": "9", "cause": "luck"},
+        {"model": "no"},
+        {"until": "9999-12-31"},
+        {"since": "0001-01-01"},
+    ],
 )
 def test_whatever_is_asked_is_answered(world: World, asked: dict[str, str]) -> None:
     assert world.client("vera").get("/incidents/analytics/", asked).status_code == 200

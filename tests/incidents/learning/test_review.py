@@ -7,13 +7,16 @@ import pytest
 from django.core import mail
 
 from audit.clock import database_now
+from audit.erasure import ERASED, Written
 from incidents import reviews
 from incidents.errors import Conflict, GuardFailed, IncidentError
 from incidents.learning import actions
+from incidents.learning.erasure import erase
 from incidents.learning.models import Answer, ContributingCause, Reminder, Signature
 from incidents.models import Review
 from incidents.review_export import as_html, as_markdown
 from tests.incidents.world import World, events
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("built")
 DAY = timedelta(days=1)
@@ -121,6 +124,42 @@ def test_the_owner_of_an_action_item_is_reminded_once_before_and_once_after_it_i
         (["kofi@example.org"], f"Action item of {review.incident.ref}: overdue"),
     ]
     assert len(events(review.incident, "review.remind")) == 2
+
+
+def test_a_letter_that_does_not_go_out_is_tried_again_for_a_day(world: World, settings: Any) -> None:
+    review = drafted(world)
+    now = database_now()
+    item = reviews.add_action_item(
+        review=review, text="x", owner=world.users["kofi"], due_on=(now + 2 * DAY).date(), actor=world.actor("rosa")
+    )
+    working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+    # when the mail server is away, and the clock asks again at once and later
+    assert actions.remind(item_id=item.pk, now=now) is False
+    assert actions.unreminded(now + timedelta(seconds=30)) == []
+    assert actions.remind(item_id=item.pk, now=now + timedelta(seconds=30)) is False
+    assert Reminder.objects.get().attempts == 1
+    assert actions.unreminded(now + timedelta(minutes=2)) == [item.pk]
+    # then the letter goes out once it is back
+    settings.EMAIL_BACKEND = working
+    assert actions.remind(item_id=item.pk, now=now + timedelta(minutes=2)) is True
+    assert len(mail.outbox) == 1
+    # and one of "soon" that never went out is not asked for once the item is overdue and that was told
+    Reminder.objects.update(sent_at=None, attempts=2)
+    assert actions.remind(item_id=item.pk, now=now + 4 * DAY) is True
+    assert actions.unreminded(now + 4 * DAY) == []
+
+
+def test_what_an_erased_person_noted_in_several_lines_goes_too(world: World) -> None:
+    review = drafted(world)
+    said = {"bad_release": "Anna said\nthat Bob did it.", "data_drift": "x" * 600, "infrastructure": "A cable."}
+    named(world, review, said)
+    ContributingCause.objects.filter(kind="infrastructure").update(note="that Bob")
+    [event] = events(review.incident, "review.set_causes")
+    text = "\n".join(said.values())
+    assert erase("u-x", [Written(event, text)])["learning_contributingcause"] == 2
+    notes = {one.kind: one.note for one in ContributingCause.objects.all()}
+    assert notes == {"bad_release": ERASED, "data_drift": ERASED, "infrastructure": "that Bob"}
 
 
 def test_what_is_done_is_not_reminded_of(world: World) -> None:
