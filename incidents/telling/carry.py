@@ -1,8 +1,9 @@
 """Carries messages out of the outbox. One process does at a time; in it each receiver is served by one thread at most,
 in the order of its messages, so that a receiver that is slow or away keeps nobody else waiting."""
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -14,6 +15,8 @@ from django.db.models.functions import Now
 from incidents.telling.letters import Outcome, send
 from incidents.telling.models import Attempt, Kind, Message, MessageState, Subscriber, SubscriberState
 from incidents.telling.subscribers import end
+
+log = logging.getLogger(__name__)
 
 LOCK = 0x7E11
 CLAIM = timedelta(seconds=60)
@@ -61,14 +64,15 @@ def _alone() -> Iterator[bool]:
 
 
 def _carry(deadline: float) -> int:
-    made, running = 0, dict[Future[None], str]()
+    made, running = 0, dict[Future[None], Message]()
     with ThreadPoolExecutor(sum(THREADS.values()), thread_name_prefix="telling") as pool:
         while True:
             if time.monotonic() < deadline:
                 for kind, most in THREADS.items():
-                    free = most - list(running.values()).count(kind)
-                    for message in _claimed(kind, free):
-                        running[pool.submit(_attempt, message)] = kind
+                    serving = [message.subscriber for message in running.values()]
+                    free = most - sum(receiver.kind == kind for receiver in serving)
+                    for message in _claimed(kind, free, besides=[receiver.pk for receiver in serving]):
+                        running[pool.submit(_attempt, message)] = message
                         made += 1
             if not running:
                 return made
@@ -78,13 +82,19 @@ def _carry(deadline: float) -> int:
                 future.result()
 
 
-def _claimed(kind: str, most: int) -> list[Message]:
-    """The oldest message of each of some receivers, who are held against everybody else."""
+def _claimed(kind: str, most: int, besides: Iterable[int] = ()) -> list[Message]:
+    """The oldest message of each of some receivers, who are held against everybody else. `besides`: keys of receivers
+    whom this process serves at the moment, for however long that takes."""
     if most < 1:
         return []
     claimed = []
     # Who is called to an incident goes before everybody who reads a status page, however many those are.
-    free = _receivers(Now()).filter(kind=kind).order_by(F("page").asc(nulls_first=True), "busy_until")
+    free = (
+        _receivers(Now())
+        .filter(kind=kind)
+        .exclude(pk__in=list(besides))
+        .order_by(F("page").asc(nulls_first=True), "busy_until")
+    )
     for pk in free.values_list("pk", flat=True)[:most]:
         if Subscriber.objects.filter(pk=pk, busy_until__lte=Now()).update(busy_until=Now() + CLAIM):
             waiting = Message.objects.filter(subscriber=pk, state=MessageState.WAITING)
@@ -99,10 +109,19 @@ def _claimed(kind: str, most: int) -> list[Message]:
 def _attempt(message: Message) -> None:
     try:
         began = time.monotonic()
-        outcome = send(message)
+        outcome = _sent(message)
         _keep(message, outcome, round((time.monotonic() - began) * 1000))
     finally:
         connections.close_all()
+
+
+def _sent(message: Message) -> Outcome:
+    """One that nobody foresaw is an attempt like others: given up in the end, and nobody else waits for it."""
+    try:
+        return send(message)
+    except Exception as error:
+        log.exception("telling.attempt.failed message=%s", message.pk)
+        return Outcome(False, f"It could not be sent: {type(error).__name__}.")
 
 
 @transaction.atomic

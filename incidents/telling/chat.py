@@ -99,11 +99,12 @@ def _client() -> Any:
 
 
 def plugin(url: str) -> Any:
-    """apprise's object for the address of a service. Raises ChatRefused."""
+    """apprise's object for the address of a service. Raises ChatRefused, also where the address names a template: apprise
+    would open that file, or ask for that address, by connections of its own."""
     scheme = urlsplit(url).scheme.lower()
     if scheme not in SERVICES:
         raise ChatRefused(f"Give an address of apprise's that begins with one of: {', '.join(SERVICES)}.")
-    from apprise import Apprise, AppriseAsset
+    from apprise import Apprise, AppriseAsset, AppriseAttachment
 
     module = import_module(f"apprise.plugins.{SERVICES[scheme]}")
     module.requests = _client()  # type: ignore[attr-defined]
@@ -114,12 +115,18 @@ def plugin(url: str) -> Any:
     made = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     if made is None or type(made).__module__ != module.__name__:
         raise ChatRefused("apprise can't read this address; its documentation says how one for the service is written.")
+    if any(isinstance(value, AppriseAttachment) and len(value) for value in vars(made).values()):
+        raise ChatRefused("Leave the template out of the address: what is said is written here.")
     return made
 
 
 def shown(url: str) -> str:
-    """The address as it may be shown: without what is secret. Raises ChatRefused."""
-    return str(plugin(url).url(privacy=True)).partition("?")[0]
+    """The address as it may be shown: without what is secret. Raises ChatRefused, also for an address with several
+    targets: where one of them fails, another attempt would tell the others again."""
+    made = plugin(url)
+    if len(made) != 1:
+        raise ChatRefused("Name one channel, topic or user in an address, and enter one way for each.")
+    return str(made.url(privacy=True)).partition("?")[0]
 
 
 def say(url: str, words: notes.Words) -> Answer:

@@ -155,6 +155,34 @@ def test_an_address_of_another_service_is_refused_and_nothing_is_kept(home: Call
     assert not Contact.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "workflow://{place}/WFID/SIGN/?template=http://{place}/latest/meta-data",
+        "slack://TJUP1K7N3/B01TBSU4H3L/abcdefghijklmnopqrstuvwx?template=/etc/hostname",
+        "discord://123456789012345678/abcdefghijklmnopqrstuvwxyz?template=file:///etc/hostname",
+    ],
+)
+def test_an_address_with_a_template_is_refused_and_was_one_entered_before_nothing_is_read(
+    home: Called, receiver: Receiver, address: str
+) -> None:
+    address = address.format(place=receiver.url.removeprefix("http://"))
+    with pytest.raises(IncidentError, match="Leave the template out"):
+        channel(home, Kind.CHAT, address)
+    assert not Contact.objects.exists()
+    answer = chat.say(address, {"subject": "It is slow."})
+    assert (answer.taken, answer.final, receiver.taken) == (False, True, [])
+
+
+@pytest.mark.parametrize(
+    "address", ["ntfy://example.org/ops/backup", "mmost://example.org/3ccdd113474722377935511fc85d3dd4?channel=a,b"]
+)
+def test_an_address_of_several_targets_is_refused(home: Called, address: str) -> None:
+    with pytest.raises(IncidentError, match="Name one channel"):
+        channel(home, Kind.CHAT, address)
+    assert not Contact.objects.exists()
+
+
 def test_what_is_secret_of_a_chat_is_sealed_and_not_shown(home: Called) -> None:
     way = channel(home, Kind.CHAT, "slack://TJUP1K7N3/B01TBSU4H3L/abcdefghijklmnopqrstuvwx")
     way.receiver.refresh_from_db()

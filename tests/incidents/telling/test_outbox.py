@@ -55,6 +55,30 @@ def test_a_letter_has_the_headers_of_lists_and_one_id(told: Told, letters: Lette
     assert "until noon." in mail.get_payload(decode=True).decode()  # type: ignore[union-attr]
 
 
+def test_what_fails_as_nobody_foresaw_is_an_attempt_and_given_up_in_the_end(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("ok")
+
+    monkeypatch.setattr(EmailMessage, "send", fail)
+    told.subscriber("reader@example.org")
+    told.post()
+    message = told.only()
+    for _ in range(len(carry.WAITS) + 1):
+        carry._keep(message, carry._sent(message), 1)
+        message.refresh_from_db()
+    assert message.state == MessageState.GIVEN_UP
+    assert {attempt.answer for attempt in Attempt.objects.all()} == {"It could not be sent: KeyError."}
+
+
+def test_a_receiver_whom_this_process_still_serves_is_not_claimed_again(told: Told) -> None:
+    made = told.subscriber("reader@example.org")
+    told.post()
+    assert carry._claimed(Kind.EMAIL, 4, besides=[made.pk]) == []
+    assert [message.subscriber_id for message in carry._claimed(Kind.EMAIL, 4)] == [made.pk]
+
+
 def test_a_mail_server_that_knows_nobody_of_that_name_is_asked_once_and_its_answer_names_nobody(
     told: Told, letters: Letters
 ) -> None:
