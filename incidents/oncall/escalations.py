@@ -137,7 +137,7 @@ def _wake(one: Escalation, *, position: int, steps: list[dict[str, Any]] | None 
 
 def _call_next(one: Escalation, now: datetime.datetime) -> None:
     """Call the next step that reaches anybody; a step that reaches nobody is on record, and waited for by nobody."""
-    for _ in range(len(one.steps) + 1):
+    for _ in range(len(one.steps) * (one.repeats + 1) + 1):
         step, seconds = _next_step(one)
         found = reached(step["targets"], one.incident, one.severity, now)
         _call(one, step, seconds, found.ways, found.missed, now)

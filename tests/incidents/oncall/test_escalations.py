@@ -215,6 +215,19 @@ def test_a_step_that_reaches_nobody_is_on_record_and_the_next_is_called_at_once(
     assert said(incident, "escalation.call")[0]["missed"] == [f"person:{home.people['ada'].pseudonym}"]
 
 
+@pytest.mark.parametrize(("empty", "repeats"), [(1, 1), (2, 1), (1, 5), (3, 0)])
+def test_where_no_step_of_any_round_reaches_anybody_everybody_is_called_at_once(
+    home: Called, empty: int, repeats: int
+) -> None:
+    home.set_policy(*[home.step("ada", seconds=3600)] * empty, repeats=repeats)
+    deactivate_user(user=home.people["ada"], by=None, actor=TEST)
+    one = home.begun(home.incident())
+    escalations.turn(escalation_id=one.pk)
+    assert called(one) == [(0, 0, "ben"), (0, 0, "eve")]
+    one.refresh_from_db()
+    assert one.due_at - timezone.now() <= timedelta(seconds=escalations.EVERYBODY_SECONDS)
+
+
 def test_without_a_policy_for_it_nobody_is_woken(home: Called) -> None:
     mild = home.incident(severity=3)
     assert escalations.unbegun(timezone.now()) == []
