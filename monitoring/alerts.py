@@ -167,7 +167,7 @@ def open_alert(alert: Alert) -> list[Alert]:
     """Insert a firing alert, its event and the word to the floor above; nothing where the same one fires.
 
     The word is held back where something suppresses the alert (monitoring/rules/suppress.py). One that says that its
-    host is down takes what fires for that host below it.
+    host is down, and of which people are told, takes what fires for that host below it.
     """
     try:
         with transaction.atomic():
@@ -176,9 +176,9 @@ def open_alert(alert: Alert) -> list[Alert]:
             alert.refresh_from_db()
             held = {"suppressed_by": alert.suppressed_by} if alert.suppressed_by else {}
             _record("alert.fire", alert, **held)
-            if alert.alert_rule is not None and alert.alert_rule.means_host_down:
-                suppress.take_below(alert)
             if not alert.suppressed_by:
+                if alert.alert_rule is not None and alert.alert_rule.means_host_down:
+                    suppress.take_below(alert)
                 send_on_commit("incidents.take_alert", [alert.pk], queue="intake")
     except IntegrityError:
         return []

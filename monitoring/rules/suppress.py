@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
@@ -97,13 +97,13 @@ def _silence(alert: Alert) -> str:
 
 
 def _host_down(alert: Alert) -> str:
-    """The firing alert that says that the host is down; for one held back by it, for a while after it ended."""
+    """The firing alert that says that the host is down, and of which people are told: one that is held back itself
+    would leave the host's others untold with it. For one held back by it, for a while after it ended."""
     name = host_of(alert)
     if not name:
         return ""
-    down = Alert.objects.filter(alert_rule__means_host_down=True, host__name=name).exclude(
-        Q(pk=alert.pk) | Q(suppressed_by=f"alert:{alert.pk}")
-    )
+    down = Alert.objects.filter(alert_rule__means_host_down=True, host__name=name, suppressed_by="")
+    down = down.exclude(pk=alert.pk)
     found = down.filter(state=AlertState.FIRING).order_by("pk").first()
     if found is None and alert.suppressed_by.startswith("alert:"):
         found = down.filter(pk=alert.suppressed_by.removeprefix("alert:"), ended_at__gt=database_now() - SETTLE).first()
@@ -152,9 +152,13 @@ def children(alert: Alert) -> list[Alert]:
 
 
 def due(now: datetime) -> list[int]:
-    """Firing alerts that are suppressed, oldest first."""
-    held = Alert.objects.filter(state=AlertState.FIRING).exclude(suppressed_by="")
-    return list(held.order_by("fired_at").values_list("pk", flat=True)[:AT_ONCE])
+    """Firing alerts that are suppressed, oldest first. Where they are more than about AT_ONCE they take turns by the
+    minute: those that stay held for a month keep no other waiting."""
+    found = Alert.objects.filter(state=AlertState.FIRING).exclude(suppressed_by="")
+    held = list(found.order_by("fired_at").values_list("pk", flat=True))
+    turns = max(1, -(-len(held) // AT_ONCE))
+    turn = int(now.timestamp() // 60) % turns
+    return [pk for pk in held if pk % turns == turn]
 
 
 def ask_again(alert_id: int) -> None:

@@ -107,6 +107,19 @@ def test_when_a_silence_is_over_what_still_fires_is_told_once(endpoint, user, se
     assert end_silence(silence=made, actor=ACTOR) is False
 
 
+def test_where_very_many_are_held_each_is_asked_again_within_some_minutes(db, monkeypatch):
+    monkeypatch.setattr(suppress, "AT_ONCE", 3)
+    start = now()
+    held = Alert.objects.bulk_create(
+        Alert(fingerprint=f"held-{number}", source="json", summary="x", started_at=start, suppressed_by="silence:1")
+        for number in range(11)
+    )
+    asked = [suppress.due(start + MINUTE * minute) for minute in range(4)]
+
+    assert sorted(pk for some in asked for pk in some) == sorted(alert.pk for alert in held)
+    assert max(len(some) for some in asked) == 3
+
+
 @pytest.mark.parametrize(
     ("matchers", "reason", "hours", "said"),
     [
@@ -159,6 +172,41 @@ def test_what_fired_for_the_host_before_hangs_below_it_too(endpoint, host, sent)
 
     child.refresh_from_db()
     assert child.suppressed_by == f"alert:{parent.pk}"
+
+
+def test_an_alert_of_a_host_that_is_down_is_told_where_nobody_is_told_of_the_host(endpoint, host, user, sent):
+    made, _ = silence(user, rule="host is up")
+    parent = down(endpoint, host)
+    child = fire(endpoint, host=host, name="disk", scope="hosts")
+
+    assert (parent.suppressed_by, child.suppressed_by) == (f"silence:{made.pk}", "")
+    assert sent == [("incidents.take_alert", [child.pk])]
+
+
+def test_what_a_held_back_alert_of_the_host_held_is_told_at_the_next_look(endpoint, host, user, sent):
+    parent = down(endpoint, host)
+    child = fire(endpoint, host=host, name="disk", scope="hosts")
+    silence(user, rule="host is up")
+    sent.clear()
+
+    suppress.ask_again(child.pk)
+
+    child.refresh_from_db()
+    assert child.suppressed_by == ""
+    assert sent == [("incidents.take_alert", [child.pk])]
+    assert Alert.objects.get(pk=parent.pk).suppressed_by.startswith("silence:")
+
+
+def test_of_two_alerts_that_say_that_the_host_is_down_one_hangs_below_the_other(endpoint, host, sent):
+    first = down(endpoint, host)
+    second = fire(endpoint, host=host, name="host answers", scope="hosts", means_host_down=True)
+
+    for alert in (first, second):
+        suppress.ask_again(alert.pk)
+
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.suppressed_by, second.suppressed_by) == ("", f"alert:{first.pk}")
 
 
 def test_when_the_host_is_back_its_alerts_have_a_while_to_end_by_themselves_and_then_are_told(endpoint, host, sent):
