@@ -25,7 +25,6 @@ class PullRefused(ValueError):
     """The change is not made. The message says what to do instead."""
 
 
-@transaction.atomic
 def create_source(
     *,
     name: str,
@@ -40,18 +39,19 @@ def create_source(
     name that is taken, and a credential without its parts."""
     _check(address)
     _check_credential(credential, username, secret)
-    source, created = Source.objects.get_or_create(
-        name=name, defaults={"address": address, "host_label": host_label[:60]}
-    )
-    if not created:
-        raise PullRefused(f"There is a source {name} already. Change its credential, or choose another name.")
-    _seal(source, credential, username, secret)
-    record(
-        action="metric_source.create",
-        target=Target("metric_source", name),
-        actor=actor,
-        data={"address": address, "credential": str(credential)},
-    )
+    with transaction.atomic():
+        source, created = Source.objects.get_or_create(
+            name=name, defaults={"address": address, "host_label": host_label[:60]}
+        )
+        if not created:
+            raise PullRefused(f"There is a source {name} already. Change its credential, or choose another name.")
+        _seal(source, credential, username, secret)
+        record(
+            action="metric_source.create",
+            target=Target("metric_source", name),
+            actor=actor,
+            data={"address": address, "credential": str(credential)},
+        )
     return source
 
 
@@ -126,22 +126,22 @@ def end_query(*, query: Query, actor: Actor) -> None:
     )
 
 
-@transaction.atomic
 def scrape_host(*, host: Host, exporter: str, address: str, actor: Actor, every_seconds: int = 15) -> Scrape:
     """Read the page of figures by the clock; a scrape of that exporter on the host is replaced. Raises PullRefused for
     an address that is not allowed, and for less than 5 s or more than an hour between readings."""
     _check(address)
     if exporter not in Exporter.values or not 5 <= every_seconds <= 3600:
         raise PullRefused(f"Choose one of {', '.join(Exporter.values)}, and from 5 to 3600 seconds.")
-    scrape, _ = Scrape.objects.update_or_create(
-        host=host, exporter=exporter,
-        defaults={
-            "address": address, "every_seconds": every_seconds, "ended_at": None, "counters": {}, "problem": "",
-            "down_since": None, "answered_at": None, "next_at": database_now(),
-        },
-    )  # fmt: skip
-    data = {"host": host.name, "exporter": exporter, "address": address}
-    record(action="scrape.set", target=Target("scrape", str(scrape.pk)), actor=actor, data=data)
+    with transaction.atomic():
+        scrape, _ = Scrape.objects.update_or_create(
+            host=host, exporter=exporter,
+            defaults={
+                "address": address, "every_seconds": every_seconds, "ended_at": None, "counters": {}, "problem": "",
+                "down_since": None, "answered_at": None, "next_at": database_now(),
+            },
+        )  # fmt: skip
+        data = {"host": host.name, "exporter": exporter, "address": address}
+        record(action="scrape.set", target=Target("scrape", str(scrape.pk)), actor=actor, data=data)
     return scrape
 
 

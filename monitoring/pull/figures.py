@@ -71,7 +71,7 @@ def read_page(exporter: str, text: str) -> Reading:
     if not gauges and not found.counters:
         raise UnknownPage(f"The page holds none of the figures of {exporter}; is it another exporter's?")
     found.values = [
-        Figure(entry.name, sum(values) * entry.scale, entry.unit, model, version, column)
+        Figure(entry.name, entry.fold(values) * entry.scale, entry.unit, model, version, column)
         for (entry, model, version, column), values in gauges.items()
     ]
     return found
@@ -151,7 +151,7 @@ def _value(entry: Known, grown: list[float], seconds: float, requests: float) ->
         case How.RATE:
             return sum(grown) / seconds
         case How.GROWTH:
-            return sum(grown)
+            return entry.fold(grown)
         case How.IDLE:
             return min(1.0, max(0.0, 1 - sum(grown) / len(grown) / seconds))
         case _:

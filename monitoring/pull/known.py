@@ -4,6 +4,7 @@ The names are those of each program's own manual: Triton "Metrics", TorchServe "
 "Production Metrics", NVIDIA DCGM exporter's default counters, Prometheus' node exporter; and host/metrics.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,9 +26,10 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class Known:
-    """A figure of an exporter under its name here. Values are multiplied by `scale`; of its labels, `labels` are kept
-    and all else is added up; `fixed` says what its name alone tells; `per` is the counter that MEAN divides by;
-    `versioned` figures say which of our versions they are of."""
+    """A figure of an exporter under its name here. Values are multiplied by `scale`; of its labels, `labels` are kept,
+    and of what is alike in them the values are added up, or the largest counts where a sum means nothing (LARGEST);
+    `fixed` says what its name alone tells; `per` is the counter that MEAN divides by; `versioned` figures say which of
+    our versions they are of."""
 
     name: str
     unit: str
@@ -38,6 +40,13 @@ class Known:
     per: str = ""
     versioned: bool = False
 
+    def fold(self, values: Iterable[float]) -> float:
+        """One value of several that differ in no label that is kept."""
+        return max(values) if self.unit in LARGEST else sum(values)
+
+
+LARGEST = frozenset({"share", "°C", "W", "XID", "errors"})
+"""Units whose values are not added up: shares, and what an exporter says of a whole GPU for each part of it (MIG)."""
 
 REQUESTS, FAILURES, QUEUE, LATENCY = "requests_per_second", "failures_per_second", "queue", "engine_latency"
 GPU = ("gpu", "gpu_uuid", "UUID", "DeviceId", "device_id")

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts.outgoing import AddressRefused, FetchFailed, fetch
 from audit.actions import Target, record, service_actor
@@ -86,8 +87,9 @@ def _up(found: Scrape, page: Reading, at: datetime) -> int:
         figures += since_before(page, found.counters, (at - before).total_seconds())
     figures.append(_is_up(found, 1.0))
     with transaction.atomic():
+        if not _as_asked(found).update(answered_at=at, counters=page.counters, problem="", down_since=None):
+            return 0
         kept = _keep(found.host, figures, at)
-        Scrape.objects.filter(pk=found.pk).update(answered_at=at, counters=page.counters, problem="", down_since=None)
         if found.down_since is not None:
             _note(found, "")
     return kept
@@ -95,11 +97,19 @@ def _up(found: Scrape, page: Reading, at: datetime) -> int:
 
 def _down(found: Scrape, problem: str, at: datetime) -> int:
     with transaction.atomic():
+        if not _as_asked(found).update(problem=problem[:500], down_since=found.down_since or at):
+            return 0
         kept = _keep(found.host, [_is_up(found, 0.0)], at)
-        Scrape.objects.filter(pk=found.pk).update(problem=problem[:500], down_since=found.down_since or at)
         if found.down_since is None:
             _note(found, problem)
     return kept
+
+
+def _as_asked(found: Scrape) -> QuerySet[Scrape]:
+    """The scrape, unless it was ended or given another address while its page was read: then the page says nothing."""
+    return Scrape.objects.filter(
+        pk=found.pk, ended_at=None, address=found.address, answered_at=found.answered_at, down_since=found.down_since
+    )
 
 
 def _is_up(found: Scrape, value: float) -> Figure:

@@ -1,15 +1,18 @@
 """A page of figures is read by the clock: known names become metrics of the endpoints on its host."""
 
+import socket
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
 
 from audit.clock import database_now
 from audit.models import AuditEvent
 from monitoring.models import MetricPoint, Monitor
-from monitoring.pull import due
-from monitoring.pull.actions import PullRefused, end_scrape, scrape_host
+from monitoring.pull import due, scraping
+from monitoring.pull.actions import PullRefused, create_source, end_scrape, scrape_host
 from monitoring.pull.figures import UnknownPage, quantile, read_page, since_before
 from monitoring.pull.models import Exporter, Scrape
 from monitoring.pull.queries import unanswered
@@ -110,6 +113,38 @@ def test_gpus_are_told_once_each_with_their_errors_and_cores_by_their_idle_time(
     assert host["network_in_bytes", "", "device=eth0"].value == 500.0
 
 
+MIG = """
+# TYPE DCGM_FI_DEV_GPU_TEMP gauge
+DCGM_FI_DEV_GPU_TEMP{{gpu="0",UUID="GPU-1",GPU_I_ID="1"}} 45
+DCGM_FI_DEV_GPU_TEMP{{gpu="0",UUID="GPU-1",GPU_I_ID="2"}} 45
+# TYPE DCGM_FI_DEV_FB_USED gauge
+DCGM_FI_DEV_FB_USED{{gpu="0",UUID="GPU-1",GPU_I_ID="1"}} 2
+DCGM_FI_DEV_FB_USED{{gpu="0",UUID="GPU-1",GPU_I_ID="2"}} 3
+# TYPE DCGM_FI_DEV_ECC_DBE_VOL_TOTAL counter
+DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{{gpu="0",UUID="GPU-1",GPU_I_ID="1"}} {ecc}
+DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{{gpu="0",UUID="GPU-1",GPU_I_ID="2"}} {ecc}
+"""
+VLLM = """
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="employment"} 4
+vllm:num_requests_running{engine="1",model_name="employment"} 5
+# TYPE vllm:gpu_cache_usage_perc gauge
+vllm:gpu_cache_usage_perc{engine="0",model_name="employment"} 0.9
+vllm:gpu_cache_usage_perc{engine="1",model_name="employment"} 0.8
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{engine="0",model_name="employment"} 0.9
+vllm:kv_cache_usage_perc{engine="1",model_name="employment"} 0.8
+"""
+
+
+def test_shares_and_temperatures_are_not_added_up() -> None:
+    of_parts = {one.name: one.value for one in read_page(Exporter.DCGM, MIG.format(ecc=3)).values}
+    assert of_parts == {"gpu_temperature": 45.0, "gpu_memory_used_bytes": 5 * 2.0**20}
+    assert between(Exporter.DCGM, MIG, {"ecc": 3}, {"ecc": 5})["gpu_ecc_uncorrected", "", "gpu=0"].value == 2.0
+    of_engines = {one.name: one.value for one in read_page(Exporter.VLLM, VLLM).values}
+    assert of_engines == {"in_flight": 9.0, "kv_cache_used": 0.9}
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [("<html>", "is not Prometheus' text"), ("up 1\n", "holds none of the figures"), ("", "none")]
 )
@@ -207,3 +242,33 @@ def test_a_page_outside_of_the_allowed_networks_is_not_read(host: Host, settings
     kept = Scrape.objects.get()
     assert kept.ended_at is not None
     assert "LASTGOOD_PULL_NETWORKS" in kept.problem
+
+
+@pytest.mark.django_db
+def test_a_page_of_a_scrape_that_was_moved_while_it_was_read_is_thrown_away(
+    endpoint: Endpoint, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = scrape_host(host=host, exporter="bundled", address="http://127.0.0.1:1/metrics", actor=SETUP)
+
+    def moved(*_: object, **__: object) -> bytes:
+        scrape_host(host=host, exporter="bundled", address="http://127.0.0.1:2/metrics", actor=SETUP)
+        return BUNDLED.format(count=1, fast=1).encode()
+
+    monkeypatch.setattr(scraping, "fetch", moved)
+    assert scrape(found.pk) == 0
+    kept = Scrape.objects.get()
+    assert (kept.counters, kept.answered_at, MetricPoint.objects.count()) == ({}, None, 0)
+
+
+@pytest.mark.django_db
+def test_names_are_looked_up_outside_of_a_transaction(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    depths, outside, known = [], len(connection.savepoint_ids), socket.getaddrinfo
+
+    def looked_up(*given: Any, **named: Any) -> Any:
+        depths.append(len(connection.savepoint_ids))
+        return known(*given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    scrape_host(host=host, exporter="bundled", address="http://localhost:1/metrics", actor=SETUP)
+    create_source(name="prometheus", address="http://localhost:1", actor=SETUP)
+    assert depths == [outside, outside]
