@@ -126,7 +126,11 @@ def timeline(
 ) -> list[TimelineEntry]:
     """All events of an incident in the order of their numbers, in one query; only the `newest` ones where that is
     given, of those with a number below `before`, and of those that match `only` (a condition on AuditEvent)."""
-    rows = AuditEvent.objects.filter(only or Q(), incident=incident).select_related("leaf", private.SELECT).order_by("incident_seq")
+    rows = (
+        AuditEvent.objects.filter(only or Q(), incident=incident)
+        .select_related("leaf", private.SELECT)
+        .order_by("incident_seq")
+    )
     if before is not None:
         rows = rows.filter(incident_seq__lt=before)
     found = rows if newest is None else reversed(rows.reverse()[:newest])

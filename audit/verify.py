@@ -72,6 +72,8 @@ RELEVANT = (
     "host.register",
     "model.register",
     "endpoint.register",
+    "gate.register",
+    "practice.rule.",
     "audit.reason.erase",
     "subject.erase",
 )
@@ -1196,11 +1198,14 @@ class Meaning:
         what it covers may start by itself; nobody had denied it; and, for a rollback, the model's rule was met."""
         name = str(opened.data["policy"].get("name"))
         given = [act for act in self.about["approval.automatic", one.request] if act.before(one.act)]
+        taken = [act for act in self.about["approval.automatic.withdraw", one.request] if act.before(one.act)]
         kind = one.act.data.get("kind")
         if one.act.action == "act.perform" or kind not in AUTOMATIC:
             return f"{one.name} was started by itself, which a {kind} may not be"
         if not given or not one.subject or given[-1].data.get("subject_hash") != one.subject:
             return f"{one.name} was started by itself without a leave for plan {one.subject}"
+        if any(given[-1].before(act) for act in taken):
+            return f"{one.name} was started by itself after its leave had been taken back"
         stated = opened.data.get("policy_hash")
         known = [act for act in self.policies[name] if act.action == "policy.replace" and act.before(opened)]
         terms = [act.data.get("automatic_allowed") for act in known if act.data.get("policy_hash") == stated]
@@ -1217,7 +1222,13 @@ class Meaning:
     def _rule_met(self, one: Execution, opened: Act, leave: Act) -> str:
         """The rule that the leave states was in force, armed by a commander of the model, and its limits were kept."""
         model, stated = str(opened.data.get("model")), leave.data["rule"]
-        told = [act for action in RULE for act in self.by[action] if act.target == model and act.before(leave)]
+        told = [
+            act
+            for action in RULE
+            for act in self.by[action]
+            if act.target == model
+            and (act.before(leave) or (act.before(one.act) and seconds_since(act.at, one.act) > RACE))
+        ]
         told.sort(key=lambda act: (act.at, act.leaf))
         made = [act for act in told if act.action == RULE[0]]
         if not made:
@@ -1235,21 +1246,38 @@ class Meaning:
         fault = self.authority.why_not(told[-1].actor, ["commander"], told[-1], model, str(opened.data.get("team", "")))
         if fault:
             return f"{one.name}: {told[-1].actor} had no right to arm the rule it was started by: {fault}"
+        fault = self.authority.why_not(told[-1].actor, ["commander"], leave, model, str(opened.data.get("team", "")))
+        if fault:
+            return f"{one.name}: {told[-1].actor}, who had armed its rule, could not command any more: {fault}"
         if int(stated["incident_severity"]) > int(rule["severity"]):
             return f"{one.name} was started by itself for an incident less severe than its rule asks for"
-        ago = [
-            seconds_since(earlier.act.at, one.act)
+        return self._limits(one, rule, leave, model)
+
+    def _limits(self, one: Execution, rule: Mapping[str, Any], leave: Act, model: str) -> str:
+        """What the rule says of when and how often, at the moment of the leave."""
+        given = _instant(leave.at)
+        hours = {(given - datetime.timedelta(seconds=seconds)).hour for seconds in (0, RACE)}
+        if not any(int(rule["from_hour"]) <= hour < int(rule["to_hour"]) for hour in hours):
+            return f"{one.name} was started by itself by a leave of {leave.at}, outside of the hours of its rule"
+        before = [
+            (seconds_since(earlier.act.at, leave), earlier)
             for earlier in self.executions
-            if earlier.by_itself
-            and earlier.act.data.get("endpoint") == one.act.data.get("endpoint")
-            and earlier.act.data.get("kind") == "rollback"
-            and earlier.act.before(one.act)
+            if earlier.act.data.get("kind") == "rollback" and earlier.act.before(leave)
         ]
-        if sum(seconds < int(rule["window_seconds"]) - RACE for seconds in ago) >= int(rule["most"]):
+        alone = [
+            seconds for seconds, earlier in before if earlier.by_itself and self._model_of(earlier.request) == model
+        ]
+        if sum(seconds < int(rule["window_seconds"]) - RACE for seconds in alone) >= int(rule["most"]):
             return f"{one.name} was started by itself more often than its rule allows"
-        if any(seconds < int(rule["dwell_seconds"]) - RACE for seconds in ago):
+        place = one.act.data.get("endpoint")
+        since = [seconds for seconds, earlier in before if earlier.act.data.get("endpoint") == place]
+        if any(seconds < int(rule["dwell_seconds"]) - RACE for seconds in since):
             return f"{one.name} was started by itself sooner after the one before than its rule allows"
         return ""
+
+    def _model_of(self, request: str) -> str:
+        opened = self.about["approval.open", request]
+        return str(opened[0].data.get("model")) if opened else ""
 
     def _broken_glass(self, one: Execution, opened: Act | None) -> str:
         """Instead of approvals: one person with the role, signed in just before, for this very hash, in time."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from audit import verify
 from audit.verify import installed_policies, policy_hash
 from tests.audit.tale import DAY, PLAN, REQUEST, Tale
 
@@ -119,3 +120,62 @@ def test_without_a_rule_on_record_nothing_may(tale: Automatic) -> None:
     tale.acts = [act for act in tale.acts if act.action != "practice.rule.set"]
     tale.run_by_itself(leave={})
     assert found(tale) == ["run run-1 was started by itself, and nothing on record set a rule for income"]
+
+
+def test_every_act_that_is_judged_gets_past_the_reader() -> None:
+    judged = [*verify.EFFECTS, *verify.NEEDED_DATA, *verify.RULE]
+    assert [action for action in judged if not action.startswith(verify.RELEVANT)] == []
+
+
+def test_too_many_on_two_endpoints_of_the_model_are_found(tale: Automatic) -> None:
+    for number, place in enumerate(("a", "b", "c"), start=1):
+        tale.run_by_itself(number, leave={}, endpoint=f"income-{place}")
+    assert found(tale) == ["run run-3 was started by itself more often than its rule allows"]
+
+
+def test_one_sooner_than_the_dwell_after_an_approved_one_is_found() -> None:
+    tale = Automatic()
+    tale.set_up("u-carol", "approver")
+    tale.begin()
+    about = {"request": f"{REQUEST}-9", "subject_hash": PLAN}
+    tale.opened(**about, **TERMS)
+    for person, role in (("u-bob", "commander"), ("u-carol", "approver")):
+        tale.decided(person, role, **about)
+    tale.consumed(("u-bob", "commander"), ("u-carol", "approver"), **about)
+    tale.started(
+        run="run-9", request=about["request"], policy_hash=policy_hash(POLICY), endpoint="income-production",
+    )  # fmt: skip
+    tale.at += 10
+    tale.run_by_itself(leave={})
+    assert found(tale) == ["run run-1 was started by itself sooner after the one before than its rule allows"]
+
+
+def test_a_rule_that_is_disarmed_between_the_leave_and_the_start_is_found(tale: Automatic) -> None:
+    about = {"request": f"{REQUEST}-1", "subject_hash": PLAN}
+    tale.opened(**about, **TERMS)
+    tale.tell("approval.automatic", "svc:practice", **about, rule=RULE | {"incident_severity": 1, "armed_by": "u-bob"})
+    tale.at += 1
+    tale.tell("practice.rule.disarm", "u-bob", target="income", rule=RULE)
+    tale.at += 1
+    tale.started(
+        run="run-1", request=about["request"], policy_hash=policy_hash(POLICY), automatic=True,
+        endpoint="income-production",
+    )  # fmt: skip
+    [sentence] = found(tale)
+    assert "when its rule was no longer armed" in sentence
+
+
+def test_a_leave_outside_of_the_hours_of_the_rule_is_found(tale: Automatic) -> None:
+    night = RULE | {"from_hour": 9, "to_hour": 17}
+    tale.tell("practice.rule.set", "u-bob", target="income", rule=night)
+    tale.run_by_itself(leave=night)
+    [sentence] = found(tale)
+    assert "outside of the hours of its rule" in sentence
+
+
+def test_a_leave_after_the_role_of_who_armed_the_rule_was_revoked_is_found(tale: Automatic) -> None:
+    tale.tell("role.end", "u-ada", grant="u-bob-commander", user="u-bob", role="commander", scope={})
+    tale.at += 1
+    tale.run_by_itself(leave={})
+    [sentence] = found(tale)
+    assert "could not command any more" in sentence
