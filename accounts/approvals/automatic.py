@@ -13,7 +13,7 @@ from accounts.approvals import subjects
 from accounts.approvals.actions import LIVE, Refused
 from accounts.approvals.models import ApprovalPolicy, ApprovalRequest, AutomaticLeave, RequestState, SubjectKind
 from accounts.approvals.policy import policy_facts, policy_hash
-from accounts.approvals.queries import standing
+from accounts.approvals.queries import NoPolicy, policy_for, standing
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
@@ -25,6 +25,16 @@ KINDS = (SubjectKind.ROLLBACK, SubjectKind.DRILL)
 def is_allowed(policy: ApprovalPolicy) -> bool:
     """Whether what the policy covers may start without people."""
     return policy.automatic_allowed and policy.subject_kind in KINDS
+
+
+def is_in_force(request: ApprovalRequest) -> bool:
+    """Whether the request's policy is still the one for such a request."""
+    tier, environment = request.risk_tier or request.policy.risk_tier, request.environment or request.policy.environment
+    try:
+        found = policy_for(subject_kind=request.subject_kind, risk_tier=tier, environment=environment)
+    except NoPolicy:
+        return False
+    return found.pk == request.policy_id
 
 
 @transaction.atomic
@@ -64,10 +74,10 @@ def _check(request: ApprovalRequest, subject_hash: str) -> None:
     policy = request.policy
     if not is_allowed(policy) or policy.subject_kind != request.subject_kind:
         raise Refused("not_automatic", f"The policy {policy} lets nothing start by itself. People must approve it.")
+    if not is_in_force(request):
+        raise Refused("not_automatic", f"The policy {policy} is not in force any more. People must approve it.")
     if subject_hash != request.subject_hash or policy_hash(policy) != request.policy_hash:
-        raise Refused(
-            "hash_mismatch", "The leave is for another plan, or under another policy, than was asked for."
-        )
+        raise Refused("hash_mismatch", "The leave is for another plan, or under another policy, than was asked for.")
     if request.state not in LIVE:
         raise Refused("not_open", f"This request is closed: {request.get_state_display().lower()}.")
     if request.expires_at <= database_now():
@@ -76,9 +86,32 @@ def _check(request: ApprovalRequest, subject_hash: str) -> None:
         raise Refused("denied", "A person has denied it.")
 
 
+@transaction.atomic
+def withdraw(*, model: str, why: str, actor: Actor) -> list[ApprovalRequest]:
+    """Take back the leaves for rollbacks of a model that are not used yet; people are asked instead. Returns whose."""
+    waiting = ApprovalRequest.objects.filter(
+        model=model, subject_kind=SubjectKind.ROLLBACK, automatic_leave__isnull=False, automatic_leave__used_at=None
+    )
+    taken = []
+    for request in waiting.order_by("pk").select_for_update(of=("self",)):
+        if not AutomaticLeave.objects.filter(request=request, used_at=None).delete()[0]:
+            continue  # used while its request was locked
+        taken.append(request)
+        record(
+            action="approval.automatic.withdraw",
+            target=Target("approval_request", str(request.id)),
+            actor=actor,
+            incident=request.incident_ref,
+            reason=why,
+            data={"request": str(request.id), "subject_hash": request.subject_hash, "model": model},
+        )
+    return taken
+
+
 def stands(request: ApprovalRequest) -> AutomaticLeave | None:
-    """The leave under which the request's plan may start now, if it was given and is not used."""
-    if request.state not in LIVE:
+    """The leave under which the request's plan may start now, if it was given and is not used, and the policy that
+    allows it is still in force."""
+    if request.state not in LIVE or not is_in_force(request):
         return None
     return AutomaticLeave.objects.filter(request=request, used_at=None).first()
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.approvals import automatic as leaves
 from accounts.approvals.actions import Refused
@@ -46,6 +46,8 @@ CURED = ("a bad version", "not enough data")
 EARLY = [IncidentState.DETECTED, IncidentState.TRIAGED]
 UNDECIDED = [AttemptState.CONSIDERING, AttemptState.PROPOSED]
 WAITING_PLANS = [PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING]
+PASSING = {"unjudged", "busy", "frozen"}
+"""Reasons that pass by themselves: the plan waits for that, unless people start it before."""
 WENT_WRONG = [RunState.HALTED, RunState.FAILED, RunState.STOPPED, RunState.COMPENSATING, RunState.COMPENSATED]
 
 
@@ -89,6 +91,8 @@ def consider(incident_id: Any) -> Attempt | None:
         _carry_on(attempt, incident)
     elif (aside := _stands_aside(attempt, incident)) is not None:
         _end(attempt, aside)
+    elif _runs(attempt).exists():
+        _decline(attempt, [Reason("converging", f"A host of {attempt.endpoint.slug} is being converged.")])
     else:
         _propose(attempt, incident)
     return attempt
@@ -111,11 +115,15 @@ def _stands_aside(attempt: Attempt, incident: Incident) -> Reason | None:
         return Reason("under_way", f"The incident is {incident.get_state_display().lower()}: people have it in hand.")
     if Plan.objects.filter(incident_ref=incident.ref, kind=PlanKind.ROLLBACK).exists():
         return Reason("proposed", "A person has proposed a rollback.")
-    if Run.objects.filter(endpoint=attempt.endpoint, state__in=ACTIVE_RUN_STATES).exists():
+    if _runs(attempt).exclude(plan__kind=PlanKind.CONVERGE).exists():
         return Reason("busy", f"A run of {attempt.endpoint.slug} is active.")
     if attempt.rule.replaced_at is not None or attempt.rule.state == RuleState.OFF:
         return Reason("rule_gone", "The rule was taken back, or replaced by another.")
     return None
+
+
+def _runs(attempt: Attempt) -> QuerySet[Run]:
+    return Run.objects.filter(endpoint=attempt.endpoint, state__in=ACTIVE_RUN_STATES)
 
 
 def _propose(attempt: Attempt, incident: Incident) -> None:
@@ -141,7 +149,7 @@ def _propose(attempt: Attempt, incident: Incident) -> None:
         _decline(attempt, [Reason(getattr(refused, "code", "not_proposed"), str(refused))])
         return
     attempt.plan = plan
-    if alone:
+    if not _pass(alone):
         _move(attempt, AttemptState.ASKED, alone, "ask")
         _trip_if_too_many(attempt, alone, incident.ref)
     else:
@@ -247,6 +255,19 @@ def why_not_alone(rule: AutomaticRule, attempt: Attempt) -> list[Reason]:
     used = AutomaticLeave.objects.filter(request__subject_kind=PlanKind.ROLLBACK, used_at__gte=window)
     if used.filter(request__model=rule.model.slug).count() >= rule.most:
         said.append(Reason("most", f"{rule.most} have started by themselves within {rule.window_seconds} s."))
+    return said + _passing(rule, attempt, now)
+
+
+def _passing(rule: AutomaticRule, attempt: Attempt, now: datetime.datetime) -> list[Reason]:
+    """Why it has to wait: a leave that is given while nothing can start would be used later, when all is different."""
+    said = []
+    others = Attempt.objects.filter(rule__model=rule.model_id, state=AttemptState.STARTED, judged_at=None)
+    if others.exclude(pk=attempt.pk).exists():
+        said.append(Reason("unjudged", "Another that was let start by itself is not over, or still watched."))
+    if _runs(attempt).exists():
+        said.append(Reason("busy", f"A run of {attempt.endpoint.slug} is active."))
+    if (freeze := attempt.endpoint.freeze_at(now)) is not None:
+        said.append(Reason("frozen", f"{attempt.endpoint.slug} is frozen until {freeze.until:%H:%M} UTC."))
     return said
 
 
@@ -268,12 +289,25 @@ def _carry_on(attempt: Attempt, incident: Incident) -> None:
         _let_start(attempt, plan, incident)
 
 
+def _pass(said: list[Reason]) -> bool:
+    """Whether nothing stands against it but what passes by itself."""
+    return {reason.code for reason in said} <= PASSING
+
+
 def _let_start(attempt: Attempt, plan: Plan, incident: Incident) -> None:
+    """Give the leave, or say why not. The rule's row is locked: of several incidents one is decided at a time, and a
+    person who disarms the rule comes before, or takes the leave back."""
+    locked = AutomaticRule.objects.select_for_update(of=("self",)).select_related("model", "armed_by")
+    attempt.rule = locked.get(pk=attempt.rule_id)
     alone = why_not_alone(attempt.rule, attempt)
     if incident.state not in EARLY or incident.severity > attempt.rule.severity:
         alone.append(Reason("moved_on", "The incident is no longer as it was when the plan was proposed."))
     if attempt.rule.replaced_at is not None or attempt.rule.state == RuleState.OFF:
         alone.append(Reason("rule_gone", "The rule was taken back, or replaced by another."))
+    if alone and _pass(alone):
+        if attempt.codes != [reason.code for reason in alone]:
+            _move(attempt, AttemptState.PROPOSED, alone, "wait")
+        return
     if alone:
         _move(attempt, AttemptState.ASKED, alone, "ask")
         _trip_if_too_many(attempt, alone, incident.ref)

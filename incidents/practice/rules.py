@@ -7,10 +7,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
+from accounts.approvals import automatic as leaves
 from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record
-from incidents.practice.models import AutomaticRule, RuleState
+from incidents.practice.models import Attempt, AttemptState, AutomaticRule, RuleState
 from incidents.rollback.plan import PlanRefused
 from registry.models import Model
 
@@ -78,7 +79,8 @@ def set_rule(*, model: Model, terms: Terms, reason: str, user: User, actor: Acto
     _check_reason(reason)
     try:
         with transaction.atomic():
-            AutomaticRule.objects.filter(model=model, replaced_at=None).update(replaced_at=Now())
+            if AutomaticRule.objects.filter(model=model, replaced_at=None).update(replaced_at=Now()):
+                _take_back(model, "rule_gone", "The rule was replaced by another.", actor)
             newest = AutomaticRule.objects.filter(model=model).aggregate(newest=Max("number"))["newest"] or 0
             rule = AutomaticRule.objects.create(model=model, number=newest + 1, armed_by=user, **asdict(terms))
             _put(rule, "practice.rule.set", actor, reason)
@@ -110,6 +112,8 @@ def _turn(
         turned = AutomaticRule.objects.filter(pk=rule.pk, replaced_at=None, state__in=only_from)
         if not turned.update(state=to, state_reason=reason[:500], **armed):
             raise RuleRefused("moved", "The rule is not as you saw it. Look again.")
+        if to == RuleState.OFF:
+            _take_back(rule.model, "rule_gone", "The rule was disarmed.", actor)
         _put(rule, action, actor, reason)
     rule.refresh_from_db()
     return rule
@@ -122,8 +126,16 @@ def trip(*, rule: AutomaticRule, why: str, incident_ref: str, actor: Actor) -> b
         armed = AutomaticRule.objects.filter(pk=rule.pk, replaced_at=None, state=RuleState.ARMED)
         if not armed.update(state=RuleState.TRIPPED, state_reason=why[:500]):
             return False
+        _take_back(rule.model, "tripped", f"The rule has tripped: {why}", actor)
         _put(rule, "practice.rule.trip", actor, why, incident_ref)
     return True
+
+
+def _take_back(model: Model, code: str, why: str, actor: Actor) -> None:
+    """What was let start by the rule, and has not started yet, waits for people."""
+    requests = leaves.withdraw(model=model.slug, why=why, actor=actor)
+    waiting = Attempt.objects.filter(plan__request__in=requests, state=AttemptState.STARTED)
+    waiting.update(state=AttemptState.ASKED, codes=[code], reason=why[:500], started_at=None)
 
 
 def _check_reason(reason: str) -> None:

@@ -7,6 +7,8 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
+from accounts.approvals import automatic as leaves
+from accounts.approvals.actions import Refused
 from accounts.approvals.models import AutomaticLeave, RequestState
 from accounts.approvals.policies import replace_policy
 from accounts.models import ApprovalRequest
@@ -220,6 +222,93 @@ def test_a_denial_wins_over_the_rule(ready: World) -> None:
 
     assert (attempt.state, attempt.codes) == (AttemptState.ASKED, ["not_open"])
     assert not AutomaticLeave.objects.exists()
+
+
+def let_start(world: World) -> tuple[Incident, Plan]:
+    incident = ranked(world)
+    plan = submitted(considered(incident).plan)
+    assert considered(incident).state == AttemptState.STARTED
+    return incident, plan
+
+
+def test_a_leave_is_taken_back_when_the_rule_is_disarmed_replaced_or_trips(ready: World) -> None:
+    rule = set_rule(ready)
+    kofi = {"reason": "People take it.", "user": ready.users["kofi"], "actor": ready.actor("kofi")}
+    turns: list[Any] = [
+        lambda: rules.disarm(rule_id=rule.pk, **kofi),
+        lambda: rules.trip(rule=rule, why="Tried.", incident_ref="", actor=SETUP),
+        lambda: set_rule(ready, most=3),
+    ]
+    incident, plan = let_start(ready)
+    for turn in turns:
+        AutomaticLeave.objects.get_or_create(request=plan.request)
+        Attempt.objects.update(state=AttemptState.STARTED)
+        AutomaticRule.objects.filter(replaced_at=None).update(state=RuleState.ARMED)
+        turn()
+        assert not AutomaticLeave.objects.exists()
+        assert not leaves.is_needed(plan.request)
+        assert Attempt.objects.get().state == AttemptState.ASKED
+    assert len(events("approval.automatic.withdraw", incident=incident.ref)) == 3
+
+
+def test_a_leave_counts_no_more_once_its_policy_is_replaced(ready: World) -> None:
+    set_rule(ready)
+    _, plan = let_start(ready)
+    assert leaves.is_needed(plan.request)
+
+    policy(ready)
+
+    assert not leaves.is_needed(plan.request)
+    with pytest.raises(Refused, match="not in force any more"):
+        leaves.use(request_id=plan.request_id, subject_hash=plan.plan_hash)
+    assert AutomaticLeave.objects.get().used_at is None
+
+
+@pytest.mark.parametrize("code", ["unjudged", "busy", "frozen"])
+def test_what_passes_by_itself_is_waited_for_without_a_leave(ready: World, code: str) -> None:
+    set_rule(ready)
+    incident = ranked(ready)
+    plan = submitted(considered(incident).plan)
+    if code == "frozen":
+        freeze = ready.endpoint.freezes.create(until=timezone.now() + timedelta(hours=1), reason="Quiet.")
+    else:
+        run = ready.verified(ready.incident(version="7", fingerprint="e" * 64))
+        Run.objects.filter(pk=run.pk).update(started_at=timezone.now() - timedelta(days=2))
+        Plan.objects.filter(pk=run.plan_id).update(from_version=None)
+        if code == "busy":
+            Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING)
+        else:
+            Attempt.objects.create(
+                incident=Incident.objects.get(ref=run.plan.incident_ref), rule=AutomaticRule.objects.get(),
+                endpoint=ready.endpoint, plan=run.plan, state=AttemptState.STARTED,
+            )  # fmt: skip
+
+    for _ in range(2):
+        attempt = considered(incident)
+        assert (attempt.state, attempt.codes) == (AttemptState.PROPOSED, [code])
+    assert not AutomaticLeave.objects.exists()
+    assert len(events("practice.automatic.wait", incident=incident.ref)) == 1
+
+    if code == "frozen":
+        freeze.delete()
+    else:
+        Run.objects.update(state=RunState.SWITCHED)
+        Attempt.objects.exclude(incident=incident).update(judged_at=timezone.now())
+    assert considered(incident).state == AttemptState.STARTED
+    assert AutomaticLeave.objects.get().request_id == plan.request_id
+
+
+def test_a_convergence_is_waited_for_and_a_persons_run_is_not(ready: World) -> None:
+    set_rule(ready)
+    incident = ranked(ready)
+    run = ready.verified(ready.incident(version="7", fingerprint="e" * 64))
+    Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING)
+    Plan.objects.filter(pk=run.plan_id).update(kind="converge")
+
+    assert (considered(incident).state, considered(incident).codes) == (AttemptState.CONSIDERING, ["converging"])
+
+    Plan.objects.filter(pk=run.plan_id).update(kind="release")
+    assert (considered(incident).state, considered(incident).codes) == (AttemptState.ENDED, ["busy"])
 
 
 def test_an_incident_from_before_the_rule_was_armed_is_left_to_people(ready: World) -> None:
