@@ -99,7 +99,7 @@ def _move(act: Act) -> str:
 
 
 LATELY = 5
-CHOSEN = ("role", "which", "seq", "task", "runbook")
+CHOSEN = ("role", "which", "seq", "task", "seen_owner", "runbook")
 """What a link to a verb may have chosen already."""
 VERBS: dict[str, Verb] = {
     "acknowledge": Verb("incident.respond", EmptyForm, "Say that you have it", "I have it", _acknowledge),

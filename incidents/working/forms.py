@@ -168,6 +168,7 @@ class OneTaskForm(forms.Form):
 
 
 class AssignForm(OneTaskForm):
+    seen_owner = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=0)
     owner = forms.ModelChoiceField(queryset=User.objects.none(), label="Who does it")
 
     def __init__(self, *args: object, **kwargs: object) -> None:

@@ -30,9 +30,15 @@ class Estimate:
 
     @property
     def sentence(self) -> str:
-        said = f"About {self.answered:,} {self.noun} were answered from {self.since:%H:%M} to {self.until:%H:%M} UTC"
+        last = f"{self.until:%H:%M}" if self.since.date() == self.until.date() else f"{self.until:%Y-%m-%d %H:%M}"
+        said = f"About {self.answered:,} {self.noun} were answered from {self.since:%Y-%m-%d %H:%M} to {last} UTC"
         if self.wrong is None:
             return f"{said}. Without labels nobody can say how many of them wrongly."
+        if not self.low:
+            return (
+                f"{said}. That it is wrong more often than usual is not sure by the labels of when the incident was "
+                f"opened; up to {self.high:,} of them may be wrong beyond what is usual."
+            )
         return f"{said}; about {self.wrong:,} of them wrongly beyond what is usual ({self.low:,} to {self.high:,})" + (
             f"; that has cost {self.priced} so far." if self.priced else "."
         )

@@ -59,13 +59,25 @@ def _settle(offer: RoleOffer, state: str) -> None:
 
 @transaction.atomic
 def accept_role(*, incident: Incident, role: str, user: User, actor: Actor) -> RoleHolding:
-    """Take the role that was offered to `user`; it changes hands now."""
+    """Take the role that was offered to `user`; it changes hands now.
+
+    Raises IncidentError where it was offered to another, was answered, or somebody took the role over since it was
+    offered; Conflict where somebody does at this moment.
+    """
     offer = open_offer(incident, role)
     if offer.to_id != user.pk:
         raise IncidentError(f"It was offered to {offer.to}, who alone can accept it. Take the role over instead.")
+    holder = RoleHolding.objects.filter(incident=incident, role=role, until=None).select_related("user").first()
+    if holder is not None and holder.since > offer.offered_at:
+        raise IncidentError(
+            f"{holder.user} took the role over since it was offered to you. Decline the offer, and speak with "
+            f"{holder.user} first. Nothing was changed."
+        )
     _settle(offer, OfferState.ACCEPTED)
     _note(incident, "incident.accept_role", actor, {"offer": offer.pk, "role": role, "by": offer.by.pseudonym})
-    return hold_role(incident=incident, role=role, user=user, actor=actor)
+    return hold_role(
+        incident=incident, role=role, user=user, actor=actor, seen_holder=holder.user_id if holder is not None else 0
+    )
 
 
 @transaction.atomic

@@ -51,12 +51,15 @@ def edit_runbook(
     *, runbook: Runbook, title: str, body: str, model: Model | None, kind: str, reason: str, seen_version: int,
     actor: Actor,
 ) -> Runbook:  # fmt: skip
-    """Replace what it says; incidents that took it up keep what they took up. Raises Conflict."""
+    """Replace what it says; incidents that took it up keep what they took up. Raises Conflict, and IncidentError where
+    it was retired."""
     _check(title, body)
     changed = Runbook.objects.filter(pk=runbook.pk, version=seen_version, retired_at=None).update(
         title=title.strip(), body=body, model=model, kind=kind, version=F("version") + 1, changed_at=Now()
     )
     runbook.refresh_from_db()
+    if changed != 1 and runbook.retired_at is not None:
+        raise IncidentError("This runbook was retired. Write a new one under another name.")
     if changed != 1:
         raise Conflict(runbook.version)
     target = Target("runbook", runbook.slug, str(runbook.version))

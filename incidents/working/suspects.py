@@ -86,10 +86,11 @@ class _Near:
     rules: frozenset[str]
 
     def relation(self, event: AuditEvent, data: Mapping[str, Any]) -> tuple[float, str]:
-        target = event.target_id
-        if self.endpoint and (self.endpoint in (target, data.get("endpoint"))):
+        target, after = event.target_id, data.get("after")
+        named = data.get("endpoint") or (after.get("endpoint") if isinstance(after, dict) else "")
+        if self.endpoint and self.endpoint in (target, named):
             return 1.0, "on the same endpoint"
-        if event.target_kind in ("rule", "alert_rule") and target in self.rules:
+        if event.target_kind == "rule" and target in self.rules:
             return 1.0, "a rule of the same endpoint"
         if event.target_kind == "host" and target in self.hosts:
             return 0.8, "on a host of the endpoint"

@@ -33,11 +33,17 @@ def add_task(
 
 
 @transaction.atomic
-def assign_task(*, task: Task, owner: User, actor: Actor) -> Task:
-    """Give an open task to a person."""
-    changed = Task.objects.filter(pk=task.pk, state=TaskState.OPEN).exclude(owner=owner).update(owner=owner)
-    if changed != 1:
-        raise IncidentError(f"The task is not open any more, or {owner} has it already. Nothing was changed.")
+def assign_task(*, task: Task, owner: User, actor: Actor, seen_owner: int | None = None) -> Task:
+    """Give an open task to a person. `seen_owner` is the key of who had it when the form was opened, 0 for nobody:
+    refused where it is another one by now."""
+    open_ = Task.objects.filter(pk=task.pk, state=TaskState.OPEN).exclude(owner=owner)
+    if seen_owner is not None:
+        open_ = open_.filter(owner=seen_owner or None)
+    if open_.update(owner=owner) != 1:
+        raise IncidentError(
+            f"The task is not open any more, {owner} has it already, or it was given to somebody else since you "
+            "looked. Nothing was changed."
+        )
     _note(task, "incident.assign_task", actor, {"owner": owner.pseudonym})
     task.refresh_from_db()
     return task

@@ -122,7 +122,9 @@ def _task(act: Act) -> str:
 
 def _assign(act: Act) -> str:
     _belongs(act, act.typed["task"].incident_id, "task")
-    task = todo.assign_task(task=act.typed["task"], owner=act.typed["owner"], actor=act.actor)
+    task = todo.assign_task(
+        task=act.typed["task"], owner=act.typed["owner"], actor=act.actor, seen_owner=act.typed["seen_owner"]
+    )
     return f"{task.owner} has the task now."
 
 

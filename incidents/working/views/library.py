@@ -94,10 +94,11 @@ def edit(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "GET":
         return _form(request, RunbookForm(initial=initial), f"Edit {runbook}", runbook=runbook)
     form = RunbookForm(request.POST)
+    form.fields["version"].required = True
     if not form.is_valid():
         return _form(request, form, f"Edit {runbook}", 400, runbook)
     typed = dict(form.cleaned_data)
-    seen = typed.pop("version") or runbook.version
+    seen = typed.pop("version")
     _guard_model(request, typed)
     try:
         runbooks.edit_runbook(runbook=runbook, seen_version=seen, actor=actor_for(request=request), **typed)

@@ -1,6 +1,6 @@
 """What changed lately, what an incident resembles, and whom it touches."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from audit.clock import database_now
 from incidents import actions
 from incidents.models import Incident
 from incidents.rollback.models import RunState, WatchState
-from incidents.working.reach import estimate, touched
+from incidents.working.reach import Estimate, estimate, touched
 from incidents.working.resembling import similar
 from incidents.working.suspects import suspects
 from registry.actions import place, record_switch
@@ -44,6 +44,26 @@ def test_a_release_just_before_is_likelier_than_a_rule_changed_elsewhere(world: 
     assert rule.why.endswith("elsewhere; the rule can be set back.")
     assert rule.weight == pytest.approx(0.4 * 0.2 / (1 + 10 / 30), abs=0.01)
     assert rule.who == "Ada Example"
+
+
+def test_an_alert_rule_is_near_by_its_endpoint_not_by_the_number_of_a_rule(world: World) -> None:
+    incident = began(world.incident(), database_now() + 10 * MINUTE)
+    same = Target("alert_rule", str(world.endpoint.rules.values_list("pk", flat=True)[0]))
+    ada = world.actor("ada")
+    for endpoint in ("other", world.endpoint.slug):
+        record(action="alert_rule.change", target=same, actor=ada, data={"after": {"endpoint": endpoint}})
+    found = [one.why.split(", ")[1].split(";")[0] for one in suspects(incident) if one.action == "alert_rule.change"]
+    assert found == ["on the same endpoint", "elsewhere"]
+
+
+def test_wrong_answers_are_not_told_where_it_is_not_sure_that_there_are_more() -> None:
+    since = datetime(2026, 3, 10, 14, 5, tzinfo=UTC)
+    told = Estimate(since, since + timedelta(days=2), 100_000, 1000, 0, 8000, "persons", "").sentence
+    assert told == (
+        "About 100,000 persons were answered from 2026-03-10 14:05 to 2026-03-12 14:05 UTC. That it is wrong more "
+        "often than usual is not sure by the labels of when the incident was opened; up to 8,000 of them may be wrong "
+        "beyond what is usual."
+    )
 
 
 def test_what_was_done_after_the_impact_began_is_no_suspect(world: World) -> None:

@@ -1,6 +1,9 @@
 """Roles offered, accepted, declined and withdrawn; the roll-call."""
 
+from datetime import timedelta
+
 import pytest
+from django.db.models import F
 
 from accounts.models import User
 from incidents import actions
@@ -32,6 +35,17 @@ def test_only_whom_it_was_offered_to_accepts(world: World) -> None:
     with pytest.raises(IncidentError, match="who alone can accept"):
         accept_role(incident=incident, role="scribe", user=world.users["rosa"], actor=world.actor("rosa"))
     assert not RoleHolding.objects.exists()
+    assert RoleOffer.objects.get().state == OfferState.OFFERED
+
+
+def test_a_role_that_was_taken_over_meanwhile_is_not_taken_back_by_an_old_offer(world: World) -> None:
+    incident = world.incident()
+    rosa, kofi = world.users["rosa"], world.users["kofi"]
+    RoleOffer.objects.filter(pk=offered(world, incident).pk).update(offered_at=F("offered_at") - timedelta(hours=1))
+    actions.hold_role(incident=incident, role="scribe", user=rosa, actor=world.actor("rosa"))
+    with pytest.raises(IncidentError, match="took the role over since"):
+        accept_role(incident=incident, role="scribe", user=kofi, actor=world.actor("kofi"))
+    assert RoleHolding.objects.get(until=None).user == rosa
     assert RoleOffer.objects.get().state == OfferState.OFFERED
 
 

@@ -67,6 +67,18 @@ def test_an_edit_of_what_somebody_changed_is_refused(world: World) -> None:
     assert AuditEvent.objects.filter(action="runbook.edit").count() == 1
 
 
+def test_an_edit_says_which_version_was_read_and_a_retired_runbook_is_edited_no_more(world: World) -> None:
+    runbook = written(world)
+    typed = {"title": "x", "kind": "", "body": "Mine.", "reason": ""}
+    kofi, address = world.client("kofi"), f"/runbooks/{runbook.slug}/edit/"
+    assert kofi.post(address, typed).status_code == 400
+    runbooks.retire_runbook(runbook=runbook, reason="", actor=world.actor("kofi"))
+    refused = kofi.post(address, typed | {"version": 1})
+    assert refused.status_code == 409
+    assert "This runbook was retired." in refused.content.decode()
+    assert Runbook.objects.get().body != "Mine."
+
+
 def taken(world: World) -> tuple[Incident, RunbookUse]:
     incident = world.incident()
     use = runbooks.take_up(

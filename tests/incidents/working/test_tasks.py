@@ -47,6 +47,9 @@ def test_a_task_is_given_to_somebody_else(world: World) -> None:
     with pytest.raises(IncidentError, match="has it already"):
         todo.assign_task(task=task, owner=world.users["kofi"], actor=world.actor("rosa"))
     assert Task.objects.get().owner == world.users["kofi"]
+    with pytest.raises(IncidentError, match="to somebody else since you looked"):
+        todo.assign_task(task=task, owner=world.users["rosa"], actor=world.actor("rosa"), seen_owner=0)
+    assert Task.objects.get().owner == world.users["kofi"]
 
 
 def test_tasks_go_through_the_pages(world: World) -> None:
