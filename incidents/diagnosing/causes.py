@@ -33,7 +33,7 @@ def _host(seen: Seen) -> Hypothesis:
     odd = seen.odd_hosts
     if odd and seen.dropped == "yes" and seen.only_slow_hosts:
         return Hypothesis(
-            HOST, AGAINST, f"{'; '.join(odd.values())}; but being slow makes no answer wrong, and they are wrong alike."
+            HOST, AGAINST, f"{'; '.join(odd.values())}; but that makes no answer wrong, and they are wrong alike."
         )
     if odd:
         return Hypothesis(HOST, FOR, f"{'; '.join(odd.values())}.")
@@ -65,6 +65,9 @@ def _version(seen: Seen) -> Hypothesis:
         return Hypothesis(
             VERSION, FOR, f"it answers {seen.slower:.1f} times slower than before, under no more traffic."
         )
+    if seen.better and seen.drop is not None and seen.dropped != "yes":
+        fell = "it is right as often as before" if seen.dropped == "no" else "that it is right less often is not sure"
+        return Hypothesis(VERSION, AGAINST if seen.dropped == "no" else OPEN, f"{_same_rows(seen)}, but {fell}.")
     if seen.better:
         lost = f"{_same_rows(seen)}, but that wins back {share(seen.cured)} only of what was lost"
         return Hypothesis(VERSION, AGAINST, f"{lost}.")

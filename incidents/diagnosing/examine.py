@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from audit.actions import Actor, Target, record
@@ -27,7 +28,7 @@ from monitoring.profiles import profiles_of
 from monitoring.queries import latency_of, right_rows
 from monitoring.references import promised
 from monitoring.windows import load_predictions, numpy_column
-from registry.models import Endpoint, Placement, Version
+from registry.models import Deployment, Endpoint, Host, Placement, Version
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ class Rows:
     during: pa.Table
     before: pa.Table
     seconds: float
+    traffic: pa.Table
+    """Host and time of the rows of all versions since the incident began."""
+    elsewhere: frozenset[str] = frozenset()
+    """Hosts that are drained, or serve another version throughout: what they don't answer says nothing about them."""
 
     @property
     def own_before(self) -> pa.Table:
@@ -110,8 +115,21 @@ def read(endpoint: Endpoint, number: str, start: datetime, end: datetime) -> Row
     version = Version.objects.filter(model=endpoint.model, number=number).first() if number.isdigit() else None
     during = load_predictions(endpoint, start, end, versions=[number])
     before = load_predictions(endpoint, start - BEFORE, start)
-    span = (during.column("ts")[-1].as_py() - start).total_seconds() if len(during) else 0.0
-    return Rows(version, during, before, max(span, 1.0))
+    traffic = load_predictions(endpoint, start, end, columns=["ts", "host"])
+    elsewhere = _elsewhere(endpoint, number, start, end)
+    return Rows(version, during, before, _seconds(during, start), traffic, elsewhere)
+
+
+def _seconds(table: pa.Table, start: datetime) -> float:
+    """From `start` to the last row; at least 1."""
+    return max((table.column("ts")[-1].as_py() - start).total_seconds(), 1.0) if len(table) else 1.0
+
+
+def _elsewhere(endpoint: Endpoint, number: str, start: datetime, end: datetime) -> frozenset[str]:
+    drained = Host.objects.filter(drained_at__isnull=False).values_list("name", flat=True)
+    throughout = Deployment.objects.filter(Q(until=None) | Q(until__gte=end), endpoint=endpoint, since__lte=start)
+    others = throughout.exclude(version__number=int(number)) if number.isdigit() else throughout.none()
+    return frozenset(drained) | frozenset(others.values_list("host__name", flat=True))
 
 
 def findings(endpoint: Endpoint, rows: Rows) -> Iterator[Claim]:
@@ -203,9 +221,11 @@ def _quality_claim(found: Quality, rows: Rows) -> Claim:
     elif found.drop is None:
         said = f"{found.n} of its answers have a label; {labels.ENOUGH} are needed to say how often it is right."
     else:
-        word = {"yes": "less often than before", "no": "as often as before", "open": "perhaps less often"}[
-            found.dropped
-        ]
+        word = {
+            "yes": "less often than before",
+            "no": "as often as before",
+            "open": "too few to tell whether less often",
+        }[found.dropped]
         said = f"It is right in {found.share:.1%} of {found.n:,} labelled answers, before in {found.share_before:.1%}"
         said += f": {word}."
     return Claim("quality", said, data)
@@ -216,18 +236,25 @@ def _by_host(table: pa.Table) -> dict[str, pa.Table]:
     return {name: table.filter(pc.equal(table.column("host"), name)) for name in names}
 
 
+def _counts(table: pa.Table, without: frozenset[str]) -> dict[str, int]:
+    """Rows by host."""
+    found = pc.value_counts(table.column("host")).to_pylist()
+    return {one["values"]: one["counts"] for one in found if one["values"] and one["values"] not in without}
+
+
 def _latencies(tables: Mapping[str, pa.Table]) -> dict[str, np.ndarray]:
     return {name: numpy_column(table, "latency_ms") for name, table in tables.items()}
 
 
 def _hosts_claim(rows: Rows) -> Claim:
     now, then = _by_host(rows.during), _by_host(rows.before)
+    elsewhere = rows.elsewhere - set(now)
     counts = {}
     for name, table in now.items():
         right = right_rows(table)
         counts[name] = (int(right.sum()), len(right))
     odd = [
-        *hosts.silent({n: len(t) for n, t in then.items()}, {n: len(t) for n, t in now.items()}),
+        *hosts.silent(_counts(rows.before, elsewhere), _counts(rows.traffic, elsewhere)),
         *hosts.less_right(counts),
         *hosts.slower(_latencies(now), _latencies(then)),
     ]
@@ -241,7 +268,7 @@ def _hosts_claim(rows: Rows) -> Claim:
 
 def _speed_claim(rows: Rows) -> Claim:
     now, before, own = latency_of(rows.during), latency_of(rows.compared), latency_of(rows.own_before)
-    rate, rate_before = len(rows.during) / rows.seconds, _rate(rows.before)
+    rate, rate_before = _rate(rows.traffic), _rate(rows.before)
     data = {
         "n": now.n,
         "p50_ms": _text(now.p50, 3),
@@ -252,7 +279,7 @@ def _speed_claim(rows: Rows) -> Claim:
         "per_second": _text(rate, 2),
         "before_per_second": _text(rate_before, 2),
     }
-    said = f"It answers {rate:,.1f} times a second, before {rate_before:,.1f}"
+    said = f"The endpoint answers {rate:,.1f} times a second, before {rate_before:,.1f}"
     if now.p50 is not None:
         said += f"; half of the answers take {now.p50:.2f} ms or more"
         said += f", before {before.p50:.2f} ms" if before.p50 is not None else ""

@@ -13,6 +13,8 @@ ENOUGH = 100
 LEAST_OF_CLASS = 20
 ALPHA = 0.01
 DROP_FLOOR = 0.02
+NO_DROP = 0.04
+"""It is right as often as before only where a drop of so much is ruled out by the interval."""
 MIX = 0.15
 """Change of the labels' mix that the answers must explain, or the labels came otherwise than the rows."""
 LATE = 0.5
@@ -69,7 +71,7 @@ def quality(
         low, high, p = _difference(right, right_before if before >= ENOUGH else None, reference)
         if p < ALPHA and drop >= DROP_FLOOR:
             dropped = "yes"
-        elif high is not None and (high < 2 * DROP_FLOOR or drop <= 0):
+        elif high < NO_DROP:
             dropped = "no"
     return Quality(
         n=n,

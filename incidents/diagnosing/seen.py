@@ -59,8 +59,11 @@ class Seen:
     @property
     def tried(self) -> Data:
         """The replay of the best candidate, eligible or not: what another version does on the same rows."""
-        rows = [one.replay for one in self.candidates if "paired" in one.replay]
-        return max(rows, key=lambda replay: replay["candidate"]["accuracy"], default={})
+        return max(self._compared, key=lambda replay: replay["candidate"]["accuracy"], default={})
+
+    @property
+    def _compared(self) -> list[Data]:
+        return [one.replay for one in self.candidates if "paired" in one.replay]
 
     # --- how right it is ------------------------------------------------------------------------------------------
 
@@ -90,11 +93,12 @@ class Seen:
     @property
     def better(self) -> bool | None:
         """Whether another version is surely right more often on the same rows, by what matters; None where that is
-        open, or nothing could be compared."""
+        open, or nothing could be compared. It is the best of all that were tried, so p is corrected for their number
+        (Bonferroni)."""
         pairs = self.tried.get("paired")
         if not pairs:
             return None
-        if pairs["low"] > 0 and pairs["p"] < 0.05 and pairs["difference"] >= MATTERS:
+        if pairs["low"] > 0 and pairs["p"] * len(self._compared) < 0.05 and pairs["difference"] >= MATTERS:
             return True
         return False if pairs["high"] < max(2 * MATTERS, CURED * (self.drop or 0.0)) else None
 
@@ -106,8 +110,11 @@ class Seen:
 
     @property
     def cures(self) -> bool:
-        """Whether another version wins back most of what was lost: then it is the version, whatever else changed."""
-        return self.better is True and (self.cured is None or self.cured >= CURED)
+        """Whether another version wins back most of what surely was lost: then it is the version, whatever else is new.
+        Where nothing says how often it was right before, being surely better on the same rows is enough."""
+        if self.drop is None:
+            return self.better is True
+        return self.better is True and self.dropped == "yes" and (self.cured is None or self.cured >= CURED)
 
     # --- what is sent ---------------------------------------------------------------------------------------------
 
@@ -199,8 +206,9 @@ class Seen:
 
     @property
     def only_slow_hosts(self) -> bool:
-        """Whether all hosts that stand out do so by speed alone: what they answer is as right as anywhere."""
-        slow = {one["because"] for one in self.of("odd-hosts").get("odd", []) if one.get("by") == "speed"}
+        """Whether all hosts that stand out do so by being slow or silent: what is answered is as right as anywhere."""
+        found = self.of("odd-hosts").get("odd", [])
+        slow = {one["because"] for one in found if one.get("by") in ("speed", "silence")}
         odd = self.odd_hosts
         return bool(odd) and all(because in slow for because in odd.values())
 

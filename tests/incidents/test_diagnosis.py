@@ -110,6 +110,33 @@ def test_pairs_that_chance_explains_leave_it_open() -> None:
     assert found.sentence == "The evidence does not tell yet what it is."
 
 
+RIGHT_MORE_OFTEN = AS_BEFORE | {"drop": "-0.01"}
+PERHAPS = WORSE | {"drop": "0.03", "dropped": "open"}
+
+
+@pytest.mark.parametrize(
+    ("quality", "stands", "says"),
+    [(RIGHT_MORE_OFTEN, "against", "but it is right as often as before"), (PERHAPS, "open", "is not sure")],
+)
+def test_a_better_version_is_no_cure_where_nothing_surely_fell(quality: Evidence, stands: str, says: str) -> None:
+    found = diagnose(evidence(quality=quality), [candidate(0.05), itself()], from_version="2", soak_seconds=120)
+    version = next(one for one in found.hypotheses if one.word == "a bad version")
+    assert (version.stands, found.likely) == (stands, None)
+    assert says in version.because
+    assert not any(option.suggested for option in found.options)
+
+
+def test_where_nothing_says_how_right_it_was_a_surely_better_version_is_enough() -> None:
+    quality = {"n": 150, "share": "0.55", "drop": "", "dropped": "open"}
+    assert word(evidence(quality=quality), BETTER, itself()) == "a bad version"
+
+
+@pytest.mark.parametrize(("tried", "expected"), [(1, "a bad version"), (5, None)])
+def test_the_best_of_many_versions_has_to_be_the_less_likely_by_chance(tried: int, expected: str | None) -> None:
+    others = [candidate(0.0, p=0.9) for _ in range(tried - 1)]
+    assert word(evidence(), candidate(0.25, p=0.012), *others, itself()) == expected
+
+
 def test_a_better_version_that_cures_little_of_an_upstream_fault_is_not_suggested() -> None:
     found = diagnose(evidence(inputs=BROKEN), [candidate(0.05), itself()], from_version="2", soak_seconds=120)
     assert [option.name for option in found.options if option.suggested] == ["Freeze", "Fix forward"]

@@ -29,6 +29,14 @@ def test_a_drop_is_told_where_the_rows_can_tell(accuracy: float, rows: int, drop
     assert found.dropped == dropped
 
 
+@pytest.mark.parametrize("rows", [100, 300])
+def test_few_labels_do_not_show_that_nothing_fell(rows: int) -> None:
+    found = judged(answers(rows, 0.9), answers(rows, 0.9))
+    assert (found.drop, found.dropped) == (0.0, "open")
+    assert found.high is not None
+    assert found.high > 0.04
+
+
 def test_the_promise_stands_in_where_nothing_was_labelled_before() -> None:
     found = quality(*answers(1000, 0.7), np.array([]), np.array([]), 0.8)
     assert (found.dropped, found.share_before) == ("yes", 0.8)
