@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from audit.actions import Actor, Target, record
 from incidents.errors import Conflict, IncidentError
 from incidents.grouping.models import GroupingRule
+from incidents.grouping.placing import let_wait_no_more
 
 ORDER_LOCK = 7_105_001
 MOST_RULES = 200
@@ -62,13 +63,15 @@ def add_rule(*, terms: Terms, actor: Actor) -> GroupingRule:
 
 @transaction.atomic
 def change_rule(*, rule: GroupingRule, terms: Terms, seen_revision: int, actor: Actor) -> GroupingRule:
-    """Other terms from now on; alerts that were placed stay where they are. Raises IncidentError, Conflict."""
+    """Other terms from now on; alerts that have an incident stay where they are, and those that waited for more of their
+    kind are placed anew. Raises IncidentError, Conflict."""
     terms.check()
     same = GroupingRule.objects.filter(pk=rule.pk, revision=seen_revision, retired_at=None)
     changed = _written(lambda: same.update(revision=F("revision") + 1, **terms.fields()), terms.name)
     rule.refresh_from_db()
     if not changed:
         raise Conflict(rule.revision)
+    let_wait_no_more(rule)
     _record("grouping_rule.change", rule, actor, terms.fields())
     return rule
 
@@ -89,9 +92,11 @@ def move_rule(*, rule: GroupingRule, place: int, actor: Actor) -> None:
 
 @transaction.atomic
 def retire_rule(*, rule: GroupingRule, actor: Actor) -> None:
-    """Ask it no more. What it gathered stays as it is. Raises IncidentError where it was retired before."""
+    """Ask it no more. What it gathered stays as it is, but what waited for more of its kind is placed anew. Raises
+    IncidentError where it was retired before."""
     if not GroupingRule.objects.filter(pk=rule.pk, retired_at=None).update(retired_at=Now()):
         raise IncidentError(f"The rule {rule.name} was retired before. Nothing was changed.")
+    let_wait_no_more(rule)
     _record("grouping_rule.retire", rule, actor, {})
 
 

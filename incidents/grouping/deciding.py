@@ -75,10 +75,11 @@ def severity_of(rule: GroupingRule, labels: Labels, told: int) -> int:
     return int(rule.severities.get(value, rule.severities.get("*", told)))
 
 
-def is_enough(rule: GroupingRule, fired: Iterable[datetime], now: datetime) -> bool:
-    """Whether so many have fired lately that it is an incident."""
-    since = now - timedelta(seconds=rule.within_seconds)
-    return sum(moment >= since for moment in fired) >= rule.at_least
+def is_enough(rule: GroupingRule, fired: Iterable[datetime]) -> bool:
+    """Whether so many fired within the rule's time, at whatever moment, that it is an incident."""
+    moments = sorted(fired)
+    within = timedelta(seconds=rule.within_seconds)
+    return any(last - first <= within for first, last in zip(moments, moments[rule.at_least - 1 :], strict=False))
 
 
 def is_late(rule: GroupingRule, last_at: datetime, now: datetime) -> bool:
@@ -122,7 +123,7 @@ class Gathered:
 
     def add(self, one: Seen) -> None:
         self.alerts.append(one)
-        enough = self.rule is None or is_enough(self.rule, [at.fired_at for at in self.alerts], one.fired_at)
+        enough = self.rule is None or is_enough(self.rule, [at.fired_at for at in self.alerts])
         if self.opened_at is None and enough:
             self.opened_at = one.fired_at
 

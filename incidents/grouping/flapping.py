@@ -1,7 +1,8 @@
 """Alerts that fire and end again and again: shown, and said once; nobody is woken each time.
 
 An alert that fired more than LASTGOOD_FLAPPING_TIMES times in LASTGOOD_FLAPPING_SECONDS is held back from then on,
-until it has not fired anew for so long. Everything follows from the alerts themselves; the table `Flap` only remembers
+until it has not fired anew for so long; but only while an incident that had it is open, so that somebody knows of it.
+What something else held back, such as a maintenance, is not counted. Everything follows from the alerts themselves; the table `Flap` only remembers
 what an incident was told.
 """
 
@@ -14,7 +15,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
 from incidents.grouping.models import Flap
-from incidents.models import Incident
+from incidents.models import OPEN_STATES, Incident
 from monitoring.models import Alert, AlertState
 
 KIND = "flapping"
@@ -29,12 +30,18 @@ def span() -> timedelta:
 def why(alert: Alert) -> str:
     """KIND for an alert that has fired too often lately, or was held back for it and has not been quiet since."""
     fired = Alert.objects.filter(fingerprint=alert.fingerprint, fired_at__gt=Now() - span())
-    others = list(fired.exclude(pk=alert.pk).values_list("suppressed_by", flat=True)[:1000])
+    others = list(
+        fired.exclude(pk=alert.pk).filter(suppressed_by__in=["", KIND]).values_list("suppressed_by", flat=True)[:1000]
+    )
     itself = alert.pk is None or fired.filter(pk=alert.pk).exists()
-    if len(others) + itself > settings.LASTGOOD_FLAPPING_TIMES:
+    if itself and alert.suppressed_by == KIND:
         return KIND
-    held = KIND in others or (itself and alert.suppressed_by == KIND)
-    return KIND if held else ""
+    often = len(others) + itself > settings.LASTGOOD_FLAPPING_TIMES or KIND in others
+    return KIND if often and _is_known(alert.fingerprint) else ""
+
+
+def _is_known(mark: str) -> bool:
+    return Incident.objects.filter(incident_alerts__alert__fingerprint=mark, state__in=OPEN_STATES).exists()
 
 
 def words(mark: str) -> str:

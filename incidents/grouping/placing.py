@@ -11,7 +11,7 @@ from audit.dispatch import send_on_commit
 from incidents.grouping import deciding
 from incidents.grouping.models import AlertGroup, GroupingRule, GroupMember
 from incidents.models import OPEN_STATES, Incident
-from monitoring.models import Alert
+from monitoring.models import Alert, AlertState
 from monitoring.rules.suppress import labels_of
 
 LOCK = 7_105
@@ -96,14 +96,25 @@ def _is_over(rule: GroupingRule, group: AlertGroup, alert: Alert) -> bool:
 
 def _count(rule: GroupingRule, group: AlertGroup, alert: Alert) -> None:
     """Say that the group is enough for an incident, where it is; those that waited are told to join."""
-    since = alert.fired_at - timedelta(seconds=rule.within_seconds)
-    lately = group.members.filter(alert__fired_at__gte=since)
-    if not deciding.is_enough(rule, lately.values_list("alert__fired_at", flat=True), alert.fired_at):
+    within = timedelta(seconds=rule.within_seconds)
+    # Alerts are not always placed in the order in which they fired.
+    lately = group.members.filter(alert__fired_at__range=(alert.fired_at - within, alert.fired_at + within))
+    if not deciding.is_enough(rule, lately.values_list("alert__fired_at", flat=True)):
         return
     group.ready_at = database_now()
     AlertGroup.objects.filter(pk=group.pk).update(ready_at=group.ready_at)
     for waiting in lately.exclude(alert=alert).values_list("alert_id", flat=True):
         send_on_commit("incidents.take_alert", [waiting], queue="intake")
+
+
+def let_wait_no_more(rule: GroupingRule) -> None:
+    """Close what the rule has gathered that is not enough for an incident. What of it still fires is placed anew, by the
+    rules that count then; the clock finds it. Called in the transaction that changes the rule."""
+    waiting = AlertGroup.objects.filter(rule=rule, closed_at=None, ready_at=None)
+    for pk, key in waiting.order_by("key").values_list("pk", "key"):
+        _lock(key)
+        if waiting.filter(pk=pk).update(closed_at=database_now()):
+            GroupMember.objects.filter(group=pk, alert__state=AlertState.FIRING).delete()
 
 
 def _waits(rule: GroupingRule) -> str:

@@ -98,7 +98,6 @@ def test_an_alert_that_flaps_is_held_back_and_its_incident_is_told_once(world: W
     alert = flaps(3)
     assert (alert.suppressed_by, taken(alert)) == ("", "INC-1")
     ended(alert)
-    Incident.objects.update(state=IncidentState.RESOLVED)
     # when it fires for the fourth time, and again
     for _ in range(2):
         alert = fired(mark="flap")
@@ -111,6 +110,33 @@ def test_an_alert_that_flaps_is_held_back_and_its_incident_is_told_once(world: W
     incident = Incident.objects.get()
     assert len(events(incident, "incident.alert_flaps")) == 1
     assert Flap.objects.get(ended_at=None).incident == incident
+
+
+def test_what_something_else_held_back_does_not_count_as_flapping(world: World, settings: Any) -> None:
+    settings.LASTGOOD_FLAPPING_TIMES = 3
+    first = fired(mark="flap")
+    assert taken(first) == "INC-1"
+    ended(first)
+    for _ in range(2):
+        ended(fired(mark="flap"))
+    Alert.objects.exclude(pk=first.pk).update(suppressed_by="maintenance:7")
+    alert = fired(mark="flap")
+    assert (alert.suppressed_by, taken(alert)) == ("", "INC-1")
+
+
+def test_a_flapping_alert_opens_an_incident_where_the_one_that_had_it_is_over(world: World, settings: Any) -> None:
+    settings.LASTGOOD_FLAPPING_TIMES = 2
+    alert = flaps(3)
+    assert alert.suppressed_by == "flapping"
+    Incident.objects.update(state=IncidentState.RESOLVED)
+    # what fires is held as it was; what fires anew is told of, once
+    suppress.ask_again(alert.pk)
+    assert taken(Alert.objects.get(pk=alert.pk)) == ""
+    ended(alert)
+    alert = fired(mark="flap")
+    assert (alert.suppressed_by, taken(alert)) == ("", "INC-2")
+    ended(alert)
+    assert fired(mark="flap").suppressed_by == "flapping"
 
 
 def test_a_flapping_alert_that_is_quiet_for_long_enough_counts_again(world: World, settings: Any) -> None:

@@ -70,6 +70,34 @@ def test_fewer_than_n_within_t_open_nothing_and_the_nth_opens_one_for_all(db: An
     assert {taken(Alert.objects.get(pk=pk)) for pk in untaken_alerts(timezone.now())} == {ref}
 
 
+@pytest.mark.parametrize("change", ["fewer", "retired"])
+def test_what_waits_is_placed_anew_when_its_rule_is_changed_or_retired(db: Any, change: str) -> None:
+    made = rule(at_least=5, within_seconds=600)
+    waiting = [fired(ago=60, region="north"), fired(ago=30, region="north")]
+    over = fired(ago=20, region="north")
+    assert [taken(alert) for alert in (*waiting, over)] == ["", "", ""]
+    ended(over)
+    assert untaken_alerts(timezone.now()) == []
+    if change == "fewer":
+        terms = Terms(name="Two", matchers=made.matchers, by=made.by, at_least=2, within_seconds=600)
+        actions.change_rule(rule=made, terms=terms, seen_revision=1, actor=TEST)
+    else:
+        actions.retire_rule(rule=made, actor=TEST)
+    found = untaken_alerts(timezone.now())
+    assert set(found) == {alert.pk for alert in waiting}
+    for _ in range(2):
+        opened = {taken(Alert.objects.get(pk=pk)) for pk in found}
+    assert opened == {"INC-1"}
+
+
+def test_n_within_t_counts_by_when_they_fired_and_not_by_when_they_were_placed(db: Any) -> None:
+    rule(at_least=2, within_seconds=10)
+    early, late = fired(ago=60, region="north"), fired(ago=45, region="north")
+    assert [taken(late), taken(early)] == ["", ""]
+    # two that are near each other are enough, although the newest is far from them
+    assert taken(fired(ago=58, region="north")) == "INC-1"
+
+
 def test_a_rule_gives_severities_by_a_label_and_the_alerts_own_where_it_says_nothing(db: Any) -> None:
     rule(severity_label="tier", severities={"gold": 1, "*": 4})
     rule("Broken", matchers=[["alertname", "=", "Broken"]], severity_label="tier", severities={"gold": 1})
