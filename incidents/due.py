@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, F, OuterRef, Q
 
-from audit.due import Due
+from audit.due import Due, in_turns
 from incidents.duties import unwarned
 from incidents.follow import rollbacks_of
 from incidents.grouping.models import GroupMember
@@ -34,7 +34,7 @@ def untaken_alerts(now: datetime) -> list[int]:
     found = Alert.objects.filter(
         ~Exists(taken), ~Exists(waits), state="firing", suppressed_by="", fired_at__lte=now - LATE
     )
-    return list(found.values_list("pk", flat=True)[:100])
+    return in_turns(found.order_by("fired_at").values_list("pk", flat=True), now, most=100, seconds=10)
 
 
 def unranked_incidents(now: datetime) -> list[int]:

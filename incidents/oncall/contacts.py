@@ -5,7 +5,7 @@ import datetime
 import uuid
 from collections.abc import Iterable
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.core import signing
@@ -50,7 +50,10 @@ def _is_quiet(contact: Contact, moment: datetime.datetime) -> bool:
     start, until = contact.quiet_from, contact.quiet_until
     if start is None or until is None:
         return False
-    wall = moment.astimezone(ZoneInfo(contact.zone)).time()
+    try:
+        wall = moment.astimezone(ZoneInfo(contact.zone)).time()
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a zone that is known no more has no quiet hours
+        return False
     return start <= wall < until if start < until else wall >= start or wall < until
 
 

@@ -9,7 +9,7 @@ import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
@@ -17,6 +17,7 @@ from accounts.permissions import may_on
 from audit.actions import PEOPLE, Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from audit.due import in_turns
 from audit.models import AuditEvent, Outcome
 from incidents import actions
 from incidents.errors import IncidentError
@@ -95,12 +96,22 @@ def turn(*, escalation_id: int) -> bool:
             _take(one, holder)
             return True
         now = database_now()
-        if one.due_at is None or one.due_at > now:
+        if one.due_at is None or (one.due_at > now and not _unsent().filter(pk=one.pk).exists()):
             return False
         if one.state == State.TAKEN and not _is_silent(one, now):
             return False
         _call_next(one, now)
         return True
+
+
+def _unsent() -> QuerySet[Escalation]:
+    """Escalations of which no call of the newest step can be sent any more: nobody is to be waited for. Everybody is
+    called again by the clock alone."""
+    newest = Call.objects.filter(
+        escalation=OuterRef("pk"), wave=OuterRef("wave"), round=OuterRef("round"), step=OuterRef("position")
+    )
+    alive = newest.exclude(message__state__in=[MessageState.GIVEN_UP, MessageState.CANCELLED])
+    return Escalation.objects.filter(Exists(newest), ~Exists(alive), state=State.WAKING, past=0)
 
 
 def _is_silent(one: Escalation, now: datetime.datetime) -> bool:
@@ -264,7 +275,7 @@ def _end(one: Escalation, why: str) -> None:
 
 def _settle(one: Escalation, event: str, said: str) -> None:
     Message.objects.filter(call__escalation=one, state=MessageState.WAITING).update(state=MessageState.CANCELLED)
-    calls = Call.objects.filter(escalation=one).select_related("contact__receiver").order_by("wave", "pk")
+    calls = Call.objects.filter(escalation=one).select_related("contact__receiver", "message").order_by("wave", "pk")
     told = {
         (call.wave, call.contact_id): call
         for call in calls
@@ -290,7 +301,9 @@ def _record(action: str, one: Escalation, actor: Actor, data: dict[str, Any], re
 def due(now: datetime.datetime) -> list[int]:
     """Escalations of which something is to be done: a step, a look at who has it, or their end."""
     going_on = Escalation.objects.filter(state__in=OPEN).order_by("pk")
-    found = going_on.filter(Q(due_at__lte=now) | ~Q(incident__state__in=OPEN_STATES)).values_list("pk", flat=True)
+    found = going_on.filter(
+        Q(due_at__lte=now) | ~Q(incident__state__in=OPEN_STATES) | Q(pk__in=_unsent().values("pk"))
+    ).values_list("pk", flat=True)
     waking = {
         ref: (pk, woken)
         for ref, pk, woken in going_on.filter(state=State.WAKING).values_list("incident__ref", "pk", "woken_at")
@@ -311,9 +324,10 @@ def unbegun(now: datetime.datetime) -> list[int]:
     if not policies:
         return []
     woken = Escalation.objects.filter(incident=OuterRef("pk"), state__in=OPEN, severity__lte=OuterRef("severity"))
-    rows = Incident.objects.filter(
-        ~Exists(woken), state__in=OPEN_STATES, severity__in={one for policy in policies for one in policy.severities}
-    ).select_related("endpoint__model")
-    if all(policy.team for policy in policies):
-        rows = rows.filter(endpoint__model__team__in={policy.team for policy in policies})
-    return [row.pk for row in rows.order_by("pk")[:MOST] if policy_for(row, policies) is not None]
+    meant = Q()
+    for policy in policies:
+        theirs = Q(endpoint__model__team=policy.team) if policy.team else Q()
+        meant |= Q(severity__in=policy.severities) & theirs
+    rows = Incident.objects.filter(meant, ~Exists(woken), state__in=OPEN_STATES).order_by("severity", "pk")
+    # One under maintenance stays here for as long as that lasts, and must keep no other waiting.
+    return in_turns(rows.values_list("pk", flat=True), now, most=MOST, seconds=10)

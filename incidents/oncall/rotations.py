@@ -76,6 +76,8 @@ def _good(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
             raise IncidentError(f"Layer {number} has nobody in it. Name who takes turns, in their order.")
         if layer.begins.tzinfo is not None:
             raise IncidentError(f"Layer {number} begins at a time of the rotation's own zone: write it without one.")
+        if not 2000 <= layer.begins.year <= 2100:
+            raise IncidentError(f"Layer {number} begins between the years 2000 and 2100.")
         if not turns.SHORTEST <= layer.length <= turns.LONGEST:
             raise IncidentError(f"A shift of layer {number} lasts between an hour and 92 days.")
         if any(not window.days <= frozenset(range(7)) or not window.days for window in layer.windows):

@@ -1,7 +1,10 @@
 """Whom a step of an escalation reaches: its targets, read as people and as ways to reach them, now."""
 
 import datetime
+import logging
 from dataclasses import dataclass, field
+
+from django.db import transaction
 
 from accounts import oncall
 from accounts.holdings import people_for
@@ -12,6 +15,8 @@ from incidents.oncall.contacts import contacts, is_used, ways_to
 from incidents.oncall.duty import on_call, rotations
 from incidents.oncall.models import Contact
 from incidents.oncall.policies import EVERYBODY
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -25,18 +30,22 @@ class Reached:
 def reached(targets: list[str], incident: Incident, severity: int, moment: datetime.datetime) -> Reached:
     """Read the targets of a step. What was removed since reaches nobody, and is named."""
     people: dict[int, User] = {}
-    found, channels = Reached(), []
+    found = Reached()
+    channels: list[Contact] = []
     for target in targets:
         kind, _, key = target.partition(":")
-        if kind == "channel":
-            channel = contacts().filter(pk=key, user=None).first()
-            if channel is not None and is_used(channel, severity, moment):
-                channels.append(channel)
-                continue
-            found.missed.append(target)
-            continue
-        named = _people(kind, key, incident, moment)
-        if not named:
+        try:
+            with transaction.atomic():
+                if kind == "channel":
+                    used = [one for one in contacts().filter(pk=key, user=None) if is_used(one, severity, moment)]
+                    channels, named = [*channels, *used], []
+                else:
+                    used, named = [], _people(kind, key, incident, moment)
+        except Exception:
+            # One that can't be read, such as turns in a time zone that is known no more, must not keep the others asleep.
+            log.exception("oncall.target.unreadable target=%s", target)
+            used, named = [], []
+        if not used and not named:
             found.missed.append(target)
         people |= {person.pk: person for person in named}
     if EVERYBODY in targets:

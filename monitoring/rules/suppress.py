@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from audit.due import in_turns
 from monitoring.models import Alert, AlertState
 from monitoring.rules.models import Silence
 
@@ -155,10 +156,7 @@ def due(now: datetime) -> list[int]:
     """Firing alerts that are suppressed, oldest first. Where they are more than about AT_ONCE they take turns by the
     minute: those that stay held for a month keep no other waiting."""
     found = Alert.objects.filter(state=AlertState.FIRING).exclude(suppressed_by="")
-    held = list(found.order_by("fired_at").values_list("pk", flat=True))
-    turns = max(1, -(-len(held) // AT_ONCE))
-    turn = int(now.timestamp() // 60) % turns
-    return [pk for pk in held if pk % turns == turn]
+    return in_turns(found.order_by("fired_at").values_list("pk", flat=True), now, most=AT_ONCE, seconds=60)
 
 
 def ask_again(alert_id: int) -> None:

@@ -11,8 +11,8 @@ from accounts.erasure.actions import erase_person
 from incidents import actions, status
 from incidents.errors import IncidentError
 from incidents.models import Incident, IncidentRole, RoleHolding
-from incidents.oncall import contacts, escalations, policies
-from incidents.oncall.models import Call, Escalation, State
+from incidents.oncall import contacts, escalations, policies, rotations
+from incidents.oncall.models import Call, Escalation, Rotation, State
 from incidents.oncall.queries import panel
 from incidents.telling import maintenance
 from incidents.telling.models import Maintenance, Message, MessageState
@@ -226,6 +226,61 @@ def test_where_no_step_of_any_round_reaches_anybody_everybody_is_called_at_once(
     assert called(one) == [(0, 0, "ben"), (0, 0, "eve")]
     one.refresh_from_db()
     assert one.due_at - timezone.now() <= timedelta(seconds=escalations.EVERYBODY_SECONDS)
+
+
+def test_a_step_of_which_no_call_can_be_sent_is_not_waited_for(home: Called) -> None:
+    incident = home.incident()
+    one = home.begun(incident)
+    escalations.turn(escalation_id=one.pk)
+    assert not escalations.turn(escalation_id=one.pk)
+    # when the one address of the first step is given up
+    Message.objects.update(state=MessageState.GIVEN_UP)
+    assert escalations.due(timezone.now()) == [one.pk]
+    assert escalations.turn(escalation_id=one.pk)
+    # then the next is called, and waited for
+    assert called(one) == [(0, 1, "ada"), (0, 2, "ben")]
+    assert escalations.due(timezone.now()) == []
+    assert not escalations.turn(escalation_id=one.pk)
+    # and when nobody of any step can be called, everybody is, once until it is time again
+    for _ in range(5):
+        Message.objects.update(state=MessageState.GIVEN_UP)
+        escalations.turn(escalation_id=one.pk)
+    assert called(one)[2:] == [(0, 1, "ada"), (0, 2, "ben"), (0, 0, "ada"), (0, 0, "ben"), (0, 0, "eve")]
+
+
+def test_a_target_that_can_not_be_read_is_missed_and_the_others_are_called(home: Called) -> None:
+    layer = {"people": [home.people["eve"].pseudonym], "begins": "2026-01-05T09:00", "hours": 168, "windows": []}
+    rota = rotations.set_rotation(team="letters", name="First", zone="Europe/Berlin", layers=[layer], actor=TEST)
+    step = home.step("ada")
+    home.set_policy(step | {"targets": [f"rotation:{rota.pk}", *step["targets"]]}, name="With a rotation")
+    Rotation.objects.update(zone="Europe/Nowhere")
+    incident = home.incident()
+    one = home.begun(incident)
+    escalations.turn(escalation_id=one.pk)
+    assert called(one) == [(0, 1, "ada")]
+    assert said(incident, "escalation.call")[0]["missed"] == [f"rotation:{rota.pk}"]
+    with pytest.raises(IncidentError, match="between the years 2000 and 2100"):
+        rotations.set_rotation(
+            team="letters", name="Late", zone="America/New_York", layers=[layer | {"begins": "9999-12-31T23:00"}],
+            actor=TEST,
+        )  # fmt: skip
+
+
+def test_incidents_for_which_nobody_is_woken_hide_none_for_which_somebody_is(
+    home: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a policy for all teams that is for severity 4, and one of a team for severity 1
+    policies.retire_policy(policy=home.policy, actor=TEST)
+    home.set_policy(home.step("eve"), name="Mild", severities=[4])
+    home.set_policy(home.step("ada"), name="Theirs", team="another", severities=[1])
+    monkeypatch.setattr(escalations, "MOST", 2)
+    for number in range(1, 5):
+        home.incident(number=number, severity=1)
+    mild = [home.incident(number=number, severity=4) for number in range(5, 10)]
+    # when, then
+    now = timezone.now()
+    found = [pk for turn in range(3) for pk in escalations.unbegun(now + timedelta(seconds=10 * turn))]
+    assert sorted(found) == [one.pk for one in mild]
 
 
 def test_without_a_policy_for_it_nobody_is_woken(home: Called) -> None:
