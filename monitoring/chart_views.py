@@ -15,7 +15,7 @@ from django.views.decorators.http import condition, require_GET
 
 from monitoring import charts, queries
 from monitoring.models import Alert, Finding, Rule, Window, WindowState
-from monitoring.pull.models import Scrape
+from monitoring.pull.models import Query, Scrape
 from monitoring.pull.queries import unanswered
 from monitoring.views import endpoint_for, row_of, sentence_of, silent_of
 from registry.models import Deployment, Endpoint
@@ -24,6 +24,7 @@ SHOWN_WINDOWS = 120
 HOURS = {1: "1 h", 6: "6 h", 24: "24 h", 168: "7 days", 720: "30 days", 2160: "90 days"}
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=400)
 MINUTE = "%Y-%m-%dT%H:%M"
+YEARS = range(1970, 2200)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def span_of(endpoint: Endpoint, asked: Asked) -> charts.Span:
 
 def _moment(text: str) -> datetime:
     found = datetime.fromisoformat(text)
+    if found.year not in YEARS:
+        raise ValueError(f"{text} is no time that is drawn")
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
@@ -83,18 +86,24 @@ def _minute(at: datetime | None) -> str:
 
 
 def _charts_etag(request: HttpRequest, slug: str) -> str | None:
-    """Changes with each judged window, deployment, alert, rule and page of figures, and with what the reader may see.
-    A span that ends now moves on each minute."""
+    """Changes with each judged window, deployment, alert, rule, page of figures and query that fails, with the
+    endpoint's falling silent, and with what the reader may see. A span that ends now, or later, moves on each minute,
+    and so does that of an endpoint without a judged window."""
     if not request.user.is_authenticated:
         return None
+    asked, now = asked_by(request.GET), timezone.now()
+    judged = Window.objects.filter(endpoint__slug=slug, state=WindowState.JUDGED).values_list("pk", "attempts").first()
+    moves = asked.hours is not None or judged is None or (asked.until is not None and asked.until > now)
     newest: list[Any] = [
-        Window.objects.filter(endpoint__slug=slug, state=WindowState.JUDGED).values_list("pk", "attempts").first(),
+        judged,
         Finding.objects.filter(rule__endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
         Deployment.objects.filter(endpoint__slug=slug).values_list("pk", flat=True).first(),
         Alert.objects.filter(endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
         *Rule.objects.filter(endpoint__slug=slug).order_by("pk").values_list("params", "enabled", "min_rows"),
         *Scrape.objects.filter(host__placements__endpoint__slug=slug).order_by("pk").values_list("pk", "down_since"),
-        f"{timezone.now():{MINUTE}}" if "hours" in request.GET else "",
+        *Query.objects.filter(endpoint__slug=slug, ended_at=None).order_by("pk").values_list("pk", "problem"),
+        *queries.silent_since(Endpoint.objects.filter(slug=slug), now).values(),
+        f"{now:{MINUTE}}" if moves else "",
     ]
     key = (request.get_full_path(), bool(request.headers.get("HX-Request")), request.user.pk, newest)
     return f'"{queries.short_digest(key, request.user.permission_epoch)}"'

@@ -43,7 +43,7 @@ def distribution(over: Span, column: str = "") -> Chart | None:
     return Chart(
         "distribution",
         judged["sentence"] if judged else f"{column} in the newest window.",
-        f"Share of rows by value of {column}, as sent, {window.start:%H:%M:%S} to {window.end:%H:%M:%S} UTC "
+        f"Share of rows by value of {column}, as sent, {window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S} UTC "
         f"({len(table):,} rows), beside the training data of version {found.version} ({reference.rows:,} rows).",
         {
             "data": [

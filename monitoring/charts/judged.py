@@ -73,15 +73,10 @@ def drift(over: Span) -> Chart | None:
     limits = [{"y": found.limit, "label": f"limit {found.limit:g}"}] if found and found.limit else []
     worst = ranked[0]
     at_last = by_column[worst][-1]
-    drifted = found.data.get("drifted", []) if found else []
-    title = (
-        f"{listed(drifted)} {'is' if len(drifted) == 1 else 'are'} unlike the training data of version {over.newest}."
-        if drifted
-        else f"The inputs are like version {over.newest}'s training data; largest: {worst}, PSI {at_last.value:.2f}."
-    )
+    largest = f"largest: {worst}, PSI {at_last.value:.2f}"
     return Chart(
         "drift",
-        title,
+        _drift_title(over, found, largest),
         f"Population stability index of the {len(ranked)} inputs that moved most, as sent, against the training data "
         f"of the version that answered. {over.means}{over.reach}",
         parts.figure(traces, {"title": "PSI", "rangemode": "tozero"}, over.extras(limits=limits)),
@@ -91,6 +86,17 @@ def drift(over: Span) -> Chart | None:
             for top in [max(by_column[name], key=lambda p: p.value)]
         ]),
     )  # fmt: skip
+
+
+def _drift_title(over: Span, found: Finding | None, largest: str) -> str:
+    if found is None or found.answer == Answer.NOT_ENOUGH:
+        return f"The inputs of version {over.newest} were not judged against its training data here; {largest}."
+    drifted = found.data.get("drifted", [])
+    if not drifted:
+        return f"The inputs are like version {over.newest}'s training data; {largest}."
+    return (
+        f"{listed(drifted)} {'is' if len(drifted) == 1 else 'are'} unlike the training data of version {over.newest}."
+    )
 
 
 def latency(over: Span) -> Chart | None:

@@ -1,12 +1,15 @@
 """What hosts, engines and other programs measured: scraped, pulled by PromQL, or pushed."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from monitoring.charts import parts
 from monitoring.charts.over import Span
 from monitoring.charts.parts import Chart
 from monitoring.history import Reading
 from monitoring.models import MetricSeries
+from monitoring.questions import listed
 
 OF_WINDOWS = frozenset({
     "rows", "accuracy", "accuracy_low", "accuracy_high", "positive_share", "psi", "latency_p25_ms", "latency_p50_ms",
@@ -22,6 +25,7 @@ FIRST = (
 """Metrics whose charts stand first, in this order."""
 
 MOST_CHARTS, MOST_LINES = 6, 8
+SILENT, STEPS = timedelta(minutes=5), 3
 SCALED = {"bytes": ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")), "bytes/s": ((2**20, "MiB/s"), (2**10, "KiB/s"))}
 
 
@@ -45,13 +49,15 @@ def metric(over: Span, name: str) -> Chart | None:
     factor, unit_shown = _scale(unit, top)
     scaled = {label: [_times(point, factor) for point in lines[label]] for label in shown}
     traces = [trace for tone, label in enumerate(shown, 1) for trace in parts.lines(scaled[label], label, tone)]
-    newest = max(lines, key=lambda label: lines[label][-1].value)
+    present, gone = _present(lines)
+    newest = max(present, key=lambda label: lines[label][-1].value)
     words = metric_words(name)
     of = f", {newest}" if newest != "all" else ""
     left_out = f" The {MOST_LINES} highest of {len(lines)} lines." if len(lines) > MOST_LINES else ""
     return Chart(
         f"metric-{name}",
-        f"{words}: {_plain(lines[newest][-1].value * factor, unit_shown)} at the latest{of}.",
+        f"{words}: {_plain(lines[newest][-1].value * factor, unit_shown)} at the latest{of}."
+        + (f" Nothing since from {listed(gone)}." if gone else ""),
         f"{words}, as it was measured.{left_out} {over.means}{over.reach}",
         parts.figure(
             traces, {"title": "share" if unit == "share" else unit_shown, **_axis(unit)}, over.extras(bands=[])
@@ -64,6 +70,18 @@ def metric(over: Span, name: str) -> Chart | None:
         ]),
         "small",
     )  # fmt: skip
+
+
+def _present(lines: Mapping[str, Sequence[Reading]]) -> tuple[list[str], list[str]]:
+    """The lines that reach to the newest reading of any, but for STEPS of their own usual distances or SILENT,
+    whichever is longer; and those that end before that: their last value is none of the present."""
+    last = max(found[-1].at for found in lines.values())
+    present = []
+    for label, found in lines.items():
+        usual = (found[-1].at - found[0].at) / max(len(found) - 1, 1)
+        if last - found[-1].at <= max(SILENT, STEPS * usual):
+            present.append(label)
+    return present, sorted(set(lines) - set(present))
 
 
 def metric_words(name: str) -> str:

@@ -127,7 +127,9 @@ def by_host(over: Span, name: str) -> dict[str, list[Reading]]:
 
 
 def newest_finding(over: Span, kind: str) -> Finding | None:
+    """The finding of that kind about the version that answered most, of the newest window that ends within the span."""
     found = Finding.objects.filter(
-        rule__endpoint=over.endpoint, rule__kind=kind, version=over.newest, host=None, window__end__lte=over.until
-    )
+        rule__endpoint=over.endpoint, rule__kind=kind, version=over.newest, host=None,
+        window__end__gt=over.since, window__end__lte=over.until,
+    )  # fmt: skip
     return found.select_related("window").order_by("-window__start").first()

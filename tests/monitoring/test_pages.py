@@ -8,6 +8,7 @@ from accounts.actions import create_user
 from audit.actions import service_actor
 from monitoring import markers
 from monitoring.models import Finding, Window
+from monitoring.pull.models import Query, Source
 from tests.monitoring.stream import play, watch
 from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version, send
 
@@ -114,10 +115,14 @@ def test_nothing_new_is_answered_with_304_and_a_new_window_is_not(viewer, endpoi
     first = viewer.get(charts_url(endpoint), headers=HTMX)
 
     again = viewer.get(charts_url(endpoint), headers={**HTMX, "If-None-Match": first["ETag"]})
+    source = Source.objects.create(name="prometheus", address="http://127.0.0.1:1")
+    Query.objects.create(source=source, endpoint=endpoint, name="errors", promql="errors", problem="It is away.")
+    told = viewer.get(charts_url(endpoint), headers={**HTMX, "If-None-Match": first["ETag"]})
     play(endpoint, [], 6)
     later = viewer.get(charts_url(endpoint), headers={**HTMX, "If-None-Match": first["ETag"]})
 
     assert (first.status_code, again.status_code, later.status_code) == (200, 304, 200)
+    assert "errors can&#x27;t be pulled: It is away." in told.content.decode()
 
 
 def test_accuracy_has_a_trace_per_version_its_limit_and_the_versions_as_bands(viewer, endpoint):
