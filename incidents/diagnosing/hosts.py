@@ -1,12 +1,13 @@
 """Does one host stand out? Each against all others together, corrected for their number. Pure: counts and arrays in."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from monitoring.drift.latency import compare_latency
+from monitoring.drift.latency import QuantileRatio, compare_latency
 
 ALPHA = 0.01
 LEAST_ROWS = 50
@@ -66,8 +67,15 @@ def slower(latencies: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]
             words = (
                 f"half of {name}'s answers take {one.window:.1f} ms or more, those of the others {one.reference:.1f} ms"
             )
-            found.append(Odd(name, "speed", words, ALPHA / len(latencies)))
+            found.append(Odd(name, "speed", words, _chance(one, ALPHA / len(latencies))))
     return found
+
+
+def _chance(one: QuantileRatio, alpha: float) -> float:
+    """The two-sided p of a ratio of 1, as its interval of coverage 1 - alpha tells it: normal on the log scale, with
+    the width below the ratio. Below alpha wherever that interval lies above 1."""
+    width = max(math.log(one.ratio / one.low), 1e-9)
+    return float(2 * stats.norm.sf(stats.norm.isf(alpha / 2) * math.log(one.ratio) / width))
 
 
 def silent(before: Mapping[str, int], now: Mapping[str, int]) -> list[Odd]:

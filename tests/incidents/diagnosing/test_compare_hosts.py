@@ -28,7 +28,9 @@ def test_a_few_rows_accuse_no_host() -> None:
 def test_a_slow_host_stands_out_by_its_median() -> None:
     rng = np.random.default_rng(7)
     times = {name: rng.gamma(9, 1 / 9, 300) for name in ("h1", "h2")} | {"h3": rng.gamma(9, 5 / 9, 300)}
-    assert [odd.host for odd in slower(times, {})] == ["h3"]
+    [odd] = slower(times, {})
+    assert odd.host == "h3"
+    assert odd.p < 1e-6
 
 
 def test_a_host_that_was_always_slower_does_not_stand_out() -> None:
