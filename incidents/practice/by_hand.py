@@ -11,7 +11,7 @@ from accounts.permissions import require_on
 from audit.actions import Actor, Target, record
 from audit.canonical import instant
 from audit.clock import database_now
-from incidents.models import Incident
+from incidents.models import OPEN_STATES, Incident
 from incidents.rollback.models import ACTIVE_RUN_STATES, PlanKind, Run, RunState
 from incidents.rollback.plan import PlanRefused
 from incidents.rollback.run import stop
@@ -44,6 +44,8 @@ def record_by_hand(
     require_on(user, "incident.command", endpoint)
     if incident.endpoint_id != endpoint.pk:
         raise NotRecorded("other_endpoint", f"{incident.ref} is about another endpoint than {endpoint.slug}.")
+    if incident.state not in OPEN_STATES:
+        raise NotRecorded("closed", f"{incident.ref} is closed. Record it on the incident that is open now.")
     if not told.strip():
         raise NotRecorded("reason_needed", "Say in a sentence what was done, and by whom; it goes on record.")
     if at > database_now():
@@ -51,8 +53,14 @@ def record_by_hand(
     row = next((one for one in found(endpoint) if one.pk == placement.pk), None)
     if row is None:
         raise NotRecorded("not_drifted", f"{placement.host.name} serves what it shall, as last observed.")
-    _end_convergence(endpoint, user, actor, told)
     version = Version.objects.get(model=endpoint.model_id, digest=row.observed_digest)
+    if version.quarantined_at is not None:
+        raise NotRecorded(
+            "quarantined",
+            f"Version {version.number} is quarantined, so that the host can't be left with it. "
+            "Let it converge, or lift the quarantine first.",
+        )
+    _end_convergence(endpoint, user, actor, told)
     Endpoint.objects.filter(pk=endpoint.pk, fence__lt=row.observed_fence).update(fence=row.observed_fence)
     record(
         action="practice.by_hand",

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from audit.verify import check_inclusion, leaf_hash, open_note, parse_checkpoint
@@ -18,9 +19,11 @@ def check_folder(folder: Path, vkey: str) -> Iterator[tuple[str, str]]:
     for runbook in runbooks:
         proof = runbook.with_suffix(PROOF)
         try:
-            sha256 = proven_digest(proof.read_text(), vkey)
+            made = proven(proof.read_text(), vkey)
             found = hashlib.sha256(runbook.read_bytes()).hexdigest()
-            said = "" if found == sha256 else f"its SHA-256 is {found}, the log has {sha256}"
+            said = "" if found == made.sha256 else f"its SHA-256 is {found}, the log has {made.sha256}"
+            if made.endpoint != runbook.stem:
+                said = f"it is the runbook of {made.endpoint}, not of {runbook.stem}"
         except FileNotFoundError:
             said = f"it has no {proof.name}: the log has not signed it"
         except (ValueError, KeyError, LookupError) as error:
@@ -31,8 +34,18 @@ def check_folder(folder: Path, vkey: str) -> Iterator[tuple[str, str]]:
         yield f"manifests/{manifest.name}", "" if found == manifest.stem else f"its SHA-256 is {found}"
 
 
-def proven_digest(proof: str, vkey: str) -> str:
-    """The SHA-256 of the runbook that a proof's record names, where the record is in the tree that the key has signed.
+@dataclass(frozen=True)
+class Made:
+    """What the log has of a runbook: whose it is, its number among those of the endpoint, when it was made."""
+
+    endpoint: str
+    number: int
+    at: str
+    sha256: str
+
+
+def proven(proof: str, vkey: str) -> Made:
+    """The runbook that a proof's record names, where the record is in the tree that the key has signed.
 
     Raises ValueError, saying what does not hold.
     """
@@ -50,4 +63,5 @@ def proven_digest(proof: str, vkey: str) -> str:
     told = json.loads(record)
     if told["action"] != "practice.runbook.make":
         raise ValueError("the record is about something else than a runbook")
-    return str(told["data"]["sha256"])
+    data = told["data"]
+    return Made(str(data["endpoint"]), int(data["number"]), str(told["occurred_at"]), str(data["sha256"]))

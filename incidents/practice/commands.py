@@ -30,7 +30,8 @@ def lines_for(engine: str, url: str, options: Mapping[str, str], goal: Goal, fen
     makers = {"bundled": _bundled, "triton": _triton, "torchserve": _torchserve, "mlserver": _mlserver}
     if engine not in makers:
         return [f"# {engine}: by the engine's own tools, to the files whose SHA-256 are listed above."]
-    return makers[engine](url.rstrip("/"), options, goal, fence)
+    # In a subshell, each line only when all before it went well.
+    return ["(", "set -eu", *makers[engine](url.rstrip("/"), options, goal, fence), ")"]
 
 
 def _bundled(url: str, options: Mapping[str, str], goal: Goal, fence: int) -> list[str]:
@@ -61,8 +62,9 @@ def _triton(url: str, options: Mapping[str, str], goal: Goal, fence: int) -> lis
         "# the folder of this version: its number there is N",
         f'N=$(basename $(dirname $(sha256sum {folder}/*/{repository.MANIFEST} | awk \'$1 == "{goal.digest}" '
         "{print $2}' | head -1)))",
-        f"jq -c --argjson n $N {shlex.quote(policy)} {folder}/$N/{triton.CONFIG} | "
-        f"{POST} -H 'Content-Type: application/json' -d @- {url}/v2/repository/models/{goal.model}/load",
+        f'test -f "{folder}/$N/{triton.CONFIG}"',
+        f'BODY=$(jq -c --argjson n "$N" {shlex.quote(policy)} "{folder}/$N/{triton.CONFIG}")',
+        f"{POST} -H 'Content-Type: application/json' -d \"$BODY\" {url}/v2/repository/models/{goal.model}/load",
         f"{POST} -d '{{}}' {url}/v2/repository/index",
     ]
 
@@ -77,6 +79,7 @@ def _torchserve(url: str, options: Mapping[str, str], goal: Goal, fence: int) ->
         number,
         f"[ -n \"$V\" ] || {POST} '{models}?{load}'",
         number,
+        'test -n "$V"',
         f"curl -fsS -X PUT '{models}/{goal.model}/'$V'?min_worker=1&synchronous=true'",
         f"curl -fsS -X PUT {models}/{goal.model}/$V/set-default",
         f"curl -fsS {models}/{goal.model}",
@@ -86,12 +89,14 @@ def _torchserve(url: str, options: Mapping[str, str], goal: Goal, fence: int) ->
 def _mlserver(url: str, options: Mapping[str, str], goal: Goal, fence: int) -> list[str]:
     root = options.get("repository", "REPOSITORY")
     stored = f"{mlserver.STORE}/{goal.model}/{goal.number}"
+    live = f"{root}/{goal.model}/{mlserver.SETTINGS}"
     seen = f"{options.get('seen_as', root)}/{stored}"
     marked = f'.name = "{goal.model}" | .platform = "{mlserver.PLATFORM}/{goal.number}/{goal.digest}" | '
     marked += f'.parameters = (.parameters // {{}} | del(.version)) + {{uri: "{seen}"}}'
     return [
-        f"sha256sum {root}/{stored}/{repository.MANIFEST}  # has to be {goal.digest}",
-        f"jq {shlex.quote(marked)} {root}/{stored}/{mlserver.OWN_SETTINGS} > {root}/{goal.model}/{mlserver.SETTINGS}",
+        f"echo '{goal.digest}  {root}/{stored}/{repository.MANIFEST}' | sha256sum -c -",
+        f"jq {shlex.quote(marked)} {root}/{stored}/{mlserver.OWN_SETTINGS} > {live}.new",
+        f"mv {live}.new {live}",
         f"{POST} -H 'Content-Type: application/json' -d '{{}}' {url}/v2/repository/models/{goal.model}/load",
         f"curl -fsS {url}/v2/models/{goal.model}",
     ]

@@ -54,9 +54,18 @@ def refresh(endpoint_id: Any) -> bool:
         if known is None or known.sha256 != sha256:
             known = _make(endpoint, known, body, sha256)
         Runbook.objects.filter(pk=known.pk).update(checked_at=Now())
-    if known.written_at is not None and (folder() / f"{endpoint.slug}.md").exists():
+    if known.written_at is not None and _is_there(known, endpoint):
         return False
     return _write(known, endpoint, versions)
+
+
+def _is_there(known: Runbook, endpoint: Endpoint) -> bool:
+    """Whether the file is there, as it was written."""
+    try:
+        data = (folder() / f"{endpoint.slug}.md").read_bytes()
+    except FileNotFoundError:
+        return False
+    return hashlib.sha256(data).hexdigest() == known.sha256
 
 
 def _make(endpoint: Endpoint, known: Runbook | None, body: str, sha256: str) -> Runbook:
@@ -73,8 +82,12 @@ def _make(endpoint: Endpoint, known: Runbook | None, body: str, sha256: str) -> 
     return made
 
 
+@transaction.atomic
 def _write(runbook: Runbook, endpoint: Endpoint, versions: list[Version]) -> bool:
-    """Write the files, the proof last, once the record is in the signed tree; False while it is not."""
+    """Write the files, the proof last, once the record is in the signed tree; False while it is not, or where a newer
+    one was made meanwhile. The row is locked, so that of two writers the older does not write over the newer."""
+    if not Runbook.objects.select_for_update(of=("self",)).filter(pk=runbook.pk, number=runbook.number).exists():
+        return False
     event = AuditEvent.objects.get(pk=runbook.event)
     proof = tlog_proof(event)
     if not proof:

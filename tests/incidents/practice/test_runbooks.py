@@ -17,10 +17,11 @@ from incidents.models import Incident
 from incidents.practice import by_hand, exported
 from incidents.practice.by_hand import NotRecorded
 from incidents.practice.checking import check_folder
+from incidents.practice.commands import Goal, lines_for
 from incidents.practice.models import Runbook
 from incidents.rollback.models import RunState
 from registry import reconcile
-from registry.models import Alias, Deployment, Endpoint, Health, Placement
+from registry.models import Alias, Deployment, Endpoint, Health, Placement, Version
 from tests.audit.log import sequence_all, sequencer_in
 from tests.host.fixtures import TOKEN
 from tests.incidents.rollback.fleet import Fleet, events
@@ -75,6 +76,16 @@ def test_a_runbook_is_followed_by_hand_found_and_recorded(written: tuple[Fleet, 
     carla = {"user": fleet.commander, "actor": actor_for(user=fleet.commander)}
     with pytest.raises(NotRecorded):
         by_hand.record_by_hand(**told, told=" ", **carla)
+    Incident.objects.update(state="closed")
+    incident.refresh_from_db()
+    with pytest.raises(NotRecorded, match="is closed"):
+        by_hand.record_by_hand(**told, told="Rita followed it.", **carla)
+    Incident.objects.update(state="detected")
+    incident.refresh_from_db()
+    Version.objects.filter(pk=fleet.good.pk).update(quarantined_at=timezone.now())
+    with pytest.raises(NotRecorded, match="is quarantined"):
+        by_hand.record_by_hand(**told, told="Rita followed it.", **carla)
+    Version.objects.filter(pk=fleet.good.pk).update(quarantined_at=None)
     version = by_hand.record_by_hand(**told, told="Rita followed the runbook by telephone.", **carla)
 
     assert version == fleet.good
@@ -97,7 +108,11 @@ def test_a_runbook_that_was_altered_is_found_without_a_database(written: tuple[F
     runbook = folder / f"{fleet.endpoint.slug}.md"
     with pytest.raises(SystemExit) as fine:
         call_command("runbooks", "verify", "--key", key, "--folder", str(folder))
-    assert (fine.value.code, "as the log has it" in capsys.readouterr().out) == (0, True)
+    assert (fine.value.code, "as the log has it, number 1, made " in capsys.readouterr().out) == (0, True)
+    for suffix in (".md", ".tlog-proof"):
+        (folder / f"other{suffix}").write_bytes(runbook.with_suffix(suffix).read_bytes())
+    assert dict(check_folder(folder, key))["other.md"] == f"it is the runbook of {runbook.stem}, not of other"
+    (folder / "other.md").unlink()
 
     runbook.write_text(runbook.read_text().replace(fleet.good.digest, fleet.bad.digest))
     with pytest.raises(SystemExit) as altered:
@@ -110,7 +125,7 @@ def test_a_runbook_that_was_altered_is_found_without_a_database(written: tuple[F
 def test_a_runbook_is_made_anew_only_when_something_has_changed(
     written: tuple[Fleet, Path, str], tmp_path: Path
 ) -> None:
-    fleet, _, _ = written
+    fleet, folder, _ = written
     assert not exported.refresh(fleet.endpoint.pk)
     assert len(events("practice.runbook.make")) == 1
     assert exported.due_runbooks(timezone.now()) == []
@@ -122,3 +137,43 @@ def test_a_runbook_is_made_anew_only_when_something_has_changed(
     assert exported.refresh(fleet.endpoint.pk)
     connections["sequencer"].close()
     assert '"fence": 42' in Runbook.objects.get().body
+
+    runbook = folder / f"{fleet.endpoint.slug}.md"
+    right = runbook.read_text()
+    runbook.write_text(right.replace("42", "43"))
+    assert exported.refresh(fleet.endpoint.pk), "one that was altered is written again"
+    assert runbook.read_text() == right
+    older = Runbook.objects.get()
+    Runbook.objects.update(number=3, body="Newer.", written_at=None)
+    assert not exported._write(older, fleet.endpoint, []), "an older one is not written over a newer"
+
+
+def test_lines_for_mlserver_leave_the_live_settings_where_the_target_is_not_there(tmp_path: Path) -> None:
+    live = tmp_path / "income" / "model-settings.json"
+    live.parent.mkdir()
+    live.write_text("{}")
+    goal = Goal("income", 3, "a" * 64, [], "manifest.json")
+    lines = lines_for("mlserver", "http://127.0.0.1:9", {"repository": str(tmp_path)}, goal, 1)
+
+    done = subprocess.run(["sh", "-c", "\n".join(lines) + "\necho after"], capture_output=True, text=True, timeout=60)
+
+    assert (live.read_text(), list(live.parent.iterdir())) == ("{}", [live])
+    assert "curl" not in done.stderr
+    assert done.stdout.endswith("\nafter\n"), "the shell that it was pasted into lives on"
+
+
+@pytest.mark.parametrize(("engine", "answers"), [("triton", "load"), ("torchserve", "set-default")])
+def test_lines_end_where_the_target_is_not_found(engine: str, answers: str, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    (tmp_path / "curl").write_text(f"#!/bin/sh\necho $@ >> {asked}\n")
+    (tmp_path / "curl").chmod(0o755)
+    goal = Goal("income", 3, "a" * 64, [], "manifest.json")
+    lines = lines_for(engine, "http://127.0.0.1:9", {"repository": str(tmp_path)}, goal, 1)
+
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", "\n".join(lines)], env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode != 0
+    assert not asked.exists() or answers not in asked.read_text()

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from incidents.practice.checking import check_folder
+from incidents.practice.checking import PROOF, check_folder, proven
 
 
 class Command(BaseCommand):
@@ -32,7 +32,7 @@ class Command(BaseCommand):
     def _verify(self, folder: Path, key: str) -> int:
         found = list(check_folder(folder, key))
         for name, wrong in found:
-            self.stdout.write(f"{name}: {wrong or 'as the log has it'}")
+            self.stdout.write(f"{name}: {wrong or f'as the log has it{_told(folder / name, key)}'}")
         if not found:
             self.stdout.write(f"There is no runbook in {folder}.")
         return 1 if not found or any(wrong for _, wrong in found) else 0
@@ -47,3 +47,11 @@ class Command(BaseCommand):
         for runbook in Runbook.objects.select_related("endpoint").order_by("endpoint__slug"):
             state = "written" if runbook.written_at else "waits for the log to sign it"
             self.stdout.write(f"{runbook.endpoint.slug}.md {runbook.sha256[:12]} {state}")
+
+
+def _told(file: Path, key: str) -> str:
+    """The number and the age of a runbook, since an older one of the same endpoint is proven as well."""
+    if file.suffix != ".md":
+        return ""
+    made = proven(file.with_suffix(PROOF).read_text(), key)
+    return f", number {made.number}, made {made.at}"
