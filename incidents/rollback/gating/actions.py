@@ -11,7 +11,7 @@ from audit.actions import Actor, Target, record
 from incidents.rollback.gating.bodies import GateRefused
 from incidents.rollback.gating.models import Acceptance, Asking, GateDefinition, GateKind
 from incidents.rollback.gating.waking import wake
-from incidents.rollback.models import RunState
+from incidents.rollback.models import Run, RunState
 from registry.models import Model
 
 
@@ -70,7 +70,8 @@ def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Ac
         raise GateRefused("not_named", "The gate names other people. Ask one of them.")
     if not accepted and not reason.strip():
         raise GateRefused("reason_needed", "Say in a sentence what is wrong; it goes on record.")
-    run = asking.run
+    # The run's row first, as whoever moves the run locks them.
+    run = Run.objects.select_for_update(of=("self",)).select_related("plan").get(pk=asking.run_id)
     if run.state not in (RunState.RUNNING, RunState.HALTED):
         raise GateRefused("not_active", f"Nothing waits for it: the run is {run.get_state_display().lower()}.")
     try:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
 from audit.clock import database_now
@@ -42,7 +43,9 @@ def answers_of(work: Work, wave: Wave, steps: list[HostStep]) -> list[Answered]:
 
 
 def _answer(work: Work, wave: Wave, steps: list[HostStep], gate: Planned, beside: list[Planned]) -> Answered:
-    definition = GateDefinition.objects.filter(digest=gate.digest, model=work.run.endpoint.model_id).first()
+    # One that was retired and registered again as it was has the digest of the retired one.
+    known = GateDefinition.objects.filter(digest=gate.digest, model=work.run.endpoint.model_id)
+    definition = known.order_by(F("retired_at").desc(nulls_first=True)).first()
     if definition is None or definition.retired_at is not None:
         why = definition.retired_reason if definition is not None else "it is not registered"
         observed = f"the gate was retired since the plan was made: {why} Propose the plan again."

@@ -155,6 +155,18 @@ def test_a_retired_suite_is_not_run(fleet: Fleet, tmp_path: Path) -> None:
         retire_gate(definition=definition, reason="Again.", **who)
 
 
+def test_a_gate_that_was_retired_and_registered_again_as_it_was_is_asked(fleet: Fleet, server: Answering) -> None:
+    definition = gate(fleet.model, "shop", "http", {"url": server.url})
+    type(definition).objects.filter(pk=definition.pk).update(retired_at=timezone.now(), retired_reason="By mistake.")
+    again = gate(fleet.model, "shop", "http", {"url": server.url})
+    assert again.digest == definition.digest
+
+    run = fleet.started()
+    until(lambda: Asking.objects.filter(run=moved(run)).exists())
+
+    assert {row.definition_id for row in Asking.objects.all()} == {again.pk}
+
+
 def test_one_wrong_answer_of_an_http_check_is_not_enough_and_three_are(fleet: Fleet, server: Answering) -> None:
     answers = iter([500, 200])
     server.answer = lambda *asked: (next(answers, 500), {})
