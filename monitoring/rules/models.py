@@ -1,5 +1,8 @@
 """Rules that people write over metrics and findings, where each of them stands, and silences."""
 
+from functools import reduce
+from operator import or_
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -148,7 +151,11 @@ class Silence(models.Model):
         return f"silence {self.pk}"
 
     def concerned_models(self) -> list[Model]:
-        """The models that its matchers name, by themselves or by endpoint or host; all where it names none of these."""
+        """The models that its matchers name, by themselves or by endpoint or host; all where they lead to none, since a
+        sender's labels may name what is registered nowhere, at any model's alerts."""
         ways = {"model": "slug", "endpoint": "endpoints__slug", "host": "endpoints__placements__host__name"}
         named = {way: self.matchers[name] for name, way in ways.items() if name in self.matchers}
-        return list(Model.objects.filter(**named).distinct())
+        if found := list(Model.objects.filter(**named).distinct()):
+            return found
+        meant = reduce(or_, (Q(**{way: value}) for way, value in named.items()), Q(pk=None))
+        return list(Model.objects.filter(meant).distinct()) or list(Model.objects.all())

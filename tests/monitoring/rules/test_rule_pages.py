@@ -10,7 +10,7 @@ from incidents.intake import take_alert
 from monitoring import alerts
 from monitoring.models import Alert
 from monitoring.rules.models import AlertRule, Silence
-from registry.models import Placement
+from registry.models import Model, Placement
 from tests.monitoring.rules.world import ask, now, points, rule
 from tests.monitoring.world import make_endpoint, make_hosts
 
@@ -202,8 +202,12 @@ def test_a_silence_is_about_the_models_that_it_names_and_about_all_where_it_name
     [host] = make_hosts("gpu-1")
 
     assert Silence(matchers={"endpoint": endpoint.slug}).concerned_models() == [endpoint.model]
-    assert Silence(matchers={"model": "another"}).concerned_models() == []
-    assert Silence(matchers={"host": "gpu-1"}).concerned_models() == []
+    # what leads to no model may be a sender's label, at alerts of any of them
+    other = Model.objects.create(slug="theirs", name="Theirs", team="others")
+    for named in ({"model": "unknown"}, {"host": "gpu-1"}):
+        assert set(Silence(matchers=named).concerned_models()) == {endpoint.model, other}
+    assert Silence(matchers={"model": "theirs", "host": "gpu-1"}).concerned_models() == [other]
     Placement.objects.create(endpoint=endpoint, host=host)
     assert Silence(matchers={"host": "gpu-1"}).concerned_models() == [endpoint.model]
-    assert Silence(matchers={"rule": "latency"}).concerned_models() == [endpoint.model]
+    assert set(Silence(matchers={"model": "theirs", "host": "gpu-1"}).concerned_models()) == {endpoint.model, other}
+    assert set(Silence(matchers={"rule": "latency"}).concerned_models()) == {endpoint.model, other}
