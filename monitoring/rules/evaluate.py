@@ -136,8 +136,12 @@ def _alert(rule: AlertRule, spec: Spec, host: Host | None, judged: Judged, chang
     said = _silence_said(rule, change) if silent else _said(rule, value, low, high)
     where = f" on {host.name}" if host else ""
     labels = {"rule": rule.name, "metric": rule.metric, "hosts": [host.name] if host else []}
+    mark, started = _fingerprint(rule, host, silent=silent), moment(began)
+    if Alert.objects.filter(fingerprint=mark, started_at=started).exists():
+        # It was ended in the middle of this breach, when the rule was changed.
+        started = moment(change.at)
     return Alert(
-        fingerprint=_fingerprint(rule, host, silent=silent),
+        fingerprint=mark,
         source="rule",
         alert_rule=rule,
         endpoint=rule.endpoint,
@@ -156,7 +160,7 @@ def _alert(rule: AlertRule, spec: Spec, host: Host | None, judged: Judged, chang
             "link": f"/monitoring/rules/{rule.pk}/",
             **carried(rule.endpoint, version, host),
         },
-        started_at=moment(began),
+        started_at=started,
     )
 
 

@@ -8,9 +8,10 @@ from incidents.models import Incident
 from monitoring import alerts
 from monitoring.models import Alert
 from monitoring.rules import evaluate
+from monitoring.rules.actions import change_rule
 from monitoring.rules.models import AlertRule, RuleStanding
 from registry.models import Placement
-from tests.monitoring.rules.world import ask, now, points, rule
+from tests.monitoring.rules.world import ACTOR, ask, now, points, rule
 from tests.monitoring.stream import play, watch
 from tests.monitoring.world import make_endpoint, make_hosts, make_version
 
@@ -161,6 +162,23 @@ def test_a_rule_that_was_not_asked_for_long_is_judged_for_a_week_and_the_rest_is
     assert skip.target_id == str(asked.pk)
     asked.refresh_from_db()
     assert asked.judged_until >= at
+
+
+def test_a_breach_that_goes_on_when_the_rule_is_changed_fires_again_although_it_began_at_the_same_moment(
+    endpoint, sent
+):
+    at = now()
+    points(endpoint, [12], until=at)
+    asked = rule(endpoint)
+    ask(asked, since=at - MINUTE)
+    first = Alert.objects.get()
+
+    changed = change_rule(rule=asked, changes={"params": {"limit": 11.0}}, reason="Too low.", actor=ACTOR)
+    ask(changed, since=at - MINUTE)
+
+    second = Alert.objects.get(state="firing")
+    assert second.fingerprint == first.fingerprint
+    assert second.started_at > first.started_at
 
 
 def test_an_incident_opens_for_the_alert_of_a_rule(endpoint, sent):
