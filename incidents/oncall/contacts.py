@@ -32,6 +32,8 @@ CONFIRM = "oncall.confirm"
 CONFIRM_WITHIN = datetime.timedelta(days=3)
 MOST = 20
 """Ways of one person, or of one team."""
+MOST_LETTERS, LETTERS_WITHIN = 10, datetime.timedelta(hours=1)
+"""Addresses that one person or team may enter, and tests of one way, within that time; removed ones count."""
 
 
 def contacts() -> QuerySet[Contact]:
@@ -99,6 +101,9 @@ def add_contact(
         raise IncidentError("A way is a person's or a team's.")
     if contacts().filter(user=user, team=team.strip(), own=False).count() >= MOST:
         raise IncidentError(f"At most {MOST} ways are kept. Remove one first.")
+    lately = Contact.objects.filter(user=user, team=team.strip(), own=False, created_at__gt=Now() - LETTERS_WITHIN)
+    if kind == Kind.EMAIL and lately.filter(receiver__kind=Kind.EMAIL).count() >= MOST_LETTERS:
+        raise IncidentError(f"{MOST_LETTERS} addresses were entered within an hour. Wait before you enter another.")
     if (quiet_from is None) != (quiet_until is None) or (quiet_from is not None and quiet_from == quiet_until):
         raise IncidentError("Quiet hours have a beginning and another end, or there are none.")
     if not (1 <= least_severity <= 4 and 0 <= quiet_severity <= 4):
@@ -185,8 +190,11 @@ def test(*, contact: Contact, actor: Actor) -> Message:
     """Send a message that wakes nobody, to see that it comes. Raises IncidentError where it is not confirmed."""
     if contact.receiver.state != SubscriberState.ACTIVE:
         raise IncidentError("Follow the link in the letter that was sent there first.")
+    key = f"contact:{contact.pk}:test:"
+    if Message.objects.filter(key__startswith=key, created_at__gt=Now() - LETTERS_WITHIN).count() >= MOST_LETTERS:
+        raise IncidentError(f"It was tested {MOST_LETTERS} times within an hour. Wait before you test it again.")
     message = outbox.note(
-        key=f"contact:{contact.pk}:test:{uuid.uuid4()}",
+        key=f"{key}{uuid.uuid4()}",
         subscriber=contact.receiver,
         words={
             "type": "oncall.test",

@@ -42,7 +42,7 @@ def reached(targets: list[str], incident: Incident, severity: int, moment: datet
                 else:
                     used, named = [], _people(kind, key, incident, moment)
         except Exception:
-            # One that can't be read, such as turns in a time zone that is known no more, must not keep the others asleep.
+            # One that can't be read, such as turns in a time zone that is known no more, keeps no other asleep.
             log.exception("oncall.target.unreadable target=%s", target)
             used, named = [], []
         if not used and not named:

@@ -219,6 +219,20 @@ def test_an_address_is_used_once_its_reader_followed_the_link(home: Called, lett
     assert newest.subscriber.address == "ada@phone.example"
 
 
+def test_letters_that_anybody_can_have_sent_are_few(home: Called) -> None:
+    ada = home.people["ada"]
+    for number in range(contacts.MOST_LETTERS):
+        way = mine(ada, kind=Kind.EMAIL, address=f"a{number}@example.org")
+        contacts.remove_contact(contact=way, actor=TEST)
+    with pytest.raises(IncidentError, match="Wait before you enter another"):
+        mine(ada, kind=Kind.EMAIL, address="more@example.org")
+    way = mine(ada)
+    for _ in range(contacts.MOST_LETTERS):
+        contacts.test(contact=way, actor=TEST)
+    with pytest.raises(IncidentError, match="Wait before you test it again"):
+        contacts.test(contact=way, actor=TEST)
+
+
 def test_quiet_hours_hold_back_what_is_not_bad_enough(home: Called) -> None:
     night = mine(home.people["ada"], least_severity=3, quiet_from=time(22), quiet_until=time(6), zone="Europe/Berlin")
     midnight, noon = datetime(2026, 3, 3, 23, tzinfo=UTC), datetime(2026, 3, 3, 11, tzinfo=UTC)
