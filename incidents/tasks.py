@@ -13,8 +13,8 @@ def take_alert(alert_id: int) -> None:
 
 
 @shared_task(name="incidents.take_beat")
-def take_beat(number: int) -> None:
-    intake.take_beat(number=number)
+def take_beat(beat_id: int) -> None:
+    intake.take_beat(number=beat_id)
 
 
 @shared_task(name="incidents.alert_resolved")

@@ -18,8 +18,8 @@ def take_spooled(name: str) -> None:
 
 
 @shared_task(name="monitoring.send_beat")
-def send_beat(number: int) -> None:
-    beats.send(number=number)
+def send_beat(beat_id: int) -> None:
+    beats.send(number=beat_id)
 
 
 @shared_task(name="monitoring.open_windows")

@@ -97,7 +97,7 @@ class GroupingRuleViewSet(viewsets.ReadOnlyModelViewSet[GroupingRule]):
     @extend_schema(request=GroupingRuleSerializer, responses=GroupingRuleSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
         """Other terms, all of them; what is left out is as in a new rule."""
-        rule, typed = self.get_object(), sent(request, GroupingRuleSerializer)
+        typed, rule = sent(request, GroupingRuleSerializer), self.get_object()
         seen = typed.pop("revision", 0)
         changed = done(
             lambda: actions.change_rule(
@@ -117,7 +117,7 @@ class GroupingRuleViewSet(viewsets.ReadOnlyModelViewSet[GroupingRule]):
     @action(detail=True, methods=["post"])
     def move(self, request: Request, pk: str) -> Response:
         """Have it asked at another place, from 1."""
-        rule, place = self.get_object(), sent(request, GroupingOrderSerializer)["place"]
+        place, rule = sent(request, GroupingOrderSerializer)["place"], self.get_object()
         done(lambda: actions.move_rule(rule=rule, place=place, actor=actor_for(request=request)))
         return Response(GroupingRuleSerializer(self.get_object()).data)
 

@@ -26,7 +26,10 @@ KINDS = re.compile(r'(?:Problem|problem_response)\(\s*(?:request, )?(?:status\.\
 # A signature's code goes on record; what is answered is `authentication-failed`.
 CODES = re.compile(r'(?:(?<!Signature)Refused|GuardFailed|refuse)\(\s*"([a-z_]+)"')
 
-BODILESS = re.compile(r"/(start|preflight|submit|done|confirm|deactivate|reactivate|end|rotate|read-again)/$")
+BODILESS = re.compile(
+    r"/(start|preflight|submit|done|confirm|deactivate|reactivate|end|rotate|read-again|seen|roll-call|test"
+    r"|escalations/[^/]+/acknowledge)/$"
+)
 SPEAKING = [
     route
     for route in SPOKEN

@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 APPS = ("accounts", "registry", "monitoring", "incidents")
 WRITES = {"create", "update", "delete", "bulk_create", "bulk_update", "get_or_create", "update_or_create", "save"}
 ELSEWHERE = {
+    "_asking_of": "keeps where a registered gate stands in a wave; its answer goes on record with the wave's gate",
     "erase": "called by audit.erasure, which records the erasure with the rows of each table",
     "erase_account": "called by audit.erasure, which records the erasure with the rows of each table",
     "roles_changed": "notes when a person's roles change next, and that their pages are new; the role is recorded",

@@ -114,7 +114,7 @@ class GateViewSet(viewsets.ReadOnlyModelViewSet[GateDefinition]):
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
         """Ask a gate no more."""
-        definition, reason = self.get_object(), _why(request)
+        reason, definition = _why(request), self.get_object()
         who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
         _doing(lambda: retire_gate(definition=definition, reason=reason, **who))
         return Response(GateSerializer(self.get_queryset().get(pk=definition.pk)).data)
@@ -142,7 +142,7 @@ class AskingViewSet(viewsets.ReadOnlyModelViewSet[Asking]):
         return self._say(request, accepted=False)
 
     def _say(self, request: Request, *, accepted: bool) -> Response:
-        row, reason = self.get_object(), _why(request)
+        reason, row = _why(request), self.get_object()
         who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
         _doing(lambda: accept(asking=row, accepted=accepted, reason=reason, **who))
         return Response(AskingSerializer(self.get_queryset().get(pk=row.pk)).data)

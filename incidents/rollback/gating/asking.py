@@ -50,7 +50,7 @@ def _answer(work: Work, wave: Wave, steps: list[HostStep], gate: Planned, beside
         why = definition.retired_reason if definition is not None else "it is not registered"
         observed = f"the gate was retired since the plan was made: {why} Propose the plan again."
         return Answered(gate.name, gate.question, INCONCLUSIVE, observed[:300], gate.expected)
-    row = _row(work.run, wave, definition, steps)
+    row = _asking_of(work.run, wave, definition, steps)
     asked = Asked(
         work=work,
         gate=gate,
@@ -82,7 +82,7 @@ def _told(gate: Planned, row: Asking) -> Answered:
 
 
 @transaction.atomic
-def _row(run: Run, wave: Wave, definition: GateDefinition, steps: list[HostStep]) -> Asking:
+def _asking_of(run: Run, wave: Wave, definition: GateDefinition, steps: list[HostStep]) -> Asking:
     """The gate's row in this wave, made when it is first asked; begun anew where the run was taken up again since."""
     row, made = Asking.objects.select_for_update().get_or_create(run=run, wave=wave, definition=definition)
     anew = definition.kind != GateKind.ACCEPTANCE and wave.soak_until is not None and row.asked_at < wave.soak_until
