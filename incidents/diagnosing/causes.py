@@ -31,7 +31,7 @@ def hypotheses(seen: Seen) -> list[Hypothesis]:
 
 def _host(seen: Seen) -> Hypothesis:
     odd = seen.odd_hosts
-    if odd and seen.dropped == "yes" and seen.only_slow_hosts:
+    if odd and seen.dropped == "yes" and seen.only_slow_or_silent_hosts:
         return Hypothesis(
             HOST, AGAINST, f"{'; '.join(odd.values())}; but that makes no answer wrong, and they are wrong alike."
         )
@@ -170,7 +170,8 @@ def _labels(seen: Seen) -> Hypothesis:
         return Hypothesis(LABELS, AGAINST, "the same labels agree with another version.")
     if seen.sent in ("upstream", "shift"):
         return Hypothesis(LABELS, AGAINST, "what is sent has changed too, not the labels alone.")
-    if seen.odd_hosts or seen.broken_promise or seen.all_fail_golden:
+    wrong_hosts = bool(seen.odd_hosts) and not seen.only_slow_or_silent_hosts
+    if wrong_hosts or seen.broken_promise or seen.all_fail_golden:
         return Hypothesis(LABELS, AGAINST, "the hosts' answers themselves are wrong.")
     same = "what is sent is as before" if seen.sent == "same" else "nothing else is known to have changed"
     if seen.better is False:

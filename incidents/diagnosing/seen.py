@@ -205,7 +205,7 @@ class Seen:
         return found if len(found) < len(hosts) else {}
 
     @property
-    def only_slow_hosts(self) -> bool:
+    def only_slow_or_silent_hosts(self) -> bool:
         """Whether all hosts that stand out do so by being slow or silent: what is answered is as right as anywhere."""
         found = self.of("odd-hosts").get("odd", [])
         slow = {one["because"] for one in found if one.get("by") in ("speed", "silence")}

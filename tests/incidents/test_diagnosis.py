@@ -77,6 +77,7 @@ SLOW = FAST | {"p50_ms": "10"}
         (evidence(inputs=BROKEN), [candidate(0.05), itself()], "upstream data"),
         (evidence(inputs=SHIFTED), [NO_BETTER, itself()], "a population shift"),
         (evidence(), [NO_BETTER, itself()], "suspect labels"),
+        (evidence(odd_hosts=HOSTS | {"odd": [SLOW_HOST]}), [NO_BETTER, itself()], "suspect labels"),
         (evidence(quality=WORSE | {"own": {"n": 900, "share": "0.8"}}), [itself()], "suspect labels"),
         (evidence(quality={"n": 12, "dropped": "open", "late": True}), [itself()], "not enough data"),
         ({}, [], "not enough data"),
