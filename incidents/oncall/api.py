@@ -281,7 +281,10 @@ class WayViewSet(viewsets.GenericViewSet, mixins.ListModelMixin):
 
     serializer_class = WaySerializer
     permission_classes = [HasScope]
-    required_scope = "view"
+    # A token that may only look must not decide who is called.
+    required_scope = {
+        "create": "incident.respond", "destroy": "incident.respond", "test": "incident.respond", "*": "view"
+    }  # fmt: skip
     queryset = Contact.objects.none()
 
     def get_queryset(self) -> Any:

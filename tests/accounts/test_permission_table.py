@@ -309,6 +309,8 @@ def test_those_may_and_no_others(row: Row, everybody: Everybody) -> None:
 # What it is about stands in the body, or belongs to a person; that is asked where each of these is tested.
 NAMED_IN_THE_BODY = {
     "DELETE /api/v1/delegations/{pk}/",
+    "DELETE /api/v1/on-call/ways/{pk}/",
+    "POST /api/v1/on-call/ways/{pk}/test/",
     "GET /status/{slug}/post/",
     "POST /status/{slug}/post/",
     "GET /status/{slug}/maintenance/",

@@ -233,6 +233,18 @@ def test_letters_that_anybody_can_have_sent_are_few(home: Called) -> None:
         contacts.test(contact=way, actor=TEST)
 
 
+def test_by_the_api_nobody_tests_or_removes_the_ways_of_another(home: Called) -> None:
+    way = mine(home.people["ada"])
+    clients = {name: Client() for name in ("ada", "ben")}
+    for name, client in clients.items():
+        client.force_login(home.people[name], backend="django.contrib.auth.backends.ModelBackend")
+    path = f"/api/v1/on-call/ways/{way.pk}/"
+    assert clients["ben"].delete(path).status_code == clients["ben"].post(f"{path}test/").status_code == 404
+    assert not Message.objects.exists()
+    assert clients["ada"].post(f"{path}test/").status_code == 202
+    assert clients["ada"].delete(path).status_code == 204
+
+
 def test_quiet_hours_hold_back_what_is_not_bad_enough(home: Called) -> None:
     night = mine(home.people["ada"], least_severity=3, quiet_from=time(22), quiet_until=time(6), zone="Europe/Berlin")
     midnight, noon = datetime(2026, 3, 3, 23, tzinfo=UTC), datetime(2026, 3, 3, 11, tzinfo=UTC)
