@@ -1,6 +1,7 @@
 """A command of an owner's suite: run without a shell, within limits, and ended whole."""
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import signal
@@ -22,6 +23,7 @@ MARK = "LASTGOOD_SUITE"
 LARGEST_FILE = 256 * 2**20
 LOOK_SECONDS = 0.1
 SWEEP_SECONDS = 10.0
+PR_SET_DUMPABLE = 4
 OUTPUT_CHARACTERS = 8000
 
 
@@ -47,12 +49,14 @@ def run_command(
 ) -> Ended:
     """Run the command in an empty folder of its own and wait for its end.
 
+    `mark` is the asking's, and after a colon that of the attempt: what earlier attempts left is ended at the beginning.
     `told` is its whole environment, with MARK and LASTGOOD_REPORT, where it writes its report ("$report" in an argument
     stands for that). It is killed after `seconds`, where its processes hold more than `memory_bytes` together (each
     may reserve as much, too), and as soon as `goes_on()`, which is asked all the while, is false. Nothing of it is left
     when this returns.
     """
-    sweep(mark)
+    hide_memory()
+    sweep(mark.partition(":")[0])
     with tempfile.TemporaryDirectory(prefix="lastgood-suite-") as folder:
         report, output = Path(folder) / "report.xml", Path(folder) / "output.txt"
         limits = [str(os.getpid()), str(memory_bytes), str(LARGEST_FILE)]
@@ -71,8 +75,7 @@ def run_command(
             try:
                 why = _wait(process, mark, begun + seconds, seconds, memory_bytes, goes_on)
             finally:
-                _kill_group(process)
-                process.wait()
+                _end(process)
                 sweep(mark)
         taken = time.monotonic() - begun
         return Ended(process.returncode, why, taken, _read(report), _tail(output))
@@ -110,9 +113,19 @@ def _held(pid: int) -> int:
     return held
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Have the program that supervises it end all of it; where it does not, kill its group."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(SWEEP_SECONDS)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def hide_memory() -> None:
+    """Let no other process of the same user read this one's environment and memory, nor trace it (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def sweep(mark: str) -> int:
@@ -137,7 +150,8 @@ def _marked(mark: str) -> list[psutil.Process]:
         if uids is None or uids.real != own or one.info["status"] == psutil.STATUS_ZOMBIE or one.pid == os.getpid():
             continue
         with contextlib.suppress(psutil.Error, OSError, ValueError):
-            if one.environ().get(MARK) == mark:
+            found_mark = one.environ().get(MARK, "")
+            if found_mark == mark or found_mark.partition(":")[0] == mark:
                 found.append(one)
     return found
 

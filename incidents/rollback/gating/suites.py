@@ -89,7 +89,7 @@ def _attempt(asking: Asking, lease: Lease) -> Result:
         return Result(INCONCLUSIVE, f"{changed[0]} is not as it was registered, so nothing was run")
     ended = run_command(
         body["argv"],
-        mark=str(asking.pk),
+        mark=f"{asking.pk}:{lease.holder}",
         told=_told(asking),
         seconds=body["seconds"],
         memory_bytes=body["memory_mib"] * MIB,
@@ -116,9 +116,12 @@ def _told(asking: Asking) -> dict[str, str]:
 
 def judged(ended: Ended) -> Result:
     """Pass when it ended with status 0 and its report has passed tests and none that failed; fail when a test did, or
-    it ended with another status after a report. Without a report, and killed, it says nothing of the version."""
+    it ended with another status after a report. Without a report, and killed, by whomever, it says nothing of
+    the version."""
     if ended.why:
         return Result(INCONCLUSIVE, ended.why, ended=ended)
+    if ended.status < 0:
+        return Result(INCONCLUSIVE, f"signal {-ended.status} ended it, which was not ours", ended=ended)
     if ended.report is None:
         return Result(INCONCLUSIVE, f"it ended with status {ended.status} and wrote no report", ended=ended)
     try:

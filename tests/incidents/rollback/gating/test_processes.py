@@ -1,7 +1,9 @@
 """A suite's command runs without a shell, within its limits, and nothing of it is left."""
 
+import ctypes
 import json
 import os
+import signal
 import stat
 import sys
 import uuid
@@ -11,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from incidents.rollback.gating import suites
 from incidents.rollback.gating.processes import Ended, changed_files, run_command, sweep
 
 
@@ -129,3 +132,38 @@ def test_files_are_held_against_their_digests(tmp_path: Path) -> None:
 
     assert changed_files({str(kept): sha256}) == []
     assert changed_files({str(kept): "0" * 64, str(tmp_path / "gone"): sha256}) == [str(kept), str(tmp_path / "gone")]
+
+
+def test_what_left_its_session_and_cleared_its_environment_is_ended_too(run: Callable[..., Ended]) -> None:
+    ended = run(
+        "import os, subprocess, sys\n"
+        "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        "gone = subprocess.Popen([sys.executable, '-I', '-S', '-c', code], env={}, start_new_session=True, "
+        "stdout=subprocess.PIPE)\n"
+        "open(sys.argv[1], 'wb').write(gone.stdout.readline())\n",
+        "$report",
+    )
+
+    assert ended.report is not None
+    assert (ended.status, ended.why) == (0, "")
+    assert not lives(int(ended.report))
+
+
+def test_the_workers_memory_can_not_be_read_by_a_suite_of_the_same_user(run: Callable[..., Ended]) -> None:
+    run("pass")
+
+    assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0  # PR_GET_DUMPABLE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_of_somebody_elses_says_nothing_of_the_version(run: Callable[..., Ended], number: int) -> None:
+    ended = run(
+        "import os, sys\n"
+        "open(sys.argv[1], 'w').write('<testsuite><testcase/></testsuite>')\n"
+        "os.kill(os.getpid(), int(sys.argv[2]))\n",
+        "$report",
+        str(int(number)),
+    )
+
+    assert (ended.status, ended.why) == (-number, "")
+    assert suites.judged(ended).answer == "inconclusive"
