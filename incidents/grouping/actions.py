@@ -63,8 +63,8 @@ def add_rule(*, terms: Terms, actor: Actor) -> GroupingRule:
 
 @transaction.atomic
 def change_rule(*, rule: GroupingRule, terms: Terms, seen_revision: int, actor: Actor) -> GroupingRule:
-    """Other terms from now on; alerts that have an incident stay where they are, and those that waited for more of their
-    kind are placed anew. Raises IncidentError, Conflict."""
+    """Other terms from now on; alerts that have an incident stay where they are, and those that waited for more of
+    their kind are placed anew. Raises IncidentError, Conflict."""
     terms.check()
     same = GroupingRule.objects.filter(pk=rule.pk, revision=seen_revision, retired_at=None)
     changed = _written(lambda: same.update(revision=F("revision") + 1, **terms.fields()), terms.name)

@@ -2,8 +2,8 @@
 
 An alert that fired more than LASTGOOD_FLAPPING_TIMES times in LASTGOOD_FLAPPING_SECONDS is held back from then on,
 until it has not fired anew for so long; but only while an incident that had it is open, so that somebody knows of it.
-What something else held back, such as a maintenance, is not counted. Everything follows from the alerts themselves; the table `Flap` only remembers
-what an incident was told.
+What something else held back, such as a maintenance, is not counted. Everything follows from the alerts themselves; the
+table `Flap` only remembers what an incident was told.
 """
 
 from datetime import datetime, timedelta

@@ -108,8 +108,8 @@ def _count(rule: GroupingRule, group: AlertGroup, alert: Alert) -> None:
 
 
 def let_wait_no_more(rule: GroupingRule) -> None:
-    """Close what the rule has gathered that is not enough for an incident. What of it still fires is placed anew, by the
-    rules that count then; the clock finds it. Called in the transaction that changes the rule."""
+    """Close what the rule has gathered that is not enough for an incident. What of it still fires is placed anew, by
+    the rules that count then; the clock finds it. Called in the transaction that changes the rule."""
     waiting = AlertGroup.objects.filter(rule=rule, closed_at=None, ready_at=None)
     for pk, key in waiting.order_by("key").values_list("pk", "key"):
         _lock(key)

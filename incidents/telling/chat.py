@@ -99,8 +99,8 @@ def _client() -> Any:
 
 
 def plugin(url: str) -> Any:
-    """apprise's object for the address of a service. Raises ChatRefused, also where the address names a template: apprise
-    would open that file, or ask for that address, by connections of its own."""
+    """apprise's object for the address of a service. Raises ChatRefused, also where the address names a template:
+    apprise would open that file, or ask for that address, by connections of its own."""
     scheme = urlsplit(url).scheme.lower()
     if scheme not in SERVICES:
         raise ChatRefused(f"Give an address of apprise's that begins with one of: {', '.join(SERVICES)}.")
