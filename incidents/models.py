@@ -315,9 +315,7 @@ class Review(models.Model):
 
     class Meta:
         indexes = [
-            GinIndex(
-                words_of("summary", "impact", "causes", "went_well", "went_badly"), name="incidents_review_words"
-            )
+            GinIndex(words_of("summary", "impact", "causes", "went_well", "went_badly"), name="incidents_review_words")
         ]
 
     def __str__(self) -> str:

@@ -51,8 +51,10 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "incident.acknowledge": lambda d: "Acknowledged",
     "incident.triage": lambda d: f"Triaged: severity {d.get('severity')}, it was {d.get('severity_before')}",
     "incident.set_severity": lambda d: f"Severity set from {d.get('before')} to {d.get('severity')}",
-    "incident.correct_time": lambda d: f"Time corrected: {TIMES.get(str(d.get('which')), d.get('which'))}, from "
-    f"{_moment(d.get('before'))} to {_moment(d.get('after'))}",
+    "incident.correct_time": lambda d: (
+        f"Time corrected: {TIMES.get(str(d.get('which')), d.get('which'))}, from "
+        f"{_moment(d.get('before'))} to {_moment(d.get('after'))}"
+    ),
     "incident.accept_role": lambda d: f"The role {d.get('role')} was accepted",
     "incident.refuse_role": lambda d: f"The offer of the role {d.get('role')} was {d.get('answer')}",
     "incident.seen": lambda d: "Said to have seen it",

@@ -55,4 +55,6 @@ def paired(first_right: ArrayLike, second_right: ArrayLike, confidence: float = 
     middle = (more - less) / rows
     spread = math.sqrt(max(more + less - (more - less) ** 2 / rows, 0.0)) / rows
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    return Paired(n, gained, lost, (gained - lost) / n, max(middle - z * spread, -1.0), min(middle + z * spread, 1.0), p)
+    return Paired(
+        n, gained, lost, (gained - lost) / n, max(middle - z * spread, -1.0), min(middle + z * spread, 1.0), p
+    )

@@ -163,32 +163,36 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "on-call/rotations": called["/on-call/rotations/"],
         "on-call/policies": called["/on-call/policies/"],
     }
-    return called | {f"/api/v1/{name}/": known for name, known in api.items()} | {
-        "/incidents/": {"ref": incident.ref},
-        "/grouping-rules/": grouping,
-        "/reviews/": {"ref": incident.ref, "kind": "md", "pk": 999999},
-        "/accounts/": {"pk": 999999, "provider_id": "nobody", "uidb36": "1"},
-        "/rollback/plans/": at_plan,
-        "/rollback/runs/": run_names,
-        "/endpoints/": at,
-        "/readiness/": at | {"verb": "arm"},
-        "/monitoring/endpoints/": at,
-        "/monitoring/windows/": {"pk": 999999},
-        "/monitoring/queries/": {"pk": 999999},
-        "/monitoring/scrapes/": {"pk": 999999},
-        "/models/": {"slug": world.endpoint.model.slug, "number": 2, "left": 1, "right": 2},
-        "/status/": {"slug": status_page.slug, "pk": _told_on(status_page, incident), "message": uuid.uuid4()},
-        "/approvals/": {"pk": request.pk},
-        "/approvals/policies/": {"pk": policy},
-        "/monitoring/senders/": {"name": "grafana"},
-        "/monitoring/deliveries/": {"pk": delivery.pk},
-        "/people/": {"username": "vera"},
-        "/people/rosters/": {"pk": 999999},
-        "/people/proposals/": {"pk": proposal.pk},
-        "/people/grants/": {"pk": world.users["vera"].role_grants.get().uuid},
-        "/account/sessions/": {"pk": 999999},
-        "/audit/": {"event_uuid": AuditEvent.objects.latest("pk").event_uuid},
-    }
+    return (
+        called
+        | {f"/api/v1/{name}/": known for name, known in api.items()}
+        | {
+            "/incidents/": {"ref": incident.ref},
+            "/grouping-rules/": grouping,
+            "/reviews/": {"ref": incident.ref, "kind": "md", "pk": 999999},
+            "/accounts/": {"pk": 999999, "provider_id": "nobody", "uidb36": "1"},
+            "/rollback/plans/": at_plan,
+            "/rollback/runs/": run_names,
+            "/endpoints/": at,
+            "/readiness/": at | {"verb": "arm"},
+            "/monitoring/endpoints/": at,
+            "/monitoring/windows/": {"pk": 999999},
+            "/monitoring/queries/": {"pk": 999999},
+            "/monitoring/scrapes/": {"pk": 999999},
+            "/models/": {"slug": world.endpoint.model.slug, "number": 2, "left": 1, "right": 2},
+            "/status/": {"slug": status_page.slug, "pk": _told_on(status_page, incident), "message": uuid.uuid4()},
+            "/approvals/": {"pk": request.pk},
+            "/approvals/policies/": {"pk": policy},
+            "/monitoring/senders/": {"name": "grafana"},
+            "/monitoring/deliveries/": {"pk": delivery.pk},
+            "/people/": {"username": "vera"},
+            "/people/rosters/": {"pk": 999999},
+            "/people/proposals/": {"pk": proposal.pk},
+            "/people/grants/": {"pk": world.users["vera"].role_grants.get().uuid},
+            "/account/sessions/": {"pk": 999999},
+            "/audit/": {"event_uuid": AuditEvent.objects.latest("pk").event_uuid},
+        }
+    )
 
 
 def _rule(world: World) -> AutomaticRule:

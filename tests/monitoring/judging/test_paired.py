@@ -16,7 +16,8 @@ def test_only_rows_on_which_one_alone_is_right_count() -> None:
     found = paired(*rows(700, 25, 5, 270))
     assert (found.n, found.gained, found.lost, found.difference) == (1000, 25, 5, 0.02)
     assert found.p == pytest.approx(0.000325, abs=1e-6)
-    assert found.better and not found.worse
+    assert found.better
+    assert not found.worse
 
 
 def test_a_difference_that_overlapping_intervals_would_hide_is_found() -> None:
