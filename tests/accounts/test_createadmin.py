@@ -52,6 +52,7 @@ def test_a_new_installation_has_a_policy_for_every_act() -> None:
         "break_glass-any-any": (1, ["commander"]),
         "drain-any-any": (1, ["commander"]),
         "freeze-any-any": (1, ["commander"]),
+        "gate_registration-any-any": (1, ["administrator"]),
     }
     strict = policies.get(subject_kind="rollback", risk_tier="high", environment="production")
     assert (strict.required, strict.factors, strict.step_up_seconds, strict.expires_seconds) == (

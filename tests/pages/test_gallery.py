@@ -132,9 +132,9 @@ def test_shortcuts_open_the_list_the_search_and_the_pages(page: Page, gallery_ur
     expect(page.get_by_role("heading", name="Keyboard shortcuts")).to_be_hidden()
 
     page.keyboard.press("/")
-    expect(page.get_by_label("Search incidents, models and hosts")).to_be_focused()
+    expect(page.get_by_label("Search everything")).to_be_focused()
     page.keyboard.type("gi?")
-    expect(page.get_by_label("Search incidents, models and hosts")).to_have_value("gi?")
+    expect(page.get_by_label("Search everything")).to_have_value("gi?")
 
     page.locator("h1").first.click()
     page.keyboard.press("g")
@@ -144,7 +144,7 @@ def test_shortcuts_open_the_list_the_search_and_the_pages(page: Page, gallery_ur
 
 def test_the_account_menu_names_the_roles_and_closes_on_escape(page: Page, gallery_url: str) -> None:
     page.goto(gallery_url + "/gallery/")
-    menu = page.locator("details.menu").first
+    menu = page.locator("details.menu", has=page.get_by_label("Your account"))
     menu.locator("summary").click()
     expect(menu).to_contain_text("Approver, Incident commander")
     expect(menu.get_by_role("button", name="Sign out")).to_be_visible()
