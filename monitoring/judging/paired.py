@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 SHRINK = 2.0
 """Rows added, half to each kind of disagreement (Agresti and Min 2005)."""
@@ -50,7 +50,7 @@ def paired(first_right: ArrayLike, second_right: ArrayLike, confidence: float = 
     if n != len(second) or not n:
         raise ValueError(f"{n} rows can't be paired with {len(second)}.")
     gained, lost = int((first & ~second).sum()), int((~first & second).sum())
-    p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    p = min(2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)), 1.0)
     more, less, rows = gained + SHRINK / 2, lost + SHRINK / 2, n + SHRINK
     middle = (more - less) / rows
     spread = math.sqrt(max(more + less - (more - less) ** 2 / rows, 0.0)) / rows
