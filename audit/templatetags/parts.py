@@ -34,11 +34,13 @@ _STATES = {
         notified justified confirmed
         in_service
         completed sent taken
+        armed accepted
     """,
     "warn": """
         degraded degraded_performance partial_outage warning warn inconclusive hold held paused stale expiring
         quarantined compensating draining mixed pending_approval awaiting_approval proposed waiting needs_person
         open_seat suppressed restored compensated
+        tripped asked offered
     """,
     "bad": """
         failed fail error bad critical major_outage outage firing denied deny refused unreachable down revoked expired
@@ -54,11 +56,13 @@ _STATES = {
         busy intent open preflighted stored
         applies
         drained emptied shared
+        considering
     """,
     "quiet": """
         closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle
         consumed replaced quiet inactive off ended undone withdrawn
         dismissed scheduled overtaken
+        declined dropped
     """,
 }
 _TONE_OF = {word: tone for tone, words in _STATES.items() for word in words.split()}
