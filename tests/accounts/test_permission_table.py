@@ -32,7 +32,10 @@ from incidents.rollback.models import Plan, WatchState
 from incidents.rollback.plan import propose
 from incidents.telling.maintenance import plan
 from incidents.telling.models import Draft
+from incidents.working.runbooks import write_runbook
+from incidents.working.saved import save_view
 from monitoring.models import Delivery, DeliveryState
+from monitoring.rules.actions import make_silence
 from monitoring.sources import create_source
 from registry.actions import place, record_switch
 from registry.models import Health, Host, Placement, Version
@@ -41,6 +44,7 @@ from tests.api.programs import Program, person
 from tests.api.routes import served
 from tests.host.artifacts import make_model
 from tests.incidents.world import World, build
+from tests.monitoring.rules.world import rule as alert_rule
 from tests.permission_table import DOCUMENT, NO, NOBODY, ROLES, ROWS, TOKEN, Row, columns
 
 SIGN_IN = "/accounts/login/"
@@ -136,6 +140,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
     for number in (1, 2):
         manifest, _ = make_model(folder / str(number), number, model="employment")
         Version.objects.filter(number=number).update(manifest=manifest, signature=json.loads(manifest)["signature"])
+    written = _written(world)
     request = a_request(world.users["rosa"], incident=incident.ref, model=world.endpoint.model.slug)
     status_page = world.status_page()
     proposal = propose_role(user=world.users["vera"], role="approver", proposer=world.users["ada"], actor=SETUP)
@@ -162,9 +167,14 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "grouping-rules": grouping,
         "on-call/rotations": called["/on-call/rotations/"],
         "on-call/policies": called["/on-call/policies/"],
+        "alert-rules": written["/monitoring/rules/"],
+        "silences": written["/monitoring/silences/"],
+        "runbooks": written["/runbooks/"],
+        "saved-views": written["/incidents/views/"],
     }
     return (
         called
+        | written
         | {f"/api/v1/{name}/": known for name, known in api.items()}
         | {
             "/incidents/": {"ref": incident.ref},
@@ -176,6 +186,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
             "/endpoints/": at,
             "/readiness/": at | {"verb": "arm"},
             "/monitoring/endpoints/": at,
+            "/monitoring/alerts/": {"pk": incident.incident_alerts.get().alert_id},
             "/monitoring/windows/": {"pk": 999999},
             "/monitoring/queries/": {"pk": 999999},
             "/monitoring/scrapes/": {"pk": 999999},
@@ -199,6 +210,24 @@ def _rule(world: World) -> AutomaticRule:
     """The rule of the world's model, by which rollbacks may start by themselves."""
     terms = {"severity": 2, "error_budget": 0.05, "dwell_seconds": 3600, "most": 2, "window_seconds": 86_400}
     return AutomaticRule.objects.create(model=world.endpoint.model, armed_by=world.users["kofi"], **terms)
+
+
+def _written(world: World) -> dict[str, dict[str, object]]:
+    """What people wrote about the world's endpoint and its model: a rule, a silence, a runbook; and a saved view."""
+    endpoint, kofi = world.endpoint, world.users["kofi"]
+    rule = alert_rule(endpoint)
+    silence, _ = make_silence(
+        matchers={"endpoint": endpoint.slug}, reason="x", ends_at=timezone.now() + timedelta(hours=1), user=kofi,
+        actor=SETUP,
+    )  # fmt: skip
+    runbook = write_runbook(slug="x", title="x", body="- [ ] x", model=endpoint.model, actor=SETUP)
+    view = save_view(user=kofi, name="x", query="state=open", shared=True, actor=SETUP)
+    return {
+        "/monitoring/rules/": {"pk": rule.pk},
+        "/monitoring/silences/": {"pk": silence.pk},
+        "/runbooks/": {"slug": runbook.slug},
+        "/incidents/views/": {"pk": view.pk},
+    }
 
 
 def _unreadable(world: World) -> Delivery:
