@@ -95,6 +95,9 @@ def _allow_nothing(parameters: list[dict[str, Any]]) -> None:
             schema.pop("minLength", None)
             if "enum" in schema and "" not in schema["enum"]:
                 schema["enum"] = [*schema["enum"], ""]
+            if "format" in schema:
+                texts = [{"type": "string", "format": schema.pop("format")}, {"type": "string", "maxLength": 0}]
+                parameter["schema"] = schema | {"anyOf": texts}
 
 
 def _problem(description: str) -> dict[str, Any]:

@@ -289,7 +289,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.HasScope"],
     "DEFAULT_PARSER_CLASSES": ["accounts.parsers.StrictJsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["accounts.filters.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "accounts.schema.OperationSchema",
     "DEFAULT_PAGINATION_CLASS": "accounts.pagination.Pages",
     "PAGE_SIZE": 50,

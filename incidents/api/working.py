@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.utils.decorators import method_decorator
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -203,6 +203,7 @@ class RunbookEditSerializer(RunbookSerializer):
         read_only_fields: list[str] = []
 
 
+@extend_schema_serializer(many=False)
 class MatrixSerializer(serializers.Serializer):
     """`cells`: three rows by impact, each of three severities by urgency; the worst is first, and 1 is worst."""
 

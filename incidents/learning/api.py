@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -60,6 +60,7 @@ class StageSerializer(serializers.Serializer):
     bins = serializers.ListField(child=serializers.IntegerField())
 
 
+@extend_schema_serializer(many=False)
 class AnalyticsSerializer(serializers.Serializer):
     count = serializers.IntegerField()
     stages = StageSerializer(many=True)
