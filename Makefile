@@ -1,6 +1,6 @@
 # Lastgood. `make demo` plays the whole story; `make up` starts the product with an empty database.
-# `make test` runs linters and tests; `make test-browser` those that drive a Chromium; `make test-faults` lets models
-# go wrong and kills processes for real;
+# `make test` runs linters and tests; `make test-browser` those that drive a Chromium; `make test-faults` kills
+# processes for real; `make test-verdicts` lets models go wrong and asks the diagnosis;
 # `make test-engines` installs Triton, MLServer and TorchServe beside and tests their drivers on them.
 #
 # PYTHON=python3.11   which Python makes .venv
@@ -8,7 +8,7 @@
 # ONCE=1 FAULT=scale  for demo: play it without waiting for anybody; which fault (recode, scale, slow)
 # TRY=lie,kill,tamper for demo: then break it on purpose, in these ways, and see each found
 # ONLY=name           for bench: one of the files in bench/
-# ARGS="-k name"      for the four tests: further arguments of pytest
+# ARGS="-k name"      for the tests: further arguments of pytest
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -17,7 +17,7 @@ export TORCH ONCE FAULT TRY
 # A tenth of what the tests cost is reading the same source again in every process that they start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up test test-browser test-faults test-engines lint bench venv venv-test clean
+.PHONY: help demo up test test-browser test-faults test-verdicts test-engines lint bench venv venv-test clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -36,13 +36,17 @@ up: venv
 
 # Three at a time on two cores: one of them mostly waits.
 test: lint
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not faults and not engines and not browser" $(ARGS)
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not faults and not engines and not browser and not verdicts" $(ARGS)
 
 test-browser: venv-test
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m browser $(ARGS)
 
 test-faults: venv-test
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m faults $(ARGS)
+
+# One after the other: a machine that is busy with other tests makes hosts slow, and that is what is measured.
+test-verdicts: venv-test
+	$(PY) -m pytest -m verdicts $(ARGS)
 
 test-engines: venv-test
 	$(PY) -m pytest -m engines $(ARGS)

@@ -6,7 +6,7 @@ import pytest
 from demo.census import People
 from tests.verdicts.town import Columns, Situation, Town
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.verdicts
 
 
 def recoded(columns: Columns, rng: np.random.Generator) -> Columns:

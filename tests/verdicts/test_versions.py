@@ -4,7 +4,7 @@ import pytest
 
 from tests.verdicts.town import Situation, Town
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.verdicts
 
 
 @pytest.mark.parametrize(
