@@ -18,6 +18,12 @@ class Pages(PageNumberPagination):
             raise ValidationError({self.page_size_query_param: "Write one whole number from 1 on."})
         return int(super().get_page_size(request))
 
+    def get_page_number(self, request: Request, paginator: Any) -> Any:
+        """Raises ValidationError for a page that is asked for and not named."""
+        if "" in request.query_params.getlist(self.page_query_param):
+            raise ValidationError({self.page_query_param: "Write one whole number from 1 on."})
+        return super().get_page_number(request, paginator)
+
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
         for parameter in parameters:

@@ -44,7 +44,7 @@ class SearchViewSet(viewsets.ViewSet):
     permission_classes = [HasScope]
     required_scope = "view"
 
-    @extend_schema(parameters=[OpenApiParameter("q", str, required=True)], responses=GroupSerializer(many=True))
+    @extend_schema(parameters=[OpenApiParameter("q", str)], responses=GroupSerializer(many=True))
     def list(self, request: Request) -> Response:
         """What the text finds, in groups, the best first."""
         return Response(GroupSerializer(search(request.query_params.get("q", "")[:200]), many=True).data)

@@ -21,6 +21,13 @@ def test_a_filter_takes_true_and_false_and_may_be_left_out(said):
     assert anybody().client.get(f"{ADDRESS}{said}").status_code == 200
 
 
+def test_a_page_without_a_number_is_refused_and_a_search_for_nothing_finds_nothing():
+    client = anybody().client
+
+    assert client.get(f"{ADDRESS}?page=").json()["errors"][0]["field"] == "page"
+    assert client.get("/api/v1/search/").json() == []
+
+
 def test_an_empty_time_counts_as_not_given_and_one_that_is_no_time_is_refused():
     client = anybody().client
 
