@@ -60,9 +60,14 @@ def _drifted(now: datetime) -> QuerySet[Placement]:
         run__endpoint=OuterRef("endpoint"), host=OuterRef("host"), run__ended_at__gte=OuterRef("observed_at")
     )
     held = Q(host__held_until__gt=now) & ~Q(host__held_reason__startswith=HELD_BY_RUN)
-    left = Q(~Exists(since), observation__has_key="left", health__in=(Health.SERVING, Health.NOT_READY))
+    left = Q(observation__has_key="left", health__in=(Health.SERVING, Health.NOT_READY))
     return Placement.objects.filter(
-        Q(health__in=DRIFTED) | left, ~Exists(moving), ~held, host__drained_at=None, desired__isnull=False
+        Q(health__in=DRIFTED) | left,
+        ~Exists(moving),
+        ~Exists(since),
+        ~held,
+        host__drained_at=None,
+        desired__isnull=False,
     )
 
 

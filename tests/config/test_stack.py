@@ -135,9 +135,15 @@ def test_up_starts_everything_finds_its_data_again_and_leaves_nothing(installati
     installation.end(signal.SIGKILL)
 
 
-def _the_web_answers_and_knows_no_key(installation: Installation) -> None:
+def _ready(installation: Installation) -> dict[str, str]:
     with urlopen(f"http://127.0.0.1:{installation.port}/readyz") as answer:
-        assert json.load(answer) == {"database": "ok", "migrations": "ok", "broker": "ok", "clock": "ok", "log": "ok"}
+        said: dict[str, str] = json.load(answer)
+    return said
+
+
+def _the_web_answers_and_knows_no_key(installation: Installation) -> None:
+    until(lambda: _ready(installation)["intake"] == "ok", seconds=60)
+    assert _ready(installation) == dict.fromkeys(("database", "migrations", "broker", "clock", "log", "intake"), "ok")
     for program in ("web", "worker-rollback", "worker-intake", "worker-compute", "clock"):
         processes = installation.of(program)
         assert processes, program

@@ -60,13 +60,12 @@ def test_f19_a_host_that_went_away_in_the_middle_of_its_switch_is_read_before_an
     the run has given it up, so nobody knows which."""
     endpoint = own_host(working)
     switch = f"/lastgood/v1/models/{endpoint.slug}/default"
-    plan = working.approved(endpoint, tolerated_absences=0)
     if moment == "before":
         endpoint.door.cut_before = switch
     else:
         endpoint.door.cut_after = switch
     endpoint.door.calls.clear()
-    run = working.begun(plan)
+    run = working.begun(working.approved(endpoint, tolerated_absences=0))
 
     working.wait_for([run], RunState.HALTED)
     run.refresh_from_db()
@@ -94,7 +93,6 @@ def test_f38_a_host_that_is_killed_in_the_middle_of_its_switch_is_taken_on_as_it
     endpoint = own_host(working)
     host = working.hosts[2]
     switch = f"/lastgood/v1/models/{endpoint.slug}/default"
-    plan = working.approved(endpoint, tolerated_absences=0)
     placement = Placement.objects.get(endpoint=endpoint.endpoint, host__name=endpoint.own_name)
     until(lambda: _boot(placement), seconds=PATIENT)
     booted = _boot(placement)
@@ -102,7 +100,7 @@ def test_f38_a_host_that_is_killed_in_the_middle_of_its_switch_is_taken_on_as_it
         endpoint.door.hold_before = switch
     else:
         endpoint.door.hold_after = switch
-    run = working.begun(plan)
+    run = working.begun(working.approved(endpoint, tolerated_absences=0))
     until(endpoint.door.held.is_set, seconds=PATIENT)
 
     host.stop(9)
@@ -126,7 +124,7 @@ def test_f23_while_a_part_of_the_fleet_is_left_it_is_said_and_the_incident_stays
     """The third host is lost for the rollback, which its plan tolerates, and comes back on the old version, held."""
     endpoint = own_host(working, environment="production")
     incident = Incident.objects.create(
-        number=1, ref="INC-1", title="It is wrong.", severity=2, endpoint=endpoint.endpoint, from_version="2",
+        number=23, ref="INC-23", title="It is wrong.", severity=2, endpoint=endpoint.endpoint, from_version="2",
         group_key="f23", impact_started_at=timezone.now(), detected_at=timezone.now(), state=IncidentState.MONITORING,
     )  # fmt: skip
     plan = endpoint.awaiting(endpoint.good, incident_ref=incident.ref, tolerated_absences=1)
