@@ -113,6 +113,14 @@ def read(slug: str, name: str) -> Written | None:
         return None
 
 
+def copy_at(path: str) -> tuple[str, Written] | None:
+    """The file of a page's copy that an address such as `/status/services/` leads to, with its name."""
+    place = PLACE.fullmatch(path)
+    name = place[2] or "index.html" if place else ""
+    found = read(place[1], name) if place and name in KINDS else None
+    return None if found is None else (name, found)
+
+
 def etag_of(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
@@ -143,11 +151,10 @@ def written_pages(get_response: GetResponse) -> GetResponse:
 
     def serve(request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith("/status/") and request.method in ("GET", "HEAD"):
-            place = PLACE.fullmatch(request.path_info)
-            name = place[2] or "index.html" if place else ""
-            found = read(place[1], name) if place and name in KINDS else None
+            found = copy_at(request.path_info)
             if found is not None:
-                return answer(request, name, found.body, found.etag)
+                name, file = found
+                return answer(request, name, file.body, file.etag)
         return get_response(request)
 
     return serve
