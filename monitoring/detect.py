@@ -14,7 +14,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
-from monitoring import alerts
+from monitoring import alerts, sketches
 from monitoring.drift.profile import Profile
 from monitoring.measure import LABELLED, Measured, measure
 from monitoring.models import Answer, Finding, Monitor, Rule, RuleKind, Window, WindowState
@@ -129,6 +129,7 @@ def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
     if RuleKind.ACCURACY not in kinds:
         measured = [m for m in measured if m.name not in LABELLED]
     judged = list(_ask_all(window, table, rules))
+    sketched = sketches.of_table(window.endpoint, table) if window.state == WindowState.OPEN else []
     labelled = len(table) - table.column("label").null_count
     with transaction.atomic():
         Monitor.objects.select_for_update().filter(endpoint=window.endpoint).first()
@@ -136,9 +137,11 @@ def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
         if not claim.update(rows=len(table), labelled=labelled, **judged_as):
             return False
         _write(window, measured, judged)
+        sketches.keep(window, sketched)
         _record_breaches(window, judged, len(table), labelled)
         for rule in rules:
             alerts.follow(rule, {found.version for found in judged})
+    sketches.roll_up(window)
     return True
 
 

@@ -275,6 +275,34 @@ class Window(models.Model):
         return f"{self.endpoint_id} {self.start:%H:%M:%S}"
 
 
+class WindowSketch(models.Model):
+    """What one version answered on one host in a window, or in all windows of an hour: a sketch of each column.
+
+    Written and merged by monitoring/sketches.py; `content` is drift/sketch_bytes.
+    """
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="sketches")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    version = models.CharField(max_length=40)
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+    windows = models.PositiveIntegerField(default=1, help_text="Windows merged in it; 1 for a window itself.")
+    rows = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["endpoint", "start", "end", "version", "host"],
+                nulls_distinct=False,
+                name="monitoring_sketch_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} {self.start:%H:%M:%S} version {self.version}"
+
+
 class Answer(models.TextChoices):
     OK = "ok", "Within the limit"
     BREACH = "breach", "Beyond the limit"
