@@ -3,13 +3,14 @@ from typing import Any
 from celery import shared_task
 
 from audit.actions import service_actor
+from audit.dispatch import each_of
 from incidents import duties, follow, intake, reviews, status, status_files
 from incidents.models import Incident
 
 
 @shared_task(name="incidents.take_alert")
-def take_alert(alert_id: int) -> None:
-    intake.take_alert(alert_id=alert_id)
+def take_alert(*alert_ids: int) -> None:
+    each_of(lambda alert_id: intake.take_alert(alert_id=alert_id), alert_ids)
 
 
 @shared_task(name="incidents.take_beat")
@@ -18,8 +19,8 @@ def take_beat(beat_id: int) -> None:
 
 
 @shared_task(name="incidents.alert_resolved")
-def alert_resolved(alert_id: int) -> None:
-    intake.alert_resolved(alert_id=alert_id)
+def alert_resolved(*alert_ids: int) -> None:
+    each_of(lambda alert_id: intake.alert_resolved(alert_id=alert_id), alert_ids)
 
 
 @shared_task(name="incidents.rank_candidates")

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
-from audit.dispatch import send_on_commit
+from audit.dispatch import gather_on_commit
 from monitoring.models import Alert, AlertState, Answer, Finding, Rule, RuleKind, Window, WindowState
 from monitoring.rules import suppress
 from monitoring.rules.carried import carried
@@ -179,7 +179,7 @@ def open_alert(alert: Alert) -> list[Alert]:
             if not alert.suppressed_by:
                 if alert.alert_rule is not None and alert.alert_rule.means_host_down:
                     suppress.take_below(alert)
-                send_on_commit("incidents.take_alert", [alert.pk], queue="intake")
+                gather_on_commit("incidents.take_alert", [alert.pk], queue="intake")
     except IntegrityError:
         return []
     return [alert]
@@ -196,7 +196,7 @@ def resolve_alert(alert: Alert, *, ended_at: datetime, why: str, seen_at: dateti
             return []
         alert.refresh_from_db()
         _record("alert.resolve", alert, why=why)
-        send_on_commit("incidents.alert_resolved", [alert.pk], queue="intake")
+        gather_on_commit("incidents.alert_resolved", [alert.pk], queue="intake")
     return [alert]
 
 

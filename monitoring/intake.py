@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
-from audit.dispatch import send_on_commit
+from audit.dispatch import gather_on_commit
 from monitoring import alerts, reading, store, webhooks
 from monitoring.exposition import read_points
 from monitoring.inbound import beats, entering, formats, ledger, taking
@@ -72,7 +72,7 @@ def accept(
             raise KeyReused(f"The key {key} came before with another body; give each body a key of its own.")
         created = kept.pk == delivery.pk
         if created:
-            send_on_commit("monitoring.process", [str(kept.pk)], queue="intake")
+            gather_on_commit("monitoring.process", [str(kept.pk)], queue="intake")
     return kept, created
 
 
@@ -100,7 +100,7 @@ def take_webhook(
     if "received_at" not in delivered:
         new = _delivery(key=named, **given)
         if entering.enter(new, stored_ms):
-            send_on_commit("monitoring.process", [str(new.pk)], queue="intake")
+            gather_on_commit("monitoring.process", [str(new.pk)], queue="intake")
             return new, True
     with transaction.atomic():
         delivery, created = accept(key=named, **given)
@@ -140,7 +140,7 @@ def read_again(*, delivery: Delivery, actor: Actor) -> bool:
             return False
         ledger.asked_again(delivery)
         record(action="delivery.read_again", target=Target("delivery", str(delivery.pk)), actor=actor)
-        send_on_commit("monitoring.process", [str(delivery.pk)], queue="intake")
+        gather_on_commit("monitoring.process", [str(delivery.pk)], queue="intake")
     return True
 
 

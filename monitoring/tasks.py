@@ -2,14 +2,15 @@
 
 from celery import shared_task
 
+from audit.dispatch import each_of
 from monitoring import detect, intake, partitions, retention
 from monitoring.inbound import beats, draining
 from monitoring.rules import evaluate, suppress
 
 
 @shared_task(name="monitoring.process")
-def process(delivery_id: str) -> None:
-    intake.process(delivery_id)
+def process(*delivery_ids: str) -> None:
+    each_of(intake.process, delivery_ids)
 
 
 @shared_task(name="monitoring.take_spooled")

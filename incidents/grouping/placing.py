@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import connection, transaction
 
 from audit.clock import database_now
-from audit.dispatch import send_on_commit
+from audit.dispatch import gather_on_commit
 from incidents.grouping import deciding
 from incidents.grouping.models import AlertGroup, GroupingRule, GroupMember
 from incidents.models import OPEN_STATES, Incident
@@ -104,7 +104,7 @@ def _count(rule: GroupingRule, group: AlertGroup, alert: Alert) -> None:
     group.ready_at = database_now()
     AlertGroup.objects.filter(pk=group.pk).update(ready_at=group.ready_at)
     for waiting in lately.exclude(alert=alert).values_list("alert_id", flat=True):
-        send_on_commit("incidents.take_alert", [waiting], queue="intake")
+        gather_on_commit("incidents.take_alert", [waiting], queue="intake")
 
 
 def let_wait_no_more(rule: GroupingRule) -> None:

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
-from audit.dispatch import send_on_commit
+from audit.dispatch import gather_on_commit
 from audit.due import in_turns
 from monitoring.models import Alert, AlertState
 from monitoring.rules.models import Silence
@@ -172,4 +172,4 @@ def ask_again(alert_id: int) -> None:
         alert.save(update_fields=["suppressed_by"])
         _record("alert.suppress" if now else "alert.release", alert, now or before)
         if not now:
-            send_on_commit("incidents.take_alert", [alert.pk], queue="intake")
+            gather_on_commit("incidents.take_alert", [alert.pk], queue="intake")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def sent(monkeypatch):
     """What was told to the floor above, without a broker."""
     told = []
-    monkeypatch.setattr(alerts, "send_on_commit", lambda task, args, queue: told.append((task, args, queue)))
+    monkeypatch.setattr(alerts, "gather_on_commit", lambda task, args, queue: told.append((task, args, queue)))
     return told
 
 

@@ -19,7 +19,7 @@ FIRING, RESOLVED = ((VECTORS / f"alertmanager-{name}.json").read_bytes() for nam
 @pytest.fixture
 def told(monkeypatch):
     tasks = []
-    monkeypatch.setattr(alerts, "send_on_commit", lambda task, args, queue: tasks.append(task))
+    monkeypatch.setattr(alerts, "gather_on_commit", lambda task, args, queue: tasks.append(task))
     return tasks
 
 

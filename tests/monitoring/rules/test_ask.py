@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 def sent(monkeypatch):
     told = []
-    monkeypatch.setattr(alerts, "send_on_commit", lambda task, args, queue: told.append((task, args)))
+    monkeypatch.setattr(alerts, "gather_on_commit", lambda task, args, queue: told.append((task, args)))
     return told
 
 

@@ -23,7 +23,7 @@ def api(*roles):
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    monkeypatch.setattr(alerts, "send_on_commit", lambda *_, **__: None)
+    monkeypatch.setattr(alerts, "gather_on_commit", lambda *_, **__: None)
     return make_endpoint()
 
 

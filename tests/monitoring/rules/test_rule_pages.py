@@ -48,7 +48,7 @@ def responder():
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    monkeypatch.setattr(alerts, "send_on_commit", lambda *_, **__: None)
+    monkeypatch.setattr(alerts, "gather_on_commit", lambda *_, **__: None)
     return make_endpoint()
 
 

@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 def sent(monkeypatch):
     told = []
     for module in (alerts, suppress):
-        monkeypatch.setattr(module, "send_on_commit", lambda task, args, queue: told.append((task, args)))
+        monkeypatch.setattr(module, "gather_on_commit", lambda task, args, queue: told.append((task, args)))
     return told
 
 

@@ -18,7 +18,7 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 def asked(monkeypatch):
     """A rule with two alerts, each with an incident of its own."""
-    monkeypatch.setattr(alerts, "send_on_commit", lambda *_, **__: None)
+    monkeypatch.setattr(alerts, "gather_on_commit", lambda *_, **__: None)
     asked, at = rule(make_endpoint()), now()
     points(asked.endpoint, [12], until=at - 2 * MINUTE)
     ask(asked, since=at - 3 * MINUTE)
