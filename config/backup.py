@@ -153,12 +153,20 @@ def _write(tar: tarfile.TarFile, spool: Path, say: Say) -> dict[str, Any]:
         batches = cursor.fetchall()
     say(f"copying {len(kept)} artifacts and {len(batches)} files of predictions")
     for sha256 in kept:
-        _file(tar, manifest, "artifacts", sha256, artifacts.path(sha256), sha256)
+        _file(tar, manifest, "artifacts", sha256, _stored(sha256), sha256)
     for relative, sha256 in batches:
         _file(tar, manifest, "predictions", relative, predictions.root() / relative, sha256)
     _put(tar, CHECKPOINT, note.encode())
     _put(tar, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
     return manifest
+
+
+def _stored(sha256: str) -> Path:
+    """An artifact on this machine, brought from the bucket where they are kept in one; else where it would be."""
+    try:
+        return artifacts.local(sha256)
+    except (artifacts.ArtifactMissing, artifacts.ArtifactUnavailable, artifacts.ArtifactDamaged):
+        return artifacts.path(sha256)
 
 
 def _described(cursor: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from config import latency
 from config.figures import work_figures
 from incidents.duties import overdue_and_soon
 from monitoring.inbound import beats
+from registry import store
 
 QUEUES = ("rollback", "intake", "compute", "suites")
 HEARTBEAT_KEY = "lastgood:clock"
@@ -123,8 +124,19 @@ def _intake() -> str:
     return "ok" if standing.ok else "no alert comes through; see what senders of alerts sent"
 
 
+def _artifacts() -> str:
+    """Whether the place where models' files are kept answers: a rollback to what hosts hold needs it not."""
+    try:
+        store.place(patient=False).check()
+    except store.StoreAddressRefused as error:
+        return str(error)
+    except store.ArtifactUnavailable:
+        return f"no answer from {store.address()}"
+    return "ok"
+
+
 QUESTIONS = {"database": _database, "migrations": _migrations, "broker": _broker, "clock": _clock}
-BESIDE = {"log": _log, "intake": _intake}
+BESIDE = {"log": _log, "intake": _intake, "artifacts": _artifacts}
 
 
 @require_safe

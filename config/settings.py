@@ -337,6 +337,14 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer("DATA_UPLOAD_MAX_BYTES", 32 * 2**20, 2
 
 LASTGOOD_BLOB_MAX_BYTES = env.integer("LASTGOOD_BLOB_MAX_BYTES", 64 * 2**30, 2**20, 2**50)
 LASTGOOD_BLOB_SPARE_BYTES = env.integer("LASTGOOD_BLOB_SPARE_BYTES", 2**30, 0, 2**50)
+# Where artifacts are kept: s3://bucket/prefix or file:///directory; empty: LASTGOOD_VAR/artifacts. docs/snapshots.md
+LASTGOOD_ARTIFACTS_URL = env.text("LASTGOOD_ARTIFACTS_URL", "")
+LASTGOOD_ARTIFACTS_ENDPOINT = env.text("LASTGOOD_ARTIFACTS_ENDPOINT", "").rstrip("/")
+LASTGOOD_ARTIFACTS_REGION = env.text("LASTGOOD_ARTIFACTS_REGION", "")
+LASTGOOD_ARTIFACTS_KEY_ID = env.secret("LASTGOOD_ARTIFACTS_KEY_ID", "")
+LASTGOOD_ARTIFACTS_SECRET = env.secret("LASTGOOD_ARTIFACTS_SECRET", "")
+# What copies of a bucket's artifacts may take on this machine; those in use may take more.
+LASTGOOD_ARTIFACTS_CACHE_BYTES = env.integer("LASTGOOD_ARTIFACTS_CACHE_BYTES", 100 * 2**30, 0, 2**50)
 
 # --- static files, languages, clocks -------------------------------------------------------------------------------
 STATIC_URL = "/static/"

@@ -191,7 +191,7 @@ class VersionViewSet(RegistryViewSet):
 
 def _stored(*, sha256: str, what: str) -> bytes:
     try:
-        if store.path(sha256).is_file() and store.path(sha256).stat().st_size > MAX_EXTRA_BYTES:
+        if (store.size_of(sha256) or 0) > MAX_EXTRA_BYTES:
             raise actions.RegistryError(f"The {what} {sha256[:12]} is larger than {MAX_EXTRA_BYTES} bytes.")
         with store.open_verified(sha256) as file:
             return file.read()

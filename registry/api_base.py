@@ -25,6 +25,8 @@ def doing(change: Callable[..., Any], **arguments: Any) -> Any:
         raise Problem(status.HTTP_409_CONFLICT, "already-there", str(error)) from error
     except AddressRefused as error:
         raise Problem(status.HTTP_422_UNPROCESSABLE_ENTITY, "address-refused", str(error)) from error
+    except store.ArtifactUnavailable as error:
+        raise Problem(status.HTTP_503_SERVICE_UNAVAILABLE, "store-unavailable", str(error)) from error
     except ValueError as error:
         raise Problem(status.HTTP_422_UNPROCESSABLE_ENTITY, "refused", str(error)) from error
 

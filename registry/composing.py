@@ -89,7 +89,7 @@ def tensors_of(version: Version) -> dict[str, tuple[str, tensors.Entry]]:
         if not store.holds(file.artifact_id):
             raise RegistryError(f"{file.path} of {_named(version)} is not in the store. Upload it again.")
         try:
-            index = tensors.read_index(store.path(file.artifact_id))
+            index = tensors.read_index(store.local(file.artifact_id))
         except tensors.NotSafetensors as error:
             raise RegistryError(f"{file.path} of {_named(version)} can't be read: {error}") from None
         found |= {name: (file.artifact_id, entry) for name, entry in index.items()}
@@ -128,7 +128,7 @@ def _spliced(file: ManifestFile, wish: Wish) -> ManifestFile:
             f"The tensors of {file.path} lie in {len(sources)} files of {_named(wish.other)}. Take fewer at once."
         )
     with store.open_verified(file.sha256), store.open_verified(sources[0]):
-        sha256, size = store.put_new(tensors.spliced(store.path(file.sha256), store.path(sources[0]), mine))
+        sha256, size = store.put_new(tensors.spliced(store.local(file.sha256), store.local(sources[0]), mine))
     return ManifestFile(WEIGHTS, file.path, sha256, size)
 
 
@@ -148,11 +148,11 @@ def _check_fit(manifest: Manifest, wish: Wish) -> None:
 
     def declared(component: str) -> fitting.Part:
         [file] = manifest.component(component)
-        return fitting.Part(named(component), content.read_json(store.path(file.sha256), file.path))
+        return fitting.Part(named(component), content.read_json(store.local(file.sha256), file.path))
 
     def held(component: str) -> tuple[str, Mapping[str, tensors.Entry]] | None:
         files = manifest.component(component)
-        return (named(component), tensors.read_index(store.path(files[0].sha256))) if files else None
+        return (named(component), tensors.read_index(store.local(files[0].sha256))) if files else None
 
     weights = held(WEIGHTS)
     assert weights is not None

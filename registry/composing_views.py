@@ -96,7 +96,7 @@ def _declared(version: Version, component: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in VersionFile.objects.filter(version=version, component=component, artifact__media_type=content.JSON):
         if store.holds(file.artifact_id):
-            found |= dict(queries.flat(_by_name(content.read_json(store.path(file.artifact_id), file.path))))
+            found |= dict(queries.flat(_by_name(content.read_json(store.local(file.artifact_id), file.path))))
     return found
 
 

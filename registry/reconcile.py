@@ -21,7 +21,7 @@ from registry.serving.base import (
     VersionState,
 )
 from registry.serving_access import address_of, driver_of
-from registry.store import ArtifactDamaged, ArtifactMissing
+from registry.store import ArtifactDamaged, ArtifactMissing, ArtifactUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,9 @@ def _ask(placement: Placement) -> GoldenAnswer | None:
         if refusal.status == NOT_READY_STATUS:
             return None
         return GoldenAnswer(False, 0, 0, "", f"It refuses the golden test: {refusal.detail}")
-    except (ServingError, AddressRefused, SealBroken, ArtifactMissing, ArtifactDamaged, LookupError) as error:
+    except (
+        ServingError, AddressRefused, SealBroken, ArtifactMissing, ArtifactDamaged, ArtifactUnavailable, LookupError
+    ) as error:  # fmt: skip
         logger.warning("registry.golden.failed placement=%s error=%s", placement.pk, error)
         return None
     reason = "" if result.passed else f"{result.mismatches} of {result.n} golden rows are answered wrongly."

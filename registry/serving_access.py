@@ -33,10 +33,13 @@ def driver_of(host: Host) -> ServingDriver:
 
 
 def blobs_of(version: Version) -> dict[str, Path]:
-    """SHA-256 -> path in the store, of every file in the version's manifest. Raises registry.store.ArtifactMissing."""
+    """SHA-256 -> path on this machine, of every file in the version's manifest. Raises what store.local does."""
     found = {}
     for sha256 in version.files.values_list("artifact_id", flat=True):
-        if not store.holds(sha256):
-            raise store.ArtifactMissing(f"The file {sha256[:12]} of {version} is not in the store. Upload it again.")
-        found[sha256] = store.path(sha256)
+        try:
+            found[sha256] = store.local(sha256)
+        except store.ArtifactMissing:
+            raise store.ArtifactMissing(
+                f"The file {sha256[:12]} of {version} is not in the store. Upload it again."
+            ) from None
     return found

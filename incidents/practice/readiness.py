@@ -170,7 +170,7 @@ def gather(endpoints: Sequence[Endpoint], versions: Sequence[Version]) -> Known:
         policies={tier: _policy(*tier) for tier in tiers},
         holdings=holdings(),
         files=files,
-        lacking={sha256 for sha256 in needed if not store.holds(sha256)},
+        lacking=store.lacking(needed),
         rates=timing.load_rates(models),
     )
 

@@ -56,7 +56,7 @@ from registry.actions import freeze, hold
 from registry.golden import golden_of
 from registry.models import Endpoint, Placement
 from registry.serving.base import HostUnreachable
-from registry.store import ArtifactDamaged, ArtifactMissing
+from registry.store import ArtifactDamaged, ArtifactMissing, ArtifactUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -387,7 +387,7 @@ def _golden(run: Run) -> dict[str, Any] | None:
     """None where the golden test is missing or damaged, which fails the host's step with a sentence."""
     try:
         return golden_of(run.plan.to_version)
-    except (ArtifactMissing, ArtifactDamaged) as error:
+    except (ArtifactMissing, ArtifactDamaged, ArtifactUnavailable) as error:
         logger.warning("rollback.run.golden_unreadable run=%s error=%s", run.id, error)
         return None
 

@@ -14,12 +14,14 @@ from registry.serving.base import (
     HostUnreachable,
     ModelObservation,
     Observation,
+    OutcomeUnknown,
     Prediction,
     Refused,
     ServingDriver,
     SteeringDriver,
     VersionState,
 )
+from registry.store import ArtifactUnavailable
 
 NOTHING = ModelObservation(default_version=None, default_digest=None, fence=0, versions={})
 
@@ -41,7 +43,11 @@ class Remote:
         return self.observe()[1]
 
     def stage(self, version: Version) -> None:
-        blobs = serving_access.blobs_of(version)
+        try:
+            blobs = serving_access.blobs_of(version)
+        except ArtifactUnavailable as error:
+            # Nothing was sent; it is tried again as often as a call whose answer was lost.
+            raise OutcomeUnknown(str(error)) from error
         self.driver.stage(self.address, self.model, str(version.number), bytes(version.manifest), blobs)
 
     def load(self, version: Version) -> None:

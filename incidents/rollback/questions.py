@@ -28,7 +28,7 @@ from incidents.rollback.shared import emptied_beside, shared_with
 from registry.golden import golden_of
 from registry.models import Endpoint, Health, Host, Placement, Version
 from registry.serving.base import Capabilities, ModelObservation, Observation, ServingError
-from registry.store import ArtifactDamaged, ArtifactMissing, holds, open_verified, path
+from registry.store import ArtifactDamaged, ArtifactMissing, ArtifactUnavailable, open_verified, size_of
 
 WORKER = service_actor("rollback")
 PASS, FAIL, INCONCLUSIVE = CheckAnswer.PASS, CheckAnswer.FAIL, CheckAnswer.INCONCLUSIVE
@@ -262,8 +262,11 @@ def _artifacts_there(version: Version) -> Found:
     if version.golden is None:
         return Found("artifacts", question, FAIL, "it has no golden test", "files and a golden test")
     for digest, size in {**sizes, version.golden.sha256: version.golden.size}.items():
-        if not holds(digest) or path(digest).stat().st_size != size:
-            return Found("artifacts", question, FAIL, f"{digest[:12]} is missing or cut short", count)
+        try:
+            if size_of(digest) != size:
+                return Found("artifacts", question, FAIL, f"{digest[:12]} is missing or cut short", count)
+        except ArtifactUnavailable as error:
+            return Found("artifacts", question, FAIL, str(error), count)
     return Found("artifacts", question, PASS, f"{count} are there; the preflight reads them", count)
 
 

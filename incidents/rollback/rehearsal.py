@@ -30,7 +30,7 @@ from registry.content import read_json
 from registry.golden import BATCH_ROWS, FORMAT, GoldenInvalid, golden_of
 from registry.models import Endpoint, Placement, Version
 from registry.serving.base import ServingError
-from registry.store import ArtifactDamaged, path
+from registry.store import ArtifactDamaged, local
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ def _exact(value: Any) -> Any:
 
 def _clear_rows(version: Version, outputs: Mapping[str, list[Any]], tolerance: Decimal, rows: int) -> list[int]:
     files = list(version.files.filter(component="config").values_list("artifact_id", "path"))
-    head = read_json(path(files[0][0]), files[0][1]).get("head") if len(files) == 1 else None
+    head = read_json(local(files[0][0]), files[0][1]).get("head") if len(files) == 1 else None
     if not isinstance(head, dict) or head.get("type") != "binary" or head.get("score") not in outputs:
         return list(range(rows))
     threshold, scores = Decimal(str(head["threshold"])), outputs[head["score"]]

@@ -168,7 +168,7 @@ def _sources(manifest: Manifest, files: Mapping[str, Path | bytes]) -> dict[str,
         if file.sha256 in files:
             source = files[file.sha256]
         elif store.holds(file.sha256):
-            source = store.path(file.sha256)
+            source = store.local(file.sha256)
         else:
             raise RegistryError(f"{file.path} ({file.sha256[:12]}) is missing. Upload it, then register again.")
         sha256, size = store.digest_of(source)

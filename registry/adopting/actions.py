@@ -134,7 +134,7 @@ def _adopt_version(seen: Seen, model: Model, one: SeenVersion, actor: Actor, don
         made = register_version(
             model=model,
             manifest=one.manifest,
-            files={sha256: store.path(sha256) if store.holds(sha256) else data for sha256, data in one.files.items()},
+            files={sha256: store.local(sha256) if store.holds(sha256) else data for sha256, data in one.files.items()},
             golden=one.golden,
             documentation=_documented(seen, one),
             environment={"engine": seen.engine, "adopted": seen.url, **({"opaque": True} if one.opaque else {})},

@@ -104,4 +104,4 @@ def test_a_file_that_is_gone_is_said(versions: tuple[Version, Version], viewer: 
 
     actions.compute_comparison(comparison_id=asked.pk)
 
-    assert f"The file {weights.artifact_id[:12]} is not in the store" in viewer.get(PAGE).content.decode()
+    assert f"The file {weights.artifact_id[:12]} is not in the artifact store" in viewer.get(PAGE).content.decode()
