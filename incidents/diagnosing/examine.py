@@ -24,6 +24,7 @@ from incidents.evidence import BEFORE, Claim
 from incidents.models import Evidence, Incident
 from incidents.practice import timing
 from monitoring.detect import UNFIT
+from monitoring.judging.hosts import Timed
 from monitoring.profiles import profiles_of
 from monitoring.queries import latency_of, right_rows
 from monitoring.references import promised
@@ -246,6 +247,11 @@ def _latencies(tables: Mapping[str, pa.Table]) -> dict[str, np.ndarray]:
     return {name: numpy_column(table, "latency_ms") for name, table in tables.items()}
 
 
+def _timed(tables: Mapping[str, pa.Table]) -> dict[str, Timed]:
+    times = {name: pc.cast(table.column("ts"), pa.int64()).to_numpy() / 1e6 for name, table in tables.items()}
+    return {name: Timed(times[name], ms) for name, ms in _latencies(tables).items()}
+
+
 def _hosts_claim(rows: Rows) -> Claim:
     now, then = _by_host(rows.during), _by_host(rows.before)
     elsewhere = rows.elsewhere - set(now)
@@ -256,7 +262,7 @@ def _hosts_claim(rows: Rows) -> Claim:
     odd = [
         *hosts.silent(_counts(rows.before, elsewhere), _counts(rows.traffic, elsewhere)),
         *hosts.less_right(counts),
-        *hosts.slower(_latencies(now), _latencies(then)),
+        *hosts.slower(_timed(now), _latencies(then)),
     ]
     said = "; ".join(one.because for one in odd) if odd else f"No host stands out of {len(now)}"
     data = {

@@ -1,19 +1,17 @@
 """Does one host stand out? Each against all others together, corrected for their number. Pure: counts and arrays in."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from monitoring.drift.latency import QuantileRatio, compare_latency
+from monitoring.judging.hosts import RATIO, Timed, slow_hosts
 
 ALPHA = 0.01
 LEAST_ROWS = 50
 DROP_FLOOR = 0.03
 """Share of rows by which a host must be wrong more often than the others."""
-SPEED_RATIO, SPEED_RISE_MS = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -43,39 +41,20 @@ def less_right(counts: Mapping[str, tuple[int, int]]) -> list[Odd]:
     return sorted(found, key=lambda odd: odd.p)
 
 
-def slower(latencies: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> list[Odd]:
-    """Hosts whose median latency (ms) is at least twice that of the others, and of their own before."""
+def slower(now: Mapping[str, Timed], before: Mapping[str, np.ndarray]) -> list[Odd]:
+    """Hosts that are slow beside the others (`monitoring.judging.hosts`), and not as slow before: at least RATIO times
+    their own median latency (ms) then."""
     found = []
-    for name, own in latencies.items():
-        usual = before.get(name, np.array([]))
-        if len(usual) >= LEAST_ROWS and np.median(own) < SPEED_RATIO * np.median(usual):
+    for one in slow_hosts(now):
+        usual = before.get(one.host, np.array([]))
+        if len(usual) >= LEAST_ROWS and one.own_ms < RATIO * np.median(usual):
             continue
-        others = [values for other, values in latencies.items() if other != name]
-        if not others:
-            continue
-        verdict = compare_latency(
-            np.concatenate(others),
-            own,
-            quantiles=(0.5,),
-            ratio_floor=SPEED_RATIO,
-            rise_floor_ms=SPEED_RISE_MS,
-            alpha=ALPHA / len(latencies),
-            minimum_rows=LEAST_ROWS,
+        words = (
+            f"half of {one.host}'s answers take {one.own_ms:.1f} ms or more, those of the others {one.theirs_ms:.1f} "
+            f"ms, in {one.slow} of {one.windows} windows at least {RATIO:g} times as long"
         )
-        if verdict.quantiles and verdict.quantiles[0].slower:
-            one = verdict.quantiles[0]
-            words = (
-                f"half of {name}'s answers take {one.window:.1f} ms or more, those of the others {one.reference:.1f} ms"
-            )
-            found.append(Odd(name, "speed", words, _chance(one, ALPHA / len(latencies))))
+        found.append(Odd(one.host, "speed", words, one.p))
     return found
-
-
-def _chance(one: QuantileRatio, alpha: float) -> float:
-    """The two-sided p of a ratio of 1, as its interval of coverage 1 - alpha tells it: normal on the log scale, with
-    the width below the ratio. Below alpha wherever that interval lies above 1."""
-    width = max(math.log(one.ratio / one.low), 1e-9)
-    return float(2 * stats.norm.sf(stats.norm.isf(alpha / 2) * math.log(one.ratio) / width))
 
 
 def silent(before: Mapping[str, int], now: Mapping[str, int]) -> list[Odd]:

@@ -13,7 +13,8 @@ MATTERS = 0.01
 CURED = 0.5
 """Share of what was lost that another version must win back before the version is what is wrong."""
 SLOWER, BUSIER = 2.0, 1.5
-RISE_MS = 0.2
+RISE_MS = 1.0
+"""Milliseconds by which the median answer has to take longer, whatever the share."""
 WEIGHTY = 0.05
 """Importance (of the largest) from which a column's change is the model's business."""
 

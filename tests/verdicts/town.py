@@ -42,7 +42,7 @@ ROWS = 250
 """Rows of one host in one window of ordinary traffic."""
 BEFORE, DURING = 4, 3
 TIMED = 12
-"""Single requests by which a host's latency is measured."""
+"""Single requests by which a host's latency is measured in a window."""
 
 Columns = dict[str, np.ndarray]
 Sent = Callable[[Columns, np.random.Generator], Columns]
@@ -74,6 +74,34 @@ class Situation:
     hosts: int = 3
 
 
+@dataclass(frozen=True)
+class Given:
+    """What one host was sent in a window, and what it answered: all of shape (n,)."""
+
+    sent: Columns
+    version: str
+    digest: str
+    output: np.ndarray
+    score: np.ndarray
+    label: np.ndarray
+
+    def table(self, start: datetime, at: int, latencies: np.ndarray) -> pa.Table:
+        """The rows as host number `at` logs them, spread evenly over the window."""
+        count = len(self.output)
+        stamps = int(start.timestamp() * 1e6) + np.arange(count) * (WINDOW // timedelta(microseconds=1)) // count
+        table: dict[str, Any] = {
+            "id": pa.array([f"{int(start.timestamp())}-{at}-{row}" for row in range(count)]),
+            "ts": pa.array(stamps, pa.timestamp("us", "UTC")),
+            "version": pa.array([self.version] * count),
+            "digest": pa.array([self.digest] * count),
+            "latency_ms": pa.array(latencies.astype(np.float32)),
+            "output": pa.array(self.output),
+            "score": pa.array(self.score.astype(np.float32)),
+            **{f"feature.{name}": pa.array(column) for name, column in self.sent.items()},
+        }
+        return pa.table(table)
+
+
 @dataclass
 class Town:
     """The endpoint of one test, on hosts that all tests share. `packages` gives a pair of packages by name."""
@@ -84,8 +112,6 @@ class Town:
     crowd: People
     slug: str = field(default_factory=lambda: f"employment-{uuid.uuid4().hex[:8]}")
     at: int = 0
-    timed: dict[tuple[int, str, str], np.ndarray] = field(default_factory=dict)
-    """What each host took with each version, measured once: this machine has other work, now more and now less."""
 
     def build(self) -> "Town":
         model = registry.register_model(
@@ -156,24 +182,28 @@ class Town:
 
     def _window(self, start: datetime, situation: Situation) -> None:
         """A minute of answers on every host, what becomes known of them, and the judging of it."""
-        for at, host in enumerate(self.hosts[: situation.hosts]):
-            if not (situation.host == "gone" and at == len(self.hosts) - 1):
-                table, truth = self._answered(start, at, situation)
-                world.send(intake.PREDICTIONS, world.stream(table), self.endpoint, host)
-                known = ~np.isnan(truth)
-                ids = np.array(table.column("id").to_pylist())[known]
-                stamp = (start + WINDOW).isoformat()
-                lines = [
-                    json.dumps({"id": str(key), "label": int(label), "ts": stamp})
-                    for key, label in zip(ids, truth[known], strict=True)
-                ]
-                if lines:
-                    world.send(intake.LABELS, "\n".join(lines).encode(), self.endpoint)
+        names = range(len(self.hosts[: situation.hosts]))
+        silent = len(self.hosts) - 1 if situation.host == "gone" else None
+        given = {at: self._answered(at, situation) for at in names if at != silent}
+        taken = self._timed({at: one.sent for at, one in given.items()})
+        for at, one in given.items():
+            latencies = self.rng.choice(taken[at], len(one.output)) * situation.slowness
+            table, truth = one.table(start, at, latencies), situation.truth(one.label, one.output, self.rng)
+            world.send(intake.PREDICTIONS, world.stream(table), self.endpoint, self.hosts[at])
+            known = ~np.isnan(truth)
+            ids = np.array(table.column("id").to_pylist())[known]
+            stamp = (start + WINDOW).isoformat()
+            lines = [
+                json.dumps({"id": str(key), "label": int(label), "ts": stamp})
+                for key, label in zip(ids, truth[known], strict=True)
+            ]
+            if lines:
+                world.send(intake.LABELS, "\n".join(lines).encode(), self.endpoint)
         window = Window.objects.create(endpoint=self.endpoint, start=start, end=start + WINDOW, due_at=start)
         assert detect.judge(window.pk) is True
 
-    def _answered(self, start: datetime, at: int, situation: Situation) -> tuple[pa.Table, np.ndarray]:
-        """What host number `at` answers to the next people, and the truth as it becomes known."""
+    def _answered(self, at: int, situation: Situation) -> "Given":
+        """What host number `at` answers to the next people, and their labels."""
         count = round(situation.rows * situation.traffic)
         pool = self.crowd
         chosen = np.arange(len(pool)) if situation.who is None else np.flatnonzero(situation.who(pool))
@@ -181,36 +211,22 @@ class Town:
         self.at += count
         sent = situation.sent(dict(group.features), self.rng)
         asked = {name: column.tolist() for name, column in sent.items()}
-        process = self.processes[at]
-        answer = process.infer(asked, model=self.slug, parameters={"log": False}).json()
+        answer = self.processes[at].infer(asked, model=self.slug, parameters={"log": False}).json()
         outputs = {output["name"]: np.array(output["data"]) for output in answer["outputs"]}
-        output = outputs["employed"].astype(np.int64)
-        stamps = int(start.timestamp() * 1e6) + np.arange(count) * (WINDOW // timedelta(microseconds=1)) // count
-        known = (at, answer["model_version"], situation.host)
-        if known not in self.timed:
-            self.timed[known] = self._timed(process, asked)
-        latencies = self.rng.choice(self.timed[known], count) * situation.slowness
-        table: dict[str, Any] = {
-            "id": pa.array([f"{int(start.timestamp())}-{at}-{row}" for row in range(count)]),
-            "ts": pa.array(stamps, pa.timestamp("us", "UTC")),
-            "version": pa.array([str(answer["model_version"])] * count),
-            "digest": pa.array([answer["parameters"]["digest"]] * count),
-            "latency_ms": pa.array(latencies.astype(np.float32)),
-            "output": pa.array(output),
-            "score": pa.array(outputs["score"].astype(np.float32)),
-            **{f"feature.{name}": pa.array(column) for name, column in sent.items()},
-        }
-        return pa.table(table), situation.truth(group.label, output, self.rng)
+        version, digest = str(answer["model_version"]), str(answer["parameters"]["digest"])
+        return Given(sent, version, digest, outputs["employed"].astype(np.int64), outputs["score"], group.label)
 
-    def _timed(self, process: HostProcess, asked: dict[str, list[int]]) -> np.ndarray:
-        """Milliseconds of the fastest third of TIMED single requests: what the host takes, rather than what else this
-        machine does meanwhile."""
-        taken = []
+    def _timed(self, sent: dict[int, Columns]) -> dict[int, np.ndarray]:
+        """Milliseconds of the fastest third of TIMED single requests to each host, in turns: what it takes, and what
+        else this machine does meanwhile hits all of them."""
+        taken: dict[int, list[float]] = {at: [] for at in sent}
         for row in range(TIMED):
-            begun = time.perf_counter()
-            process.infer({name: values[row : row + 1] for name, values in asked.items()}, model=self.slug)
-            taken.append(1000 * (time.perf_counter() - begun))
-        return np.sort(taken)[: TIMED // 3]
+            for at, columns in sent.items():
+                one = {name: column[row : row + 1].tolist() for name, column in columns.items()}
+                begun = time.perf_counter()
+                self.processes[at].infer(one, model=self.slug, parameters={"log": False})
+                taken[at].append(1000 * (time.perf_counter() - begun))
+        return {at: np.sort(found)[: TIMED // 3] for at, found in taken.items()}
 
     # --- what the product makes of it -----------------------------------------------------------------------------
 

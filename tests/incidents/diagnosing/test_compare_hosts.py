@@ -3,6 +3,7 @@
 import numpy as np
 
 from incidents.diagnosing.hosts import less_right, silent, slower
+from monitoring.judging.hosts import Timed
 
 
 def test_a_host_that_is_wrong_more_often_stands_out() -> None:
@@ -25,17 +26,24 @@ def test_a_few_rows_accuse_no_host() -> None:
     assert less_right({"h1": (480, 600), "h2": (5, 20)}) == []
 
 
-def test_a_slow_host_stands_out_by_its_median() -> None:
+def timed(rng: np.random.Generator, scale: float, n: int = 300) -> Timed:
+    return Timed(np.linspace(0, 180, n), scale * rng.gamma(9, 1 / 9, n))
+
+
+def test_a_slow_host_stands_out_in_its_windows() -> None:
     rng = np.random.default_rng(7)
-    times = {name: rng.gamma(9, 1 / 9, 300) for name in ("h1", "h2")} | {"h3": rng.gamma(9, 5 / 9, 300)}
-    [odd] = slower(times, {})
-    assert odd.host == "h3"
-    assert odd.p < 1e-6
+    [odd] = slower({"h1": timed(rng, 1), "h2": timed(rng, 1), "h3": timed(rng, 5)}, {})
+    assert (odd.host, odd.by) == ("h3", "speed")
+    assert odd.p < 1e-4
+    assert odd.because == (
+        "half of h3's answers take 4.8 ms or more, those of the others 0.9 ms, in 20 of 20 windows at least 2 times "
+        "as long"
+    )
 
 
 def test_a_host_that_was_always_slower_does_not_stand_out() -> None:
     rng = np.random.default_rng(7)
-    times = {name: rng.gamma(9, 1 / 9, 300) for name in ("h1", "h2")} | {"h3": rng.gamma(9, 5 / 9, 300)}
+    times = {"h1": timed(rng, 1), "h2": timed(rng, 1), "h3": timed(rng, 5)}
     assert slower(times, {"h3": rng.gamma(9, 4 / 9, 300)}) == []
 
 
