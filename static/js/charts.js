@@ -19,7 +19,11 @@
   };
   const theme = () => (document.documentElement.dataset.bsTheme === "dark" ? "dark" : "light");
   const NAMES = { accent: "--accent", ok: "--ok", warn: "--warn", bad: "--bad", muted: "--muted" };
-  const toneColour = (tone, index) => (NAMES[tone] ? colour(NAMES[tone]) : PALETTE[theme()][((Number(tone) || index + 1) - 1) % 6]);
+  // In forced colours there is one colour to draw with: lines differ by their dashes, bars by their hatching.
+  const forced = matchMedia("(forced-colors: active)");
+  const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"], HATCHES = ["", "/", "x", "-", ".", "+"];
+  const placeOf = (tone, index) => ((Number(tone) || index + 1) - 1) % 6;
+  const toneColour = (tone, index) => (forced.matches ? colour("--text") : NAMES[tone] ? colour(NAMES[tone]) : PALETTE[theme()][placeOf(tone, index)]);
   const DASH = { deployment: "solid", rollback: "solid", incident: "dot", alert: "dash" };
 
   const PANEL = 130;
@@ -56,16 +60,16 @@
         return;
       }
       trace.connectgaps ??= false;
-      if (trace.type === "bar" || trace.type === "histogram") trace.marker = { color: shade, line: { width: 0 }, ...trace.marker };
+      if (trace.type === "bar" || trace.type === "histogram") trace.marker = { color: shade, line: { width: 0 }, ...trace.marker, ...(forced.matches && { color: shade, pattern: { shape: HATCHES[placeOf(trace.meta?.tone, index)] } }) };
       else {
-        trace.line = { color: shade, width: 1.75, ...trace.line };
+        trace.line = { color: shade, width: 1.75, ...(forced.matches && { dash: DASHES[placeOf(trace.meta?.tone, index)] }), ...trace.line };
         trace.marker = { color: shade, size: 5, ...trace.marker };
         if (trace.fill) trace.fillcolor ??= shade.startsWith("#") ? `${shade}26` : shade.replace("rgb(", "rgba(").replace(")", ", 0.15)");
       }
     });
     const base = extra.panels ? panelled(data, figure.layout || {}, extra.panels, width) : figure.layout || {};
     const axis = (given) => ({
-      gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true, tickangle: 0, ...given,
+      gridcolor: forced.matches ? line.replace("rgb(", "rgba(").replace(")", ", 0.3)") : line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true, tickangle: 0, ...given,
       title: { font: { size: 12, color: muted }, standoff: 8, ...(typeof given?.title === "string" ? { text: given.title } : given?.title) },
       tickfont: { size: 12, color: muted }, hoverformat: given?.hoverformat,
     });
@@ -215,6 +219,7 @@
 
   drawAll();
   document.addEventListener("theme", () => drawAll());
+  forced.addEventListener("change", () => drawAll());
   document.addEventListener("htmx:afterSettle", (event) => settle(event.detail.elt));
   document.addEventListener("charts:refresh", () => drawAll());
   globalThis.addEventListener("popstate", () => { if (document.querySelector("[data-zoom]")) location.reload(); });

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.forced_colours import lost_in
+
 pytestmark = pytest.mark.browser
 
+SHOTS = os.environ.get("SHOTS")
 GRAVE = {"serious", "critical"}
 # The gallery has every part; the pages around it are looked at in two of the four dresses.
 SHOWN = [(theme, width, "/gallery/") for theme in ("light", "dark") for width in ("desk", "phone")] + [
@@ -49,6 +55,22 @@ def test_a_page_has_no_grave_finding_nothing_over_the_edge_and_no_violation(
     assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in findings] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width]["width"]
     assert [text for text in complaints if "Failed to load resource" not in text] == []
+    context.close()
+
+
+@pytest.mark.parametrize(("theme", "path"), [("light", "/gallery/"), ("dark", "/gallery/"), ("dark", "/public/")])
+def test_in_forced_colours_nothing_is_told_by_a_background_alone(
+    chromium: Browser, gallery_url: str, theme: str, path: str
+) -> None:
+    context = chromium.new_context(color_scheme=theme, forced_colors="active", reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(gallery_url + path)
+    for plot in page.locator("figure.chart:has(script) [data-plot]").all():
+        expect(plot).to_have_attribute("data-drawn", "1")
+    page.evaluate("document.querySelectorAll('main details').forEach((part) => { part.open = true; })")
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{path.strip('/')}-{theme}-forced.png", full_page=True)
+    assert lost_in(page) == []
     context.close()
 
 

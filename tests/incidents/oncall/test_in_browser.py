@@ -17,10 +17,11 @@ from incidents.oncall.rotations import override, set_rotation
 from incidents.telling.models import Kind
 from tests.accounts.people import person
 from tests.chromium import launched
+from tests.forced_colours import lost_in
 from tests.incidents.oncall.made import TEST, Called, build
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-LOOKS = [(1280, "light"), (390, "dark")]
+LOOKS = [(1280, "light", "none"), (390, "dark", "none"), (1280, "dark", "active")]
 
 
 def at_work() -> tuple[Called, Escalation]:
@@ -66,10 +67,10 @@ def test_every_page_can_be_read_by_everyone_and_a_call_is_answered_by_keyboard(
     cookie = {"name": django_settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value}
     problems: list[str] = []
     with launched() as chromium:
-        for width, scheme in LOOKS:
+        for width, scheme, colours in LOOKS:
             context = chromium.new_context(
                 viewport={"width": width, "height": 800}, base_url=live_server.url, reduced_motion="reduce",
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=scheme, forced_colors=colours,  # type: ignore[arg-type]
             )  # fmt: skip
             context.add_cookies([cookie | {"url": live_server.url}])  # type: ignore[list-item]
             page = context.new_page()
@@ -77,6 +78,9 @@ def test_every_page_can_be_read_by_everyone_and_a_call_is_answered_by_keyboard(
             for address in pages:
                 page.goto(address)
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} at {width}"
+                if colours == "active":
+                    problems.extend(f"{address}: {one}" for one in lost_in(page))
+                    continue
                 found = Axe().run(page).response["violations"]
                 serious = [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")]
                 assert serious == [], f"{address} at {width}: {serious}"

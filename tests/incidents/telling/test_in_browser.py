@@ -18,6 +18,7 @@ from incidents.models import StatusComponent
 from incidents.telling import maintenance, subscribers
 from incidents.telling.models import Subscriber
 from tests.chromium import launched
+from tests.forced_colours import lost_in
 from tests.incidents.telling.made import TEST, Told, build
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -78,7 +79,9 @@ def test_every_page_can_be_read_by_everyone_and_does_not_scroll_sideways(
                     context.add_cookies([cookie | {"url": live_server.url}])  # type: ignore[list-item]
                 page.goto(address)
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} at {width}"
-                if colours == "none":
+                if colours == "active":
+                    problems.extend(f"{address}: {one}" for one in lost_in(page))
+                else:
                     found = [
                         one
                         for one in Axe().run(page).response["violations"]

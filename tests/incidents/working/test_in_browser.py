@@ -21,6 +21,7 @@ from incidents.working.models import Step
 from registry.actions import place, record_switch
 from registry.models import Host
 from tests.chromium import launched
+from tests.forced_colours import lost_in
 from tests.incidents import world as worlds
 from tests.incidents.world import TEST, World
 
@@ -76,11 +77,14 @@ def worked(settings: Any, tmp_path: Path) -> tuple[World, Incident]:
     return world, incident
 
 
-def opened(chromium: Browser, server: LiveServer, world: World, width: int, scheme: Any, who: str = "kofi") -> Page:
+def opened(
+    chromium: Browser, server: LiveServer, world: World, width: int, scheme: Any, who: str = "kofi",
+    colours: Any = "none",
+) -> Page:  # fmt: skip
     client = world.client(who)
     context = chromium.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, base_url=server.url, reduced_motion="reduce",
-        timezone_id="Europe/Vienna",
+        timezone_id="Europe/Vienna", forced_colors=colours,
     )  # fmt: skip
     cookie = client.cookies["sessionid"].value
     context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": server.url}])
@@ -121,6 +125,16 @@ def test_every_page_can_be_read_by_everyone_and_does_not_scroll_sideways(
                 name = address.strip("/").replace("/", "_").replace("?", "_") or "home"
                 page.screenshot(path=f"{SHOTS}/{name}-{width}-{scheme}.png", full_page=True)
         page.context.close()
+    page = opened(chromium, live_server, world, 1280, "dark", colours="active")
+    page.on("console", note)
+    for address in addresses:
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        wrong += [(address, "forced colours", one) for one in lost_in(page)]
+        if SHOTS:
+            name = address.strip("/").replace("/", "_").replace("?", "_") or "home"
+            page.screenshot(path=f"{SHOTS}/{name}-forced.png", full_page=True)
+    page.context.close()
     assert wrong == []
 
 
