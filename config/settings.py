@@ -137,6 +137,8 @@ TEMPLATES = [
                 "accounts.context.broken_glass",
                 *(["demo.views.panel"] if LASTGOOD_DEMO else []),
             ],
+            # Every template marks its texts for translation.
+            "builtins": ["django.templatetags.i18n"],
         },
     }
 ]
@@ -356,7 +358,8 @@ STORAGES = {
 }
 MEDIA_ROOT = LASTGOOD_VAR / "media"
 LANGUAGE_CODE = "en-us"
-USE_I18N = False
+LANGUAGES = [("en", "English")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 

@@ -1,6 +1,7 @@
 """Forms of incidents, status pages and reviews. `version` is what the person had read: the guard against lost edits."""
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from incidents.models import (
     ActionItem,
@@ -34,55 +35,55 @@ class EmptyForm(forms.Form):
 
 
 class TriageForm(EditForm):
-    impact = forms.TypedChoiceField(choices=Impact, coerce=int, label="How many are affected, and how badly?")
-    urgency = forms.TypedChoiceField(choices=Urgency, coerce=int, label="What happens while we wait?")
+    impact = forms.TypedChoiceField(choices=Impact, coerce=int, label=_("How many are affected, and how badly?"))
+    urgency = forms.TypedChoiceField(choices=Urgency, coerce=int, label=_("What happens while we wait?"))
     assessment = forms.CharField(
         widget=text_area(),
         max_length=4000,
-        label="What do you think it is?",
-        help_text="It becomes part of the record.",
+        label=_("What do you think it is?"),
+        help_text=_("It becomes part of the record."),
     )
 
 
 class SeverityForm(EditForm):
     severity = forms.TypedChoiceField(choices=SEVERITIES, coerce=int)
     reason = forms.CharField(
-        widget=text_area(2), max_length=1000, required=False, help_text="Needed when the severity is lowered."
+        widget=text_area(2), max_length=1000, required=False, help_text=_("Needed when the severity is lowered.")
     )
 
 
 class UpdateForm(forms.Form):
-    conditions = forms.CharField(widget=text_area(2), max_length=2000, label="Conditions: how do things stand?")
+    conditions = forms.CharField(widget=text_area(2), max_length=2000, label=_("Conditions: how do things stand?"))
     actions = forms.CharField(
-        widget=text_area(2), max_length=2000, required=False, label="Actions: what is being done?"
+        widget=text_area(2), max_length=2000, required=False, label=_("Actions: what is being done?")
     )
-    needs = forms.CharField(widget=text_area(2), max_length=2000, required=False, label="Needs: what is missing?")
+    needs = forms.CharField(widget=text_area(2), max_length=2000, required=False, label=_("Needs: what is missing?"))
 
 
 class ProposeForm(forms.Form):
-    to_version = forms.IntegerField(min_value=1, label="Version to go back to")
-    reason = forms.CharField(widget=text_area(2), max_length=1000, label="Why this one?")
+    to_version = forms.IntegerField(min_value=1, label=_("Version to go back to"))
+    reason = forms.CharField(widget=text_area(2), max_length=1000, label=_("Why this one?"))
 
 
 class ResolveForm(EditForm):
-    reason = forms.CharField(widget=text_area(2), max_length=1000, label="How do you know that it is over?")
+    reason = forms.CharField(widget=text_area(2), max_length=1000, label=_("How do you know that it is over?"))
 
 
 class MoveForm(EditForm):
-    to = forms.ChoiceField(choices=IncidentState, label="Move to")
+    to = forms.ChoiceField(choices=IncidentState, label=_("Move to"))
     reason = forms.CharField(widget=text_area(2), max_length=1000)
 
 
 class DutyForm(EditForm):
     """What is said of one duty to report. Moments are UTC."""
 
-    state = forms.ChoiceField(choices=DutyState, widget=forms.RadioSelect, label="It")
-    aware_at = forms.DateTimeField(widget=MOMENT, required=False, label="The organisation became aware at (UTC)")
+    state = forms.ChoiceField(choices=DutyState, widget=forms.RadioSelect, label=_("It"))
+    aware_at = forms.DateTimeField(widget=MOMENT, required=False, label=_("The organisation became aware at (UTC)"))
     notified_at = forms.DateTimeField(
-        widget=MOMENT, required=False, label="The report was sent at (UTC)", help_text="Empty means now."
+        widget=MOMENT, required=False, label=_("The report was sent at (UTC)"), help_text=_("Empty means now.")
     )
     reason = forms.CharField(
-        widget=text_area(2), max_length=1000, label="Why, or to whom and how", help_text="It goes on record."
+        widget=text_area(2), max_length=1000, label=_("Why, or to whom and how"), help_text=_("It goes on record.")
     )
 
 
@@ -91,23 +92,25 @@ class PostForm(SomeComponents):
 
     incident = forms.CharField(max_length=40)
     status = forms.ChoiceField(choices=PostStatus)
-    component_state = forms.ChoiceField(choices=ComponentState, label="The service is")
+    component_state = forms.ChoiceField(choices=ComponentState, label=_("The service is"))
     components = some_components(
         "Which", required=False, none="None chosen: those behind which the incident's endpoint stands."
     )
     quality = forms.ChoiceField(
-        choices=[("", "Nothing more"), *Quality.choices], required=False, label="And, while it answers"
+        choices=[("", "Nothing more"), *Quality.choices], required=False, label=_("And, while it answers")
     )
-    text = forms.CharField(widget=text_area(), max_length=2000, help_text="In words that a reader outside understands.")
-    minutes = forms.IntegerField(min_value=1, max_value=1440, required=False, label="Next update in (minutes)")
+    text = forms.CharField(
+        widget=text_area(), max_length=2000, help_text=_("In words that a reader outside understands.")
+    )
+    minutes = forms.IntegerField(min_value=1, max_value=1440, required=False, label=_("Next update in (minutes)"))
 
 
 class ReviewForm(EditForm):
-    summary = forms.CharField(widget=text_area(4), required=False, label="What happened")
-    impact = forms.CharField(widget=text_area(4), required=False, label="What it did to people")
-    causes = forms.CharField(widget=text_area(4), required=False, label="Why")
-    went_well = forms.CharField(widget=text_area(), required=False, label="What went well")
-    went_badly = forms.CharField(widget=text_area(), required=False, label="What went badly")
+    summary = forms.CharField(widget=text_area(4), required=False, label=_("What happened"))
+    impact = forms.CharField(widget=text_area(4), required=False, label=_("What it did to people"))
+    causes = forms.CharField(widget=text_area(4), required=False, label=_("Why"))
+    went_well = forms.CharField(widget=text_area(), required=False, label=_("What went well"))
+    went_badly = forms.CharField(widget=text_area(), required=False, label=_("What went badly"))
 
 
 class ActionItemForm(forms.ModelForm):

@@ -5,19 +5,20 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from monitoring.models import Alert
 from registry.models import Endpoint, Model
 
 
 class IncidentState(models.TextChoices):
-    DETECTED = "detected", "Detected"
-    TRIAGED = "triaged", "Triaged"
-    MITIGATING = "mitigating", "Mitigating"
-    MONITORING = "monitoring", "Monitoring"
-    RESOLVED = "resolved", "Resolved"
-    REVIEWED = "reviewed", "Reviewed"
-    CLOSED = "closed", "Closed"
+    DETECTED = "detected", _("Detected")
+    TRIAGED = "triaged", _("Triaged")
+    MITIGATING = "mitigating", _("Mitigating")
+    MONITORING = "monitoring", _("Monitoring")
+    RESOLVED = "resolved", _("Resolved")
+    REVIEWED = "reviewed", _("Reviewed")
+    CLOSED = "closed", _("Closed")
 
 
 OPEN_STATES = [IncidentState.DETECTED, IncidentState.TRIAGED, IncidentState.MITIGATING, IncidentState.MONITORING]
@@ -34,15 +35,15 @@ LEGAL_MOVES: dict[str, tuple[str, ...]] = {
 
 
 class Impact(models.IntegerChoices):
-    HIGH = 1, "Many are affected, or harm is serious"
-    MEDIUM = 2, "Some are affected"
-    LOW = 3, "Few are affected"
+    HIGH = 1, _("Many are affected, or harm is serious")
+    MEDIUM = 2, _("Some are affected")
+    LOW = 3, _("Few are affected")
 
 
 class Urgency(models.IntegerChoices):
-    HIGH = 1, "It gets worse while we wait"
-    MEDIUM = 2, "It stays as it is"
-    LOW = 3, "It can wait for the morning"
+    HIGH = 1, _("It gets worse while we wait")
+    MEDIUM = 2, _("It stays as it is")
+    LOW = 3, _("It can wait for the morning")
 
 
 def words_of(*columns: str) -> SearchVector:
@@ -113,10 +114,10 @@ class IncidentAlert(models.Model):
 
 
 class IncidentRole(models.TextChoices):
-    COMMANDER = "commander", "Commander"
-    COMMUNICATIONS = "communications", "Communications"
-    OPERATIONS = "operations", "Operations"
-    SCRIBE = "scribe", "Scribe"
+    COMMANDER = "commander", _("Commander")
+    COMMUNICATIONS = "communications", _("Communications")
+    OPERATIONS = "operations", _("Operations")
+    SCRIBE = "scribe", _("Scribe")
 
 
 class RoleHolding(models.Model):
@@ -176,18 +177,18 @@ class Update(models.Model):
 
 
 class ComponentState(models.TextChoices):
-    OPERATIONAL = "operational", "Operational"
-    DEGRADED = "degraded_performance", "Degraded"
-    PARTIAL_OUTAGE = "partial_outage", "Partial outage"
-    MAJOR_OUTAGE = "major_outage", "Major outage"
-    MAINTENANCE = "under_maintenance", "Under maintenance"
+    OPERATIONAL = "operational", _("Operational")
+    DEGRADED = "degraded_performance", _("Degraded")
+    PARTIAL_OUTAGE = "partial_outage", _("Partial outage")
+    MAJOR_OUTAGE = "major_outage", _("Major outage")
+    MAINTENANCE = "under_maintenance", _("Under maintenance")
 
 
 class Quality(models.TextChoices):
     """What may be told of a service that answers. It is no outage, and uptime does not count it."""
 
-    DEGRADED = "quality_degraded", "Its answers are less reliable than promised"
-    FALLBACK = "fallback_serving", "An earlier version answers"
+    DEGRADED = "quality_degraded", _("Its answers are less reliable than promised")
+    FALLBACK = "fallback_serving", _("An earlier version answers")
 
 
 class StatusPage(models.Model):
@@ -248,19 +249,19 @@ class StatusComponent(models.Model):
 
 
 class PostStatus(models.TextChoices):
-    INVESTIGATING = "investigating", "Investigating"
-    IDENTIFIED = "identified", "Identified"
-    MONITORING = "monitoring", "Monitoring"
-    RESOLVED = "resolved", "Resolved"
+    INVESTIGATING = "investigating", _("Investigating")
+    IDENTIFIED = "identified", _("Identified")
+    MONITORING = "monitoring", _("Monitoring")
+    RESOLVED = "resolved", _("Resolved")
 
 
 class WindowStatus(models.TextChoices):
     """What may be told of a maintenance, beside nothing."""
 
-    SCHEDULED = "scheduled", "Planned"
-    IN_PROGRESS = "in_progress", "Under way"
-    COMPLETED = "completed", "Over"
-    CANCELLED = "cancelled", "Cancelled"
+    SCHEDULED = "scheduled", _("Planned")
+    IN_PROGRESS = "in_progress", _("Under way")
+    COMPLETED = "completed", _("Over")
+    CANCELLED = "cancelled", _("Cancelled")
 
 
 class StatusPost(models.Model):
@@ -295,8 +296,8 @@ class StatusPost(models.Model):
 
 
 class ReviewState(models.TextChoices):
-    DRAFT = "draft", "Draft"
-    PUBLISHED = "published", "Published"
+    DRAFT = "draft", _("Draft")
+    PUBLISHED = "published", _("Published")
 
 
 class Review(models.Model):
@@ -342,9 +343,9 @@ class ActionItem(models.Model):
 
 
 class DutyState(models.TextChoices):
-    APPLIES = "applies", "Applies"
-    DISMISSED = "dismissed", "Does not apply"
-    NOTIFIED = "notified", "Report sent"
+    APPLIES = "applies", _("Applies")
+    DISMISSED = "dismissed", _("Does not apply")
+    NOTIFIED = "notified", _("Report sent")
 
 
 class IncidentDuty(models.Model):

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from itertools import pairwise
 
+from django.utils.translation import gettext
+
 from incidents.models import ComponentState
 
 DAYS = 45
@@ -131,7 +133,7 @@ def days(history: list[Span], *, now: datetime, count: int = DAYS) -> list[Day]:
 def _day(history: list[Span], day: date) -> Day:
     seen = between(history, midnight(day), midnight(day + timedelta(days=1)))
     if not seen:
-        return Day(day, "unknown", "no data")
+        return Day(day, "unknown", gettext("no data"))
     state = ComponentState(worst(one.state for one in seen))
     label = str(state.label).lower()
     if state == ComponentState.OPERATIONAL:
@@ -143,7 +145,8 @@ def _day(history: list[Span], day: date) -> Day:
 def _minutes(lasted: timedelta) -> str:
     minutes = max(1, -(-lasted // timedelta(minutes=1)))
     hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours and rest else f"{hours} h" if hours else f"{minutes} min"
+    said = gettext("%(hours)s h %(rest)s min") if hours and rest else gettext("%(hours)s h")
+    return (said if hours else gettext("%(rest)s min")) % {"hours": hours, "rest": rest}
 
 
 def month_of(moment: datetime) -> date:

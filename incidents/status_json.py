@@ -21,7 +21,7 @@ def bodies(picture: Picture) -> dict[str, Json]:
     active = [one for one in windows if one["status"] == WindowStatus.IN_PROGRESS]
     components = {"components": [component_json(picture, one) for one in picture.components]}
     indicator, description = WORDS[ComponentState(picture.state)]
-    status = {"status": {"indicator": indicator, "description": description}}
+    status = {"status": {"indicator": indicator, "description": str(description)}}
     found = {
         "summary": head
         | components

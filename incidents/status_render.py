@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Prefetch
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext_lazy
 
 from audit.clock import database_now
 from incidents.models import ComponentState, StatusComponent, StatusPage, StatusPost, WindowStatus
@@ -33,11 +34,11 @@ PAST = timedelta(days=14)
 MONTHS = 12
 ATOM = "http://www.w3.org/2005/Atom"
 WORDS = {
-    ComponentState.OPERATIONAL: ("none", "Everything works as it should"),
-    ComponentState.DEGRADED: ("minor", "Something does not work as well as it should"),
-    ComponentState.PARTIAL_OUTAGE: ("major", "Part of it does not work"),
-    ComponentState.MAJOR_OUTAGE: ("critical", "It does not work"),
-    ComponentState.MAINTENANCE: ("maintenance", "Under maintenance"),
+    ComponentState.OPERATIONAL: ("none", gettext_lazy("Everything works as it should")),
+    ComponentState.DEGRADED: ("minor", gettext_lazy("Something does not work as well as it should")),
+    ComponentState.PARTIAL_OUTAGE: ("major", gettext_lazy("Part of it does not work")),
+    ComponentState.MAJOR_OUTAGE: ("critical", gettext_lazy("It does not work")),
+    ComponentState.MAINTENANCE: ("maintenance", gettext_lazy("Under maintenance")),
 }
 
 

@@ -6,17 +6,18 @@ from datetime import datetime
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from incidents.follow import rollbacks_of
 from incidents.models import Incident, PostStatus, StatusPage
 from incidents.rollback.models import StepState
 
 FIELDS = {
-    "service": "the name of the service",
-    "since": "when it began, as 14:05 UTC",
-    "remedy": "what is being done, as a sentence; empty where nothing is",
-    "left": "what a rollback has not reached, as a sentence; empty where it reached all",
-    "minutes": "how long it lasted, as “12 minutes”",
+    "service": gettext_lazy("the name of the service"),
+    "since": gettext_lazy("when it began, as 14:05 UTC"),
+    "remedy": gettext_lazy("what is being done, as a sentence; empty where nothing is"),
+    "left": gettext_lazy("what a rollback has not reached, as a sentence; empty where it reached all"),
+    "minutes": gettext_lazy("how long it lasted, as “12 minutes”"),
 }
 
 
@@ -51,16 +52,19 @@ def _start(incident: Incident) -> datetime:
 
 def _span(incident: Incident) -> str:
     minutes = max(1, round(((incident.resolved_at or timezone.now()) - _start(incident)).total_seconds() / 60))
-    return "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return ngettext("%(minutes)s minute", "%(minutes)s minutes", minutes) % {"minutes": minutes}
 
 
 def _remedy(incident: Incident, status: str) -> str:
     undone = rollbacks_of(incident.ref).exists()
     if status == PostStatus.IDENTIFIED:
-        return "A recent change is being undone now." if undone else "A remedy is under way."
+        return gettext("A recent change is being undone now.") if undone else gettext("A remedy is under way.")
     if status == PostStatus.MONITORING:
         done = f"{incident.mitigated_at or timezone.now():%H:%M} UTC"
-        return f"The change was undone at {done}." if undone else f"A remedy is in place since {done}."
+        said = (
+            gettext("The change was undone at %(time)s.") if undone else gettext("A remedy is in place since %(time)s.")
+        )
+        return said % {"time": done}
     return ""
 
 
@@ -70,18 +74,24 @@ def sentence_for(incident: Incident, name: str, status: str) -> str:
     slow = incident.incident_alerts.filter(alert__rule__kind="latency").exists() and not (
         incident.incident_alerts.exclude(alert__rule__kind="latency").exists()
     )
-    answers = f"the answers of “{name}”"
-    trouble = f"{answers} take longer than they should" if slow else f"{answers} are less reliable than they should be"
+    known = {"since": since, "service": name, "remedy": _remedy(incident, status)}
+    if slow:
+        trouble = gettext("Since %(since)s, the answers of “%(service)s” take longer than they should.")
+    else:
+        trouble = gettext("Since %(since)s, the answers of “%(service)s” are less reliable than they should be.")
     if status == PostStatus.INVESTIGATING:
-        return f"Since {since}, {trouble}. People are working on it."
-    remedy = _remedy(incident, status)
+        return f"{trouble % known} {gettext('People are working on it.')}"
     if status == PostStatus.IDENTIFIED:
-        return f"Since {since}, {trouble}. {remedy}"
+        return f"{trouble % known} {known['remedy']}"
     if status == PostStatus.MONITORING:
         if rollbacks_of(incident.ref).exists() and (left := left_out(incident)):
-            return f"{remedy.removesuffix('.')} for most of “{name}”. {left} We are watching the rest."
-        return f"{remedy} We are watching that “{name}” works as it should again."
-    return f"“{name}” works as it should again. It did not from {since} on, for {_span(incident)}."
+            known |= {"remedy": known["remedy"].removesuffix("."), "left": left}
+            return gettext("%(remedy)s for most of “%(service)s”. %(left)s We are watching the rest.") % known
+        return gettext("%(remedy)s We are watching that “%(service)s” works as it should again.") % known
+    known["minutes"] = _span(incident)
+    return gettext(
+        "“%(service)s” works as it should again. It did not from %(since)s on, for %(minutes)s."
+    ) % known  # fmt: skip
 
 
 def left_out(incident: Incident) -> str:
@@ -90,4 +100,5 @@ def left_out(incident: Incident) -> str:
     if newest is None:
         return ""
     total, done = newest.steps.count(), newest.steps.filter(state=StepState.DONE).count()
-    return f"It reached {done} of {total} machines so far." if done < total else ""
+    said = gettext("It reached %(done)s of %(total)s machines so far.") % {"done": done, "total": total}
+    return said if done < total else ""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from incidents.grouping.actions import Terms
 from incidents.grouping.deciding import NotAMatcher, read_matchers, written
@@ -12,10 +13,10 @@ KNOWN = "sender, source, endpoint, model, team, version, host, rule, or a label 
 
 
 class RuleForm(forms.Form):
-    name = forms.CharField(max_length=100, label="Name")
+    name = forms.CharField(max_length=100, label=_("Name"))
     matchers = forms.CharField(
         required=False,
-        label="Which alerts",
+        label=_("Which alerts"),
         help_text=f"A line each: name = value or name != value; * stands for anything. All must hold; nothing here "
         f"means every alert. Names are {KNOWN}.",
         widget=forms.Textarea(attrs={"rows": 3, "placeholder": "alertname = Slow*"}),
@@ -23,24 +24,26 @@ class RuleForm(forms.Form):
     by = forms.CharField(
         required=False,
         max_length=500,
-        label="One incident for each",
-        help_text="Labels with commas between, as endpoint, alertname. Nothing here: all that match are one.",
+        label=_("One incident for each"),
+        help_text=_("Labels with commas between, as endpoint, alertname. Nothing here: all that match are one."),
     )
     window_minutes = forms.FloatField(
         min_value=0,
         max_value=10_080,
-        label="Minutes after the last alert in which another joins",
-        help_text="0: as long as the incident is open.",
+        label=_("Minutes after the last alert in which another joins"),
+        help_text=_("0: as long as the incident is open."),
     )
-    at_least = forms.IntegerField(min_value=1, max_value=1000, label="Alerts before an incident is opened")
-    within_minutes = forms.FloatField(min_value=0.1, max_value=1440, label="Within so many minutes")
+    at_least = forms.IntegerField(min_value=1, max_value=1000, label=_("Alerts before an incident is opened"))
+    within_minutes = forms.FloatField(min_value=0.1, max_value=1440, label=_("Within so many minutes"))
     severity_label = forms.CharField(
-        required=False, max_length=100, label="Label that says how bad it is", help_text="Such as tier."
+        required=False, max_length=100, label=_("Label that says how bad it is"), help_text=_("Such as tier.")
     )
     severities = forms.CharField(
         required=False,
-        label="What its values mean",
-        help_text="A line each: value = 1 to 4, where 1 is worst; * for any other value. Else an alert keeps its own.",
+        label=_("What its values mean"),
+        help_text=_(
+            "A line each: value = 1 to 4, where 1 is worst; * for any other value. Else an alert keeps its own."
+        ),
         widget=forms.Textarea(attrs={"rows": 2, "placeholder": "gold = 1"}),
     )
     revision = forms.IntegerField(required=False, widget=forms.HiddenInput)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Roster, User
 from accounts.permissions import may
@@ -34,30 +35,37 @@ def clock(label: str, *, required: bool = True, help_text: str = "") -> forms.Ti
 def wall(label: str) -> forms.DateTimeField:
     """A moment of the rotation's own clock."""
     return forms.DateTimeField(
-        label=label, help_text="By the rotation's clock.", widget=forms.DateTimeInput(attrs={"type": "datetime-local"})
+        label=label,
+        help_text=_("By the rotation's clock."),
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
 
 
 class RotationForm(forms.Form):
-    team = forms.CharField(max_length=100, help_text="As it stands at the team's models.")
-    name = forms.CharField(max_length=100, help_text="Such as primary or secondary.")
+    team = forms.CharField(max_length=100, help_text=_("As it stands at the team's models."))
+    name = forms.CharField(max_length=100, help_text=_("Such as primary or secondary."))
     zone = forms.CharField(
-        max_length=64, label="Time zone", initial="UTC", help_text="Of the place whose clock counts: Europe/Berlin."
+        max_length=64,
+        label=_("Time zone"),
+        initial="UTC",
+        help_text=_("Of the place whose clock counts: Europe/Berlin."),
     )
 
 
 class LayerForm(forms.Form):
     """People who take turns; on top of the layers that are there."""
 
-    people = forms.CharField(max_length=2000, label="Who, in order", help_text="User names, with commas between them.")
+    people = forms.CharField(
+        max_length=2000, label=_("Who, in order"), help_text=_("User names, with commas between them.")
+    )
     begins = wall("The first shift begins")
-    hours = forms.TypedChoiceField(choices=LENGTHS, coerce=int, initial=168, label="A shift lasts")
+    hours = forms.TypedChoiceField(choices=LENGTHS, coerce=int, initial=168, label=_("A shift lasts"))
     days = forms.TypedMultipleChoiceField(
-        choices=DAYS, coerce=int, required=False, label="Only on", widget=forms.CheckboxSelectMultiple,
-        help_text="None chosen: on all days.",
+        choices=DAYS, coerce=int, required=False, label=_("Only on"), widget=forms.CheckboxSelectMultiple,
+        help_text=_("None chosen: on all days."),
     )  # fmt: skip
     start = clock("Only from", required=False)
-    until = clock("until", required=False, help_text="Not later than from: until then on the next day.")
+    until = clock("until", required=False, help_text=_("Not later than from: until then on the next day."))
 
     def clean_people(self) -> list[str]:
         typed = [name for name in re.split(r"[,\s]+", self.cleaned_data["people"]) if name]
@@ -87,10 +95,10 @@ class LayerForm(forms.Form):
 
 
 class OverrideForm(forms.Form):
-    person = forms.ChoiceField(label="Who takes it")
+    person = forms.ChoiceField(label=_("Who takes it"))
     starts = wall("From")
     ends = wall("Until")
-    reason = forms.CharField(max_length=500, label="Why")
+    reason = forms.CharField(max_length=500, label=_("Why"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,21 +108,21 @@ class OverrideForm(forms.Form):
 class PolicyForm(forms.Form):
     name = forms.CharField(max_length=100)
     team = forms.CharField(
-        max_length=100, required=False, help_text="None: for teams that have no policy of their own."
+        max_length=100, required=False, help_text=_("None: for teams that have no policy of their own.")
     )
     severities = forms.TypedMultipleChoiceField(
-        choices=SEVERITIES, coerce=int, widget=forms.CheckboxSelectMultiple, label="For severity"
+        choices=SEVERITIES, coerce=int, widget=forms.CheckboxSelectMultiple, label=_("For severity")
     )
     repeats = forms.IntegerField(
         min_value=0,
         max_value=20,
         initial=1,
-        label="The steps begin anew",
-        help_text="So many times; then everybody is called.",
+        label=_("The steps begin anew"),
+        help_text=_("So many times; then everybody is called."),
     )
     silence_minutes = forms.IntegerField(
-        min_value=0, max_value=10080, initial=60, label="Minutes of silence",
-        help_text="Who has it and does nothing for so long is called again. 0: never.",
+        min_value=0, max_value=10080, initial=60, label=_("Minutes of silence"),
+        help_text=_("Who has it and does nothing for so long is called again. 0: never."),
     )  # fmt: skip
     version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
@@ -134,7 +142,7 @@ def targets() -> list[tuple[str, list[tuple[str, str]]]]:
 
 class StepForm(forms.Form):
     targets = forms.MultipleChoiceField(
-        required=False, label="Call", help_text="Several: all at once. None: there is no such step.",
+        required=False, label=_("Call"), help_text=_("Several: all at once. None: there is no such step."),
         widget=forms.SelectMultiple(attrs={"size": 5}),
     )  # fmt: skip
     minutes = forms.DecimalField(
@@ -143,7 +151,7 @@ class StepForm(forms.Form):
         max_value=1440,
         decimal_places=2,
         initial=5,
-        label="Minutes for an answer",
+        label=_("Minutes for an answer"),
     )
 
     def __init__(self, *args: Any, choices: list[Any], **kwargs: Any) -> None:
@@ -176,30 +184,32 @@ def steps_of(forms_: list[StepForm]) -> list[dict[str, Any]]:
 
 
 class WayForm(forms.Form):
-    kind = forms.ChoiceField(choices=Kind, label="How")
-    name = forms.CharField(max_length=100, required=False, help_text="What it is called here.")
+    kind = forms.ChoiceField(choices=Kind, label=_("How"))
+    name = forms.CharField(max_length=100, required=False, help_text=_("What it is called here."))
     address = forms.CharField(
         max_length=1000, required=False,
-        help_text="An e-mail address; a webhook's https address; for a chat or push service one as apprise reads "
-        "it, such as ntfys://ntfy.example.org/topic, mmosts://chat.example.org/token, slack://…, workflows://….",
+        help_text=_("An e-mail address; a webhook's https address; for a chat or push service one as apprise reads "
+        "it, such as ntfys://ntfy.example.org/topic, mmosts://chat.example.org/token, slack://…, workflows://…."),
     )  # fmt: skip
     key = forms.CharField(
         max_length=100,
         required=False,
-        label="Integration key",
-        help_text="Of PagerDuty's Events API v2, and only there.",
+        label=_("Integration key"),
+        help_text=_("Of PagerDuty's Events API v2, and only there."),
     )
     least_severity = forms.TypedChoiceField(
-        choices=[(4, "all"), (3, "1 to 3"), (2, "1 and 2"), (1, "1 only")], coerce=int, label="For severity"
+        choices=[(4, "all"), (3, "1 to 3"), (2, "1 and 2"), (1, "1 only")], coerce=int, label=_("For severity")
     )
     quiet_from = clock("Quiet from", required=False)
     quiet_until = clock("until", required=False)
     quiet_severity = forms.TypedChoiceField(
-        choices=[(1, "1 only"), (2, "1 and 2"), (3, "1 to 3"), (0, "none")], coerce=int, label="Even then for severity"
+        choices=[(1, "1 only"), (2, "1 and 2"), (3, "1 to 3"), (0, "none")],
+        coerce=int,
+        label=_("Even then for severity"),
     )
-    zone = forms.CharField(max_length=64, initial="UTC", label="Time zone of the quiet hours")
+    zone = forms.CharField(max_length=64, initial="UTC", label=_("Time zone of the quiet hours"))
 
 
 class ChannelForm(WayForm):
-    team = forms.CharField(max_length=100, help_text="As it stands at the team's models.")
+    team = forms.CharField(max_length=100, help_text=_("As it stands at the team's models."))
     field_order = ("team",)

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from incidents.models import Incident
 from incidents.telling.models import Message, Subscriber
@@ -117,9 +118,9 @@ class Policy(models.Model):
 
 
 class State(models.TextChoices):
-    WAKING = "waking", "Nobody has answered"
-    TAKEN = "taken", "Somebody has it"
-    ENDED = "ended", "Over"
+    WAKING = "waking", _("Nobody has answered")
+    TAKEN = "taken", _("Somebody has it")
+    ENDED = "ended", _("Over")
 
 
 OPEN = [State.WAKING, State.TAKEN]

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -70,9 +71,23 @@ def home(request: HttpRequest) -> HttpResponse:
         "plans": shown,
         "calendars": Roster.objects.exists(),
         "policies": [_told(policy, _labels()) for policy in kept],
-        "may_set": may(user_of(request), "admin"),
+        **_first_steps(may(user_of(request), "admin")),
     }
     return render(request, "oncall/home.html", context)
+
+
+def _first_steps(may_set: bool) -> dict[str, Any]:
+    """What stands where there is no rotation or policy yet, and the way to one for who may make it."""
+    return {
+        "may_set": may_set,
+        "how_rotation": "People take turns by a rotation. A team's own calendar, from a file or an address, serves as "
+        "well." + ("" if may_set else " An administrator makes one."),
+        "how_policy": "A policy says who is called to an incident, in which order, and how long each has to answer. "
+        "Until one is set, an incident wakes nobody; it stands on the first page."
+        + ("" if may_set else " An administrator sets one."),
+        "new_rotation": reverse("oncall-new-rotation") if may_set else "",
+        "new_policy": reverse("oncall-new-policy") if may_set else "",
+    }
 
 
 def _labels() -> dict[str, str]:

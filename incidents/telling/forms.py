@@ -4,6 +4,7 @@ from datetime import UTC
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Role
 from incidents.models import PostStatus, StatusComponent, StatusPage
@@ -15,23 +16,23 @@ from registry.models import Endpoint, Model
 class PageForm(forms.Form):
     name = forms.CharField(max_length=200)
     description = forms.CharField(max_length=300, required=False)
-    public = forms.BooleanField(required=False, label="For everybody, without signing in")
+    public = forms.BooleanField(required=False, label=_("For everybody, without signing in"))
     readers = forms.MultipleChoiceField(
         choices=Role,
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        label="Else for these roles",
-        help_text="None chosen: for everybody who is signed in and may look.",
+        label=_("Else for these roles"),
+        help_text=_("None chosen: for everybody who is signed in and may look."),
     )
     by_itself = forms.BooleanField(
         required=False,
-        label="Changes of an incident are told at once",
-        help_text="Else each is proposed as a draft, which a person sends.",
+        label=_("Changes of an incident are told at once"),
+        help_text=_("Else each is proposed as a draft, which a person sends."),
     )
 
 
 class NewPageForm(PageForm):
-    slug = forms.SlugField(max_length=50, label="Name in its address")
+    slug = forms.SlugField(max_length=50, label=_("Name in its address"))
     field_order = ("slug", "name", "description", "public", "readers", "by_itself")
 
 
@@ -42,12 +43,12 @@ class EditPageForm(PageForm):
 class ComponentForm(forms.Form):
     """A component is an endpoint, a model, or a group; nothing chosen is a component that people set."""
 
-    name = forms.CharField(max_length=200, help_text="A name that readers know.")
+    name = forms.CharField(max_length=200, help_text=_("A name that readers know."))
     description = forms.CharField(max_length=300, required=False)
     endpoint = forms.ModelChoiceField(Endpoint.objects.order_by("slug"), required=False, to_field_name="slug")
     model = forms.ModelChoiceField(Model.objects.order_by("slug"), required=False, to_field_name="slug")
-    is_group = forms.BooleanField(required=False, label="It is a group of other components")
-    group = forms.ModelChoiceField(StatusComponent.objects.none(), required=False, label="In the group")
+    is_group = forms.BooleanField(required=False, label=_("It is a group of other components"))
+    group = forms.ModelChoiceField(StatusComponent.objects.none(), required=False, label=_("In the group"))
 
     def __init__(self, *args: Any, page: StatusPage, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,9 +64,9 @@ class SomeComponents(forms.Form):
 
 
 class WordsForm(forms.Form):
-    status = forms.ChoiceField(choices=PostStatus, label="When an incident is")
+    status = forms.ChoiceField(choices=PostStatus, label=_("When an incident is"))
     text = forms.CharField(
-        max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}), label="It says",
+        max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}), label=_("It says"),
         help_text="Filled in: " + ", ".join(f"{{{name}}}" for name in FIELDS) + ". Nothing: Lastgood's own sentence.",
     )  # fmt: skip
 
@@ -81,25 +82,27 @@ def some_components(
 
 class SubscribeForm(SomeComponents):
     address = forms.EmailField(
-        max_length=254, label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "email"})
+        max_length=254, label=_("E-mail address"), widget=forms.EmailInput(attrs={"autocomplete": "email"})
     )
     components = some_components("Of what", required=False)
 
 
 class WebhookForm(SomeComponents):
-    address = forms.URLField(max_length=500, label="Address", assume_scheme="https")
+    address = forms.URLField(max_length=500, label=_("Address"), assume_scheme="https")
     components = some_components("Of what", required=False)
 
 
 def moment(label: str) -> forms.DateTimeField:
     return forms.DateTimeField(
-        label=label, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}), help_text="In UTC."
+        label=label, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}), help_text=_("In UTC.")
     )
 
 
 class MaintenanceForm(SomeComponents):
-    title = forms.CharField(max_length=200, label="What is done")
-    text = forms.CharField(max_length=1000, widget=forms.Textarea(attrs={"rows": 3}), label="What readers should know")
+    title = forms.CharField(max_length=200, label=_("What is done"))
+    text = forms.CharField(
+        max_length=1000, widget=forms.Textarea(attrs={"rows": 3}), label=_("What readers should know")
+    )
     starts_at = moment("Begins")
     ends_at = moment("Ends")
     components = some_components("What is worked on", required=True)

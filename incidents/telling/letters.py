@@ -178,7 +178,7 @@ def payload(message: Message) -> bytes:
             "documentation": address(subscriber.page),
             "generated_at": iso(picture.now),
         },
-        "page": {"id": subscriber.page.slug, "status_indicator": indicator, "status_description": description},
+        "page": {"id": subscriber.page.slug, "status_indicator": indicator, "status_description": str(description)},
         "incident": incident_json(picture, post),
         "components": _named(picture, post),
     }

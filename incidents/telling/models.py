@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from incidents.models import ComponentState, Incident, PostStatus, Quality, StatusComponent, StatusPage, StatusPost
 from incidents.models import WindowStatus as Status
@@ -80,10 +81,10 @@ class Template(models.Model):
 
 
 class DraftState(models.TextChoices):
-    OPEN = "open", "Waits for a person"
-    SENT = "sent", "Sent"
-    DISMISSED = "dismissed", "Not sent"
-    OVERTAKEN = "overtaken", "A later one took its place"
+    OPEN = "open", _("Waits for a person")
+    SENT = "sent", _("Sent")
+    DISMISSED = "dismissed", _("Not sent")
+    OVERTAKEN = "overtaken", _("A later one took its place")
 
 
 class Draft(models.Model):
@@ -111,16 +112,16 @@ class Draft(models.Model):
 
 
 class Kind(models.TextChoices):
-    EMAIL = "email", "E-mail"
-    WEBHOOK = "webhook", "Webhook"
-    PAGER = "pager", "PagerDuty"
-    CHAT = "chat", "Chat or push service"
+    EMAIL = "email", _("E-mail")
+    WEBHOOK = "webhook", _("Webhook")
+    PAGER = "pager", _("PagerDuty")
+    CHAT = "chat", _("Chat or push service")
 
 
 class SubscriberState(models.TextChoices):
-    PENDING = "pending", "Waits for a confirmation"
-    ACTIVE = "active", "Is told"
-    ENDED = "ended", "Ended"
+    PENDING = "pending", _("Waits for a confirmation")
+    ACTIVE = "active", _("Is told")
+    ENDED = "ended", _("Ended")
 
 
 def new_ref() -> str:
@@ -158,10 +159,10 @@ class Subscriber(models.Model):
 
 
 class MessageState(models.TextChoices):
-    WAITING = "waiting", "Waits"
-    SENT = "sent", "Taken"
-    GIVEN_UP = "given_up", "Given up"
-    CANCELLED = "cancelled", "Not to be sent"
+    WAITING = "waiting", _("Waits")
+    SENT = "sent", _("Taken")
+    GIVEN_UP = "given_up", _("Given up")
+    CANCELLED = "cancelled", _("Not to be sent")
 
 
 class Message(models.Model):

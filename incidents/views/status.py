@@ -50,7 +50,7 @@ def index(request: HttpRequest) -> HttpResponse:
     pages = StatusPage.objects.order_by("name").prefetch_related("components")
     rows = [{"page": page, "state": overall(page)} for page in readable(request.user, pages)]
     for row in rows:
-        row["label"] = WORDS[row["state"]][1]
+        row["label"] = str(WORDS[row["state"]][1])
     template = "status/index.html" if request.user.is_authenticated else "status/index_public.html"
     tells = request.user.is_authenticated and may(user_of(request), "status.publish")
     context = {"rows": rows, "may_tell": tells, "form": form}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Role, User
 from incidents.models import Impact, IncidentRole, Urgency
@@ -32,10 +33,12 @@ class RoleForm(forms.Form):
     role = forms.ChoiceField(choices=IncidentRole)
     user = forms.ModelChoiceField(
         queryset=User.objects.none(),
-        label="Who",
-        help_text="Yourself: you take it over at once. Another person: it is offered, and changes hands when accepted.",
+        label=_("Who"),
+        help_text=_(
+            "Yourself: you take it over at once. Another person: it is offered, and changes hands when accepted."
+        ),
     )
-    note = forms.CharField(widget=REASON, max_length=1000, required=False, label="What they should know")
+    note = forms.CharField(widget=REASON, max_length=1000, required=False, label=_("What they should know"))
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -61,10 +64,13 @@ class OfferForm(forms.Form):
 
 class TimeForm(forms.Form):
     version = forms.IntegerField(widget=forms.HiddenInput, required=False)
-    which = forms.ChoiceField(choices=list(TIMES.items()), label="Which time")
-    at = forms.DateTimeField(widget=MOMENT, label="It was (UTC)")
+    which = forms.ChoiceField(choices=list(TIMES.items()), label=_("Which time"))
+    at = forms.DateTimeField(widget=MOMENT, label=_("It was (UTC)"))
     reason = forms.CharField(
-        widget=REASON, max_length=1000, label="How do you know?", help_text="What stood there before stays on record."
+        widget=REASON,
+        max_length=1000,
+        label=_("How do you know?"),
+        help_text=_("What stood there before stays on record."),
     )
 
 
@@ -72,7 +78,7 @@ class MatrixForm(forms.Form):
     """One select for each pair of impact and urgency, and why the table changes."""
 
     edition = forms.IntegerField(widget=forms.HiddenInput)
-    reason = forms.CharField(widget=REASON, max_length=1000, label="Why does the table change?")
+    reason = forms.CharField(widget=REASON, max_length=1000, label=_("Why does the table change?"))
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -103,14 +109,14 @@ class MatrixForm(forms.Form):
 
 class NoteForm(forms.Form):
     text = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}), max_length=4000, label="What should be remembered?"
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=4000, label=_("What should be remembered?")
     )
 
 
 class EventForm(forms.Form):
     """An event of the incident, by its number there."""
 
-    seq = forms.IntegerField(min_value=1, label="Number of the event")
+    seq = forms.IntegerField(min_value=1, label=_("Number of the event"))
 
 
 class AmendForm(EventForm, NoteForm):
@@ -126,19 +132,21 @@ class RunbookForm(forms.Form):
         queryset=Model.objects.order_by("slug"), to_field_name="slug", required=False, empty_label="any model"
     )
     kind = forms.ChoiceField(
-        choices=[("", "any kind"), *RuleKind.choices], required=False, label="Kind of rule that opened the incident"
+        choices=[("", "any kind"), *RuleKind.choices], required=False, label=_("Kind of rule that opened the incident")
     )
     body = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 16}),
         max_length=20_000,
-        label="What to do, in Markdown",
-        help_text="A line such as “- [ ] Ask the data team.” is a step that is ticked off in the incident.",
+        label=_("What to do, in Markdown"),
+        help_text=_("A line such as “- [ ] Ask the data team.” is a step that is ticked off in the incident."),
     )
-    reason = forms.CharField(widget=REASON, max_length=1000, required=False, label="Why it changes")
+    reason = forms.CharField(widget=REASON, max_length=1000, required=False, label=_("Why it changes"))
 
 
 class NewRunbookForm(RunbookForm):
-    slug = forms.SlugField(max_length=50, label="Short name", help_text="Part of its address, such as stale-features.")
+    slug = forms.SlugField(
+        max_length=50, label=_("Short name"), help_text=_("Part of its address, such as stale-features.")
+    )
     field_order = ["slug"]
 
 
@@ -153,9 +161,11 @@ class StepForm(forms.Form):
 
 
 class TaskForm(forms.Form):
-    text = forms.CharField(max_length=500, label="What is to be done")
-    owner = forms.ModelChoiceField(queryset=User.objects.none(), required=False, label="Who", empty_label="nobody yet")
-    due_at = forms.DateTimeField(widget=MOMENT, required=False, label="By when (UTC)")
+    text = forms.CharField(max_length=500, label=_("What is to be done"))
+    owner = forms.ModelChoiceField(
+        queryset=User.objects.none(), required=False, label=_("Who"), empty_label="nobody yet"
+    )
+    due_at = forms.DateTimeField(widget=MOMENT, required=False, label=_("By when (UTC)"))
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -169,7 +179,7 @@ class OneTaskForm(forms.Form):
 
 class AssignForm(OneTaskForm):
     seen_owner = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=0)
-    owner = forms.ModelChoiceField(queryset=User.objects.none(), label="Who does it")
+    owner = forms.ModelChoiceField(queryset=User.objects.none(), label=_("Who does it"))
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)

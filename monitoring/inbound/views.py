@@ -43,14 +43,17 @@ def ledger(request: HttpRequest) -> HttpResponse:
 def _sentence(health: beats.Standing) -> dict[str, Any]:
     if health.ok is False:
         return {"sentence": "Alerts may not come through.", "tone": "bad"}
-    told = {
-        "wait on disk since a time without the database": len(spool.waiting()),
-        "wait to be read for longer than they should": queries.overdue(),
-        "could not be read, or not whole": queries.not_readable(),
-    }
-    for what, count in told.items():
+    told = [
+        ("waits on disk since a time without the database", "wait on disk since a time without the database",
+         len(spool.waiting())),
+        ("waits to be read for longer than it should", "wait to be read for longer than they should",
+         queries.overdue()),
+        ("could not be read, or not whole", "could not be read, or not whole", queries.not_readable()),
+    ]  # fmt: skip
+    for of_one, of_many, count in told:
         if count:
-            return {"sentence": f"{count} of the deliveries {what}.", "tone": "warn"}
+            said = f"1 delivery {of_one}." if count == 1 else f"{count} deliveries {of_many}."
+            return {"sentence": said, "tone": "warn"}
     return {"sentence": "Everything that senders of alerts sent was read.", "tone": ""}
 
 

@@ -32,7 +32,8 @@ def gallery_settings() -> dict[str, object]:
     engine = settings.TEMPLATES[0]
     # What every page asks of the database stays out; the rest is the product's own.
     shown = [name for name in engine["OPTIONS"]["context_processors"] if name != "accounts.context.broken_glass"]
-    more = {"DIRS": [*engine["DIRS"], HERE / "gallery" / "templates"], "OPTIONS": {"context_processors": shown}}
+    options = engine["OPTIONS"] | {"context_processors": shown}
+    more = {"DIRS": [*engine["DIRS"], HERE / "gallery" / "templates"], "OPTIONS": options}
     return {
         "ROOT_URLCONF": "tests.pages.gallery.urls",
         "TEMPLATES": [engine | more],

@@ -92,7 +92,7 @@ def test_what_could_not_be_read_is_shown_and_read_again_once_it_can_be(rita: Use
     assert delivery.error.startswith("1 of 2 alerts could not be read, the others were taken.")
     assert Alert.objects.count() == 1
     page = browser(rita)
-    assert "1 of the deliveries could not be read, or not whole." in text_of(page.get(PAGE))
+    assert "1 delivery could not be read, or not whole." in text_of(page.get(PAGE))
     assert "Read it again" in text_of(page.get(PAGE))
     assert "Read it again" in text_of(page.get("/monitoring/deliveries/"))
 

@@ -1,0 +1,97 @@
+"""Texts in templates are marked for translation, and come out in the reader's language where there is one."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.translation import trans_real
+
+from incidents.models import ComponentState
+from incidents.status_render import WORDS
+from tests.marked import unmarked
+
+TEMPLATES = Path(django_settings.BASE_DIR) / "templates"
+DONE = [
+    "*.html", "errors/**/*.html", "parts/**/*.html", "status/**/*.html", "incidents/**/*.html", "reviews/**/*.html",
+    "oncall/**/*.html", "grouping/**/*.html", "learning/**/*.html", "working/**/*.html", "diagnosing/**/*.html",
+    "monitoring/ledger.html", "monitoring/senders.html", "monitoring/delivery_list.html", "monitoring/rules/**/*.html",
+    "accounts/**/*.html", "account/**/*.html", "audit/**/*.html", "people/**/*.html", "usersessions/**/*.html",
+]  # fmt: skip
+"""Folders whose templates are marked through; the others follow."""
+
+
+def test_every_text_of_the_folders_that_are_done_is_marked() -> None:
+    found = {path.relative_to(TEMPLATES): path.read_text() for glob in DONE for path in TEMPLATES.glob(glob)}
+    assert len(found) > 100
+    assert {str(path): left for path, text in found.items() if (left := unmarked(text))} == {}
+
+
+@pytest.mark.parametrize(
+    ("template", "left"),
+    [
+        ('<p>{% translate "Yes" %} · {{ n }}</p>', []),
+        ("<p>Nobody has it</p>", ["Nobody has it"]),
+        ('<a title="{{ who }} has it">{{ who }}</a>', ["has it"]),
+        ('{% include "a.html" with label="nobody" state="ok" %}', ['label="nobody"']),
+        ('{% include "a.html" with label=_("nobody") state="ok" %}', []),
+        ('{{ who|default:"nobody" }}{{ who|default:_("nobody") }}', ['default:"nobody"']),
+        ("{% blocktranslate %}{{ n }} alerts{% endblocktranslate %}{{ n|pluralize }}", ["pluralize:"]),
+        ('<p aria-label="{% blocktranslate %}All of {{ n }}{% endblocktranslate %}"><code>rm</code></p>', []),
+        ("{% comment %}For who writes it.{% endcomment %}<style>a { b: c }</style>&nbsp;12 %", []),
+    ],
+)
+def test_what_is_not_marked_is_found(template: str, left: list[str]) -> None:
+    assert unmarked(template) == left
+
+
+def compiled(texts: dict[str, str]) -> bytes:
+    """A catalogue in the form of gettext's .mo files (GNU gettext manual, 10.3)."""
+    texts = {"": "Content-Type: text/plain; charset=UTF-8\nPlural-Forms: nplurals=2; plural=(n != 1);\n"} | texts
+    ids, strings = ([one.encode() for one in side] for side in zip(*sorted(texts.items()), strict=True))
+    at, table, data = 28 + 16 * len(ids), b"", b""
+    for one in [*ids, *strings]:
+        table += struct.pack("<II", len(one), at + len(data))
+        data += one + b"\0"
+    return struct.pack("<7I", 0x950412DE, 0, len(ids), 28, 28 + 8 * len(ids), 0, at) + table + data
+
+
+def test_a_catalogue_of_another_language_reaches_templates_and_labels(settings: Any, tmp_path: Path) -> None:
+    # given a catalogue of two sentences and a form for one and for many
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    said = {
+        "Services": "Dienste",
+        "As of %(written_at)s.": "Stand: %(written_at)s.",
+        "It does not work": "Es geht nicht",
+        "Major outage": "Ausfall",
+        "no data": "keine Daten",
+    }
+    (folder / "django.mo").write_bytes(compiled(said))
+    settings.LANGUAGES, settings.LOCALE_PATHS = [("en", "English"), ("de", "Deutsch")], [tmp_path]
+    months = [{"first": None, "share": "", "over": True}] * 2
+    component = {"name": "Letters", "state": "major_outage", "label": ComponentState.MAJOR_OUTAGE.label, "days": [],
+                 "months": months}  # fmt: skip
+    context = {
+        "page": {"name": "Our <services>"}, "state": "major_outage", "sentence": WORDS[ComponentState.MAJOR_OUTAGE][1],
+        "components": [component], "written_at": None, "stylesheet": "status.css",
+    }  # fmt: skip
+    kept = dict(trans_real._translations)
+    trans_real._translations.clear()
+    try:
+        # when the page is written in that language, and in ours
+        with translation.override("de"):
+            german = render_to_string("status/page.html", context)
+        english = render_to_string("status/page.html", context)
+    finally:
+        trans_real._translations.clear()
+        trans_real._translations.update(kept)
+    # then what the catalogue knows is said in it, the rest in ours, and names stay as they are
+    assert all(f"{word}<" in german for word in ("Dienste", "Ausfall", "keine Daten", "Es geht nicht"))
+    assert "Stand: " in german
+    assert "As of " not in german
+    assert "Our &lt;services&gt;" in german
+    assert all(f"{word}<" in english for word in ("Services", "Major outage", "no data", "It does not work"))
