@@ -185,15 +185,15 @@ class Bench:
         """A whole release: proposed, preflighted, approved, and waited for to its last gate."""
         return self.carried_out(self.proposed(version))
 
-    def proposed(self, version: Any, **options: Any) -> Any:
-        """A release that has passed its preflight and waits for approvals."""
+    def proposed(self, version: Any, kind: str = "release", **options: Any) -> Any:
+        """A plan that has passed its preflight and waits for approvals."""
         from accounts.actions import actor_for
         from incidents.rollback.models import Plan
         from incidents.rollback.plan import propose
 
         user = self.people["responder"]
         plan = propose(
-            kind="release",
+            kind=kind,
             endpoint=self.endpoint,
             to_version=version,
             reason="To measure.",

@@ -1,7 +1,7 @@
 """How much longer a rollout in waves takes than the loading that it waits for.
 
 The whole product runs with 50 light hosts (`bench/light_host.py`), each a process with a protocol server of its own: no
-GPU machine's worth of work is simulated but the time that loading takes. A release goes over them in 5 waves of 10; in
+GPU machine's worth of work is simulated but the time that loading takes. A rollback goes over them in 5 waves of 10; in
 each wave the loads take 2 to 4 s, so that the slowest chain (the slowest load of each wave, one after the other) is
 20 s. Preflight had loaded the version everywhere, and the hosts have dropped it again, as hosts do that lack the memory
 for both. Waves do not soak; every other gate is asked. Target: at most 1.05 times the slowest chain, from the last
@@ -130,12 +130,13 @@ def measure(folder: Path, ports: dict[str, int], on: str) -> int:
     django.setup()
     bench = Bench(folder, ports)
     sizes = {"wave_sizes": [HOSTS_A_WAVE] * WAVES, "min_requests": 0}
-    bench.carried_out(bench.proposed(bench.versions[0], **sizes), PATIENCE)
-    plan = bench.proposed(bench.versions[1], **sizes)
+    for version in bench.versions:
+        bench.carried_out(bench.proposed(version, **sizes), PATIENCE)
+    plan = bench.proposed(bench.versions[0], **sizes, kind="rollback")
     forget(ports)
     took = bench.carried_out(plan, PATIENCE).ended
     forget(ports)
-    floor = bare(list(ports.values()), bench.versions[0], fence=1_000)
+    floor = bare(list(ports.values()), bench.versions[1], fence=1_000)
     peers = {"hosts": len(ports), "waves": WAVES, "seconds": round(took, 2), "chain_seconds": CHAIN_SECONDS}
     peers |= parts(plan)
     name, value = "waves_50_hosts_overhead", took / CHAIN_SECONDS

@@ -7,6 +7,7 @@ lease has run out, and the next worker observes the hosts before it does anythin
 import datetime
 import logging
 from collections.abc import Callable
+from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from audit.actions import Target, record, under
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback import gates, limits, steering
+from incidents.rollback.ahead import Ahead
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.drifted import HELD_BY_RUN
 from incidents.rollback.fleet import Known
@@ -49,6 +51,7 @@ from incidents.rollback.run import (
     halt,
     record_run,
 )
+from incidents.rollback.shadow import turns as shadow
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.steps import ENDED, TURNS, advance_step
 from incidents.rollback.work import FenceLost, Work, has_acted
@@ -67,6 +70,7 @@ PATIENCE_SECONDS = 3.0
 HELD_AFTER_FAILING = datetime.timedelta(days=1)
 LOOKS, LOOK_AGAIN_SECONDS = 3, 0.6
 TURNS.update(steering.TURNS)
+TURNS.update(shadow.TURNS)
 GOT_THERE = [StepState.SWITCHED, StepState.POSTCHECK_OK, StepState.DONE]
 
 
@@ -76,10 +80,10 @@ def advance(run_id: Any) -> None:
         if not lease.held:
             return
         try:
-            lease.known, patience = Known(), PATIENCE_SECONDS
+            lease.known, lease.ahead, patience = Known(), Ahead(lease.hands), PATIENCE_SECONDS
             while (wait := _advance_once(run_id, lease)) is not None:
                 if wait > min(patience, SHORT_SECONDS):
-                    lease.due_in = datetime.timedelta(seconds=wait)
+                    lease.wake_in(wait)
                     return
                 lease.pause(wait)
                 patience -= wait
@@ -151,10 +155,15 @@ def _shortage(work: Work, lease: Lease) -> str:
 def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     """Take the hosts of the wave forward, all at once."""
     work = _work(run, lease)
+    if (ended := shadow.judge(work, wave)) is not None:
+        if ended.failed:
+            return _wave_failed(run, wave, lease, ended.code, ended.sentence)
+        return _halt(run, lease, ended.code, ended.sentence)
     left = [step for step in _steps(wave) if step.state not in ENDED]
     taken = limits.may_go(work, left)
     if left and not taken:
         return _halt(run, lease, "capacity", _no_room(work))
+    lease.ahead.lay_out(work, wave.index)
     wait = _in_parallel(work, taken, run, lease)
     if wait is not None:
         return wait
@@ -162,7 +171,10 @@ def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
         return 0
     if (limit := limits.broken(work, wave)) is not None:
         return _wave_failed(run, wave, lease, *limit)
-    lost = run.steps.filter(state__in=[StepState.UNREACHABLE, StepState.FAILED]).values_list("state", "host__name")
+    lost = run.steps.filter(
+        wave__index__lte=wave.index, state__in=[StepState.UNREACHABLE, StepState.FAILED]
+    ).values_list("state", "host__name")
+    lease.ahead.begin(work)
     with transaction.atomic():
         lease.confirm()
         move(wave, WaveState.SOAKING, soak_until=Now() + datetime.timedelta(seconds=work.document.wave_soak_seconds))
@@ -192,7 +204,10 @@ def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> f
     for step in steps:
         with suppress(HostUnreachable):  # said again, and counted, by the step itself
             work.remote(step)
-    futures = lease.hands.do([partial(advance_step, work, step.pk) for step in steps])
+    futures = [
+        lease.hands.begin(partial(_come_through, work, step.pk), after=lease.ahead.under_way(step)) for step in steps
+    ]
+    wait_for(futures)
     errors = [error for future in futures if (error := future.exception()) is not None]
     for error in errors:
         if isinstance(error, FenceLost):
@@ -201,6 +216,13 @@ def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> f
         raise errors[0]
     waits = [wait for future in futures if (wait := future.result()) is not None]
     return min(waits) if waits else None
+
+
+def _come_through(work: Work, step_id: int) -> float | None:
+    wait = advance_step(work, step_id)
+    if wait is None and HostStep.objects.filter(pk=step_id, state=StepState.DONE).exists():
+        work.lease.ahead.begin(work, most=1)
+    return wait
 
 
 def _soak(run: Run, wave: Wave, lease: Lease) -> float | None:

@@ -3,10 +3,11 @@
 import datetime
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, LiteralString, Self
+from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 from django.conf import settings
 from django.db import DatabaseError, connection, connections
@@ -17,6 +18,9 @@ from psycopg import sql
 from incidents.rollback.fleet import Known
 from incidents.rollback.hands import Hands
 from incidents.rollback.models import Run, RunState
+
+if TYPE_CHECKING:
+    from incidents.rollback.ahead import Ahead
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +67,15 @@ def lease_length() -> datetime.timedelta:
 class Lease:
     """The right to move one run, held for the length of a `with` block and renewed meanwhile.
 
-    `held` says whether it was got. On leaving, the run's next wake-up is `due_in` from now, where it was set.
+    `held` says whether it was got. On leaving, the run's next wake-up is a second from now, or as `wake_in` said.
     `state` is the run's state in which the work in hand was begun: what was begun going forward does not go on in a
     run that a person has turned back meanwhile. `hands` are the threads that work on its hosts,
-    `known` is what they keep of them.
+    `known` is what they keep of them, `ahead` what they load for the next wave.
     """
 
     hands: Hands[float | None]
     known: Known
+    ahead: "Ahead"
 
     rows: Any = Run
     moving: Sequence[str] = MOVING
@@ -80,7 +85,7 @@ class Lease:
         self.holder = f"lease-{uuid.uuid4().hex}"
         self.watched = WATCHED + self.holder
         self.held = False
-        self.due_in: datetime.timedelta | None = None
+        self._wake_at: float | None = None
         self.state = ""
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -107,8 +112,12 @@ class Lease:
         self._ended.set()
         if self._renewer is not None:
             self._renewer.join()
-        wait = self.due_in if self.due_in is not None else datetime.timedelta(seconds=1)
-        self._mine().update(lease_holder="", lease_expires_at=None, due_at=Now() + wait)
+        left = 1.0 if self._wake_at is None else max(0.0, self._wake_at - time.monotonic())
+        self._mine().update(lease_holder="", lease_expires_at=None, due_at=Now() + datetime.timedelta(seconds=left))
+
+    def wake_in(self, seconds: float) -> None:
+        """Set the run's next wake-up, counted from now: what is under way on hosts may keep the lease meanwhile."""
+        self._wake_at = time.monotonic() + seconds
 
     def confirm(self) -> None:
         """Renew inside the caller's transaction, which thereby holds the run's row. Raises LeaseLost."""

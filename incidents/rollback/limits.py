@@ -17,8 +17,11 @@ STILL_SERVING = (StepState.PENDING, StepState.LOCKED, StepState.PREFLIGHT, StepS
 
 
 def broken(work: Work, wave: Wave) -> tuple[str, str] | None:
-    """The code and the sentence of the first limit that the run has broken with this wave's hosts; None for none."""
-    steps = list(work.run.steps.select_related("host").order_by("wave__index", "id"))
+    """The code and the sentence of the first limit that the run has broken with this wave's hosts; None for none. What
+    loads ahead for the next wave is judged with that."""
+    steps = list(
+        work.run.steps.filter(wave__index__lte=wave.index).select_related("host").order_by("wave__index", "id")
+    )
     failed = [step for step in steps if step.state == StepState.FAILED]
     absent = [step for step in steps if step.state == StepState.UNREACHABLE]
     budget, tolerated = work.document.failure_budget, work.document.tolerated_absences

@@ -33,13 +33,14 @@ from registry.serving.base import HostUnreachable, ModelObservation, OutcomeUnkn
 ENDED = [StepState.DONE, StepState.FAILED, StepState.UNREACHABLE, StepState.RESTORED]
 
 
-def advance_step(work: Work, step_id: int) -> float | None:
-    """Take one host as far as it goes now. None when it has ended, else the seconds to wait before the next look.
+def advance_step(work: Work, step_id: int, until: StepState | None = None) -> float | None:
+    """Take one host as far as it goes now, `until` that state at most. None when it is there or has ended, else the
+    seconds to wait before the next look.
 
     Runs in one of the run's own threads (hands.py). Raises LeaseLost, LostRace, FenceLost.
     """
     step = HostStep.objects.select_related("host", "wave").get(pk=step_id)
-    while step.state not in ENDED:
+    while step.state not in ENDED and step.state != until:
         try:
             _edge(work, step)(work, step)
         except StepWaits as waits:

@@ -58,3 +58,34 @@ def test_nothing_to_do_begins_no_thread() -> None:
     with Hands[int](16) as hands:
         assert hands.do([]) == []
         assert threading.active_count() == before
+
+
+def test_what_comes_after_another_begins_when_that_has_ended_and_fails_with_nobody() -> None:
+    order: list[str] = []
+
+    def fail() -> int:
+        order.append("first")
+        raise LookupError("gone")
+
+    def second() -> int:
+        order.append("second")
+        return 2
+
+    with Hands[int](2) as hands:
+        first = hands.begin(fail)
+        after = hands.begin(second, after=first)
+        assert after.result(timeout=30) == 2
+
+    assert order == ["first", "second"]
+    assert isinstance(first.exception(), LookupError)
+
+
+def test_the_end_waits_for_what_was_begun_and_takes_nothing_more() -> None:
+    let_go = threading.Event()
+    with Hands[int](1) as hands:
+        begun = hands.begin(lambda: int(let_go.wait(30)))
+        late = hands.begin(lambda: 2, after=begun)
+        threading.Timer(0.05, let_go.set).start()
+
+    assert begun.result() == 1
+    assert late.cancelled() or late.result() == 2
