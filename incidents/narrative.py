@@ -80,7 +80,12 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "review.set_causes": lambda d: f"Causes named: {', '.join(d.get('causes', [])).replace('_', ' ') or 'none'}",
     "review.ask": lambda d: f"Somebody was asked for the {str(d.get('kind')).replace('_', '-')}",
     "review.answer": lambda d: f"Answer to the {str(d.get('kind')).replace('_', '-')}: {d.get('answer')}",
-    "review.remind": lambda d: f"The owner of action item {d.get('item')} was reminded: {d.get('stage')}",
+    "review.remind": lambda d: (
+        f"The owner of action item {d['item']} was reminded: {d.get('stage')}"
+        if d.get("item")
+        else "Somebody was reminded of an answer that is waited for"
+    ),
+    "incident.remind": lambda d: "Who speaks to the readers was reminded: the next update is late",
     "review.publish": lambda d: "Review published with the log's checkpoint",
     "approval.open": lambda d: "Approval asked for",
     "approval.decide": lambda d: f"Decision on the plan: {d.get('decision')}",
@@ -101,6 +106,7 @@ SENTENCES: dict[str, Callable[[Data], str]] = {
     "rollback.preflight.order": lambda d: "Preflight ordered",
     "rollback.preflight.answer": lambda d: "Preflight answered",
     "rollback.gate.answer": lambda d: f"Gate answered: {d.get('answer', '')}",
+    "rollback.shadow.answer": lambda d: f"The version asked beside what answers was compared: {d.get('answer', '')}",
     "deployment.switch": lambda d: f"{d.get('host')} serves version {d.get('number')} from now on",
     "rollback.wave.start": lambda d: f"{_wave(d)} begins on {', '.join(d.get('hosts', []))}",
     "rollback.wave.switch": lambda d: f"{_wave(d)}: its hosts have switched",

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit import queries as log
@@ -46,7 +47,10 @@ def intervals(incident: Incident) -> list[Interval]:
 
 @transaction.atomic
 def draft(*, incident_id: int) -> Review:
-    """Fill the empty sections of a new review from the incident's evidence; what people wrote is never touched."""
+    """Fill the empty sections of a new review from the incident's evidence, and with what the template of its kind
+    begins with; what people wrote is never touched."""
+    from incidents.learning.begun import texts_for
+
     incident = Incident.objects.get(pk=incident_id)
     review, _ = Review.objects.select_for_update().get_or_create(incident=incident)
     claims = {claim.kind: claim.claim for claim in incident.evidence.all()}
@@ -57,7 +61,9 @@ def draft(*, incident_id: int) -> Review:
             part for part in (incident.assessment, claims.get("drift", ""), claims.get("diagnosis", "")) if part
         ),
     }
-    fields = {name: text for name, text in found.items() if text and not getattr(review, name)}
+    begun = texts_for(incident)
+    texts = {name: "\n\n".join(filter(None, (found.get(name, ""), begun.get(name, "")))) for name in SECTIONS}
+    fields = {name: text for name, text in texts.items() if text and not getattr(review, name)}
     if fields and review.state == ReviewState.DRAFT:
         Review.objects.filter(pk=review.pk).update(version=F("version") + 1, **fields)
         record(
@@ -76,9 +82,9 @@ def edit(*, review: Review, texts: dict[str, str], seen_version: int, actor: Act
     """Replace sections. Raises Conflict when somebody else did since `seen_version`."""
     unknown = set(texts) - set(SECTIONS)
     if unknown:
-        raise IncidentError(f"A review has no section {', '.join(sorted(unknown))}.")
+        raise IncidentError(gettext("A review has no section %(names)s.") % {"names": ", ".join(sorted(unknown))})
     if review.state == ReviewState.PUBLISHED:
-        raise GuardFailed("review_draft", "A published review is not edited. Add an action item instead.")
+        raise GuardFailed("review_draft", gettext("A published review is not edited. Add an action item instead."))
     changed = Review.objects.filter(pk=review.pk, version=seen_version, state=ReviewState.DRAFT).update(
         version=F("version") + 1, **texts
     )
@@ -92,7 +98,7 @@ def edit(*, review: Review, texts: dict[str, str], seen_version: int, actor: Act
 @transaction.atomic
 def add_action_item(*, review: Review, text: str, owner: User | None, due_on: date | None, actor: Actor) -> ActionItem:
     if not text.strip():
-        raise IncidentError("Say in a sentence what is to be done.")
+        raise IncidentError(gettext("Say in a sentence what is to be done."))
     item = ActionItem.objects.create(review=review, text=text.strip(), owner=owner, due_on=due_on)
     Review.objects.filter(pk=review.pk).update(version=F("version") + 1)
     _note(review, "review.add_action_item", actor, {"item": item.pk, "owner": owner.pseudonym if owner else ""}, text)
@@ -102,7 +108,7 @@ def add_action_item(*, review: Review, text: str, owner: User | None, due_on: da
 @transaction.atomic
 def finish_action_item(*, item: ActionItem, actor: Actor) -> None:
     if not ActionItem.objects.filter(pk=item.pk, done_at=None).update(done_at=Now()):
-        raise IncidentError("This action item was done before. Nothing was changed.")
+        raise IncidentError(gettext("This action item was done before. Nothing was changed."))
     Review.objects.filter(pk=item.review_id).update(version=F("version") + 1)
     _note(item.review, "review.finish_action_item", actor, {"item": item.pk})
 
@@ -111,10 +117,16 @@ def finish_action_item(*, item: ActionItem, actor: Actor) -> None:
 def publish(*, review: Review, actor: Actor, seen_version: int | None = None) -> Review:
     """Close the text, keep the log's newest signed checkpoint in it, and move the incident to reviewed."""
     from incidents import actions
+    from incidents.learning.begun import texts_for
 
-    if not review.summary.strip() or not review.causes.strip():
+    begun = texts_for(review.incident)
+    if any(not getattr(review, name).replace(begun.get(name, ""), "").strip() for name in ("summary", "causes")):
         raise GuardFailed(
-            "review_complete", "A review needs at least a summary and the causes. Write them, then publish."
+            "review_complete",
+            gettext(
+                "A review needs at least a summary and the causes, beyond what its template begins with. "
+                "Write them, then publish."
+            ),
         )
     expected = review.version if seen_version is None else seen_version
     checkpoint = log.checkpoint_at()

@@ -7,7 +7,7 @@ from incidents.api.incidents import EvidenceViewSet, IncidentViewSet, UpdateView
 from incidents.api.reviews import ReviewViewSet
 from incidents.api.status import StatusPageViewSet
 from incidents.api.working import RunbookViewSet, SeverityMatrixViewSet
-from incidents.learning.api import AnalyticsViewSet
+from incidents.learning.api import AnalyticsViewSet, ReviewTemplateViewSet
 
 router_entries: list[tuple[str, type[Any], str]] = [
     ("incidents", IncidentViewSet, "api-incident"),
@@ -16,6 +16,7 @@ router_entries: list[tuple[str, type[Any], str]] = [
     ("status-pages", StatusPageViewSet, "api-status-page"),
     ("reviews", ReviewViewSet, "api-review"),
     ("incident-analytics", AnalyticsViewSet, "api-incident-analytics"),
+    ("review-templates", ReviewTemplateViewSet, "api-review-template"),
     ("runbooks", RunbookViewSet, "api-runbook"),
     ("saved-views", SavedViewViewSet, "api-saved-view"),
     ("search", SearchViewSet, "api-search"),

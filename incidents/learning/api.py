@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.decorators import method_decorator
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
@@ -14,10 +15,11 @@ from accounts.models import User
 from accounts.problems import Problem
 from audit.clock import database_now
 from incidents.api.common import done, person, sent
-from incidents.learning import actions
+from incidents.learning import actions, begun
 from incidents.learning.figures import figures
-from incidents.learning.models import Cause, ContributingCause, Signature
+from incidents.learning.models import Cause, ContributingCause, ReviewTemplate, Signature
 from incidents.learning.views import chosen_of
+from monitoring.models import RuleKind
 
 SCOPES = {"causes": "incident.respond", "ask": "incident.respond", "answer": "view"}
 
@@ -47,6 +49,44 @@ class SignatureSerializer(serializers.ModelSerializer[Signature]):
 class AnswerSerializer(serializers.Serializer):
     accepted = serializers.BooleanField()
     words = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+
+
+class ReviewTemplateSerializer(serializers.Serializer):
+    """`kind` is empty for every kind without its own; `version` is the one that was read, 0 where there is none."""
+
+    kind = serializers.ChoiceField(choices=RuleKind.choices, allow_blank=True)
+    texts = serializers.DictField(child=serializers.CharField(max_length=begun.MOST, allow_blank=True))
+    version = serializers.IntegerField(min_value=0)
+    changed_at = serializers.DateTimeField(read_only=True)
+    reason = serializers.CharField(max_length=1000, write_only=True)
+
+
+@method_decorator(name="list", decorator=extend_schema(responses=ReviewTemplateSerializer(many=True), filters=False))
+class ReviewTemplateViewSet(viewsets.ViewSet):
+    """What the sections of a new review begin with."""
+
+    permission_classes = [HasScope]
+    required_scope = {"create": "admin", "*": "view"}
+    pagination_class = None
+
+    def list(self, request: Request) -> Response:
+        """Every template."""
+        return Response(ReviewTemplateSerializer(ReviewTemplate.objects.all(), many=True).data)
+
+    @extend_schema(request=ReviewTemplateSerializer, responses={201: ReviewTemplateSerializer})
+    def create(self, request: Request) -> Response:
+        """Have reviews of a kind begin otherwise; refused when somebody edited the template since `version`."""
+        typed = sent(request, ReviewTemplateSerializer)
+        made = done(
+            lambda: begun.set_template(
+                kind=typed["kind"],
+                texts=typed["texts"],
+                reason=typed["reason"],
+                seen_version=typed["version"],
+                actor=actor_for(request=request),
+            )
+        )
+        return Response(ReviewTemplateSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
 class StageSerializer(serializers.Serializer):

@@ -3,10 +3,14 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from incidents.forms import EditForm, ReviewForm
+from incidents.learning.begun import MOST
 from incidents.learning.models import Cause, SignatureKind
 from incidents.models import Review
+from incidents.reviews import SECTIONS
 
 
 class CausesForm(forms.Form):
@@ -37,9 +41,30 @@ class CausesForm(forms.Form):
         return [(self[f"is_{kind}"], self[f"note_{kind}"]) for kind in Cause]
 
 
+class TemplateForm(EditForm):
+    """What each section of a review begins with, and why that changes."""
+
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 2}), max_length=1000, label=_("Why do reviews begin otherwise?")
+    )
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in ReviewForm.base_fields.items():
+            if name in SECTIONS:
+                self.fields[name] = forms.CharField(
+                    widget=forms.Textarea(attrs={"rows": 3}), max_length=MOST, required=False, label=field.label
+                )
+        self.order_fields([*SECTIONS, "reason"])
+
+    @property
+    def texts(self) -> dict[str, str]:
+        return {name: self.cleaned_data[name] for name in SECTIONS}
+
+
 class AskForm(forms.Form):
-    kind = forms.ChoiceField(choices=SignatureKind, label="For what")
-    user = forms.ModelChoiceField(queryset=User.objects.none(), label="Whom")
+    kind = forms.ChoiceField(choices=SignatureKind, label=_("For what"))
+    user = forms.ModelChoiceField(queryset=User.objects.none(), label=_("Whom"))
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -49,6 +74,6 @@ class AskForm(forms.Form):
 
 class AnswerForm(forms.Form):
     accepted = forms.TypedChoiceField(
-        choices=[("yes", "Yes"), ("no", "No")], coerce=lambda value: value == "yes", label="Your answer"
+        choices=[("yes", "Yes"), ("no", "No")], coerce=lambda value: value == "yes", label=_("Your answer")
     )
     words = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=1000, required=False)

@@ -1,24 +1,25 @@
-"""What is learned beside a review's text: causes by a taxonomy, signatures, reminders of action items."""
+"""What is learned beside a review's text: causes by a taxonomy, signatures, reminders, and what reviews begin with."""
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
-from incidents.models import ActionItem, Review
+from incidents.models import Review
 from registry.models import Model
 
 
 class Cause(models.TextChoices):
-    DATA_DRIFT = "data_drift", "Data drift: the inputs changed"
-    CONCEPT_DRIFT = "concept_drift", "Concept drift: the truth behind the inputs changed"
-    SKEW = "training_serving_skew", "Training-serving skew: features were made differently"
-    FEEDBACK = "feedback_loop", "Feedback loop: the model's answers came back as its inputs or labels"
-    BAD_RELEASE = "bad_release", "Bad release: this version was worse"
-    INFRASTRUCTURE = "infrastructure", "Infrastructure: hosts, network, capacity"
-    UPSTREAM = "upstream_data", "Upstream data: a source was late, wrong or empty"
-    FALSE_ALARM = "false_alarm", "False alarm: nothing was wrong"
-    OTHER = "other", "Something else"
+    DATA_DRIFT = "data_drift", _("Data drift: the inputs changed")
+    CONCEPT_DRIFT = "concept_drift", _("Concept drift: the truth behind the inputs changed")
+    SKEW = "training_serving_skew", _("Training-serving skew: features were made differently")
+    FEEDBACK = "feedback_loop", _("Feedback loop: the model's answers came back as its inputs or labels")
+    BAD_RELEASE = "bad_release", _("Bad release: this version was worse")
+    INFRASTRUCTURE = "infrastructure", _("Infrastructure: hosts, network, capacity")
+    UPSTREAM = "upstream_data", _("Upstream data: a source was late, wrong or empty")
+    FALSE_ALARM = "false_alarm", _("False alarm: nothing was wrong")
+    OTHER = "other", _("Something else")
 
 
 NOTE_LENGTH = 500
@@ -43,14 +44,14 @@ class ContributingCause(models.Model):
 
 
 class SignatureKind(models.TextChoices):
-    SIGN_OFF = "sign_off", "Sign-off of the review"
-    ACCEPTANCE = "acceptance", "Acceptance of the state after the rollback"
+    SIGN_OFF = "sign_off", _("Sign-off of the review")
+    ACCEPTANCE = "acceptance", _("Acceptance of the state after the rollback")
 
 
 class Answer(models.TextChoices):
-    ASKED = "asked", "Asked"
-    YES = "yes", "Accepted"
-    NO = "no", "Not accepted"
+    ASKED = "asked", _("Asked")
+    YES = "yes", _("Accepted")
+    NO = "no", _("Not accepted")
 
 
 class Signature(models.Model):
@@ -77,16 +78,26 @@ class Signature(models.Model):
 
 
 class Reminder(models.Model):
-    """That the owner of an action item was reminded of it, once before it is due and once after."""
+    """That somebody was reminded of something, once for each `key`: `item:<pk>:soon`, `item:<pk>:overdue`,
+    `signature:<pk>:unanswered` or `post:<pk>:late`."""
 
-    item = models.ForeignKey(ActionItem, on_delete=models.PROTECT, related_name="reminders")
-    stage = models.CharField(max_length=7, choices=[("soon", "Soon due"), ("overdue", "Overdue")])
+    key = models.CharField(max_length=60, unique=True)
     at = models.DateTimeField(db_default=Now())
-    attempts = models.PositiveIntegerField(default=0)
-    sent_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["item", "stage"], name="learning_reminded_once")]
 
     def __str__(self) -> str:
-        return f"{self.item_id} {self.stage}"
+        return self.key
+
+
+class ReviewTemplate(models.Model):
+    """What the sections of a new review begin with, where the incident was opened by an alert of that kind of rule."""
+
+    kind = models.SlugField(max_length=40, unique=True, blank=True, help_text="Such as accuracy; empty: every other.")
+    texts = models.JSONField(default=dict, help_text="Text by the name of its section.")
+    version = models.PositiveIntegerField(default=1)
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["kind"]
+
+    def __str__(self) -> str:
+        return self.kind or "any"

@@ -6,22 +6,24 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import require
+from accounts.permissions import may, require
 from audit.clock import database_now
 from audit.views import csv_file
-from incidents.errors import IncidentError
-from incidents.learning import actions
+from incidents.errors import Conflict, IncidentError
+from incidents.learning import actions, begun
 from incidents.learning.charts import histogram, trend
 from incidents.learning.figures import BINS, STAGES, Chosen, figures
-from incidents.learning.forms import AnswerForm, AskForm, CausesForm
-from incidents.learning.models import Cause, Signature
+from incidents.learning.forms import AnswerForm, AskForm, CausesForm, TemplateForm
+from incidents.learning.models import Cause, ReviewTemplate, Signature
 from incidents.views.pages import user_of
 from incidents.views.reviews import review_for
+from monitoring.models import RuleKind
 from registry.models import Model
 
 USUAL = timedelta(days=180)
@@ -156,3 +158,56 @@ def analytics_csv(request: HttpRequest) -> HttpResponse:
     ]
     asked = {"since": f"{chosen.since:%Y-%m-%d}", "until": f"{chosen.until:%Y-%m-%d}", "model": chosen.model}
     return csv_file("incidents-by-month", [header, *rows], asked, actor_for(request=request))
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def templates(request: HttpRequest) -> HttpResponse:
+    """What reviews begin with, by kind (`?kind=`); POST has them begin otherwise, on record."""
+    require(request, "view" if request.method == "GET" else "admin")
+    kind = request.GET.get("kind", "")
+    if kind and kind not in RuleKind.values:
+        raise Http404("There is no such kind of incident.")
+    kept = ReviewTemplate.objects.filter(kind=kind).first()
+    if request.method == "GET":
+        initial = {"version": kept.version if kept else 0} | (kept.texts if kept else {})
+        return _templates_page(request, kind, TemplateForm(initial=initial))
+    form = TemplateForm(request.POST)
+    if not form.is_valid():
+        return _templates_page(request, kind, form, 400)
+    typed = form.cleaned_data
+    try:
+        begun.set_template(
+            kind=kind,
+            texts=form.texts,
+            reason=typed["reason"],
+            seen_version=typed["version"] or 0,
+            actor=actor_for(request=request),
+        )
+    except Conflict as conflict:
+        again = TemplateForm(request.POST | {"version": str(conflict.current)})
+        again.add_error(None, _("Somebody changed it since you opened it. Compare, then save yours again."))
+        return _templates_page(request, kind, again, 409)
+    except IncidentError as refused:
+        form.add_error(None, str(refused))
+        return _templates_page(request, kind, form, 409)
+    messages.success(request, _("Reviews that begin from now on begin with it."))
+    return redirect(f"{request.path}?kind={kind}" if kind else request.path)
+
+
+def _templates_page(request: HttpRequest, kind: str, form: TemplateForm, status: int = 200) -> HttpResponse:
+    kept = {one.kind: one for one in ReviewTemplate.objects.all()}
+    names = {"": _("every other kind")} | dict(RuleKind.choices)
+    own = kept.get(kind)
+    context = {
+        "kinds": [{"kind": key, "name": name, "kept": key in kept} for key, name in names.items()],
+        "kind": kind,
+        "name": names[kind],
+        "form": form,
+        "own": own,
+        "begins": [(form[name].label, own.texts[name]) for name in begun.SECTIONS if own and name in own.texts],
+        "may_edit": may(user_of(request), "admin"),
+        "sentence": _("What a new review begins with, by kind of incident"),
+        "trail": [("/incidents/", _("Incidents")), ("/incidents/analytics/", _("How incidents went"))],
+    }
+    return render(request, "learning/templates.html", context, status=status)

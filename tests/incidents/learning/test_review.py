@@ -1,25 +1,20 @@
-"""Causes by the taxonomy, signatures, reminders of action items, and all of it in the export."""
+"""Causes by the taxonomy, signatures, and all of it in the export."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core import mail
 
-from audit.clock import database_now
 from audit.erasure import ERASED, Written
 from incidents import reviews
 from incidents.errors import Conflict, GuardFailed, IncidentError
 from incidents.learning import actions
 from incidents.learning.erasure import erase
-from incidents.learning.models import Answer, ContributingCause, Reminder, Signature
+from incidents.learning.models import Answer, ContributingCause, Signature
 from incidents.models import Review
 from incidents.review_export import as_html, as_markdown
 from tests.incidents.world import World, events
-from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("built")
-DAY = timedelta(days=1)
 
 
 def drafted(world: World) -> Review:
@@ -101,55 +96,6 @@ def test_the_export_holds_causes_and_signatures(world: World) -> None:
         assert "Vera Example, acceptance of the state after the rollback: accepted (It is well.)" in exported
 
 
-def test_the_owner_of_an_action_item_is_reminded_once_before_and_once_after_it_is_due(world: World) -> None:
-    # given an item that is due in two days
-    review = drafted(world)
-    now = database_now()
-    item = reviews.add_action_item(
-        review=review, text="Test the encoder.", owner=world.users["kofi"], due_on=(now + 2 * DAY).date(),
-        actor=world.actor("rosa"),
-    )  # fmt: skip
-    assert "Your action item: Test the encoder." in world.client("kofi").get("/").content.decode()
-    # when the clock asks again and again
-    assert actions.unreminded(now) == [item.pk]
-    assert actions.remind(item_id=item.pk, now=now) is True
-    assert actions.unreminded(now) == []
-    later = now + 4 * DAY
-    assert actions.unreminded(later) == [item.pk]
-    assert actions.remind(item_id=item.pk, now=later) is True
-    assert actions.unreminded(later) == []
-    # then two letters went to the owner, and both are on record
-    assert [(one.to, one.subject) for one in mail.outbox] == [
-        (["kofi@example.org"], f"Action item of {review.incident.ref}: soon"),
-        (["kofi@example.org"], f"Action item of {review.incident.ref}: overdue"),
-    ]
-    assert len(events(review.incident, "review.remind")) == 2
-
-
-def test_a_letter_that_does_not_go_out_is_tried_again_for_a_day(world: World, settings: Any) -> None:
-    review = drafted(world)
-    now = database_now()
-    item = reviews.add_action_item(
-        review=review, text="x", owner=world.users["kofi"], due_on=(now + 2 * DAY).date(), actor=world.actor("rosa")
-    )
-    working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
-    # when the mail server is away, and the clock asks again at once and later
-    assert actions.remind(item_id=item.pk, now=now) is False
-    assert actions.unreminded(now + timedelta(seconds=30)) == []
-    assert actions.remind(item_id=item.pk, now=now + timedelta(seconds=30)) is False
-    assert Reminder.objects.get().attempts == 1
-    assert actions.unreminded(now + timedelta(minutes=2)) == [item.pk]
-    # then the letter goes out once it is back
-    settings.EMAIL_BACKEND = working
-    assert actions.remind(item_id=item.pk, now=now + timedelta(minutes=2)) is True
-    assert len(mail.outbox) == 1
-    # and one of "soon" that never went out is not asked for once the item is overdue and that was told
-    Reminder.objects.update(sent_at=None, attempts=2)
-    assert actions.remind(item_id=item.pk, now=now + 4 * DAY) is True
-    assert actions.unreminded(now + 4 * DAY) == []
-
-
 def test_what_an_erased_person_noted_in_several_lines_goes_too(world: World) -> None:
     review = drafted(world)
     said = {"bad_release": "Anna said\nthat Bob did it.", "data_drift": "x" * 600, "infrastructure": "A cable."}
@@ -160,18 +106,6 @@ def test_what_an_erased_person_noted_in_several_lines_goes_too(world: World) -> 
     assert erase("u-x", [Written(event, text)])["learning_contributingcause"] == 2
     notes = {one.kind: one.note for one in ContributingCause.objects.all()}
     assert notes == {"bad_release": ERASED, "data_drift": ERASED, "infrastructure": "that Bob"}
-
-
-def test_what_is_done_is_not_reminded_of(world: World) -> None:
-    review = drafted(world)
-    now = database_now()
-    item = reviews.add_action_item(
-        review=review, text="x", owner=world.users["kofi"], due_on=now.date(), actor=world.actor("rosa")
-    )
-    reviews.finish_action_item(item=item, actor=world.actor("kofi"))
-    assert actions.unreminded(now) == []
-    assert actions.remind(item_id=item.pk, now=now) is False
-    assert not Reminder.objects.exists()
 
 
 def test_causes_and_signatures_go_through_pages_and_api(world: World) -> None:
