@@ -5,6 +5,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import may_on
@@ -59,7 +60,7 @@ def change(
 def acknowledge(*, incident: Incident, user: User, actor: Actor, seen_version: int | None = None) -> Incident:
     """Say that somebody has it. Who acknowledges an incident without a commander becomes its commander."""
     if incident.acknowledged_at is not None:
-        raise IncidentError(f"{incident.ref} was acknowledged before. Nothing was changed.")
+        raise IncidentError(gettext("%(ref)s was acknowledged before. Nothing was changed.") % {"ref": incident.ref})
     changed = change(
         incident,
         seen_version=seen_version,
@@ -87,7 +88,9 @@ def triage(
     """Say how bad and how urgent it is, and what it is thought to be. Severity follows from the matrix."""
     if incident.state not in OPEN_STATES:
         raise GuardFailed(
-            "incident_open", f"{incident.ref} is {incident.get_state_display().lower()}. Reopen it first."
+            "incident_open",
+            gettext("%(ref)s is %(name)s. Reopen it first.")
+            % {"ref": incident.ref, "name": incident.get_state_display().lower()},
         )
     severity = severity_of(impact, urgency)
     fields: dict[str, Any] = {"impact": impact, "urgency": urgency, "severity": severity, "assessment": assessment}
@@ -112,11 +115,16 @@ def set_severity(
 ) -> Incident:
     """Raise it without a word; lowering it needs a reason."""
     if severity not in (1, 2, 3, 4):
-        raise IncidentError("Severity is 1, 2, 3 or 4; 1 is worst.")
+        raise IncidentError(gettext("Severity is 1, 2, 3 or 4; 1 is worst."))
     if severity == incident.severity:
-        raise IncidentError(f"{incident.ref} has severity {severity} already. Nothing was changed.")
+        raise IncidentError(
+            gettext("%(ref)s has severity %(severity)s already. Nothing was changed.")
+            % {"ref": incident.ref, "severity": severity}
+        )
     if severity > incident.severity and not reason.strip():
-        raise GuardFailed("lowering_needs_reason", "Say in a sentence why the severity is lower than it was thought.")
+        raise GuardFailed(
+            "lowering_needs_reason", gettext("Say in a sentence why the severity is lower than it was thought.")
+        )
     return change(
         incident,
         seen_version=seen_version,
@@ -135,15 +143,23 @@ def hold_role(
     """Give a role of the incident to a person at once; who held it before hands it over. `seen_holder` is the key of
     the person who held it when the form was opened, 0 for nobody: Conflict where it is another one by now."""
     if role not in IncidentRole.values:
-        raise IncidentError(f"There is no role {role}. The roles are: {', '.join(IncidentRole.values)}.")
+        raise IncidentError(
+            gettext("There is no role %(role)s. The roles are: %(names)s.")
+            % {"role": role, "names": ", ".join(IncidentRole.values)}
+        )
     if not may_on(user, "incident.respond", incident):
-        raise IncidentError(f"{user} may not work on incidents. Choose a responder or a commander.")
+        raise IncidentError(
+            gettext("%(user)s may not work on incidents. Choose a responder or a commander.") % {"user": user}
+        )
     Incident.objects.select_for_update(of=("self",)).get(pk=incident.pk)
     before = RoleHolding.objects.filter(incident=incident, role=role, until=None).select_related("user").first()
     if seen_holder is not None and seen_holder != (before.user_id if before else 0):
         raise Conflict(incident.version)
     if before and before.user_id == user.pk:
-        raise IncidentError(f"{user} is {IncidentRole(role).label.lower()} already. Nothing was changed.")
+        raise IncidentError(
+            gettext("%(user)s is %(name)s already. Nothing was changed.")
+            % {"user": user, "name": IncidentRole(role).label.lower()}
+        )
     if before:
         RoleHolding.objects.filter(pk=before.pk, until=None).update(until=Now())
     holding = RoleHolding.objects.create(incident=incident, role=role, user=user)
@@ -163,7 +179,7 @@ def post_update(
 ) -> Update:
     """A report in CAN form for those who work on the incident."""
     if not conditions.strip():
-        raise IncidentError("Say at least how things stand (conditions).")
+        raise IncidentError(gettext("Say at least how things stand (conditions)."))
     update = Update.objects.create(incident=incident, by=user, conditions=conditions, actions=actions, needs=needs)
     record(
         action="incident.post_update",
@@ -181,7 +197,9 @@ def guard_resolve(incident: Incident) -> None:
     endpoint's hosts are to serve different versions. The convergence of one host says nothing about the rollback."""
     runs = Run.objects.filter(plan__incident_ref=incident.ref)
     if runs.filter(state__in=ACTIVE_RUN_STATES).exists():
-        raise GuardFailed("no_active_run", "A rollback for this incident is under way. Wait for it, or stop it.")
+        raise GuardFailed(
+            "no_active_run", gettext("A rollback for this incident is under way. Wait for it, or stop it.")
+        )
     run = (
         runs.exclude(plan__kind__in=ASIDE_KINDS)
         .select_related("watch", "plan__to_version", "endpoint")
@@ -193,7 +211,8 @@ def guard_resolve(incident: Incident) -> None:
     desired = Placement.objects.filter(endpoint=run.endpoint_id, host__drained_at=None).values("desired").distinct()
     if desired.count() > 1:
         raise GuardFailed(
-            "whole_fleet", "Only a part of the hosts was switched. Bring all of them to one version, then resolve."
+            "whole_fleet",
+            gettext("Only a part of the hosts was switched. Bring all of them to one version, then resolve."),
         )
     if run.state == RunState.SWITCHED:
         _guard_whole_fleet(run)
@@ -205,7 +224,11 @@ def guard_resolve(incident: Incident) -> None:
         WatchState.FAILED: "failed its verification. Roll back to another version, or reopen the diagnosis.",
         WatchState.INCONCLUSIVE: "could not be verified by itself. A person must sign it off first.",
     }
-    raise GuardFailed("verification_passed", f"The rollback to {run.plan.to_version} {words[WatchState(watch.state)]}")
+    raise GuardFailed(
+        "verification_passed",
+        gettext("The rollback to %(to_version)s %(words)s")
+        % {"to_version": run.plan.to_version, "words": words[WatchState(watch.state)]},
+    )
 
 
 def _guard_whole_fleet(run: Run) -> None:
@@ -213,7 +236,10 @@ def _guard_whole_fleet(run: Run) -> None:
     rows = placements_of([run.endpoint])[run.endpoint_id]
     if any(row.host.drained_at is None and row.health in SEEN_AMISS for row in rows):
         said = sentence_of(run.endpoint, rows, freezes_of([run.endpoint])[run.endpoint_id]).text
-        raise GuardFailed("whole_fleet", f"{said} Bring back or drain what is not as it should be, then resolve.")
+        raise GuardFailed(
+            "whole_fleet",
+            gettext("%(said)s Bring back or drain what is not as it should be, then resolve.") % {"said": said},
+        )
 
 
 @transaction.atomic
@@ -221,7 +247,11 @@ def move(*, incident: Incident, to: str, actor: Actor, reason: str = "", seen_ve
     """Move along the lifecycle. Raises GuardFailed with the guard's name for a move that is not in the table."""
     if to not in LEGAL_MOVES.get(incident.state, ()):
         legal = ", ".join(LEGAL_MOVES.get(incident.state, ())) or "nowhere"
-        raise GuardFailed("legal_move", f"From {incident.state} an incident goes to {legal}, not to {to}.")
+        raise GuardFailed(
+            "legal_move",
+            gettext("From %(state)s an incident goes to %(legal)s, not to %(to)s.")
+            % {"state": incident.state, "legal": legal, "to": to},
+        )
     now: dict[str, Any] = {"state": to}
     if to == IncidentState.RESOLVED:
         guard_resolve(incident)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Actor, Target, record
@@ -28,13 +29,15 @@ def severity_of(impact: int, urgency: int) -> int:
 def _check(cells: Cells) -> None:
     shaped = len(cells) == len(Impact) and all(len(row) == len(Urgency) for row in cells)
     if not shaped or any(value not in (1, 2, 3, 4) for row in cells for value in row):
-        raise IncidentError("The table has three rows of three severities, each 1, 2, 3 or 4; 1 is worst.")
+        raise IncidentError(gettext("The table has three rows of three severities, each 1, 2, 3 or 4; 1 is worst."))
     down = all(above <= below for column in zip(*cells, strict=True) for above, below in pairwise(column))
     along = all(left <= right for row in cells for left, right in pairwise(row))
     if not (down and along):
         raise GuardFailed(
             "matrix_in_order",
-            "What affects fewer, or can wait longer, may not be more severe. Look at rows and columns: they grow.",
+            gettext(
+                "What affects fewer, or can wait longer, may not be more severe. Look at rows and columns: they grow."
+            ),
         )
 
 
@@ -47,9 +50,9 @@ def set_matrix(*, cells: Cells, reason: str, user: User, actor: Actor, seen_edit
     _check(cells)
     edition, now = matrix()
     if not reason.strip():
-        raise IncidentError("Say in a sentence why the table changes.")
+        raise IncidentError(gettext("Say in a sentence why the table changes."))
     if cells == now:
-        raise IncidentError("That is the table which counts already. Nothing was changed.")
+        raise IncidentError(gettext("That is the table which counts already. Nothing was changed."))
     if edition != seen_edition:
         raise Conflict(edition)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import Role, User
 from audit.actions import Actor, Target, record, service_actor
@@ -53,7 +54,10 @@ def changed(page: StatusPage) -> None:
 def _known_readers(readers: Sequence[str]) -> list[str]:
     unknown = sorted(set(readers) - set(Role.values))
     if unknown:
-        raise IncidentError(f"There is no role {unknown[0]}. Choose among {', '.join(Role.values)}.")
+        raise IncidentError(
+            gettext("There is no role %(unknown)s. Choose among %(names)s.")
+            % {"unknown": unknown[0], "names": ", ".join(Role.values)}
+        )
     return sorted(set(readers))
 
 
@@ -99,7 +103,9 @@ def edit_page(*, page: StatusPage, actor: Actor, seen_version: int, **fields: An
         version=F("version") + 1, publish_due_at=Now(), **fields
     )
     if not done:
-        raise IncidentError("Somebody changed this page since you opened it. Look at it, then send yours again.")
+        raise IncidentError(
+            gettext("Somebody changed this page since you opened it. Look at it, then send yours again.")
+        )
     page.refresh_from_db()
     record(
         action="status.edit_page",
@@ -127,9 +133,9 @@ def add_component(
 ) -> StatusComponent:
     """Show an endpoint, a model or a group on the page under a name that its readers know."""
     if sum((endpoint is not None, model is not None, is_group)) > 1:
-        raise IncidentError("A component is one thing: an endpoint, a model, or a group of components.")
+        raise IncidentError(gettext("A component is one thing: an endpoint, a model, or a group of components."))
     if group is not None and (not group.is_group or group.page_id != page.pk or is_group):
-        raise IncidentError("A component can only be in a group of its own page, and a group in none.")
+        raise IncidentError(gettext("A component can only be in a group of its own page, and a group in none."))
     component = StatusComponent.objects.create(
         page=page,
         name=name,
@@ -161,9 +167,11 @@ def add_component(
 def retire_component(*, component: StatusComponent, actor: Actor) -> None:
     """Take a component off its page. What was told of it is kept."""
     if component.members.filter(retired_at=None).exists():
-        raise IncidentError(f"{component.name} still has members. Take them off the page first.")
+        raise IncidentError(
+            gettext("%(name)s still has members. Take them off the page first.") % {"name": component.name}
+        )
     if not StatusComponent.objects.filter(pk=component.pk, retired_at=None).update(retired_at=Now()):
-        raise IncidentError(f"{component.name} is on the page no more.")
+        raise IncidentError(gettext("%(name)s is on the page no more.") % {"name": component.name})
     record(
         action="status.retire_component",
         target=Target("status_page", component.page.slug),
@@ -193,15 +201,19 @@ def post(
     behind which the incident's endpoint stands, else those that were told of with it. Raises IncidentError where there
     is none to be in that state."""
     if status not in PostStatus.values or component_state not in ComponentState.values:
-        raise IncidentError("Choose one of the listed states.")
+        raise IncidentError(gettext("Choose one of the listed states."))
     if quality not in ("", *Quality.values):
-        raise IncidentError("Choose one of the listed qualities, or none.")
+        raise IncidentError(gettext("Choose one of the listed qualities, or none."))
     if not operational(status, component_state):
-        raise IncidentError("What is resolved leaves its services operational. Tell that it is watched until they are.")
+        raise IncidentError(
+            gettext("What is resolved leaves its services operational. Tell that it is watched until they are.")
+        )
     changed(page)
     named = _of_page(page, components) if components else hit(page, incident) or told_before(page, incident)
     if not named and component_state != ComponentState.OPERATIONAL:
-        raise IncidentError("Choose the components that are in this state: the page shows none for the incident.")
+        raise IncidentError(
+            gettext("Choose the components that are in this state: the page shows none for the incident.")
+        )
     row = tell(
         page=page, incident=incident, status=status, component_state=component_state, quality=quality, text=text,
         next_update_at=next_update_at, by=by, affected=as_told(named, component_state, quality), actor=actor,
@@ -214,7 +226,10 @@ def _of_page(page: StatusPage, components: Sequence[StatusComponent]) -> list[St
     theirs = {one.pk for one in shown(page) if not one.is_group}
     strangers = [one.name for one in components if one.pk not in theirs]
     if strangers:
-        raise IncidentError(f"{strangers[0]} is no component of this page that can have a state of its own.")
+        raise IncidentError(
+            gettext("%(strangers)s is no component of this page that can have a state of its own.")
+            % {"strangers": strangers[0]}
+        )
     return list(components)
 
 
@@ -222,7 +237,7 @@ def tell(*, page: StatusPage, text: str, actor: Actor, **fields: Any) -> StatusP
     """Write a post, settle the components and put a message for each subscriber into the outbox. For this floor's own
     verbs, in a transaction that has changed the page."""
     if not text.strip():
-        raise IncidentError("Write a sentence that a stakeholder understands.")
+        raise IncidentError(gettext("Write a sentence that a stakeholder understands."))
     row = StatusPost.objects.create(page=page, text=text.strip(), **fields)
     settle(page)
     about = {"maintenance": str(row.maintenance_id)} if row.maintenance_id else {}

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Max
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from incidents.errors import Conflict, IncidentError
@@ -36,15 +37,17 @@ class Terms:
     def check(self) -> None:
         """Raises IncidentError where the terms mean nothing."""
         if not self.name.strip():
-            raise IncidentError("Give the rule a name.")
+            raise IncidentError(gettext("Give the rule a name."))
         if not 1 <= self.at_least <= 1000 or not 0 < self.within_seconds <= DAY:
-            raise IncidentError("Ask for 1 to 1,000 alerts, within at most a day.")
+            raise IncidentError(gettext("Ask for 1 to 1,000 alerts, within at most a day."))
         if not 0 <= self.window_seconds <= 7 * DAY:
-            raise IncidentError("Let alerts join for at most seven days after the last one; 0 is while it is open.")
+            raise IncidentError(
+                gettext("Let alerts join for at most seven days after the last one; 0 is while it is open.")
+            )
         if any(severity not in (1, 2, 3, 4) for severity in (self.severities or {}).values()):
-            raise IncidentError("Severity is 1, 2, 3 or 4; 1 is worst.")
+            raise IncidentError(gettext("Severity is 1, 2, 3 or 4; 1 is worst."))
         if self.severities and not self.severity_label:
-            raise IncidentError("Name the label whose values stand for severities.")
+            raise IncidentError(gettext("Name the label whose values stand for severities."))
 
 
 @transaction.atomic
@@ -54,7 +57,9 @@ def add_rule(*, terms: Terms, actor: Actor) -> GroupingRule:
     _hold_order()
     live = GroupingRule.objects.filter(retired_at=None)
     if live.count() >= MOST_RULES:
-        raise IncidentError(f"There are {MOST_RULES} rules already. Retire one first.")
+        raise IncidentError(
+            gettext("There are %(most_rules)s rules already. Retire one first.") % {"most_rules": MOST_RULES}
+        )
     last = live.aggregate(last=Max("position"))["last"] or 0
     rule = _written(lambda: GroupingRule.objects.create(position=last + 1, **terms.fields()), terms.name)
     _record("grouping_rule.add", rule, actor, terms.fields())
@@ -82,7 +87,7 @@ def move_rule(*, rule: GroupingRule, place: int, actor: Actor) -> None:
     _hold_order()
     rules = list(GroupingRule.objects.filter(retired_at=None))
     if rule not in rules:
-        raise IncidentError(f"The rule {rule.name} was retired. Nothing was changed.")
+        raise IncidentError(gettext("The rule %(name)s was retired. Nothing was changed.") % {"name": rule.name})
     rules.remove(rule)
     rules.insert(max(0, place - 1), rule)
     for position, one in enumerate(rules, start=1):
@@ -95,7 +100,7 @@ def retire_rule(*, rule: GroupingRule, actor: Actor) -> None:
     """Ask it no more. What it gathered stays as it is, but what waited for more of its kind is placed anew. Raises
     IncidentError where it was retired before."""
     if not GroupingRule.objects.filter(pk=rule.pk, retired_at=None).update(retired_at=Now()):
-        raise IncidentError(f"The rule {rule.name} was retired before. Nothing was changed.")
+        raise IncidentError(gettext("The rule %(name)s was retired before. Nothing was changed.") % {"name": rule.name})
     let_wait_no_more(rule)
     _record("grouping_rule.retire", rule, actor, {})
 
@@ -110,7 +115,9 @@ def _written(write: Any, name: str) -> Any:
         with transaction.atomic():
             return write()
     except IntegrityError as taken:
-        raise IncidentError(f"There is a rule {name.strip()} already. Choose another name.") from taken
+        raise IncidentError(
+            gettext("There is a rule %(name)s already. Choose another name.") % {"name": name.strip()}
+        ) from taken
 
 
 def _record(action: str, rule: GroupingRule, actor: Actor, data: dict[str, Any]) -> None:

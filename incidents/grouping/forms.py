@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from incidents.grouping.actions import Terms
@@ -63,7 +64,9 @@ class RuleForm(forms.Form):
         for line in filter(None, (line.strip() for line in self.cleaned_data["severities"].splitlines())):
             value, _, severity = (part.strip() for part in line.rpartition("="))
             if not value or severity not in ("1", "2", "3", "4"):
-                raise forms.ValidationError(f"“{line[:60]}” is not read: write a value, = and 1, 2, 3 or 4.")
+                raise forms.ValidationError(
+                    gettext("“%(line)s” is not read: write a value, = and 1, 2, 3 or 4.") % {"line": line[:60]}
+                )
             found[value] = int(severity)
         return found
 

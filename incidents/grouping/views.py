@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -65,7 +66,7 @@ def rule_move(request: HttpRequest, pk: int) -> HttpResponse:
     rule = _rule_for(request, pk)
     place = request.POST.get("place", "")
     if not place.isdecimal():
-        messages.error(request, "Say at which place the rule is to be asked, from 1.")
+        messages.error(request, gettext("Say at which place the rule is to be asked, from 1."))
     else:
         _attempt(request, lambda: actions.move_rule(rule=rule, place=int(place), actor=actor_for(request=request)))
     return redirect("grouping-rules")
@@ -76,7 +77,7 @@ def rule_move(request: HttpRequest, pk: int) -> HttpResponse:
 def rule_retire(request: HttpRequest, pk: int) -> HttpResponse:
     rule = _rule_for(request, pk)
     if _attempt(request, lambda: actions.retire_rule(rule=rule, actor=actor_for(request=request))):
-        messages.success(request, f"{rule.name} is asked no more.")
+        messages.success(request, gettext("%(name)s is asked no more.") % {"name": rule.name})
     return redirect("grouping-rules")
 
 
@@ -103,7 +104,7 @@ def _submitted(
     except IncidentError as refused:
         form.add_error(None, str(refused))
         return _page(request, rule, form, status=409)
-    messages.success(request, f"{saved.name} counts for alerts that come from now on.")
+    messages.success(request, gettext("%(name)s counts for alerts that come from now on.") % {"name": saved.name})
     return redirect("grouping-rules")
 
 

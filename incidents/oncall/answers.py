@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -148,7 +149,7 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
         way = contacts.contact_of_link(token=token, user=user)
         if request.method == "POST":
             way = contacts.confirm(token=token, user=user, actor=actor_for(request=request))
-            messages.success(request, f"{way.receiver.address} is used from now on.")
+            messages.success(request, gettext("%(address)s is used from now on.") % {"address": way.receiver.address})
             return _back(way)
     except IncidentError as refused:
         return render(request, "oncall/refused.html", {"sentence": str(refused), "trail": TRAIL}, status=410)
@@ -195,7 +196,7 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
     else:
         to = User.objects.filter(username=request.POST.get("to", ""), is_active=True).first()
         if to is None:
-            messages.error(request, "Choose to whom you hand it over.")
+            messages.error(request, gettext("Choose to whom you hand it over."))
         else:
             attempt(
                 request,

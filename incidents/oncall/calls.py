@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import signing
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from accounts.models import User
 from incidents.errors import IncidentError
@@ -77,11 +78,11 @@ def escalation_of(token: str) -> tuple[Escalation, Contact]:
     try:
         escalation, contact = signing.loads(token, salt=LINK)
     except (signing.BadSignature, ValueError, TypeError):
-        raise IncidentError("A part of this link is missing. Open the incident from the first page.") from None
+        raise IncidentError(gettext("A part of this link is missing. Open the incident from the first page.")) from None
     found = Escalation.objects.select_related("incident__endpoint__model", "taken_by").filter(pk=escalation).first()
     way = Contact.objects.select_related("user", "receiver").filter(pk=contact).first()
     if found is None or way is None:
-        raise IncidentError("This link leads to nothing. Open the incident from the first page.")
+        raise IncidentError(gettext("This link leads to nothing. Open the incident from the first page."))
     return found, way
 
 

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.outgoing import AddressRefused, split_address
@@ -98,16 +99,19 @@ def add_contact(
     else "". An e-mail address is used once its reader has followed the link that is sent there. Raises
     IncidentError."""
     if (user is None) == (not team.strip()):
-        raise IncidentError("A way is a person's or a team's.")
+        raise IncidentError(gettext("A way is a person's or a team's."))
     if contacts().filter(user=user, team=team.strip(), own=False).count() >= MOST:
-        raise IncidentError(f"At most {MOST} ways are kept. Remove one first.")
+        raise IncidentError(gettext("At most %(most)s ways are kept. Remove one first.") % {"most": MOST})
     lately = Contact.objects.filter(user=user, team=team.strip(), own=False, created_at__gt=Now() - LETTERS_WITHIN)
     if kind == Kind.EMAIL and lately.filter(receiver__kind=Kind.EMAIL).count() >= MOST_LETTERS:
-        raise IncidentError(f"{MOST_LETTERS} addresses were entered within an hour. Wait before you enter another.")
+        raise IncidentError(
+            gettext("%(most_letters)s addresses were entered within an hour. Wait before you enter another.")
+            % {"most_letters": MOST_LETTERS}
+        )
     if (quiet_from is None) != (quiet_until is None) or (quiet_from is not None and quiet_from == quiet_until):
-        raise IncidentError("Quiet hours have a beginning and another end, or there are none.")
+        raise IncidentError(gettext("Quiet hours have a beginning and another end, or there are none."))
     if not (1 <= least_severity <= 4 and 0 <= quiet_severity <= 4):
-        raise IncidentError("Severities are 1 to 4; 1 is worst.")
+        raise IncidentError(gettext("Severities are 1 to 4; 1 is worst."))
     shown, secret = _address(kind, address.strip(), key.strip())
     waits = kind == Kind.EMAIL
     state = SubscriberState.PENDING if waits else SubscriberState.ACTIVE
@@ -132,17 +136,22 @@ def _address(kind: str, address: str, key: str) -> tuple[str, str]:
             return chat.shown(address), address
         if kind == Kind.PAGER:
             if not 20 <= len(key) <= 64 or not key.isalnum():
-                raise IncidentError("Give the integration key of PagerDuty's Events API v2: 32 letters and digits.")
+                raise IncidentError(
+                    gettext("Give the integration key of PagerDuty's Events API v2: 32 letters and digits.")
+                )
             split_address(address or PAGERDUTY)
             return address or PAGERDUTY, key
         if kind == Kind.WEBHOOK:
             split_address(address)
             return address, new_secret()
     except ValidationError:
-        raise IncidentError("Write an e-mail address, such as name@example.org.") from None
+        raise IncidentError(gettext("Write an e-mail address, such as name@example.org.")) from None
     except (AddressRefused, chat.ChatRefused) as refused:
         raise IncidentError(str(refused)) from refused
-    raise IncidentError(f"Nobody is reached by {kind!r}. Choose {', '.join(Kind.values)}.")
+    raise IncidentError(
+        gettext("Nobody is reached by %(kind)s. Choose %(names)s.")
+        % {"kind": f"{kind!r}", "names": ", ".join(Kind.values)}
+    )
 
 
 def _ask_to_confirm(contact: Contact) -> None:
@@ -178,10 +187,12 @@ def contact_of_link(*, token: str, user: User) -> Contact:
     try:
         key = signing.loads(token, salt=CONFIRM, max_age=CONFIRM_WITHIN)
     except signing.BadSignature:
-        raise IncidentError("This link is too old, or a part of it is missing. Enter the address again.") from None
+        raise IncidentError(
+            gettext("This link is too old, or a part of it is missing. Enter the address again.")
+        ) from None
     found = contacts().filter(pk=key).first()
     if found is None or (found.user_id is not None and found.user_id != user.pk):
-        raise IncidentError("This link is for another account, or the address was removed.")
+        raise IncidentError(gettext("This link is for another account, or the address was removed."))
     return found
 
 
@@ -189,10 +200,13 @@ def contact_of_link(*, token: str, user: User) -> Contact:
 def test(*, contact: Contact, actor: Actor) -> Message:
     """Send a message that wakes nobody, to see that it comes. Raises IncidentError where it is not confirmed."""
     if contact.receiver.state != SubscriberState.ACTIVE:
-        raise IncidentError("Follow the link in the letter that was sent there first.")
+        raise IncidentError(gettext("Follow the link in the letter that was sent there first."))
     key = f"contact:{contact.pk}:test:"
     if Message.objects.filter(key__startswith=key, created_at__gt=Now() - LETTERS_WITHIN).count() >= MOST_LETTERS:
-        raise IncidentError(f"It was tested {MOST_LETTERS} times within an hour. Wait before you test it again.")
+        raise IncidentError(
+            gettext("It was tested %(most_letters)s times within an hour. Wait before you test it again.")
+            % {"most_letters": MOST_LETTERS}
+        )
     message = outbox.note(
         key=f"{key}{uuid.uuid4()}",
         subscriber=contact.receiver,
@@ -214,7 +228,7 @@ def test(*, contact: Contact, actor: Actor) -> Message:
 def remove_contact(*, contact: Contact, actor: Actor) -> None:
     """Nobody is called by it any more, its address is forgotten, and what waits for it is not sent."""
     if not _end(contact):
-        raise IncidentError("It was removed before.")
+        raise IncidentError(gettext("It was removed before."))
     _record("contact.remove", contact, actor, {})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import may_on
@@ -200,7 +201,9 @@ def acknowledge(*, escalation: Escalation, user: User, actor: Actor) -> Escalati
     if one.state == State.TAKEN:
         if one.taken_by_id == user.pk:
             return one
-        raise IncidentError(f"{one.taken_by or 'Somebody'} has it already. Nothing was changed.")
+        raise IncidentError(
+            gettext("%(person)s has it already. Nothing was changed.") % {"person": one.taken_by or gettext("Somebody")}
+        )
     if one.incident.acknowledged_at is None:
         actions.acknowledge(incident=one.incident, user=user, actor=actor)
     _record("escalation.acknowledge", one, actor, {"wave": one.wave})
@@ -224,7 +227,9 @@ def hand_over(*, escalation: Escalation, to: User, user: User, actor: Actor, rea
     step is. Raises IncidentError where it is over, and for one who may not work on the incident."""
     one = _open(escalation)
     if to.pk == user.pk or not to.is_active or not may_on(to, "incident.respond", one.incident):
-        raise IncidentError(f"{to} can't take it. Choose another person who may work on this incident.")
+        raise IncidentError(
+            gettext("%(to)s can't take it. Choose another person who may work on this incident.") % {"to": to}
+        )
     own = [step for step in one.steps if not step.get("handed_by")]
     ask = {"targets": [f"person:{to.pseudonym}"], "seconds": HAND_OVER_SECONDS, "handed_by": user.pseudonym}
     _record("escalation.hand_over", one, actor, {"holder": to.pseudonym}, reason.strip())
@@ -247,7 +252,7 @@ def call_now(*, escalation: Escalation, actor: Actor, reason: str = "") -> Escal
 def _open(escalation: Escalation) -> Escalation:
     one = _locked(escalation.pk)
     if one is None or one.state == State.ENDED or one.incident.state not in OPEN_STATES:
-        raise IncidentError("It is over: nobody is called any more.")
+        raise IncidentError(gettext("It is over: nobody is called any more."))
     return one
 
 

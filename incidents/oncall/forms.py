@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Roster, User
@@ -72,15 +73,15 @@ class LayerForm(forms.Form):
         known = dict(User.objects.filter(username__in=typed).values_list("username", "pseudonym"))
         missing = [name for name in typed if name not in known]
         if missing:
-            raise forms.ValidationError(f"Nobody has the user name {missing[0]}.")
+            raise forms.ValidationError(gettext("Nobody has the user name %(missing)s.") % {"missing": missing[0]})
         return [known[name] for name in typed]
 
     def clean(self) -> dict[str, Any]:
         typed = super().clean() or {}
         if (typed.get("start") is None) != (typed.get("until") is None):
-            self.add_error("until", "Give both times, or none.")
+            self.add_error("until", gettext("Give both times, or none."))
         elif typed.get("days") and typed.get("start") is None:
-            self.add_error("start", "Give the hours of those days; 00:00 to 00:00 is all day.")
+            self.add_error("start", gettext("Give the hours of those days; 00:00 to 00:00 is all day."))
         return typed
 
     def layer(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import Roster, User
 from audit.actions import Actor, Target, record
@@ -43,13 +44,13 @@ def set_policy(
     """Make a policy, or change one that was read as `seen_version`; escalations under way go on by what they began
     with. Raises IncidentError, and Conflict where somebody changed it meanwhile."""
     if not name.strip():
-        raise IncidentError("Name the policy.")
+        raise IncidentError(gettext("Name the policy."))
     if not severities or not set(severities) <= {1, 2, 3, 4}:
-        raise IncidentError("Choose for which severities it is: 1 to 4; 1 is worst.")
+        raise IncidentError(gettext("Choose for which severities it is: 1 to 4; 1 is worst."))
     if not 0 <= repeats <= 20:
-        raise IncidentError("The steps are repeated at most 20 times.")
+        raise IncidentError(gettext("The steps are repeated at most 20 times."))
     if silence_seconds and not 60 <= silence_seconds <= 7 * 86_400:
-        raise IncidentError("Silence is between a minute and a week, or 0 for never.")
+        raise IncidentError(gettext("Silence is between a minute and a week, or 0 for never."))
     fields: dict[str, Any] = {
         "name": name.strip()[:100],
         "team": team.strip()[:100],
@@ -72,15 +73,21 @@ def set_policy(
 
 def _good(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not 1 <= len(steps) <= MOST_STEPS:
-        raise IncidentError(f"A policy has between one and {MOST_STEPS} steps.")
+        raise IncidentError(gettext("A policy has between one and %(most_steps)s steps.") % {"most_steps": MOST_STEPS})
     kept = []
     for number, step in enumerate(steps, start=1):
         targets = list(dict.fromkeys(step.get("targets") or []))
         seconds = step.get("seconds")
         if not 1 <= len(targets) <= MOST_TARGETS or not all(isinstance(target, str) for target in targets):
-            raise IncidentError(f"Step {number} calls nobody. Choose at least one person, rotation or channel.")
+            raise IncidentError(
+                gettext("Step %(number)s calls nobody. Choose at least one person, rotation or channel.")
+                % {"number": number}
+            )
         if not isinstance(seconds, int) or not SHORTEST <= seconds <= LONGEST:
-            raise IncidentError(f"Step {number} waits for an answer between {SHORTEST} seconds and a day.")
+            raise IncidentError(
+                gettext("Step %(number)s waits for an answer between %(shortest)s seconds and a day.")
+                % {"number": number, "shortest": SHORTEST}
+            )
         for target in targets:
             _check(number, target)
         kept.append({"targets": targets, "seconds": seconds})
@@ -97,14 +104,17 @@ def _check(number: int, target: str) -> None:
     }
     plain = kind not in ("rotation", "channel") or (key.isascii() and key.isdigit() and len(key) < 18)
     if target != EVERYBODY and (kind not in known or not plain or not known[kind]().exists()):
-        raise IncidentError(f"Step {number} calls {target!r}, which is nobody here.")
+        raise IncidentError(
+            gettext("Step %(number)s calls %(target)s, which is nobody here.")
+            % {"number": number, "target": f"{target!r}"}
+        )
 
 
 @transaction.atomic
 def retire_policy(*, policy: Policy, actor: Actor) -> None:
     """No escalation begins by it any more."""
     if not Policy.objects.filter(pk=policy.pk, retired_at=None).update(retired_at=Now()):
-        raise IncidentError("This policy was retired before.")
+        raise IncidentError(gettext("This policy was retired before."))
     record(action="escalation_policy.retire", target=_target(policy), actor=actor, data={"name": policy.name})
 
 

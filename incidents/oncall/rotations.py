@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import may
@@ -28,7 +29,9 @@ def zone_named(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise IncidentError(f"There is no time zone {name!r}. Write one such as Europe/Berlin or UTC.") from None
+        raise IncidentError(
+            gettext("There is no time zone %(name)s. Write one such as Europe/Berlin or UTC.") % {"name": f"{name!r}"}
+        ) from None
     return name
 
 
@@ -40,7 +43,7 @@ def set_rotation(
     """Make a rotation, or change one that was read as `seen_version`. Raises IncidentError for layers that are none,
     and for people who may not work on incidents; Conflict where somebody changed it meanwhile."""
     if not team.strip() or not name.strip():
-        raise IncidentError("Name the team and the rotation.")
+        raise IncidentError(gettext("Name the team and the rotation."))
     fields = {"team": team.strip()[:100], "name": name.strip()[:100], "zone": zone_named(zone), "layers": _good(layers)}
     try:
         with transaction.atomic():
@@ -53,7 +56,10 @@ def set_rotation(
                     raise Conflict(Rotation.objects.get(pk=rotation.pk).version)
                 made = Rotation.objects.get(pk=rotation.pk)
     except IntegrityError:
-        raise IncidentError(f"{team.strip()} has a rotation {name.strip()} already. Change that one.") from None
+        raise IncidentError(
+            gettext("%(team)s has a rotation %(rotation)s already. Change that one.")
+            % {"team": team.strip(), "rotation": name.strip()}
+        ) from None
     data = {"team": made.team, "name": made.name, "zone": made.zone, "layers": made.layers}
     _record("rotation.set", made, actor, data)
     return made
@@ -62,30 +68,44 @@ def set_rotation(
 def _good(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The layers as they are kept. Raises IncidentError with the place and the reason."""
     if len(layers) > MOST_LAYERS:
-        raise IncidentError(f"A rotation has at most {MOST_LAYERS} layers.")
+        raise IncidentError(gettext("A rotation has at most %(most_layers)s layers.") % {"most_layers": MOST_LAYERS})
     try:
         read = layers_of(layers)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise IncidentError(
-            "A layer has people, begins (such as 2026-11-23T09:00), hours, and windows of days, start and until."
+            gettext(
+                "A layer has people, begins (such as 2026-11-23T09:00), hours, and windows of days, start and until."
+            )
         ) from None
     named = {person for layer in read for person in layer.people}
     known = {user.pseudonym: user for user in User.objects.filter(pseudonym__in=named, is_active=True)}
     for number, layer in enumerate(read, start=1):
         if not 1 <= len(layer.people) <= MOST_PEOPLE:
-            raise IncidentError(f"Layer {number} has nobody in it. Name who takes turns, in their order.")
+            raise IncidentError(
+                gettext("Layer %(number)s has nobody in it. Name who takes turns, in their order.") % {"number": number}
+            )
         if layer.begins.tzinfo is not None:
-            raise IncidentError(f"Layer {number} begins at a time of the rotation's own zone: write it without one.")
+            raise IncidentError(
+                gettext("Layer %(number)s begins at a time of the rotation's own zone: write it without one.")
+                % {"number": number}
+            )
         if not 2000 <= layer.begins.year <= 2100:
-            raise IncidentError(f"Layer {number} begins between the years 2000 and 2100.")
+            raise IncidentError(
+                gettext("Layer %(number)s begins between the years 2000 and 2100.") % {"number": number}
+            )
         if not turns.SHORTEST <= layer.length <= turns.LONGEST:
-            raise IncidentError(f"A shift of layer {number} lasts between an hour and 92 days.")
+            raise IncidentError(
+                gettext("A shift of layer %(number)s lasts between an hour and 92 days.") % {"number": number}
+            )
         if any(not window.days <= frozenset(range(7)) or not window.days for window in layer.windows):
-            raise IncidentError(f"The hours of layer {number} are on days from 0 (Monday) to 6.")
+            raise IncidentError(
+                gettext("The hours of layer %(number)s are on days from 0 (Monday) to 6.") % {"number": number}
+            )
         for person in layer.people:
             if person not in known or not may(known[person], "incident.respond"):
                 raise IncidentError(
-                    f"{known.get(person, person)} may not work on incidents. Give them a responder's role first."
+                    gettext("%(get)s may not work on incidents. Give them a responder's role first.")
+                    % {"get": known.get(person, person)}
                 )
     return [
         {
@@ -109,7 +129,7 @@ def _good(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def retire_rotation(*, rotation: Rotation, actor: Actor) -> None:
     """Nobody is on call by it any more; policies that name it reach nobody by it."""
     if not Rotation.objects.filter(pk=rotation.pk, retired_at=None).update(retired_at=Now()):
-        raise IncidentError("This rotation was retired before.")
+        raise IncidentError(gettext("This rotation was retired before."))
     _record("rotation.retire", rotation, actor, {"team": rotation.team, "name": rotation.name})
 
 
@@ -121,13 +141,15 @@ def override(
     """Have `user` on call between two moments, whoever's turn it is. Raises IncidentError without a reason, for a time
     that is over or longer than three months, and for one who may not work on incidents."""
     if not reason.strip():
-        raise IncidentError("Say in a sentence why. Your reason is recorded.")
+        raise IncidentError(gettext("Say in a sentence why. Your reason is recorded."))
     if ends <= starts or ends <= database_now() or ends - starts > LONGEST_OVERRIDE:
-        raise IncidentError("An override ends after it starts and after now, and lasts at most three months.")
+        raise IncidentError(gettext("An override ends after it starts and after now, and lasts at most three months."))
     if not user.is_active or not may(user, "incident.respond"):
-        raise IncidentError(f"{user} may not work on incidents. Choose a responder or a commander.")
+        raise IncidentError(
+            gettext("%(user)s may not work on incidents. Choose a responder or a commander.") % {"user": user}
+        )
     if not Rotation.objects.filter(pk=rotation.pk, retired_at=None).exists():
-        raise IncidentError("This rotation was retired.")
+        raise IncidentError(gettext("This rotation was retired."))
     made = Override.objects.create(
         rotation=rotation, user=user, starts=starts, ends=ends, reason=reason.strip()[:500], by=by
     )
@@ -140,7 +162,7 @@ def override(
 def remove_override(*, override: Override, actor: Actor) -> None:
     """From now on the rotation goes as it would have."""
     if not Override.objects.filter(pk=override.pk, removed_at=None).update(removed_at=Now()):
-        raise IncidentError("This override was taken back before.")
+        raise IncidentError(gettext("This override was taken back before."))
     _record("rotation.remove_override", override.rotation, actor, {"override": override.pk})
 
 

@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -113,7 +114,7 @@ def new_rotation(request: HttpRequest) -> HttpResponse:
         except IncidentError as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, f"{made} is there. Add its first layer.")
+            messages.success(request, gettext("%(made)s is there. Add its first layer.") % {"made": made})
             return redirect("oncall-rotation", pk=made.pk)
     context = {"form": form, "sentence": "A new rotation", "trail": TRAIL, "button": "Make it"}
     return render(request, "oncall/form.html", context, status=400 if form.errors else 200)
@@ -191,7 +192,7 @@ def add_layer(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         try:
             _set_layers(request, one, [*one.layers, form.layer()])
-            messages.success(request, "The layer is added, on top of the others.")
+            messages.success(request, gettext("The layer is added, on top of the others."))
             return redirect("oncall-rotation", pk=pk)
         except IncidentError as refused:
             form.add_error(None, str(refused))
@@ -240,7 +241,7 @@ def add_override(request: HttpRequest, pk: int) -> HttpResponse:
                 ends=_in(typed["ends"], zone), reason=typed["reason"], by=user_of(request),
                 actor=actor_for(request=request),
             )  # fmt: skip
-            messages.success(request, "The turn is taken.")
+            messages.success(request, gettext("The turn is taken."))
             return redirect("oncall-rotation", pk=pk)
         except IncidentError as refused:
             form.add_error(None, str(refused))
@@ -292,7 +293,7 @@ def _edited(request: HttpRequest, one: Policy | None) -> HttpResponse:
         except IncidentError as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, f"{made.name} is set.")
+            messages.success(request, gettext("%(name)s is set.") % {"name": made.name})
             return redirect("oncall-home")
     wrong = bool(form.errors) or any(step.errors for step in steps)
     context = {

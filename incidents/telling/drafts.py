@@ -1,6 +1,7 @@
 """Drafts: what Lastgood would tell of an incident's new state, proposed to a person who sends it, changes it or not."""
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from incidents.errors import IncidentError
@@ -52,7 +53,10 @@ def set_words(*, page: StatusPage, status: str, text: str, actor: Actor) -> None
     except ValueError:
         unknown = ["{ without its }"]
     if unknown:
-        raise IncidentError(f"Nothing is known of {unknown[0]}. Put in braces: {', '.join(FIELDS)}.")
+        raise IncidentError(
+            gettext("Nothing is known of %(unknown)s. Put in braces: %(names)s.")
+            % {"unknown": unknown[0], "names": ", ".join(FIELDS)}
+        )
     if text.strip():
         Template.objects.update_or_create(page=page, status=status, defaults={"text": text.strip()})
     else:
@@ -70,7 +74,7 @@ def set_words(*, page: StatusPage, status: str, text: str, actor: Actor) -> None
 def dismiss(*, draft: Draft, actor: Actor) -> None:
     """Decide that a draft is not told."""
     if not Draft.objects.filter(pk=draft.pk, state=DraftState.OPEN).update(state=DraftState.DISMISSED):
-        raise IncidentError("This draft waits no more.")
+        raise IncidentError(gettext("This draft waits no more."))
     record(
         action="status.dismiss_draft",
         target=Target("status_page", draft.page.slug),

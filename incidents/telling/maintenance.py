@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Actor, Target, record, service_actor
@@ -40,10 +41,10 @@ def plan(
     components of other pages."""
     now = database_now()
     if ends_at <= starts_at or ends_at <= now or ends_at - starts_at > LONGEST:
-        raise IncidentError("Name an end after the beginning, in the future, and at most 14 days after it.")
+        raise IncidentError(gettext("Name an end after the beginning, in the future, and at most 14 days after it."))
     theirs = {one.pk for one in shown(page) if not one.is_group}
     if not components or any(one.pk not in theirs for one in components):
-        raise IncidentError("Name the components of this page that are worked on.")
+        raise IncidentError(gettext("Name the components of this page that are worked on."))
     remind = starts_at - REMIND_BEFORE
     window = Maintenance.objects.create(
         page=page, title=title.strip(), text=text.strip(), starts_at=starts_at, ends_at=ends_at, by=by,
@@ -70,7 +71,7 @@ def plan(
 def cancel(*, maintenance: Maintenance, by: User | None, actor: Actor, reason: str) -> None:
     """Call it off, or end it before its time. Raises IncidentError where it is over, or without a reason."""
     if not reason.strip():
-        raise IncidentError("Say in a sentence why it is called off. Its readers are told.")
+        raise IncidentError(gettext("Say in a sentence why it is called off. Its readers are told."))
     going_on = maintenance.state == WindowStatus.IN_PROGRESS
     to = WindowStatus.COMPLETED if going_on else WindowStatus.CANCELLED
     _move(maintenance, maintenance.state, to, ended_at=Now())
@@ -120,7 +121,7 @@ def _turn(window: Maintenance, to: str, words: str, **fields: Any) -> str:
 def _move(window: Maintenance, old: str, to: str, **fields: Any) -> None:
     going = (WindowStatus.SCHEDULED, WindowStatus.IN_PROGRESS)
     if old not in going or not Maintenance.objects.filter(pk=window.pk, state=old).update(state=to, **fields):
-        raise IncidentError("This maintenance is over, or somebody changed it since you opened it.")
+        raise IncidentError(gettext("This maintenance is over, or somebody changed it since you opened it."))
     window.state = to
 
 

@@ -4,6 +4,7 @@ messages out (`carry`) finds them there, and so does the clock."""
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.dispatch import send_on_commit
@@ -50,14 +51,16 @@ def replay(*, message: Message, actor: Actor, reason: str) -> None:
     """Send a message again that was taken or given up, under the same id. Raises IncidentError without a reason, while
     it waits, and where its subscriber is told no more."""
     if not reason.strip():
-        raise IncidentError("Say in a sentence why it is sent again. Your reason is recorded.")
+        raise IncidentError(gettext("Say in a sentence why it is sent again. Your reason is recorded."))
     told = message.subscriber.state == SubscriberState.ACTIVE
     over = (MessageState.SENT, MessageState.GIVEN_UP)
     done = told and Message.objects.filter(pk=message.pk, state__in=over).update(
         state=MessageState.WAITING, attempts=0, next_try_at=Now(), sent_at=None
     )
     if not done:
-        raise IncidentError("Only what was taken or given up can be sent again, and only to who is still told.")
+        raise IncidentError(
+            gettext("Only what was taken or given up can be sent again, and only to who is still told.")
+        )
     record(
         action="status.replay_message",
         target=Target("status_message", str(message.pk)),

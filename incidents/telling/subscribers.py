@@ -13,6 +13,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from accounts.outgoing import AddressRefused, split_address
 from audit.actions import ANONYMOUS, Actor, Target, record, service_actor
@@ -44,13 +45,15 @@ def subscribe(*, page: StatusPage, address: str, components: Sequence[StatusComp
     told already: for an address that is, nothing happens, nor for one that somebody gave within the last hour. Raises
     IncidentError for what is no address, for a page that is not public, and where no mail server is set up."""
     if not page.public:
-        raise IncidentError("Only public pages tell people by e-mail.")
+        raise IncidentError(gettext("Only public pages tell people by e-mail."))
     if not sends_letters():
-        raise IncidentError("No mail server is set up here, so no letter would come. Follow the page's feed instead.")
+        raise IncidentError(
+            gettext("No mail server is set up here, so no letter would come. Follow the page's feed instead.")
+        )
     try:
         validate_email(address.strip())
     except ValidationError:
-        raise IncidentError("Write an e-mail address, such as name@example.org.") from None
+        raise IncidentError(gettext("Write an e-mail address, such as name@example.org.")) from None
     theirs = Subscriber.objects.filter(page=page, address__iexact=address.strip(), state__in=GOING_ON)
     for one in theirs.filter(state=SubscriberState.PENDING, created_at__lt=database_now() - ASK_AGAIN_AFTER):
         _give_up(one)
@@ -89,7 +92,7 @@ def _make(
     page: StatusPage, kind: str, address: str, components: Sequence[StatusComponent], state: str
 ) -> Subscriber:  # fmt: skip
     if any(one.page_id != page.pk for one in components):
-        raise IncidentError("Choose among the components of this page.")
+        raise IncidentError(gettext("Choose among the components of this page."))
     made = Subscriber.objects.create(page=page, kind=kind, address=address, state=state)
     made.components.set(components)
     return made
@@ -104,7 +107,7 @@ def confirm(*, token: str) -> Subscriber:
     )
     found.refresh_from_db()
     if found.state != SubscriberState.ACTIVE:
-        raise NotTold("This subscription has ended. Subscribe again on the status page.")
+        raise NotTold(gettext("This subscription has ended. Subscribe again on the status page."))
     if done:
         _record("status.confirm_subscription", found, ANONYMOUS, {})
     return found
@@ -124,7 +127,7 @@ def add_webhook(
         with transaction.atomic():
             made = _make(page, Kind.WEBHOOK, address, components, SubscriberState.ACTIVE)
     except IntegrityError:
-        raise IncidentError("That address is told already.") from None
+        raise IncidentError(gettext("That address is told already.")) from None
     text = new_secret()
     Subscriber.objects.filter(pk=made.pk).update(secret=seal(text, _place(made)), confirmed_at=Now())
     _record("status.add_webhook", made, actor, {"kind": str(Kind.WEBHOOK)})
@@ -210,10 +213,12 @@ def _named(token: str, salt: str, within: timedelta | None) -> Subscriber:
     try:
         ref = signing.loads(token, salt=salt, max_age=within)
     except signing.BadSignature:
-        raise NotTold("This link is too old, or a part of it is missing. Subscribe again on the status page.") from None
+        raise NotTold(
+            gettext("This link is too old, or a part of it is missing. Subscribe again on the status page.")
+        ) from None
     found = Subscriber.objects.select_related("page").filter(ref=ref, page__isnull=False).first()
     if found is None:
-        raise NotTold("This link leads to no subscription.")
+        raise NotTold(gettext("This link leads to no subscription."))
     return found
 
 

@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
@@ -50,7 +51,7 @@ def manage(request: HttpRequest, slug: str) -> HttpResponse:
         except IncidentError as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, f"{typed['name']} is changed.")
+            messages.success(request, gettext("%(typed)s is changed.") % {"typed": typed["name"]})
             return redirect("status-manage", slug=slug)
     return _managed(request, page, form=form)
 
@@ -86,7 +87,7 @@ def add_component(request: HttpRequest, slug: str) -> HttpResponse:
         except IncidentError as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, f"{made.name} is on the page.")
+            messages.success(request, gettext("%(name)s is on the page.") % {"name": made.name})
             return redirect("status-manage", slug=slug)
     return _managed(request, page, component_form=form)
 
@@ -102,7 +103,7 @@ def set_words(request: HttpRequest, slug: str) -> HttpResponse:
         except IncidentError as refused:
             form.add_error("text", str(refused))
         else:
-            messages.success(request, "The words are kept.")
+            messages.success(request, gettext("The words are kept."))
             return redirect("status-manage", slug=slug)
     return _managed(request, page, words_form=form)
 
@@ -143,7 +144,7 @@ def end_subscriber(request: HttpRequest, slug: str, ref: str) -> HttpResponse:
     page = _administered(request, slug)
     subscriber = get_object_or_404(Subscriber, page=page, ref=ref)
     if subscribers.end(subscriber=subscriber, how="administrator", actor=actor_for(request=request)):
-        messages.success(request, "They are told no more, and their address is forgotten.")
+        messages.success(request, gettext("They are told no more, and their address is forgotten."))
     return redirect("status-manage", slug=slug)
 
 
@@ -188,7 +189,10 @@ def maintenances(request: HttpRequest, slug: str) -> HttpResponse:
         except IncidentError as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, f"The readers of {page.name} are told of {made.title}.")
+            messages.success(
+                request,
+                gettext("The readers of %(name)s are told of %(title)s.") % {"name": page.name, "title": made.title},
+            )
             return redirect("status-maintenance", slug=slug)
     going_on = page.maintenances.filter(state__in=[WindowStatus.SCHEDULED, WindowStatus.IN_PROGRESS])
     context = {"page": page, "form": form, "windows": going_on.prefetch_related("components")}

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -60,12 +61,14 @@ def edit(request: HttpRequest, ref: str) -> HttpResponse:
         sent["version"] = str(review.version)
         again = ReviewForm(sent)
         again.is_valid()
-        again.add_error(None, "Somebody changed this review since you opened it. Compare, then save yours again.")
+        again.add_error(
+            None, gettext("Somebody changed this review since you opened it. Compare, then save yours again.")
+        )
         return _page(request, review, again, 409, theirs=True)
     except IncidentError as refused:
         form.add_error(None, str(refused))
         return _page(request, review, form, 409)
-    messages.success(request, "The review is saved.")
+    messages.success(request, gettext("The review is saved."))
     return redirect("review-detail", ref=ref)
 
 
@@ -77,7 +80,7 @@ def add_item(request: HttpRequest, ref: str) -> HttpResponse:
     if not form.is_valid():
         return _page(request, review, item_form=form, status=400)
     reviews.add_action_item(review=review, actor=actor_for(request=request), **form.cleaned_data)
-    messages.success(request, "The action item is added.")
+    messages.success(request, gettext("The action item is added."))
     return redirect("review-detail", ref=ref)
 
 
@@ -88,7 +91,7 @@ def finish_item(request: HttpRequest, ref: str, pk: int) -> HttpResponse:
     item = get_object_or_404(ActionItem, review=review, pk=pk)
     try:
         reviews.finish_action_item(item=item, actor=actor_for(request=request))
-        messages.success(request, "The action item is done.")
+        messages.success(request, gettext("The action item is done."))
     except IncidentError as refused:
         messages.error(request, str(refused))
     return redirect("review-detail", ref=ref)
@@ -105,7 +108,7 @@ def publish(request: HttpRequest, ref: str) -> HttpResponse:
             actor=actor_for(request=request),
             seen_version=int(seen) if seen.isdecimal() else None,
         )
-        messages.success(request, "The review is published, with the log's checkpoint in it.")
+        messages.success(request, gettext("The review is published, with the log's checkpoint in it."))
     except IncidentError as refused:
         messages.error(request, str(refused))
     return redirect("review-detail", ref=ref)

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.actions import actor_for
@@ -43,7 +44,9 @@ def index(request: HttpRequest) -> HttpResponse:
         form = NewPageForm(request.POST)
         made = _made(request, form) if form.is_valid() else None
         if made is not None:
-            messages.success(request, f"{made.name} is there. Put on it what its readers know.")
+            messages.success(
+                request, gettext("%(name)s is there. Put on it what its readers know.") % {"name": made.name}
+            )
             return redirect("status-manage", slug=made.slug)
     elif request.user.is_authenticated and may(user_of(request), "admin"):
         form = NewPageForm(initial={"public": True, "by_itself": True})
@@ -62,7 +65,7 @@ def _made(request: HttpRequest, form: NewPageForm) -> StatusPage | None:
         with transaction.atomic():
             return status.create_page(actor=actor_for(request=request), **form.cleaned_data)
     except IntegrityError:
-        form.add_error("slug", "There is a status page of that name already. Choose another.")
+        form.add_error("slug", gettext("There is a status page of that name already. Choose another."))
     return None
 
 
@@ -130,7 +133,9 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
         minutes = typed["minutes"]
         try:
             if incident is None:
-                raise IncidentError(f"There is no incident {typed['incident']}. Choose one that is open.")
+                raise IncidentError(
+                    gettext("There is no incident %(typed)s. Choose one that is open.") % {"typed": typed["incident"]}
+                )
             for concerned in (incident, *typed["components"]):
                 require_on(request, "status.publish", concerned)
             status.post(
@@ -148,7 +153,7 @@ def post(request: HttpRequest, slug: str) -> HttpResponse:
         except IncidentError as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, f"The readers of {told.name} are told.")
+            messages.success(request, gettext("The readers of %(name)s are told.") % {"name": told.name})
             return redirect("status-page", slug=slug)
     context = {"page": told, "form": form, "incidents": going_on, "posts": told.posts.select_related("by")[:10]}
     context["drafts"] = waiting

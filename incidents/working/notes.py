@@ -1,6 +1,7 @@
 """What people add to an incident's timeline: notes, corrections beside events, pins. Nothing there is ever changed."""
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.models import AuditEvent
@@ -25,7 +26,10 @@ def _kept(incident: Incident, event: AuditEvent, text: str) -> AuditEvent:
 def _event(incident: Incident, seq: int) -> AuditEvent:
     found = AuditEvent.objects.filter(incident=incident.ref, incident_seq=seq).first()
     if found is None:
-        raise IncidentError(f"{incident.ref} has no event {seq}. Take the number from its timeline.")
+        raise IncidentError(
+            gettext("%(ref)s has no event %(seq)s. Take the number from its timeline.")
+            % {"ref": incident.ref, "seq": seq}
+        )
     return found
 
 
@@ -33,7 +37,7 @@ def _event(incident: Incident, seq: int) -> AuditEvent:
 def add_note(*, incident: Incident, text: str, actor: Actor) -> AuditEvent:
     """Put a person's words on the timeline; they can be erased like any, the event stays."""
     if not text.strip():
-        raise IncidentError("Write at least a word.")
+        raise IncidentError(gettext("Write at least a word."))
     return _kept(incident, _note(incident, "incident.note", actor, {}, text.strip()), text)
 
 
@@ -42,9 +46,9 @@ def amend(*, incident: Incident, seq: int, text: str, actor: Actor) -> AuditEven
     """Put a correction beside an event of the incident, which goes on to say what it said."""
     event = _event(incident, seq)
     if event.action == AMEND:
-        raise IncidentError("That is a correction itself. Correct the event that it is about.")
+        raise IncidentError(gettext("That is a correction itself. Correct the event that it is about."))
     if not text.strip():
-        raise IncidentError("Write what is right instead.")
+        raise IncidentError(gettext("Write what is right instead."))
     return _kept(incident, _note(incident, AMEND, actor, {"amends": seq}, text.strip()), text)
 
 
@@ -56,7 +60,7 @@ def pin(*, incident: Incident, seq: int, actor: Actor) -> Pin:
         with transaction.atomic():
             made = Pin.objects.create(incident=incident, seq=seq)
     except IntegrityError:
-        raise IncidentError(f"Event {seq} is pinned already. Nothing was changed.") from None
+        raise IncidentError(gettext("Event %(seq)s is pinned already. Nothing was changed.") % {"seq": seq}) from None
     _note(incident, "incident.pin", actor, {"seq": seq})
     return made
 
@@ -64,5 +68,5 @@ def pin(*, incident: Incident, seq: int, actor: Actor) -> Pin:
 @transaction.atomic
 def unpin(*, incident: Incident, seq: int, actor: Actor) -> None:
     if not Pin.objects.filter(incident=incident, seq=seq).delete()[0]:
-        raise IncidentError(f"Event {seq} is not pinned. Nothing was changed.")
+        raise IncidentError(gettext("Event %(seq)s is not pinned. Nothing was changed.") % {"seq": seq})
     _note(incident, "incident.unpin", actor, {"seq": seq})

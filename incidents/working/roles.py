@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import may_on
@@ -26,17 +27,26 @@ def offer_role(*, incident: Incident, role: str, to: User, by: User, note: str =
     Raises IncidentError where the person may not respond, holds it already, or another offer of it is open.
     """
     if role not in IncidentRole.values:
-        raise IncidentError(f"There is no role {role}. The roles are: {', '.join(IncidentRole.values)}.")
+        raise IncidentError(
+            gettext("There is no role %(role)s. The roles are: %(names)s.")
+            % {"role": role, "names": ", ".join(IncidentRole.values)}
+        )
     if not may_on(to, "incident.respond", incident):
-        raise IncidentError(f"{to} may not work on incidents. Choose a responder or a commander.")
+        raise IncidentError(
+            gettext("%(to)s may not work on incidents. Choose a responder or a commander.") % {"to": to}
+        )
     if RoleHolding.objects.filter(incident=incident, role=role, until=None, user=to).exists():
-        raise IncidentError(f"{to} is {IncidentRole(role).label.lower()} already. Nothing was changed.")
+        raise IncidentError(
+            gettext("%(to)s is %(name)s already. Nothing was changed.")
+            % {"to": to, "name": IncidentRole(role).label.lower()}
+        )
     try:
         with transaction.atomic():
             made = RoleOffer.objects.create(incident=incident, role=role, to=to, by=by)
     except IntegrityError:
         raise IncidentError(
-            f"The role {IncidentRole(role).label.lower()} is offered to somebody already. Withdraw that offer first."
+            gettext("The role %(name)s is offered to somebody already. Withdraw that offer first.")
+            % {"name": IncidentRole(role).label.lower()}
         ) from None
     _note(incident, "incident.offer_role", actor, {"offer": made.pk, "role": role, "holder": to.pseudonym}, note)
     return made
@@ -47,14 +57,14 @@ def open_offer(incident: Incident, role: str) -> RoleOffer:
     found = RoleOffer.objects.select_related("to", "by").filter(incident=incident, role=role, state=OfferState.OFFERED)
     offer = found.first()
     if offer is None:
-        raise IncidentError("That offer was answered or withdrawn before. Nothing was changed.")
+        raise IncidentError(gettext("That offer was answered or withdrawn before. Nothing was changed."))
     return offer
 
 
 def _settle(offer: RoleOffer, state: str) -> None:
     settled = RoleOffer.objects.filter(pk=offer.pk, state=OfferState.OFFERED)
     if settled.update(state=state, settled_at=Now()) != 1:
-        raise IncidentError("That offer was answered or withdrawn before. Nothing was changed.")
+        raise IncidentError(gettext("That offer was answered or withdrawn before. Nothing was changed."))
 
 
 @transaction.atomic
@@ -66,12 +76,17 @@ def accept_role(*, incident: Incident, role: str, user: User, actor: Actor) -> R
     """
     offer = open_offer(incident, role)
     if offer.to_id != user.pk:
-        raise IncidentError(f"It was offered to {offer.to}, who alone can accept it. Take the role over instead.")
+        raise IncidentError(
+            gettext("It was offered to %(to)s, who alone can accept it. Take the role over instead.") % {"to": offer.to}
+        )
     holder = RoleHolding.objects.filter(incident=incident, role=role, until=None).select_related("user").first()
     if holder is not None and holder.since > offer.offered_at:
         raise IncidentError(
-            f"{holder.user} took the role over since it was offered to you. Decline the offer, and speak with "
-            f"{holder.user} first. Nothing was changed."
+            gettext(
+                "%(user)s took the role over since it was offered to you. Decline the offer, and speak "
+                "with %(user)s first. Nothing was changed."
+            )
+            % {"user": holder.user}
         )
     _settle(offer, OfferState.ACCEPTED)
     _note(incident, "incident.accept_role", actor, {"offer": offer.pk, "role": role, "by": offer.by.pseudonym})
@@ -86,7 +101,10 @@ def refuse_role(*, incident: Incident, role: str, user: User, reason: str = "", 
     offer = open_offer(incident, role)
     theirs = offer.to_id == user.pk
     if not theirs and offer.by_id != user.pk and not may_on(user, "incident.command", incident):
-        raise IncidentError(f"{offer.by} offered it to {offer.to}: one of the two, or a commander, can end that.")
+        raise IncidentError(
+            gettext("%(by)s offered it to %(to)s: one of the two, or a commander, can end that.")
+            % {"by": offer.by, "to": offer.to}
+        )
     state = OfferState.DECLINED if theirs else OfferState.WITHDRAWN
     _settle(offer, state)
     data = {"offer": offer.pk, "role": role, "holder": offer.to.pseudonym, "answer": str(state)}

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, IntegerField, Q, QuerySet, Value, When
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Actor, Target, record
@@ -27,7 +28,7 @@ def _facts(title: str, body: str, model: Model | None, kind: str) -> dict[str, A
 
 def _check(title: str, body: str) -> None:
     if not title.strip() or not body.strip():
-        raise IncidentError("A runbook needs a title and says what to do.")
+        raise IncidentError(gettext("A runbook needs a title and says what to do."))
 
 
 @transaction.atomic
@@ -40,7 +41,9 @@ def write_runbook(
         with transaction.atomic():
             made = Runbook.objects.create(slug=slug, title=title.strip(), body=body, model=model, kind=kind)
     except IntegrityError:
-        raise IncidentError(f"There is a runbook {slug} already. Edit it, or take another name.") from None
+        raise IncidentError(
+            gettext("There is a runbook %(slug)s already. Edit it, or take another name.") % {"slug": slug}
+        ) from None
     data = _facts(title, body, model, kind)
     record(action="runbook.write", target=Target("runbook", slug, "1"), actor=actor, data=data, reason=reason)
     return made
@@ -59,7 +62,7 @@ def edit_runbook(
     )
     runbook.refresh_from_db()
     if changed != 1 and runbook.retired_at is not None:
-        raise IncidentError("This runbook was retired. Write a new one under another name.")
+        raise IncidentError(gettext("This runbook was retired. Write a new one under another name."))
     if changed != 1:
         raise Conflict(runbook.version)
     target = Target("runbook", runbook.slug, str(runbook.version))
@@ -71,7 +74,7 @@ def edit_runbook(
 def retire_runbook(*, runbook: Runbook, reason: str, actor: Actor) -> None:
     """Offer it in no incident any more."""
     if not Runbook.objects.filter(pk=runbook.pk, retired_at=None).update(retired_at=Now()):
-        raise IncidentError("This runbook was retired before. Nothing was changed.")
+        raise IncidentError(gettext("This runbook was retired before. Nothing was changed."))
     target = Target("runbook", runbook.slug, str(runbook.version))
     record(action="runbook.retire", target=target, actor=actor, data={}, reason=reason)
 
@@ -104,17 +107,21 @@ def take_up(*, incident: Incident, runbook: Runbook, user: User, actor: Actor) -
     """Have the runbook's steps, as they read now, on the incident to tick off."""
     if incident.state not in OPEN_STATES:
         raise GuardFailed(
-            "incident_open", f"{incident.ref} is {incident.get_state_display().lower()}. Reopen it first."
+            "incident_open",
+            gettext("%(ref)s is %(name)s. Reopen it first.")
+            % {"ref": incident.ref, "name": incident.get_state_display().lower()},
         )
     if runbook.retired_at is not None:
-        raise IncidentError(f"The runbook {runbook.title} was retired. Choose another.")
+        raise IncidentError(gettext("The runbook %(title)s was retired. Choose another.") % {"title": runbook.title})
     try:
         with transaction.atomic():
             use = RunbookUse.objects.create(
                 incident=incident, runbook=runbook, runbook_version=runbook.version, body=runbook.body, by=user
             )
     except IntegrityError:
-        raise IncidentError(f"{runbook.title} was taken up already. Nothing was changed.") from None
+        raise IncidentError(
+            gettext("%(title)s was taken up already. Nothing was changed.") % {"title": runbook.title}
+        ) from None
     made = [Step(use=use, position=at, text=text) for at, text in enumerate(steps(runbook.body), start=1)]
     Step.objects.bulk_create(made)
     data = {"runbook": runbook.slug, "version": runbook.version, "steps": len(made)}
@@ -128,7 +135,11 @@ def tick(*, step: Step, done: bool = True, user: User, actor: Actor) -> Step:
     found = Step.objects.filter(pk=step.pk, done_at__isnull=done)
     fields: dict[str, Any] = {"done_at": Now(), "done_by": user} if done else {"done_at": None, "done_by": None}
     if found.update(**fields) != 1:
-        raise IncidentError(f"The step is {'done' if done else 'open'} already. Nothing was changed.")
+        raise IncidentError(
+            gettext("The step is done already. Nothing was changed.")
+            if done
+            else gettext("The step is open already. Nothing was changed.")
+        )
     use = step.use
     data = {"runbook": use.runbook.slug, "step": step.position}
     _note(use.incident, "incident.tick" if done else "incident.untick", actor, data, step.text)

@@ -4,6 +4,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Actor, Target, record
@@ -24,16 +25,16 @@ def save_view(*, user: User, name: str, query: str, shared: bool = False, actor:
     person's own words."""
     kept = _filters(query)
     if not kept:
-        raise IncidentError("Filter the list first; a view without filters is the list itself.")
+        raise IncidentError(gettext("Filter the list first; a view without filters is the list itself."))
     if len(kept) > 500:
-        raise IncidentError("The filters are too long to keep. Shorten the text.")
+        raise IncidentError(gettext("The filters are too long to keep. Shorten the text."))
     try:
         with transaction.atomic():
             view, _ = SavedView.objects.update_or_create(
                 user=user, name=name.strip(), defaults={"query": kept, "shared": shared}
             )
     except IntegrityError:
-        raise IncidentError("You saved a view of that name at the same moment. Load the page again.") from None
+        raise IncidentError(gettext("You saved a view of that name at the same moment. Load the page again.")) from None
     record(
         action="incident_view.save", target=Target("incident_view", str(view.pk)), actor=actor, data={"shared": shared}
     )
@@ -44,7 +45,7 @@ def save_view(*, user: User, name: str, query: str, shared: bool = False, actor:
 def drop_view(*, user: User, pk: int, actor: Actor) -> None:
     """Forget one of the person's own views."""
     if not SavedView.objects.filter(pk=pk, user=user).delete()[0]:
-        raise IncidentError("You have no such view. Who saved a shared one drops it.")
+        raise IncidentError(gettext("You have no such view. Who saved a shared one drops it."))
     record(action="incident_view.drop", target=Target("incident_view", str(pk)), actor=actor, data={})
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from audit.actions import Actor
 from audit.clock import database_now
@@ -46,16 +47,27 @@ def moments_of(incident: Incident) -> list[tuple[str, str, datetime | None]]:
 def _guard_order(incident: Incident, which: str, at: datetime) -> None:
     """Raises GuardFailed where the moment would stand after a later one, before an earlier one, or ahead of now."""
     if at > database_now() + CLOCKS_APART:
-        raise GuardFailed("time_not_ahead", f"{at:%Y-%m-%d %H:%M:%S} UTC has not come yet. Give a moment that has.")
+        raise GuardFailed(
+            "time_not_ahead",
+            gettext("%(at)s UTC has not come yet. Give a moment that has.") % {"at": f"{at:%Y-%m-%d %H:%M:%S}"},
+        )
     names = list(TIMES)
     for other in names:
         moment = getattr(incident, other)
         if moment is None or other == which:
             continue
         if names.index(other) < names.index(which) and moment > at + CLOCKS_APART:
-            raise GuardFailed("times_in_order", f"{_said(which)} can't be before {_said(other)}, {_utc(moment)}.")
+            raise GuardFailed(
+                "times_in_order",
+                gettext("%(time)s can't be before %(other)s, %(utc)s.")
+                % {"time": _said(which), "other": _said(other), "utc": _utc(moment)},
+            )
         if names.index(other) > names.index(which) and moment < at - CLOCKS_APART:
-            raise GuardFailed("times_in_order", f"{_said(which)} can't be after {_said(other)}, {_utc(moment)}.")
+            raise GuardFailed(
+                "times_in_order",
+                gettext("%(time)s can't be after %(other)s, %(utc)s.")
+                % {"time": _said(which), "other": _said(other), "utc": _utc(moment)},
+            )
 
 
 def _said(which: str) -> str:
@@ -75,18 +87,25 @@ def correct_time(
     Raises GuardFailed (time_reached, time_not_ahead, times_in_order, correction_needs_reason) and Conflict.
     """
     if which not in TIMES:
-        raise IncidentError(f"There is no time {which}. The times are: {', '.join(TIMES)}.")
+        raise IncidentError(
+            gettext("There is no time %(which)s. The times are: %(names)s.")
+            % {"which": which, "names": ", ".join(TIMES)}
+        )
     if not reason.strip():
-        raise GuardFailed("correction_needs_reason", "Say in a sentence how you know the right time.")
+        raise GuardFailed("correction_needs_reason", gettext("Say in a sentence how you know the right time."))
     before = getattr(incident, which)
     if before is None and which != "impact_started_at":
         raise GuardFailed(
-            "time_reached", f"{incident.ref} was not {TIMES[which].lower()} yet; there is nothing to correct."
+            "time_reached",
+            gettext("%(ref)s was not %(name)s yet; there is nothing to correct.")
+            % {"ref": incident.ref, "name": TIMES[which].lower()},
         )
     if timezone.is_naive(at):
-        raise IncidentError("Give the time with its zone; UTC is best.")
+        raise IncidentError(gettext("Give the time with its zone; UTC is best."))
     if before == at:
-        raise IncidentError(f"{TIMES[which]} is {_utc(at)} already. Nothing was changed.")
+        raise IncidentError(
+            gettext("%(time)s is %(utc)s already. Nothing was changed.") % {"time": TIMES[which], "utc": _utc(at)}
+        )
     _guard_order(incident, which, at)
     data = {
         "which": which,

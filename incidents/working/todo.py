@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Actor, Target, record
@@ -25,7 +26,7 @@ def add_task(
 ) -> Task:
     """Something to do for somebody, or for whoever takes it."""
     if not text.strip():
-        raise IncidentError("Say in a sentence what is to be done.")
+        raise IncidentError(gettext("Say in a sentence what is to be done."))
     task = Task.objects.create(incident=incident, text=text.strip(), owner=owner, due_at=due_at)
     data = {"owner": owner.pseudonym if owner else "", "due": due_at.isoformat() if due_at else ""}
     _note(task, "incident.add_task", actor, data, text.strip())
@@ -41,8 +42,11 @@ def assign_task(*, task: Task, owner: User, actor: Actor, seen_owner: int | None
         open_ = open_.filter(owner=seen_owner or None)
     if open_.update(owner=owner) != 1:
         raise IncidentError(
-            f"The task is not open any more, {owner} has it already, or it was given to somebody else since you "
-            "looked. Nothing was changed."
+            gettext(
+                "The task is not open any more, %(owner)s has it already, or it was given to somebody "
+                "else since you looked. Nothing was changed."
+            )
+            % {"owner": owner}
         )
     _note(task, "incident.assign_task", actor, {"owner": owner.pseudonym})
     task.refresh_from_db()
@@ -53,11 +57,11 @@ def assign_task(*, task: Task, owner: User, actor: Actor, seen_owner: int | None
 def settle_task(*, task: Task, state: str, reason: str = "", actor: Actor) -> Task:
     """Done, or not needed any more, which needs a reason."""
     if state not in (TaskState.DONE, TaskState.DROPPED):
-        raise IncidentError("A task is settled as done or dropped.")
+        raise IncidentError(gettext("A task is settled as done or dropped."))
     if state == TaskState.DROPPED and not reason.strip():
-        raise IncidentError("Say in a sentence why it is not needed any more.")
+        raise IncidentError(gettext("Say in a sentence why it is not needed any more."))
     if Task.objects.filter(pk=task.pk, state=TaskState.OPEN).update(state=state, settled_at=Now()) != 1:
-        raise IncidentError("The task was settled before. Nothing was changed.")
+        raise IncidentError(gettext("The task was settled before. Nothing was changed."))
     _note(task, "incident.settle_task", actor, {"state": state}, reason)
     task.refresh_from_db()
     return task

@@ -1,5 +1,7 @@
 """What people do in an incident beside its lifecycle, each at an address of its own below the incident's."""
 
+from django.utils.translation import gettext
+
 from incidents import actions
 from incidents.errors import IncidentError
 from incidents.forms import EmptyForm
@@ -96,7 +98,7 @@ def _unpin(act: Act) -> str:
 
 def _belongs(act: Act, incident_id: int, what: str) -> None:
     if incident_id != act.incident.pk:
-        raise IncidentError(f"That {what} is of another incident. Open it there.")
+        raise IncidentError(gettext("That %(what)s is of another incident. Open it there.") % {"what": what})
 
 
 def _take_up(act: Act) -> str:

@@ -4,6 +4,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -47,14 +48,14 @@ def save(request: HttpRequest) -> HttpResponse:
     require(request, "view")
     form = SaveViewForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Give the list a name of at most 80 characters.")
+        messages.error(request, gettext("Give the list a name of at most 80 characters."))
         return redirect("incident-list")
     try:
         view = save_view(user=user_of(request), actor=actor_for(request=request), **form.cleaned_data)
     except IncidentError as refused:
         messages.error(request, str(refused))
         return redirect("incident-list")
-    messages.success(request, f"The list is kept as “{view.name}”.")
+    messages.success(request, gettext("The list is kept as “%(name)s”.") % {"name": view.name})
     return redirect(f"/incidents/?{view.query}")
 
 
@@ -64,7 +65,7 @@ def drop(request: HttpRequest, pk: int) -> HttpResponse:
     require(request, "view")
     try:
         drop_view(user=user_of(request), pk=pk, actor=actor_for(request=request))
-        messages.success(request, "The view is gone.")
+        messages.success(request, gettext("The view is gone."))
     except IncidentError as refused:
         messages.error(request, str(refused))
     return redirect("incident-list")

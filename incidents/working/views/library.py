@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -58,7 +59,7 @@ def new(request: HttpRequest) -> HttpResponse:
         except IncidentError as refused:
             form.add_error(None, str(refused))
             return _form(request, form, "Write a runbook", 409)
-        messages.success(request, f"{made} is in the library.")
+        messages.success(request, gettext("%(made)s is in the library.") % {"made": made})
         return redirect("runbook-detail", slug=made.slug)
     return _form(request, form, "Write a runbook", 400 if form.errors else 200)
 
@@ -107,12 +108,14 @@ def edit(request: HttpRequest, slug: str) -> HttpResponse:
         sent["version"] = str(runbook.version)
         again = RunbookForm(sent)
         again.is_valid()
-        again.add_error(None, "Somebody changed this runbook since you opened it. Compare, then save yours again.")
+        again.add_error(
+            None, gettext("Somebody changed this runbook since you opened it. Compare, then save yours again.")
+        )
         return _form(request, again, f"Edit {runbook}", 409, runbook, theirs=True)
     except IncidentError as refused:
         form.add_error(None, str(refused))
         return _form(request, form, f"Edit {runbook}", 409, runbook)
-    messages.success(request, "The runbook is saved. Incidents that took it up keep what they took up.")
+    messages.success(request, gettext("The runbook is saved. Incidents that took it up keep what they took up."))
     return redirect("runbook-detail", slug=slug)
 
 
@@ -122,7 +125,7 @@ def retire(request: HttpRequest, slug: str) -> HttpResponse:
     runbook = runbook_for(request, slug, WRITES)
     try:
         runbooks.retire_runbook(runbook=runbook, reason="", actor=actor_for(request=request))
-        messages.success(request, f"{runbook} is offered in no incident any more.")
+        messages.success(request, gettext("%(runbook)s is offered in no incident any more.") % {"runbook": runbook})
     except IncidentError as refused:
         messages.error(request, str(refused))
     return redirect("runbook-library")

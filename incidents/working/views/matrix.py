@@ -4,6 +4,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
@@ -39,13 +40,15 @@ def severity_matrix(request: HttpRequest) -> HttpResponse:
         sent["edition"] = str(conflict.current)
         again = MatrixForm(sent)
         again.is_valid()
-        again.add_error(None, "Somebody else edited the table since you opened it. Compare, then send yours again.")
+        again.add_error(
+            None, gettext("Somebody else edited the table since you opened it. Compare, then send yours again.")
+        )
         return _page(request, again, 409)
     except IncidentError as refused:
         form.add_error(None, str(refused))
         return _page(request, form, 409)
     messages.success(
-        request, "The table counts from now on. Open incidents keep their severity until they are triaged."
+        request, gettext("The table counts from now on. Open incidents keep their severity until they are triaged.")
     )
     return redirect("severity-matrix")
 
