@@ -33,8 +33,9 @@ def display(ids: Iterable[str]) -> dict[str, str]:
     """A name for each id: what a resolver says, a program's own name, else the pseudonym itself."""
     wanted = set(ids)
     names = {one: _plain(one) for one in wanted}
-    for resolver in _resolvers:
-        names |= {one: name for one, name in resolver(wanted).items() if name}
+    people = {one for one in wanted if not one.startswith("svc:") and one != "anonymous"}
+    for resolver in _resolvers if people else []:
+        names |= {one: name for one, name in resolver(people).items() if name}
     return names
 
 

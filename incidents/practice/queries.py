@@ -6,10 +6,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from accounts.approvals.automatic import is_allowed
 from accounts.approvals.queries import NoPolicy, policy_for
-from audit.clock import database_now
 from incidents.practice.models import Attempt, Drill, DrillSchedule, DrillState
 from incidents.practice.readiness import Readiness, readiness_of, readiness_of_all, spell
 from incidents.rollback.models import PlanKind
@@ -83,7 +83,7 @@ def attempts_of(endpoint: Endpoint) -> QuerySet[Attempt]:
 
 def drilled_words(version: Version) -> str:
     """What the last drill of the version says of it, where that has passed lately: “Ready, about 40 s: …”; else ""."""
-    since = database_now() - timedelta(days=settings.LASTGOOD_DRILL_FRESH_DAYS)
+    since = Now() - timedelta(days=settings.LASTGOOD_DRILL_FRESH_DAYS)
     passed = Drill.objects.filter(version=version, state=DrillState.PASSED, ended_at__gte=since)
     drill = passed.select_related("endpoint").order_by("-ended_at").first()
     if drill is None:
