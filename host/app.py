@@ -63,6 +63,7 @@ class Host:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.to_thread(self.predictions.close)
+        self.fleet.shadows.close()
         self.store.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -160,6 +161,8 @@ class Host:
             slot.counters.count(time.perf_counter() - started, failed=failed, probe=probe)
         if not probe:
             self.predictions.add(loaded, ids, columns, answer)
+            if version is None:
+                self.fleet.shadows.offer(model, loaded.digest, ids[0], request, answer)
         return as_json(
             {
                 "model_name": model,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from host import shadow
 from host.device import gpus, memory
 from host.fleet import Model, Slot
 from host.manifest import NAME, SHA256
@@ -46,14 +47,20 @@ async def lastgood(host: Host, method: str, path: list[str], receive: Receive) -
             return as_json(await describe(host, await host.fleet.unload(model, version)))
         case "POST", ["models", model, "default"]:
             target, fence = _target(parse_object(await body(receive, MAX_CONTROL_BYTES)))
-            return as_json(steered(await host.fleet.switch(model, target, fence)))
+            return as_json(steered(host, await host.fleet.switch(model, target, fence)))
         case "POST", ["models", model, "service"]:
             serving, fence = _service(parse_object(await body(receive, MAX_CONTROL_BYTES)))
-            return as_json(steered(await host.fleet.set_service(model, serving, fence)))
+            return as_json(steered(host, await host.fleet.set_service(model, serving, fence)))
         case "POST", ["models", model, "share"]:
             value = parse_object(await body(receive, MAX_CONTROL_BYTES))
             (target, fence), percent = _target(value), _percent(value)
-            return as_json(steered(await host.fleet.share(model, target, percent, fence)))
+            return as_json(steered(host, await host.fleet.share(model, target, percent, fence)))
+        case "POST", ["models", model, "shadow"]:
+            value = parse_object(await body(receive, MAX_CONTROL_BYTES))
+            if value.get("end") is True:
+                return as_json(steered(host, await shadow.end(host.fleet, model, _fence(value.get("fence")))))
+            (target, fence), asked = _target(value), shadow.wish(value)
+            return as_json(steered(host, await shadow.begin(host.fleet, model, target, asked, fence)))
     raise Problem(404, "not-found", f"There is no {method} /lastgood/v1/{'/'.join(path)} here.")
 
 
@@ -159,18 +166,19 @@ async def describe(host: Host, slot: Slot) -> dict[str, Any]:
 async def describe_model(host: Host, model: Model) -> dict[str, Any]:
     """A model as /lastgood/v1/state shows it."""
     versions = {slot.version: await describe(host, slot) for slot in list(model.slots.values())}
-    return steered(model) | {"versions": versions}
+    return steered(host, model) | {"versions": versions}
 
 
-def steered(model: Model) -> dict[str, Any]:
+def steered(host: Host, model: Model) -> dict[str, Any]:
     """Where a model's unversioned requests go: the answer to whatever changes that. To read back what is in memory as
     well would take longer than the change."""
-    default, share = model.pointer.default, model.pointer.share
+    default, share, mirrored = model.pointer.default, model.pointer.share, host.fleet.shadows.sessions.get(model.name)
     return {
         "default": default.to_json() if default else None,
         "fence": model.pointer.fence,
         "in_service": not model.pointer.out,
         "share": share.to_json() if share else None,
+        "shadow": mirrored.to_json() if mirrored else None,
     }
 
 

@@ -19,6 +19,7 @@ import torch
 from host.device import free_memory
 from host.manifest import Manifest, read_manifest
 from host.metrics import Counters
+from host.mirror import Shadows
 from host.problems import ArtifactRefused, Problem
 from host.store import Pointer, Share, Store, Target
 from host.version import LoadedVersion, Parts, ReadBack, read_parts
@@ -71,7 +72,7 @@ def note(what: str, model: Model, **facts: object) -> None:
     log.info("%s %s", what, json.dumps({"model": model.name, **facts}, sort_keys=True))
 
 
-def _stale(fence: int, old: Pointer) -> Problem:
+def stale(fence: int, old: Pointer) -> Problem:
     seen = "has moved on already" if fence == old.fence else f"is below {old.fence}, which was seen already"
     return Problem(409, "stale-fence", f"The fence {fence} {seen}.")
 
@@ -86,6 +87,7 @@ class Fleet:
         self.slow = ThreadPoolExecutor(2, "loading")
         self.reading: dict[LoadedVersion, asyncio.Future[Manifest]] = {}
         self.models: dict[str, Model] = {}
+        self.shadows = Shadows()
         for name, (pointer, manifests) in store.read_all().items():
             model = self.models[name] = Model(name, pointer)
             for version, data in manifests.items():
@@ -265,6 +267,7 @@ class Fleet:
                     503, "still-in-flight", f"Version {version} still answers {slot.in_flight} requests; try again."
                 ) from None
             slot.loaded, slot.state = None, "staged"
+            self.shadows.end_of(name, version, "its version was unloaded")
             note("unload", model, version=version, digest=slot.digest)
             return slot
 
@@ -291,18 +294,19 @@ class Fleet:
     async def _switch(self, model: Model, slot: Slot, target: Target, fence: int) -> None:
         old = model.pointer
         if fence < old.fence:
-            raise _stale(fence, old)
+            raise stale(fence, old)
         if fence == old.fence and old.fenced is not None:
             if old.fenced == old.default == target:
                 return
             raise Problem(409, "stale-fence", f"The fence {fence} has already switched to another version.")
         try:
-            await self._check_target(slot, target)
+            await self.check_target(slot, target)
         except Problem:
             if fence > old.fence:
-                await self._keep(model, replace(old, fence=fence, fenced=None))
+                await self.keep(model, replace(old, fence=fence, fenced=None))
             raise
-        await self._keep(model, Pointer(target, fence, target))
+        await self.keep(model, Pointer(target, fence, target))
+        self.shadows.end(model.name, "the default was switched")
 
     async def set_service(self, name: str, serving: bool, fence: int) -> Model:
         """Take a model out of service, or bring it back, under a fence. Out of service the host is not ready, so that
@@ -316,13 +320,13 @@ class Fleet:
             old = model.pointer
             if fence < old.fence or (fence == old.fence and old.fenced is not None and not serving and not old.out):
                 note("service-refused", model, serving=serving, fence=fence)
-                raise _stale(fence, old)
+                raise stale(fence, old)
             slot = model.default_slot()
             if serving and slot is not None and slot.state != "ready":
                 raise Problem(409, "not-ready", f"Version {slot.version} is {slot.state}; load it first.")
             fenced = old.fenced if fence == old.fence else None
             if (old.out, old.fence) != (not serving, fence):
-                await self._keep(model, replace(old, out=not serving, fence=fence, fenced=fenced))
+                await self.keep(model, replace(old, out=not serving, fence=fence, fenced=fenced))
                 note("service", model, serving=serving, fence=fence)
             return model
 
@@ -339,14 +343,14 @@ class Fleet:
             grown = old.share is not None and (old.share.target != target or old.share.percent > percent)
             if fence < old.fence or (fence == old.fence and (old.fenced is not None or grown)):
                 note("share-refused", model, **asked)
-                raise _stale(fence, old)
-            await self._check_target(slot, target)
+                raise stale(fence, old)
+            await self.check_target(slot, target)
             if fence != old.fence or old.share != Share(target, percent):
-                await self._keep(model, replace(old, fence=fence, fenced=None, share=Share(target, percent)))
+                await self.keep(model, replace(old, fence=fence, fenced=None, share=Share(target, percent)))
                 note("share", model, **asked)
             return model
 
-    async def _check_target(self, slot: Slot, target: Target) -> None:
+    async def check_target(self, slot: Slot, target: Target) -> None:
         if slot.loaded is None or slot.state != "ready":
             raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
         found = (await self.read_back(slot.loaded)).manifest.digest()
@@ -356,6 +360,6 @@ class Fleet:
         if slot.state != "ready":
             raise Problem(409, "not-ready", f"Version {target.version} is {slot.state}; load it before switching.")
 
-    async def _keep(self, model: Model, pointer: Pointer) -> None:
+    async def keep(self, model: Model, pointer: Pointer) -> None:
         await self.aside(lambda: self.store.keep_pointer(model.name, pointer))
         model.pointer = pointer

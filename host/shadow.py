@@ -39,15 +39,16 @@ async def begin(fleet: Fleet, name: str, target: Target, asked: tuple[int, float
     async with model.lock:
         old, session = model.pointer, fleet.shadows.sessions.get(name)
         facts = {"version": target.version, "digest": target.digest, "percent": percent, "fence": fence}
-        if old.default is None:
-            raise Problem(409, "not-ready", f"{name} has no default version whose requests could be mirrored.")
-        if old.default.digest == target.digest:
-            raise Problem(409, "is-default", f"Version {target.version} is the default of {name}: it answers already.")
-        same = session is not None and session.is_for(target, old.default, tolerance, fence)
+        default = old.default
+        same = session is not None and default is not None and session.is_for(target, default, tolerance, fence)
         used = session is not None and session.fence == fence and (not same or bool(session.ended))
         if fence < old.fence or (fence == old.fence and (old.fenced is not None or used)):
             note("shadow-refused", model, **facts)
             raise stale(fence, old)
+        if default is None:
+            raise Problem(409, "not-ready", f"{name} has no default version whose requests could be mirrored.")
+        if default.digest == target.digest:
+            raise Problem(409, "is-default", f"Version {target.version} is the default of {name}: it answers already.")
         await fleet.check_target(slot, target)
         if fence != old.fence:
             await fleet.keep(model, replace(old, fence=fence, fenced=None))
@@ -55,9 +56,9 @@ async def begin(fleet: Fleet, name: str, target: Target, asked: tuple[int, float
         if same and session is not None:
             session.percent, session.until = percent, until
         else:
-            session = Session(slot, target, old.default, tolerance, fence, percent, until)
+            session = Session(slot, target, default, tolerance, fence, percent, until)
             fleet.shadows.put(name, session)
-            note("shadow", model, against=old.default.digest, **facts)
+            note("shadow", model, against=default.digest, **facts)
         return model
 
 

@@ -18,8 +18,8 @@ ALONE = (
 )  # fmt: skip
 DECISIONS = ("approval.open", "approval.decide", "approval.consume", "approval.break_glass",
              "approval.break_glass.review", "act.propose")  # fmt: skip
-TESTS = ("rollback.preflight.answer", "rollback.gate.answer", "rollback.gate.pass", "rollback.watch.pass",
-         "rollback.watch.fail", "rollback.watch.sign_off")  # fmt: skip
+TESTS = ("rollback.preflight.answer", "rollback.shadow.answer", "rollback.gate.answer", "rollback.gate.pass",
+         "rollback.watch.pass", "rollback.watch.fail", "rollback.watch.sign_off")  # fmt: skip
 ENDINGS = {
     "rollback.run.switched": "all hosts switched", "rollback.run.compensated": "turned back",
     "rollback.run.halt": "halted",

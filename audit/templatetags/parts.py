@@ -55,7 +55,7 @@ _STATES = {
         investigating identified triaged in_progress maintenance under_maintenance executing soaking current started
         busy intent open preflighted stored
         applies
-        drained emptied shared
+        drained emptied shadowed compared shared
         considering
     """,
     "quiet": """

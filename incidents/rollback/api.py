@@ -22,13 +22,15 @@ from incidents.rollback.dry_run import DryRun, dry_run_composed, dry_run_of
 from incidents.rollback.models import Candidate, Check, HostStep, Plan, PlanKind, Preflight, Run, Wave
 from incidents.rollback.outcomes import OUTCOMES, Wish, propose_outcome
 from incidents.rollback.plan import STRATEGIES, PlanRefused, compose, propose, void
-from incidents.rollback.queries import candidate_evidence, plans, runs
+from incidents.rollback.queries import candidate_evidence, document_of, plans, runs
 from incidents.rollback.rehearsal_api import RehearsalViewSet
+from incidents.rollback.shadow.told import facts_of
 from incidents.rollback.views import act_on_run
 from registry.models import Endpoint, Version
 
 MALFORMED = (
-    "reason_needed", "unknown_kind", "other_model", "bad_waves", "too_few_hosts", "bad_shares", "bad_freeze",
+    "reason_needed", "unknown_kind", "other_model", "bad_waves", "too_few_hosts", "bad_shares", "bad_shadow",
+    "bad_freeze",
 )  # fmt: skip
 PLAN_KINDS = [PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL]
 
@@ -83,6 +85,18 @@ class QuorumSerializer(serializers.Serializer[Any]):
     hosts = serializers.IntegerField(min_value=1, required=False)
 
 
+class ShadowSerializer(serializers.Serializer[Any]):
+    """The version is asked live requests beside the one that answers, before any host is switched; {} for defaults."""
+
+    seconds = serializers.IntegerField(min_value=1, max_value=604_800, required=False)
+    percent = serializers.IntegerField(min_value=1, max_value=100, required=False)
+    rows = serializers.IntegerField(min_value=1, required=False, help_text="The fewest to be compared.")
+    max_differing = serializers.DecimalField(max_digits=9, decimal_places=8, required=False)
+    max_moved = serializers.DecimalField(max_digits=9, decimal_places=8, required=False)
+    max_failures = serializers.DecimalField(max_digits=9, decimal_places=8, required=False)
+    tolerance = serializers.DecimalField(max_digits=24, decimal_places=12, required=False)
+
+
 class ProposeSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=[(kind.value, kind.label) for kind in PLAN_KINDS])
     endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.select_related("model"))
@@ -94,6 +108,7 @@ class ProposeSerializer(serializers.Serializer[Any]):
     quorum = QuorumSerializer(required=False)
     strategy = serializers.ChoiceField(choices=[(name, name) for name in STRATEGIES], required=False)
     shares = serializers.ListField(child=serializers.IntegerField(min_value=1, max_value=99), required=False)
+    shadow = ShadowSerializer(required=False)
     failure_budget = serializers.IntegerField(min_value=0, required=False)
     min_hosts_serving = serializers.IntegerField(min_value=0, required=False)
     wave_soak_seconds = serializers.IntegerField(min_value=0, max_value=86_400, required=False)
@@ -198,12 +213,16 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     steps = StepSerializer(many=True)
     checks = CheckSerializer(many=True)
     watch = WatchField(allow_null=True, default=None)
+    shadow = serializers.SerializerMethodField(help_text="What its shadow has found so far; null without one.")
+
+    def get_shadow(self, run: Run) -> dict[str, Any] | None:
+        return facts_of(run.steps.all(), document_of(run))
 
     class Meta:
         model = Run
         fields = [
             "id", "plan", "plan_hash", "kind", "endpoint", "incident_ref", "state", "state_reason", "halt_code",
-            "fence", "started_at", "switched_at", "ended_at", "waves", "steps", "checks", "watch",
+            "fence", "started_at", "switched_at", "ended_at", "waves", "steps", "checks", "watch", "shadow",
         ]  # fmt: skip
 
 

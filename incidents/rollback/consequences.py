@@ -9,6 +9,7 @@ from incidents.rollback.left import has_switched
 from incidents.rollback.models import ACTIVE_RUN_STATES, HostStep, PlanKind, Run, RunState, StepState, WaveState
 from incidents.rollback.queries import LANES, LARGE, document_of, names_of
 from incidents.rollback.run import GOING_BACK
+from incidents.rollback.shadow.terms import is_only_shadowed
 from incidents.rollback.work import has_acted
 
 CHANGED = (
@@ -71,6 +72,8 @@ def _now(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> str:
         f"{s.host.name} gives {s.baseline.get('share')} % of its requests to version {plan.to_version.number}"
         for s in shared
     ]
+    if mirrored := [s for s in steps if s.state == StepState.SHADOWED]:
+        parts.append(f"{_who(mirrored, 'ask')} version {plan.to_version.number} beside, for a minute at most")
     return f"Until then: {'; '.join(parts)}." if parts else "No host was changed so far."
 
 
@@ -114,9 +117,14 @@ def _compensate(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> 
     changed = [s for s in steps if (s.state in CHANGED or has_acted(s)) and StepState.RESTORED not in s.marks]
     if not changed:
         return "No host was changed, so that it only ends."
+    mirrored = [s for s in changed if is_only_shadowed(s, document.shadow, document.shares)]
     cold = [s for s in changed if s.host.name in document.recreated]
-    warm = [s for s in changed if s not in cold]
+    warm = [s for s in changed if s not in cold and s not in mirrored]
     parts = [f"{_who(warm, 'switch')} back to version {origin.number}, which is still warm there"] if warm else []
     if cold:
         parts.append(f"of {_names(cold)} each leaves service, loads version {origin.number} again, and comes back")
+    if mirrored:
+        parts.append(
+            f"{_who(mirrored, 'cease')} to ask version {run.plan.to_version.number} beside, and was not switched"
+        )
     return f"{'; '.join(parts)}. The latest wave goes first."

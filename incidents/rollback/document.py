@@ -13,7 +13,15 @@ from decimal import Decimal
 from typing import Any
 
 from audit.canonical import canonical_bytes, exact, instant
-from incidents.rollback.state import DRAIN_PATH, RECREATE_PATH, RETURN_PATH, STEP_PATH, WEIGHTED_PATH
+from incidents.rollback.state import (
+    DRAIN_PATH,
+    RECREATE_PATH,
+    RETURN_PATH,
+    SHADOW_PATH,
+    SHADOW_WEIGHTED_PATH,
+    STEP_PATH,
+    WEIGHTED_PATH,
+)
 from incidents.rollback.waves import PlanWave
 
 FORMAT = "lastgood-plan/1"
@@ -77,9 +85,20 @@ class PlanDocument:
             return DRAIN_PATH if self.outcome == "drain" else RETURN_PATH
         if host in self.recreated:
             return RECREATE_PATH
-        if self.shares and host in self.body.get("shared", []):
-            return WEIGHTED_PATH
-        return STEP_PATH
+        shared = bool(self.shares) and host in self.body.get("shared", [])
+        if host in self.shadowed:
+            return SHADOW_WEIGHTED_PATH if shared else SHADOW_PATH
+        return WEIGHTED_PATH if shared else STEP_PATH
+
+    @property
+    def shadow(self) -> dict[str, Any] | None:
+        """What is asked of the target as a shadow before any host is switched; see incidents.rollback.shadow.terms."""
+        return self.body.get("shadow")
+
+    @property
+    def shadowed(self) -> list[str]:
+        """Hosts that mirror their requests to the target first."""
+        return list(self.body.get("shadow", {}).get("hosts", []))
 
     @property
     def hosts(self) -> list[str]:

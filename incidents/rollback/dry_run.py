@@ -25,6 +25,7 @@ ACTS: Mapping[str, tuple[str, str]] = {
     S.EMPTIED: ("unload", "the old version is not in memory"),
     S.LOADED: ("load", "it is in memory, read back"),
     S.GOLDEN_OK: ("golden", ""),
+    S.SHADOWED: ("shadow", "it answers with the target"),
     S.SHARED: ("share", "it has its share"),
     S.SWITCHED: ("switch", "it answers with the target"),
     S.POSTCHECK_OK: ("postcheck", ""),
@@ -132,7 +133,7 @@ def _steps(
     if why and true(name):
         return [Step(word, [], skipped=f"{why} already")]
     about = plan.from_version if name == "unload" and plan.from_version is not None else plan.to_version
-    percents = document.shares if name == "share" else [0]
+    percents = document.shares if name == "share" else [document.shadow["percent"] if document.shadow else 0]
     return [
         Step(
             word,
@@ -161,6 +162,7 @@ def _true_already(
             "drain": not seen.in_service or (serves and not drains),
             "unload": serves or origin is None or not fleet.is_loaded(seen, origin, read_back=False),
             "load": fleet.is_loaded(seen, target, read_back=read_back),
+            "shadow": serves,
             "share": serves,
             # The switch is called all the same where the host has not seen this run's fence: late calls are barred so.
             "switch": False,

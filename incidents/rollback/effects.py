@@ -25,8 +25,9 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
 CALL_SECONDS = {
     "stage": 600, "load": 600, "switch": 12, "restore": 12, "drain": 12, "unload": 45, "share": 12, "bring_back": 12,
+    "shadow": 12, "end_shadow": 12,
 }  # fmt: skip
-STEERED = ("drain", "share", "bring_back")
+STEERED = ("drain", "share", "bring_back", "shadow", "end_shadow")
 NAMES = {StepState.STAGED: "stage", StepState.LOADED: "load"}
 """How the act is called that reaches a state."""
 

@@ -62,6 +62,14 @@ class Remote:
     def share(self, version: Version, percent: int, fence: int) -> None:
         self._steering().share(self.address, self.model, str(version.number), version.digest, percent, fence)
 
+    def mirror(self, version: Version, percent: int, seconds: float, tolerance: float, fence: int) -> None:
+        number = str(version.number)
+        driver = self._steering()
+        driver.mirror(self.address, self.model, number, version.digest, percent, seconds, tolerance, fence)
+
+    def end_mirror(self, fence: int) -> None:
+        self._steering().end_mirror(self.address, self.model, fence)
+
     def _steering(self) -> SteeringDriver:
         if not self.driver.capabilities.drain:
             raise Refused(501, "cannot-steer", f"The engine of {self.host.name} can't be told where requests go.")

@@ -22,6 +22,7 @@ STRATEGY_WORDS = [
     ("recreate", "out of service, unload, load, back"),
     ("weighted", "the canary takes more and more of its requests"),
 ]
+SHADOW_FIELDS = ("seconds", "percent", "rows", "max_differing", "max_moved")
 
 
 class ProposeForm(forms.Form):
@@ -52,8 +53,30 @@ class ProposeForm(forms.Form):
         min_value=0, max_value=86_400, required=False, label="Seconds between two waves"
     )
 
+    shadow = forms.BooleanField(
+        required=False,
+        label="First ask the version beside what answers (a shadow)",
+        help_text="Of a release: it gets the same live requests, answers nobody, and is compared before any switch.",
+    )
+    shadow_seconds = forms.IntegerField(
+        min_value=1, max_value=604_800, required=False, label="Seconds of the shadow", help_text="Empty: 600."
+    )
+    shadow_percent = forms.IntegerField(
+        min_value=1, max_value=100, required=False, label="Percent of the requests it is asked", help_text="Empty: 100."
+    )
+    shadow_rows = forms.IntegerField(
+        min_value=1, required=False, label="Rows that have to be compared", help_text="Empty: 1,000."
+    )
+    shadow_max_differing = forms.DecimalField(
+        min_value=0, max_value=100, required=False, label="Percent of outputs that may differ", help_text="Empty: 5."
+    )
+    shadow_max_moved = forms.DecimalField(
+        min_value=0, max_value=1, required=False, label="How far scores may move on average", help_text="Empty: 0.05."
+    )
+
     def clean(self) -> dict[str, Any]:
-        """Fold the fields on waves into `wave_by` and `quorum`, and leave out what was left empty."""
+        """Fold the fields on waves into `wave_by` and `quorum`, those on a shadow into `shadow`, and leave out what was
+        left empty."""
         cleaned = dict(super().clean() or {})
         how, value = cleaned.pop("waves", "") or "count", cleaned.pop("wave_value", "").strip()
         percent = cleaned.pop("quorum_percent", None)
@@ -68,6 +91,14 @@ class ProposeForm(forms.Form):
             cleaned["quorum"] = {"percent": percent}
         if not cleaned.get("strategy"):
             cleaned.pop("strategy", None)
+        wish = {name: cleaned.pop(f"shadow_{name}", None) for name in SHADOW_FIELDS}
+        if wish["max_differing"] is not None:
+            wish["max_differing"] /= 100
+        asked = {name: value for name, value in wish.items() if value is not None}
+        if cleaned.pop("shadow", False):
+            cleaned["shadow"] = asked
+        elif asked:
+            self.add_error("shadow", "Tick this as well, or leave the fields of the shadow empty.")
         return {name: value for name, value in cleaned.items() if value is not None}
 
     def first_fields(self) -> list[forms.BoundField]:

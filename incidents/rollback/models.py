@@ -216,6 +216,8 @@ class StepState(models.TextChoices):
     EMPTIED = "emptied", "Old version unloaded"
     LOADED = "loaded", "Loaded"
     GOLDEN_OK = "golden_ok", "Golden test passed"
+    SHADOWED = "shadowed", "Asked beside what answers"
+    COMPARED = "compared", "Compared with what answers"
     SHARED = "shared", "Takes a share of the traffic"
     IN_SERVICE = "in_service", "Back in service"
     SWITCHED = "switched", "Switched"
@@ -244,7 +246,7 @@ class HostStep(models.Model):
     steer_calls = models.PositiveIntegerField(
         default=0,
         db_default=0,
-        help_text="Calls that take the host out of service, bring it back or share its requests.",
+        help_text="Calls that take the host out of service, bring it back, share its requests or mirror them.",
     )
     marks = models.JSONField(default=dict)
     notes = models.JSONField(default=dict)
@@ -268,7 +270,7 @@ class Check(models.Model):
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="checks")
     wave = models.ForeignKey(Wave, on_delete=models.PROTECT, null=True, blank=True, related_name="checks")
     host = models.ForeignKey(Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    stage = models.CharField(max_length=12, help_text="golden, postcheck, gate, watch")
+    stage = models.CharField(max_length=12, help_text="golden, postcheck, shadow, share, gate, watch")
     name = models.SlugField(max_length=60)
     question = models.CharField(max_length=300)
     answer = models.CharField(max_length=12, choices=CheckAnswer)

@@ -29,6 +29,7 @@ from incidents.rollback.document import (
 )
 from incidents.rollback.gating.planned import entries_for, longest_patience
 from incidents.rollback.models import Plan, PlanKind, PlanState, TrialLoad
+from incidents.rollback.shadow.terms import ShadowRefused, entry
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.waves import Member, PlanWave, WavesRefused, lay_out
 from registry.composing import part_of, rehearsal_sentence
@@ -55,7 +56,8 @@ class PlanRefused(Exception):
 
 class Options(TypedDict, total=False):
     """What a plan may differ in from the endpoint's defaults. Times are in seconds; `wave_by` and `quorum` are as
-    incidents.rollback.waves.lay_out takes them, and `wave_sizes` is short for {"count": ...}."""
+    incidents.rollback.waves.lay_out takes them, and `wave_sizes` is short for {"count": ...}. `shadow` is
+    as incidents.rollback.shadow.terms.entry takes it, {} for its defaults, None for no shadow."""
 
     wave_sizes: Sequence[int] | None
     wave_by: Mapping[str, Any] | None
@@ -63,6 +65,7 @@ class Options(TypedDict, total=False):
     failure_budget: int | None
     strategy: str | None
     shares: Sequence[int] | None
+    shadow: Mapping[str, Any] | None
     min_hosts_serving: int | None
     wave_soak_seconds: int | None
     watch_seconds: int | None
@@ -120,6 +123,7 @@ def compose(
         body["part"] = part
         shown["rehearsal"] = rehearsal_sentence(to_version)
     body |= _fleet(endpoint, placements, from_version, to_version, options)
+    body |= _shadow(kind, body, placements, from_version, options.get("shadow"))
     body |= _questions(kind, endpoint, from_version, to_version, options)
     body |= {"policy_hash": policy_hash(policy), "evidence_digest": evidence_digest(shown)}
     return Composed(identity, from_version, policy, write_document(body, expires_at=expires_at), expires_at, shown)
@@ -402,6 +406,28 @@ def _strategy(
             raise PlanRefused("bad_shares", "Shares are whole numbers of percent, from 1 to 99, such as 5, 25.")
         return {"strategy": "weighted", "shares": shares, "shared": [n for n in waves[0].hosts if n in able]}
     return {"strategy": "blue_green"}
+
+
+def _shadow(
+    kind: str,
+    body: Mapping[str, Any],
+    placements: Sequence[Placement],
+    origin: Version | None,
+    wish: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What is asked of the target beside what answers, on the hosts of the first wave that can, before any host is
+    switched. Raises PlanRefused."""
+    if wish is None:
+        return {}
+    if kind != PlanKind.RELEASE or origin is None:
+        sentence = "Only a release that replaces a version has a shadow: it is compared with what answers."
+        raise PlanRefused("bad_shadow", sentence)
+    able = {p.host.name for p in placements if driver_for(p.host.engine).capabilities.shadow}
+    able -= set(body.get("recreated", []))
+    try:
+        return {"shadow": entry(wish, [name for name in body["waves"][0]["hosts"] if name in able])}
+    except ShadowRefused as error:
+        raise PlanRefused("bad_shadow", str(error)) from error
 
 
 def _is_full(placement: Placement, target: Version) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Prefetch, QuerySet, Sum, prefetch_related_objects
 
 from incidents.rollback.document import DocumentError, PlanDocument
+from incidents.rollback.gating.planned import asked_at
 from incidents.rollback.gating.planned import terms as gate_terms
 from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
@@ -25,6 +26,7 @@ from incidents.rollback.models import (
     Wave,
     WaveState,
 )
+from incidents.rollback.shadow.terms import in_words as shadow_in_words
 from incidents.rollback.state import STEP_PATH
 from registry.composing import part_sentence
 from registry.models import Endpoint, Placement, Version
@@ -37,6 +39,8 @@ STEP_WORDS: dict[str, str] = {
     StepState.EMPTIED: "unload old",
     StepState.LOADED: "load warm",
     StepState.GOLDEN_OK: "golden test",
+    StepState.SHADOWED: "ask beside",
+    StepState.COMPARED: "compare",
     StepState.SHARED: "share traffic",
     StepState.IN_SERVICE: "back in service",
     StepState.SWITCHED: "switch",
@@ -45,7 +49,8 @@ STEP_WORDS: dict[str, str] = {
 }
 LANES = Prefetch("steps", HostStep.objects.select_related("host", "wave").order_by("wave__index", "host__name"))
 GIVEN_BACK = (
-    StepState.DRAINED, StepState.EMPTIED, StepState.SHARED, StepState.IN_SERVICE, StepState.SWITCHED,
+    StepState.DRAINED, StepState.EMPTIED, StepState.SHADOWED, StepState.COMPARED, StepState.SHARED,
+    StepState.IN_SERVICE, StepState.SWITCHED,
     StepState.POSTCHECK_OK, StepState.DONE,
 )  # fmt: skip
 """What going back takes back."""
@@ -174,6 +179,8 @@ def _why_left(step: HostStep) -> str:
     if step.switch_calls:
         return "the run was switching it and had not read it back; what it serves is observed"
     restored = StepState.RESTORED in step.marks
+    if StepState.SHADOWED in step.marks and not restored and StepState.SHARED not in step.marks:
+        return "the run had not switched it; the other version was asked beside it, which ends within a minute"
     if StepState.SHARED in step.marks and not restored:
         return f"the run had not switched it; it had given the other version {step.notes.get(StepState.SHARED, '')}"
     if StepState.DRAINED in step.marks and not restored:
@@ -415,9 +422,13 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
     warm = f"{document.undo_seconds} s"
     if document.recreated:
         warm = f"no: {names_of(document.recreated)} can hold one only, so that going back takes as long as this"
-    gates = ", ".join(gate["name"] for gate in document.body["gates"]) or "switched off, on record"
+    asked = [gate["name"] for gate in document.body["gates"] if gate.get("when") != "watch"]
+    later = [gate.name for gate in asked_at(document.body["gates"], "watch")]
+    watched = ", ".join([*(check["name"] for check in document.body["checks"]), *later])
+    gates = ", ".join(asked) or "switched off, on record"
     return [
         *_part_terms(plan, document),
+        *_shadow_terms(plan, document),
         {"label": "On each host", "value": _strategy_in_words(document)},
         {"label": "Waves", "value": _waves_in_words(document)},
         {"label": "Between waves", "value": f"at least {document.wave_soak_seconds} s, then the gates: {gates}"},
@@ -431,7 +442,7 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
         },
         {
             "label": "Afterwards watched",
-            "value": f"{document.watch_seconds} s: {', '.join(check['name'] for check in document.body['checks'])}",
+            "value": f"{document.watch_seconds} s: {watched}",
         },
         {"label": "The old version stays warm", "value": warm},
     ]
@@ -445,6 +456,12 @@ def _part_terms(plan: Plan, document: PlanDocument) -> list[dict[str, str]]:
         {"label": f"Version {plan.to_version.number} is", "value": part_sentence(plan.to_version)},
         {"label": "What is expected of it", "value": str(plan.evidence.get("rehearsal", ""))},
     ]
+
+
+def _shadow_terms(plan: Plan, document: PlanDocument) -> list[dict[str, str]]:
+    if document.shadow is None:
+        return []
+    return [{"label": "First, as a shadow", "value": shadow_in_words(document.shadow, plan.to_version.number)}]
 
 
 def _steering_terms(document: PlanDocument) -> list[dict[str, str]]:

@@ -34,10 +34,13 @@ from incidents.rollback.models import (
 )
 from incidents.rollback.moved import fleet_moved, not_as_left
 from incidents.rollback.plan import PlanRefused, announce, facts, read
+from incidents.rollback.shadow.terms import UNDECIDED
 from incidents.rollback.shared import placements_beside, shared_with
 from incidents.rollback.state import LostRace, move
 from incidents.rollback.trials import give_way
 from registry.models import Endpoint, Host, Placement
+from registry.snapshots.actions import take as take_snapshot
+from registry.snapshots.models import Reason
 
 WORKER = service_actor("rollback")
 COMPENSATION_FAILED = "compensation_failed"
@@ -104,6 +107,7 @@ def _start(plan_id: Any, user: User | None, actor: Actor) -> Run:
         automatic.use(request_id=plan.request_id, subject_hash=plan.plan_hash)
     else:
         used = consume(request_id=plan.request_id, subject_hash=plan.plan_hash, actor=actor)
+    take_snapshot(endpoint=endpoint, reason=Reason.BEFORE_CHANGE, actor=actor, change_ref=str(plan.id))
     Endpoint.objects.filter(pk=endpoint.pk).update(fence=F("fence") + 1, version=F("version") + 1)
     endpoint.refresh_from_db()
     run = open_run(plan=plan, document=document, fence=endpoint.fence, started_by=user)
@@ -293,17 +297,28 @@ def _newer_fence(run: Run) -> int:
 def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """Let a run go on whose gate had too little to answer with, on a person's authority and on record.
 
-    A gate that has failed can't be passed. Raises PermissionDenied, RunRefused.
+    A gate that has failed can't be passed. Of a shadow that came to no verdict the hosts count as compared.
+    Raises PermissionDenied, RunRefused.
     """
     run = _run(run_id, reason, user, "incident.command")
-    if run.halt_code != "gate_inconclusive":
+    if run.halt_code not in ("gate_inconclusive", UNDECIDED):
         raise RunRefused("not_inconclusive", "Only a gate that is inconclusive can be passed by a person.")
+    of_shadow = run.halt_code == UNDECIDED
     with transaction.atomic():
         _person_moves(run, RunState.RUNNING, [RunState.HALTED], halt_code="", due_at=Now())
         wave = _wave_in_hand(run)
+        if of_shadow:
+            _pass_shadow(wave)
+            return _told(run, "rollback.gate.pass", actor, reason, {"wave": wave.index, "of": "shadow"}, wake=True)
         if not Wave.objects.filter(pk=wave.pk, state=WaveState.SOAKING).update(gate_passed_by=user):
             raise RunRefused("moved", "The gate was answered at the same moment. Look again.")
         return _told(run, "rollback.gate.pass", actor, reason, {"wave": wave.index}, wake=True)
+
+
+def _pass_shadow(wave: Wave) -> None:
+    for step in wave.steps.filter(state=StepState.SHADOWED):
+        marks = {**step.marks, StepState.COMPARED: database_now().isoformat()}
+        move(step, StepState.COMPARED, marks=marks, notes={**step.notes, StepState.COMPARED: "passed by a person"})
 
 
 def compensate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:

@@ -37,11 +37,16 @@ STEP_PATH: list[str] = [
 RECREATE_PATH: list[str] = [*STEP_PATH[:4], S.DRAINED, S.EMPTIED, *STEP_PATH[4:]]
 """Where memory holds one version only: out of service, the old one unloaded, before the new one is loaded."""
 WEIGHTED_PATH: list[str] = [*STEP_PATH[:6], S.SHARED, *STEP_PATH[6:]]
+SHADOW_PATH: list[str] = [*STEP_PATH[:6], S.SHADOWED, S.COMPARED, *STEP_PATH[6:]]
+"""Asked the live requests beside what answers them, before any of them is answered by it."""
+SHADOW_WEIGHTED_PATH: list[str] = [*SHADOW_PATH[:8], S.SHARED, *STEP_PATH[6:]]
 DRAIN_PATH: list[str] = [S.PENDING, S.LOCKED, S.DRAINED, S.DONE]
 RETURN_PATH: list[str] = [*STEP_PATH[:6], S.IN_SERVICE, S.DONE]
 """A host that was drained may have missed a change of version, or have been started again with nothing loaded."""
 
-PATHS = (STEP_PATH, RECREATE_PATH, WEIGHTED_PATH, DRAIN_PATH, RETURN_PATH)
+PATHS = (
+    STEP_PATH, RECREATE_PATH, WEIGHTED_PATH, SHADOW_PATH, SHADOW_WEIGHTED_PATH, DRAIN_PATH, RETURN_PATH,
+)  # fmt: skip
 
 
 def _after(here: str) -> set[str]:

@@ -39,6 +39,8 @@ from incidents.rollback.queries import (
     runs,
     waves_of,
 )
+from incidents.rollback.shadow.terms import UNDECIDED
+from incidents.rollback.shadow.told import facts_of, lines_of
 
 
 def plan_for(request: HttpRequest, pk: UUID) -> Plan:
@@ -248,6 +250,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "cold": document is not None and bool(document.recreated),
         "run_checks": check_rows(newest_checks(subject)),
         "askings": askings_of(subject, document, user),
+        "shadow": lines_of(facts_of(subject.steps.all(), document), document),
         "watch": watching,
         "can_stop": subject.state in (RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING)
         and may_on(user, "plan.stop", subject)
@@ -255,7 +258,9 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "can_pause": subject.state in (RunState.RUNNING, RunState.COMPENSATING) and may_on(user, "plan.stop", subject),
         "consequences": consequences(subject) if may_on(user, "plan.stop", subject) else {},
         "can_resume": halted and may_on(user, "plan.start", subject),
-        "can_pass": halted and subject.halt_code == "gate_inconclusive" and may_on(user, "incident.command", subject),
+        "can_pass": halted
+        and subject.halt_code in ("gate_inconclusive", UNDECIDED)
+        and may_on(user, "incident.command", subject),
         "can_compensate": subject.state in (RunState.RUNNING, RunState.HALTED)
         and (subject.plan.from_version_id is not None or subject.plan.kind == PlanKind.DRAIN)
         and may_on(user, "plan.start", subject),

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,8 @@ from incidents.rollback import fleet, live, undo
 from incidents.rollback.checks import Answered, error_answer, golden_answer, keep, put_on_record, verdict
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
+from incidents.rollback.gating.asking import answers_of
+from incidents.rollback.gating.planned import asked_at
 from incidents.rollback.lease import lease_length
 from incidents.rollback.models import (
     ASIDE_KINDS,
@@ -33,7 +36,7 @@ from incidents.rollback.run import RunRefused, announce_run
 from incidents.rollback.state import LostRace, move
 from registry.actions import move_alias
 from registry.golden import golden_of
-from registry.models import Alias
+from registry.models import Alias, Version
 from registry.serving.base import ServingError
 
 logger = logging.getLogger(__name__)
@@ -97,7 +100,30 @@ def ask(run: Run, document: PlanDocument, *, thorough: bool) -> list[Answered]:
         answers += _some(live.live_latency(endpoint, target, run.started_at, since, now, check))
     if (check := document.check("outputs")) is not None:
         answers += _some(live.live_outputs(endpoint, target, since, now, check))
-    return answers
+    return answers + _registered(run, document)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A switched run, as registered gates are asked about it."""
+
+    run: Run
+    document: PlanDocument
+
+    @property
+    def target(self) -> Version:
+        return self.run.plan.to_version
+
+    def remote(self, step: HostStep) -> Remote:
+        return fleet.reach(step.host, self.run.endpoint)
+
+
+def _registered(run: Run, document: PlanDocument) -> list[Answered]:
+    """What the registered gates say that the plan has asked after the run."""
+    if not asked_at(document.body["gates"], "watch"):
+        return []
+    steps = run.steps.filter(state=StepState.DONE).select_related("host", "wave").order_by("id")
+    return answers_of(_Watched(run, document), None, list(steps))
 
 
 def _some(answered: Answered | None) -> list[Answered]:
@@ -191,11 +217,14 @@ def _ask_host(run: Run, document: PlanDocument, step: HostStep, remote: Remote) 
 
 
 def _decide(watch: Watch, document: PlanDocument, answers: list[Answered], *, final: bool) -> None:
-    decisive = [answered for answered in answers if answered.name in DECISIVE and answered.answer == FAIL]
+    # A registered gate says fail only at its end, and waits by a patience of its own.
+    mine = {gate.name for gate in asked_at(document.body["gates"], "watch")}
+    decisive = [answered for answered in answers if answered.name in {*DECISIVE, *mine} and answered.answer == FAIL]
     if decisive:
         _end(watch, WatchState.FAILED, f"{decisive[0].question} No: {decisive[0].observed}.", answers)
         return
-    waiting = any(answered.wait for answered in answers) and database_now() < watch.patience_until
+    patient = database_now() < watch.patience_until
+    waiting = any(answered.wait and (patient or answered.name in mine) for answered in answers)
     failed = next((answered for answered in answers if answered.answer == FAIL), None)
     if not final or (waiting and failed is None):
         seconds = min(15.0, max(1.0, document.watch_seconds / 20))

@@ -25,7 +25,15 @@ KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "decisions": ("Plans and decisions", ("approval.", "rollback.plan.", "rollback.preflight.", "act.")),
     "run": (
         "What was carried out",
-        ("rollback.run.", "rollback.step.", "rollback.wave.", "rollback.gate.", "rollback.watch.", "deployment."),
+        (
+            "rollback.run.",
+            "rollback.step.",
+            "rollback.wave.",
+            "rollback.gate.",
+            "rollback.shadow.",
+            "rollback.watch.",
+            "deployment.",
+        ),
     ),
     "told": ("What was told", ("status.", "duty.", "oncall.", "maintenance.")),
     "learned": ("Review", ("review.",)),

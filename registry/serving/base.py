@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from registry.serving.mirrored import Shadow
+
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
@@ -65,7 +67,7 @@ class Share:
 @dataclass(frozen=True)
 class ModelObservation:
     """A model on a host: what answers unversioned requests, the highest fence seen (0: none), and all versions; whether
-    it is in service, and which version takes a share of its requests."""
+    it is in service, which version takes a share of its requests, and the last shadow of its default."""
 
     default_version: str | None
     default_digest: str | None
@@ -73,6 +75,7 @@ class ModelObservation:
     versions: Mapping[str, VersionState]
     in_service: bool = True
     share: Share | None = None
+    shadow: Shadow | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Capabilities:
     warm_undo: bool
     drain: bool = False
     weighted_traffic: bool = False
+    shadow: bool = False
 
     def lacking(self) -> list[str]:
         """For each thing that the engine can't do and every plan needs, a sentence on what is done instead."""
@@ -201,7 +205,7 @@ class ServingDriver(Protocol):
 
 
 class SteeringDriver(ServingDriver, Protocol):
-    """A driver whose capabilities name `drain` and `weighted_traffic`: its hosts steer their own traffic."""
+    """A driver whose capabilities name `drain`, `weighted_traffic` and `shadow`: its hosts steer their own traffic."""
 
     def set_service(self, address: HostAddress, model: str, serving: bool, fence: int) -> None:
         """Take a model out of service or bring it back. Idempotent for one fence; a lower one is StaleFence."""
@@ -209,4 +213,23 @@ class SteeringDriver(ServingDriver, Protocol):
 
     def share(self, address: HostAddress, model: str, version: str, digest: str, percent: int, fence: int) -> None:
         """Let a loaded version take `percent` (1 to 99) of the unversioned requests, until the next switch."""
+        ...
+
+    def mirror(
+        self,
+        address: HostAddress,
+        model: str,
+        version: str,
+        digest: str,
+        percent: int,
+        seconds: float,
+        tolerance: float,
+        fence: int,
+    ) -> None:
+        """Ask a loaded version `percent` of the requests that the default answers as well, for `seconds` from now
+        unless it is called again. It answers nobody. Idempotent for one fence."""
+        ...
+
+    def end_mirror(self, address: HostAddress, model: str, fence: int) -> None:
+        """End that, and bar it under this fence and lower ones. Idempotent."""
         ...

@@ -18,6 +18,7 @@ from registry.serving.base import (
     VersionState,
 )
 from registry.serving.http import MissingBlobs, call
+from registry.serving.mirrored import read_shadow
 from registry.serving.open_inference import datatype_of, dump, samples
 
 OBSERVE_SECONDS = 5.0
@@ -52,6 +53,7 @@ def _model(value: Mapping[str, Any]) -> ModelObservation:
         versions={name: _version(name, version) for name, version in value["versions"].items()},
         in_service=bool(value.get("in_service", True)),
         share=Share(str(share["version"]), str(share["digest"]), int(share["percent"])) if share else None,
+        shadow=read_shadow(value["shadow"]) if value.get("shadow") else None,
     )
 
 
@@ -66,6 +68,7 @@ class BundledDriver:
         warm_undo=True,
         drain=True,
         weighted_traffic=True,
+        shadow=True,
     )
     options: Mapping[str, str] = {}
 
@@ -146,6 +149,25 @@ class BundledDriver:
     def share(self, address: HostAddress, model: str, version: str, digest: str, percent: int, fence: int) -> None:
         body = dump({"version": version, "digest": digest, "percent": percent, "fence": fence})
         call(address, "POST", f"/lastgood/v1/models/{model}/share", seconds=SWITCH_SECONDS, content=body)
+
+    def mirror(
+        self,
+        address: HostAddress,
+        model: str,
+        version: str,
+        digest: str,
+        percent: int,
+        seconds: float,
+        tolerance: float,
+        fence: int,
+    ) -> None:
+        wish = {"percent": percent, "seconds": seconds, "tolerance": tolerance}
+        body = dump({"version": version, "digest": digest, "fence": fence, **wish})
+        call(address, "POST", f"/lastgood/v1/models/{model}/shadow", seconds=SWITCH_SECONDS, content=body)
+
+    def end_mirror(self, address: HostAddress, model: str, fence: int) -> None:
+        body = dump({"end": True, "fence": fence})
+        call(address, "POST", f"/lastgood/v1/models/{model}/shadow", seconds=SWITCH_SECONDS, content=body)
 
     def unload(self, address: HostAddress, model: str, version: str) -> None:
         call(address, "POST", f"/lastgood/v1/models/{model}/versions/{version}/unload", seconds=UNLOAD_SECONDS)

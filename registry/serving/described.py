@@ -53,6 +53,7 @@ def _bundled(url: str, options: Mapping[str, str], act: Act) -> list[Call]:
         "unload": [Call("POST", f"{version}/unload")],
         "switch": [Call("POST", f"{model}/default", named)],
         "share": [Call("POST", f"{model}/share", f"{act.percent} %, {named}")],
+        "shadow": [Call("POST", f"{model}/shadow", f"{act.percent} %, {named}")],
         "drain": [Call("POST", f"{model}/service", f"serving false, {fence}")],
         "bring_back": [Call("POST", f"{model}/service", f"serving true, {fence}")],
         "golden": [Call("POST", f"{url}/v2/models/{act.model}/versions/{act.version}/infer", "the golden inputs")],

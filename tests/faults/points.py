@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOMENTS = ("before_call", "before_commit", "after_commit")
-ACTS = ("stage", "load", "switch", "unload", "set_service", "share")
+ACTS = ("stage", "load", "switch", "unload", "set_service", "share", "mirror", "end_mirror")
 PREPARING = ("stage", "load", "unload")
 OUTCOMES = ("event:rollback.unload.outcome", "event:rollback.prepare.outcome")
 """Events of which the call comes before: that is where their `before_call` is."""
@@ -45,6 +45,7 @@ ACTING = (
     "step:staged>drained",
     "step:drained>emptied",
     "step:emptied>loaded",
+    "step:golden_ok>shadowed",
     "step:golden_ok>shared",
     "step:golden_ok>switched",
     "step:compensating>restored",

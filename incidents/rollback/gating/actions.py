@@ -9,9 +9,9 @@ from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record
 from incidents.rollback.gating.bodies import GateRefused
-from incidents.rollback.gating.models import Acceptance, Asking, GateDefinition, GateKind
+from incidents.rollback.gating.models import ASKED, Acceptance, AskedWhen, Asking, GateDefinition, GateKind
 from incidents.rollback.gating.waking import wake
-from incidents.rollback.models import Run, RunState
+from incidents.rollback.models import Run
 from registry.models import Model
 
 
@@ -21,7 +21,8 @@ def enter_gate(*, model: Model, facts: dict[str, Any], actor: Actor) -> GateDefi
     Model.objects.select_for_update().get(pk=model.pk)
     refuse_known(model, facts["name"])
     terms = {name: facts[name] for name in ("name", "kind", "question", "body", "plan_kinds", "environment", "digest")}
-    definition = GateDefinition.objects.create(model=model, registered_by=actor.id, **terms)
+    when = facts.get("when", AskedWhen.WAVE)
+    definition = GateDefinition.objects.create(model=model, registered_by=actor.id, asked_when=when, **terms)
     record(
         action="gate.register",
         target=Target("gate", f"{model.slug}/{definition.name}", definition.digest),
@@ -60,7 +61,8 @@ def retire_gate(*, definition: GateDefinition, reason: str, user: User, actor: A
 
 @transaction.atomic
 def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Actor) -> Acceptance:
-    """What a named person says of the version in a wave, once. The run goes on, or fails its gate, when enough have.
+    """What a named person says of the version in a wave or in the watch, once. The run goes on, or fails its gate,
+    when enough have.
 
     Raises GateRefused for anybody else, without a reason for a refusal, and when it was said or the run has ended.
     """
@@ -72,7 +74,7 @@ def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Ac
         raise GateRefused("reason_needed", "Say in a sentence what is wrong; it goes on record.")
     # The run's row first, as whoever moves the run locks them.
     run = Run.objects.select_for_update(of=("self",)).select_related("plan").get(pk=asking.run_id)
-    if run.state not in (RunState.RUNNING, RunState.HALTED):
+    if not Asking.objects.filter(ASKED, pk=asking.pk).exists():
         raise GateRefused("not_active", f"Nothing waits for it: the run is {run.get_state_display().lower()}.")
     try:
         with transaction.atomic():
@@ -91,7 +93,7 @@ def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Ac
         data={
             "run": str(run.pk),
             "plan_hash": run.plan.plan_hash,
-            "wave": asking.wave.index,
+            **asking.facts,
             "gate": definition.name,
             "digest": definition.digest,
         },

@@ -11,15 +11,28 @@ from accounts.permissions import require
 from audit.actions import Actor
 from incidents.rollback.gating import actions, bodies
 from incidents.rollback.gating.bodies import GateRefused
-from incidents.rollback.gating.models import GateDefinition, GateKind
+from incidents.rollback.gating.models import AskedWhen, GateDefinition, GateKind
 from incidents.rollback.gating.words import sentence_of
 from incidents.rollback.models import PlanKind
 from registry.acts import environment_of
 from registry.models import Environment, Model
 
 PLAN_KINDS = [str(kind) for kind in (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL)]
-TAKEN = frozenset({"serving", "golden", "errors", "latency", "capacity", "errors_beside", "questions"})
-"""Names of the gates that every plan has."""
+TAKEN = frozenset(
+    {
+        "serving",
+        "golden",
+        "errors",
+        "latency",
+        "capacity",
+        "errors_beside",
+        "questions",
+        "holdout",
+        "accuracy",
+        "outputs",
+    }
+)
+"""Names of the gates and checks that plans have anyway."""
 ENVIRONMENTS = ("any", *map(str, Environment.values))
 
 
@@ -32,6 +45,7 @@ def register_gate(
     body: Any,
     plan_kinds: Sequence[str] = tuple(PLAN_KINDS),
     environment: str = "any",
+    when: str = AskedWhen.WAVE,
     reason: str = "",
     user: User,
     actor: Actor,
@@ -49,6 +63,7 @@ def register_gate(
         body=body,
         plan_kinds=plan_kinds,
         environment=environment,
+        when=when,
     )
     actions.refuse_known(model, name)
     asked = acts.ask(
@@ -67,9 +82,18 @@ def register_gate(
 
 
 def facts_of(
-    *, model: Model, name: str, kind: str, question: str, body: Any, plan_kinds: Sequence[str], environment: str
+    *,
+    model: Model,
+    name: str,
+    kind: str,
+    question: str,
+    body: Any,
+    plan_kinds: Sequence[str],
+    environment: str,
+    when: str = AskedWhen.WAVE,
 ) -> dict[str, Any]:
-    """What is registered, checked, with its digest: model, name, kind, question, body, plan_kinds, environment, digest.
+    """What is registered, checked, with its digest: model, name, kind, question, body, plan_kinds, environment, digest;
+    and `when`, where it is asked at another moment than after each wave.
 
     Names of people become pseudonyms. Raises GateRefused.
     """
@@ -81,6 +105,8 @@ def facts_of(
         raise GateRefused("malformed", f"Plans that ask it are of the kinds {', '.join(PLAN_KINDS)}.")
     if environment not in ENVIRONMENTS:
         raise GateRefused("malformed", f"The environment is one of {', '.join(ENVIRONMENTS)}.")
+    if when not in AskedWhen.values:
+        raise GateRefused("malformed", f"It is asked when: {', '.join(AskedWhen.values)}.")
     checked = bodies.check(kind, body)
     if kind == GateKind.ACCEPTANCE:
         checked["people"] = [_pseudonym(username) for username in checked["people"]]
@@ -92,6 +118,7 @@ def facts_of(
         "body": checked,
         "plan_kinds": sorted(plan_kinds),
         "environment": environment,
+        **({"when": str(when)} if when != AskedWhen.WAVE else {}),
     }
     return facts | {"digest": bodies.digest(facts)}
 
@@ -117,6 +144,7 @@ def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
         "how": sentence_of(body["kind"], body["body"]),
         "in plans of the kinds": ", ".join(body["plan_kinds"]),
         "environment": body["environment"],
+        "asked": str(AskedWhen(body.get("when", AskedWhen.WAVE)).label).lower(),
         **{name: str(value) for name, value in body["body"].items() if value not in ("", {}, [])},
     }
     group = f"{body['model']}: {body['name']}"

@@ -19,7 +19,7 @@ from incidents.rollback.gating import queries
 from incidents.rollback.gating.actions import accept, retire_gate
 from incidents.rollback.gating.acts import ENVIRONMENTS, PLAN_KINDS, register_gate
 from incidents.rollback.gating.bodies import GateRefused
-from incidents.rollback.gating.models import Acceptance, Asking, GateDefinition, GateKind
+from incidents.rollback.gating.models import Acceptance, AskedWhen, Asking, GateDefinition, GateKind
 from registry.models import Model
 
 STATUS = {"malformed": 422, "reason_needed": 400, "not_named": 403}
@@ -27,12 +27,13 @@ STATUS = {"malformed": 422, "reason_needed": 400, "not_named": 403}
 
 class GateSerializer(serializers.ModelSerializer[GateDefinition]):
     model = serializers.CharField(source="model.slug")
+    when = serializers.CharField(source="asked_when")
 
     class Meta:
         model = GateDefinition
         fields = [
-            "id", "model", "name", "kind", "question", "body", "plan_kinds", "environment", "digest", "registered_at",
-            "registered_by", "retired_at", "retired_reason",
+            "id", "model", "name", "kind", "question", "body", "plan_kinds", "environment", "when", "digest",
+            "registered_at", "registered_by", "retired_at", "retired_reason",
         ]  # fmt: skip
 
 
@@ -46,6 +47,7 @@ class RegisterGateSerializer(serializers.Serializer[Any]):
         child=serializers.ChoiceField(choices=[(kind, kind) for kind in PLAN_KINDS]), default=PLAN_KINDS
     )
     environment = serializers.ChoiceField(choices=[(name, name) for name in ENVIRONMENTS], default="any")
+    when = serializers.ChoiceField(choices=AskedWhen.choices, default=AskedWhen.WAVE)
     reason = serializers.CharField(max_length=500, default="", allow_blank=True)
 
 
@@ -69,7 +71,9 @@ class AskingSerializer(serializers.ModelSerializer[Asking]):
     gate = serializers.CharField(source="definition.name")
     kind = serializers.CharField(source="definition.kind")
     digest = serializers.CharField(source="definition.digest")
-    wave = serializers.IntegerField(source="wave.index")
+    wave = serializers.IntegerField(
+        source="wave.index", allow_null=True, default=None, help_text="Its number; null for the watch after the run."
+    )
     acceptances = AcceptanceSerializer(many=True)
     counts = serializers.JSONField()
 

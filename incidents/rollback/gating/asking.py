@@ -13,11 +13,10 @@ from audit.dispatch import send_on_commit
 from incidents.rollback.checks import Answered
 from incidents.rollback.gating.httpcheck import ask_http
 from incidents.rollback.gating.models import Asking, AskingState, GateDefinition, GateKind
-from incidents.rollback.gating.planned import Planned, registered
+from incidents.rollback.gating.planned import Planned, asked_at
 from incidents.rollback.gating.series import ask_series
-from incidents.rollback.gating.told import Asked, Said
+from incidents.rollback.gating.told import About, Asked, Said
 from incidents.rollback.models import CheckAnswer, HostStep, Run, Wave
-from incidents.rollback.work import Work
 from registry.serving.base import ServingError
 
 FAIL, PASS, INCONCLUSIVE = CheckAnswer.FAIL, CheckAnswer.PASS, CheckAnswer.INCONCLUSIVE
@@ -36,13 +35,14 @@ class _Gate:
     asked: Asked
 
 
-def answers_of(work: Work, wave: Wave, steps: list[HostStep]) -> list[Answered]:
-    """An answer to each registered gate of the plan. A suite is ordered, and its answer comes when it has ended."""
-    planned = registered(work.document.body["gates"])
+def answers_of(work: About, wave: Wave | None, steps: list[HostStep]) -> list[Answered]:
+    """An answer to each registered gate that the plan has asked in the wave, or in the watch (None). A suite
+    is ordered, and its answer comes when it has ended."""
+    planned = asked_at(work.document.body["gates"], "watch" if wave is None else "wave")
     return [_answer(work, wave, steps, gate, planned) for gate in planned]
 
 
-def _answer(work: Work, wave: Wave, steps: list[HostStep], gate: Planned, beside: list[Planned]) -> Answered:
+def _answer(work: About, wave: Wave | None, steps: list[HostStep], gate: Planned, beside: list[Planned]) -> Answered:
     # One that was retired and registered again as it was has the digest of the retired one.
     known = GateDefinition.objects.filter(digest=gate.digest, model=work.run.endpoint.model_id)
     definition = known.order_by(F("retired_at").desc(nulls_first=True)).first()
@@ -55,7 +55,7 @@ def _answer(work: Work, wave: Wave, steps: list[HostStep], gate: Planned, beside
         work=work,
         gate=gate,
         steps=steps,
-        fresh=[step for step in steps if step.wave_id == wave.pk],
+        fresh=[step for step in steps if wave is None or step.wave_id == wave.pk],
         series=sum(one.kind == GateKind.SERIES for one in beside),
         asked_before=row.attempts,
     )
@@ -82,10 +82,11 @@ def _told(gate: Planned, row: Asking) -> Answered:
 
 
 @transaction.atomic
-def _asking_of(run: Run, wave: Wave, definition: GateDefinition, steps: list[HostStep]) -> Asking:
+def _asking_of(run: Run, wave: Wave | None, definition: GateDefinition, steps: list[HostStep]) -> Asking:
     """The gate's row in this wave, made when it is first asked; begun anew where the run was taken up again since."""
     row, made = Asking.objects.select_for_update().get_or_create(run=run, wave=wave, definition=definition)
-    anew = definition.kind != GateKind.ACCEPTANCE and wave.soak_until is not None and row.asked_at < wave.soak_until
+    begun = wave.soak_until if wave is not None else None
+    anew = definition.kind != GateKind.ACCEPTANCE and begun is not None and row.asked_at < begun
     if anew and not made:
         Asking.objects.filter(pk=row.pk).update(
             state=AskingState.WAITING,

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from django.db.models import Q
 
 from audit.due import Due
-from incidents.rollback.gating.models import Asking, AskingState, GateKind
-from incidents.rollback.models import RunState
+from incidents.rollback.gating.models import ASKED, Asking, AskingState, GateKind
 
 AT_ONCE = 50
 MESSAGE_LOST = timedelta(seconds=2)
@@ -16,9 +15,7 @@ def suites(now: datetime) -> list[object]:
     """Suites of runs that still want them, which wait too long or whose worker has given no sign of life."""
     waits = Q(state=AskingState.WAITING, asked_at__lte=now - MESSAGE_LOST)
     lost = Q(state=AskingState.RUNNING, lease_until__lte=now)
-    wanted = Asking.objects.filter(
-        waits | lost, definition__kind=GateKind.SUITE, run__state__in=[RunState.RUNNING, RunState.HALTED]
-    )
+    wanted = Asking.objects.filter(waits | lost, ASKED, definition__kind=GateKind.SUITE)
     return list(wanted.values_list("pk", flat=True)[:AT_ONCE])
 
 

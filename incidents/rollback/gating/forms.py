@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from incidents.rollback.gating.acts import ENVIRONMENTS, PLAN_KINDS
-from incidents.rollback.gating.models import GateKind
+from incidents.rollback.gating.models import AskedWhen, GateKind
 from registry.models import Model
 
 
@@ -28,7 +28,11 @@ class GateForm(forms.Form):
         label="Plans that ask it",
     )
     environment = forms.ChoiceField(choices=[(name, name) for name in ENVIRONMENTS], initial="any")
+    when = forms.ChoiceField(choices=AskedWhen.choices, initial=AskedWhen.WAVE, required=False, label="Asked")
     reason = forms.CharField(max_length=500, label="Why", help_text="For whoever approves it.")
+
+    def clean_when(self) -> str:
+        return str(self.cleaned_data["when"] or AskedWhen.WAVE)
 
     def clean_body(self) -> Any:
         try:

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from incidents.rollback.models import CheckAnswer, Run, Wave
+from incidents.rollback.models import CheckAnswer, Run, RunState, WatchState, Wave
 from registry.models import Model
 
 
@@ -17,6 +17,12 @@ class GateKind(models.TextChoices):
     HARDWARE = "hardware", "Figures of the host"
     SUITE = "suite", "Test suite"
     ACCEPTANCE = "acceptance", "Acceptance by named people"
+
+
+class AskedWhen(models.TextChoices):
+    WAVE = "wave", "After each wave"
+    WATCH = "watch", "In the watch, after the run"
+    BOTH = "both", "After each wave and in the watch"
 
 
 class GateDefinition(models.Model):
@@ -32,6 +38,7 @@ class GateDefinition(models.Model):
     body = models.JSONField()
     plan_kinds = models.JSONField(default=list, help_text="Kinds of plans that ask it.")
     environment = models.CharField(max_length=12, default="any")
+    asked_when = models.CharField(max_length=5, choices=AskedWhen, default=AskedWhen.WAVE, db_default=AskedWhen.WAVE)
     digest = models.CharField(max_length=64)
     registered_at = models.DateTimeField(db_default=Now())
     registered_by = models.CharField(max_length=60)
@@ -43,6 +50,7 @@ class GateDefinition(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["model", "name"], condition=Q(retired_at=None), name="gating_name_once"),
             models.CheckConstraint(condition=Q(kind__in=GateKind.values), name="gating_kind_known"),
+            models.CheckConstraint(condition=Q(asked_when__in=AskedWhen.values), name="gating_when_known"),
         ]
 
     def __str__(self) -> str:
@@ -58,13 +66,19 @@ class AskingState(models.TextChoices):
     ENDED = "ended", "Ended"
 
 
+ASKED = Q(wave__isnull=False, run__state__in=[RunState.RUNNING, RunState.HALTED]) | Q(
+    wave=None, run__watch__state=WatchState.WATCHING
+)
+"""The condition that an asking's run still waits for its answer."""
+
+
 class Asking(models.Model):
-    """A registered gate asked in a wave of a run. Of a suite it is the order to run it: a worker takes it by a lease,
-    and one that died is followed by another attempt."""
+    """A registered gate asked in a wave of a run, or in its watch (`wave` is None). Of a suite it is the order to run
+    it: a worker takes it by a lease, and one that died is followed by another attempt."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="askings")
-    wave = models.ForeignKey(Wave, on_delete=models.PROTECT, related_name="askings")
+    wave = models.ForeignKey(Wave, on_delete=models.PROTECT, null=True, blank=True, related_name="askings")
     definition = models.ForeignKey(GateDefinition, on_delete=models.PROTECT, related_name="askings")
     state = models.CharField(max_length=8, choices=AskingState, default=AskingState.WAITING)
     answer = models.CharField(max_length=12, choices=CheckAnswer, default=CheckAnswer.INCONCLUSIVE)
@@ -86,11 +100,24 @@ class Asking(models.Model):
         ordering = ["asked_at"]
         constraints = [
             models.UniqueConstraint(fields=["run", "wave", "definition"], name="gating_asked_once"),
+            models.UniqueConstraint(
+                fields=["run", "definition"], condition=Q(wave=None), name="gating_asked_once_in_the_watch"
+            ),
             models.CheckConstraint(condition=Q(state__in=AskingState.values), name="gating_asking_state_known"),
         ]
 
     def __str__(self) -> str:
         return f"{self.definition_id} {self.state}"
+
+    @property
+    def moment(self) -> str:
+        """When in the run it is asked, in words."""
+        return "in the watch" if self.wave is None else f"wave {self.wave.name}"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The same for an event: `wave` by its index, 0 for the watch."""
+        return {"wave": self.wave.index} if self.wave is not None else {"wave": 0, "stage": "watch"}
 
     def concerned_models(self) -> list[Model]:
         return [self.definition.model]

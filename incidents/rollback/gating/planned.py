@@ -9,6 +9,10 @@ from incidents.rollback.gating.models import GateDefinition
 from incidents.rollback.gating.words import expected_of, sentence_of
 from registry.models import Endpoint
 
+WHEN = {
+    "wave": "asked after each wave", "watch": "asked in the watch", "both": "asked after each wave and in the watch",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -19,6 +23,7 @@ class Planned:
     question: str
     digest: str
     body: dict[str, Any]
+    when: str = "wave"
 
     @property
     def expected(self) -> str:
@@ -34,6 +39,7 @@ def entries_for(endpoint: Endpoint, plan_kind: str) -> list[dict[str, Any]]:
     found = GateDefinition.objects.filter(model=endpoint.model_id, retired_at=None).order_by("name")
     return [
         {"name": one.name, "kind": one.kind, "question": one.question, "digest": one.digest, "body": one.body}
+        | {"when": one.asked_when}
         for one in found
         if plan_kind in one.plan_kinds and one.environment in ("any", endpoint.environment)
     ]
@@ -42,20 +48,27 @@ def entries_for(endpoint: Endpoint, plan_kind: str) -> list[dict[str, Any]]:
 def registered(gates: Sequence[Mapping[str, Any]]) -> list[Planned]:
     """The registered ones among the gates of a document."""
     return [
-        Planned(gate["name"], gate["kind"], gate["question"], gate["digest"], dict(gate["body"]))
+        Planned(
+            gate["name"], gate["kind"], gate["question"], gate["digest"], dict(gate["body"]), gate.get("when", "wave")
+        )
         for gate in gates
         if "body" in gate
     ]
 
 
+def asked_at(gates: Sequence[Mapping[str, Any]], moment: str) -> list[Planned]:
+    """The registered ones that are asked then: `wave` or `watch`."""
+    return [gate for gate in registered(gates) if gate.when in (moment, "both")]
+
+
 def longest_patience(gates: Sequence[Mapping[str, Any]]) -> int:
-    """Seconds for which the most patient of them may be asked; 0 without any."""
-    return max((gate.patience_seconds for gate in registered(gates)), default=0)
+    """Seconds for which the most patient of those asked in waves may be asked; 0 without any."""
+    return max((gate.patience_seconds for gate in asked_at(gates, "wave")), default=0)
 
 
 def terms(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """A line for each of them, for a plan's page and its approvers."""
     return [
-        {"label": gate.question, "value": f"Gate {gate.name}: {sentence_of(gate.kind, gate.body)}."}
+        {"label": gate.question, "value": f"Gate {gate.name}, {WHEN[gate.when]}: {sentence_of(gate.kind, gate.body)}."}
         for gate in registered(gates)
     ]

@@ -9,7 +9,7 @@ from incidents.rollback.document import PlanDocument
 from incidents.rollback.gating.models import Asking, AskingState, GateDefinition, GateKind
 from incidents.rollback.gating.planned import registered
 from incidents.rollback.gating.words import sentence_of
-from incidents.rollback.models import Run, RunState
+from incidents.rollback.models import Run, RunState, WatchState
 
 
 def gates(model: str = "") -> QuerySet[GateDefinition]:
@@ -50,7 +50,14 @@ def may_accept(row: Asking, run: Run, user: User) -> bool:
     return (
         row.definition.kind == GateKind.ACCEPTANCE
         and row.state != AskingState.ENDED
-        and run.state in (RunState.RUNNING, RunState.HALTED)
+        and _waits(row, run)
         and user.pseudonym in row.definition.body["people"]
         and all(said.pseudonym != user.pseudonym for said in row.acceptances.all())
     )
+
+
+def _waits(row: Asking, run: Run) -> bool:
+    if row.wave_id is not None:
+        return run.state in (RunState.RUNNING, RunState.HALTED)
+    watch = getattr(run, "watch", None)
+    return watch is not None and watch.state == WatchState.WATCHING

@@ -1,8 +1,9 @@
 """The gate that judges a metric of a registered source: before against after, or switched hosts against the others.
 
 It looks at 8 intervals, then at 16, 32 and so on while the gate's patience lasts. A healthy version that is looked at
-K times in each of W waves, by G such gates, fails any of these looks in at most 5 % of runs: each look is judged at
-5 % / (K G W), after Bonferroni. Looks are at fixed numbers of intervals, never when somebody happens to ask.
+K times in each of W waves (the watch counts as one), by G such gates, fails any of these looks in at most 5 % of runs:
+each look is judged at 5 % / (K G W), after Bonferroni. Looks are at fixed numbers of intervals, never when somebody
+happens to ask.
 """
 
 import datetime
@@ -45,12 +46,11 @@ def ask_series(asked: Asked) -> Said:
     if look >= planned:
         return Said(INCONCLUSIVE, "too little to tell after the last look", asked=look)
     since, needed = _switched_at(asked), FIRST_LOOK * 2**look
-    waves = max(1, len(asked.work.document.waves))
     passed = int((database_now() - since) / step)
     if passed < needed:
         return Said(INCONCLUSIVE, f"{passed} of {needed} intervals have passed", asked=look)
     try:
-        judged = _judge(asked, since, needed, step, ALPHA / (planned * max(1, asked.series) * waves))
+        judged = _judge(asked, since, needed, step, ALPHA / (planned * max(1, asked.series) * asked.times))
     except (PullFailed, Unanswerable, ValueError) as error:
         return Said(INCONCLUSIVE, str(error), asked=look)
     interval = f"{judged.low:.4g} to {judged.high:.4g}" if judged.low is not None and judged.high is not None else ""

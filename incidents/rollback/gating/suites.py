@@ -14,10 +14,10 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
 from incidents.rollback.gating.junit import Report, ReportRefused, read_report
-from incidents.rollback.gating.models import Asking, AskingState, GateKind
+from incidents.rollback.gating.models import ASKED, Asking, AskingState, GateKind
 from incidents.rollback.gating.processes import Ended, changed_files, run_command
 from incidents.rollback.gating.waking import wake
-from incidents.rollback.models import CheckAnswer, Run, RunState
+from incidents.rollback.models import CheckAnswer, Run
 
 WORKER = service_actor("suites")
 MOST_ATTEMPTS = 2
@@ -64,7 +64,7 @@ class Lease:
         if time.monotonic() - self._renewed < LEASE.total_seconds() / 5:
             return True
         self._renewed = time.monotonic()
-        wanted = self.mine().filter(run__state__in=[RunState.RUNNING, RunState.HALTED])
+        wanted = self.mine().filter(ASKED)
         return bool(Asking.objects.filter(pk__in=wanted.values("pk")).update(lease_until=Now() + LEASE))
 
     def mine(self) -> Any:
@@ -172,7 +172,7 @@ def _end(asking: Asking, mine: Any, result: Result) -> bool:
         data={
             "run": str(run.pk),
             "plan_hash": run.plan.plan_hash,
-            "wave": asking.wave.index,
+            **asking.facts,
             "gate": asking.definition.name,
             "digest": asking.definition.digest,
             "attempt": asking.attempts,

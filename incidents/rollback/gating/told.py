@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from string import Template
+from typing import Protocol
 
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.fleet import Remote
 from incidents.rollback.gating.planned import Planned
-from incidents.rollback.models import CheckAnswer, HostStep
-from incidents.rollback.work import Work
+from incidents.rollback.models import CheckAnswer, HostStep, Run
+from registry.models import Version
 
 
 @dataclass(frozen=True)
@@ -18,17 +21,38 @@ class Said:
     asked: int = 0
 
 
+class About(Protocol):
+    """What a gate is asked about: a run whose hosts can be reached."""
+
+    @property
+    def run(self) -> Run: ...
+
+    @property
+    def document(self) -> PlanDocument: ...
+
+    @property
+    def target(self) -> Version: ...
+
+    def remote(self, step: HostStep) -> Remote: ...
+
+
 @dataclass(frozen=True)
 class Asked:
     """A gate with the hosts that it is about: `steps` have switched by now, `fresh` of them in this wave. `series` is
     how many gates of that kind the plan asks, and `asked_before` what `Said.asked` was last."""
 
-    work: Work
+    work: About
     gate: Planned
     steps: list[HostStep]
     fresh: list[HostStep]
     series: int
     asked_before: int
+
+    @property
+    def times(self) -> int:
+        """How often the plan has the gate asked: in each wave, in the watch, or both."""
+        waves = max(1, len(self.work.document.waves)) if self.gate.when != "watch" else 0
+        return waves + (self.gate.when != "wave")
 
     def fill(self, text: str) -> str:
         """The text with $version, $digest, $endpoint and $model put in, and $hosts and $others as regular

@@ -33,6 +33,19 @@ STORIES: dict[str, tuple[str, ...]] = {
         "step:emptied>loaded",
     ),
     "run whose canary takes shares": ("intent:share", "step:golden_ok>shared", "step:shared>switched"),
+    "release whose version is compared first": (
+        "intent:shadow",
+        "step:golden_ok>shadowed",
+        "step:shadowed>compared",
+        "step:compared>switched",
+    ),
+    "release whose version does not compare": (
+        "run:running>compensating",
+        "step:shadowed>compensating",
+        "intent:end_shadow",
+        "step:compensating>restored",
+        "run:compensating>compensated",
+    ),
     "turning back": ("run:running>compensating",),
     "compensation": (
         "step:done>compensating",
@@ -72,8 +85,8 @@ SECOND_HOST = frozenset({"step:golden_ok>switched", "intent:switch", "step:postc
 """Edges at which the worker dies on the second wave's first host after the commit, with the canary done."""
 
 ON_THE_WAY = (
-    "pending", "locked", "preflight", "staged", "drained", "emptied", "loaded", "golden_ok", "shared", "in_service",
-    "switched", "postcheck_ok",
+    "pending", "locked", "preflight", "staged", "drained", "emptied", "loaded", "golden_ok", "shadowed",
+    "compared", "shared", "in_service", "switched", "postcheck_ok",
 )  # fmt: skip
 FAILING = "the same statement as step:pending>unreachable, reached from another state (steps.end)"
 BY_PERSON = "one statement by a person's request, as in the stories of stopping and resuming"
@@ -88,6 +101,7 @@ NOT_ENUMERATED: dict[str, str] = {
     **{
         f"step:{before}>compensating": "the same statement as step:done>compensating (advance._go_back)"
         for before in (*ON_THE_WAY, "failed", "unreachable")
+        if before != "shadowed"
     },
     "step:failed>pending": "the same statement as step:unreachable>pending",
     "step:pending>locked": "the same statement as step:pending>loaded, of a host that leaves service (steps._lock)",
@@ -96,6 +110,7 @@ NOT_ENUMERATED: dict[str, str] = {
     "step:drained>done": "the same statement as step:postcheck_ok>done, of a plan that drains (steps._advance)",
     "step:golden_ok>in_service": "the same statement as step:golden_ok>switched, of a host that comes back",
     "step:in_service>done": "the same statement as step:postcheck_ok>done, of a host that comes back",
+    "step:compared>shared": "the same statement as step:golden_ok>shared, of a host whose version was compared first",
     "run:running>failed": "no program makes this move",
     "run:halted>failed": "no program makes this move",
     "run:compensating>failed": "no program makes this move",

@@ -1,5 +1,6 @@
 """How each story of the matrix is brought to where its worker dies, and what people do after that."""
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,19 @@ from django.utils import timezone
 from accounts.actions import actor_for
 from incidents.rollback import advance, rehearsal, undo
 from incidents.rollback import run as runs
-from incidents.rollback.models import ACTIVE_RUN_STATES, Plan, PlanState, Run, RunState, Trial, TrialLoad, TrialState
+from incidents.rollback.models import (
+    ACTIVE_RUN_STATES,
+    HostStep,
+    Plan,
+    PlanState,
+    Run,
+    RunState,
+    StepState,
+    Trial,
+    TrialLoad,
+    TrialState,
+)
+from incidents.rollback.shadow.told import figures_of
 from registry.actions import ask_composition, compose, place, register_host, replace_token
 from registry.composing import tensors_of
 from registry.models import Composition, Host, Version
@@ -19,8 +32,12 @@ from tests.faults.town import Endpoint, Town, prepared
 from tests.host.fixtures import TOKEN, HostProcess
 from tests.incidents.rollback.fleet import SETUP
 from tests.ports import free_port
+from tests.waiting import until
 
 CANARY_ONLY = {"wave_soak_seconds": 3600}
+LENIENT = {"max_differing": "0.99", "max_moved": "0.99", "max_failures": "0.99"}
+BIASES: dict[int, float] = {}
+"""Of versions that a story has added, by their keys."""
 OUT_OF_SERVICE = "run that takes its hosts out of service"
 GONE_STORIES = ("release with a host that is gone", "run that halts", "resuming")
 
@@ -157,6 +174,45 @@ class DeathInARehearsal(Death):
         return (trial.state, trial.reason) if over else ("", "")
 
 
+@dataclass
+class DeathOfAShadow(Death):
+    """Live requests go on coming to its first host, so that a shadow begun anew has something to compare."""
+
+    traffic: "Traffic | None" = None
+
+    def come_back(self) -> None:
+        self.traffic = Traffic(self.endpoint)
+
+    def afterwards(self) -> None:
+        if self.traffic is not None:
+            self.traffic.stop()
+        super().afterwards()
+
+
+class Traffic:
+    """A request of many rows to the endpoint's first host five times a second, until it is stopped."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint, self._ended = endpoint, threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        while not self._ended.wait(0.2):
+            asked_by(self.endpoint)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def asked_by(endpoint: Endpoint) -> None:
+    """One live request of 60 rows."""
+    ages = list(range(20, 80))
+    columns = {"AGE": ages, "COLOR": [1 + age % 3 for age in ages], "SHAPE": [0] * len(ages)}
+    assert endpoint.processes[0].infer(columns, model=endpoint.slug).status_code == 200
+
+
 def clicked_undo(endpoint: Endpoint, run: Run) -> Plan:
     person = endpoint.responder
     return undo.undo(run_id=run.pk, user=person, reason="It was right.", actor=actor_for(user=person))
@@ -221,6 +277,54 @@ def _out_of_service(town: Town, endpoint: Endpoint, case: Case) -> Death:
 
 def _shares(town: Town, endpoint: Endpoint, case: Case) -> Death:
     return _advancing(endpoint, case, town.run(endpoint, strategy="weighted"))
+
+
+def _alike(endpoint: Endpoint) -> Version:
+    """A new version that answers much as the one that is served."""
+    live = endpoint.served
+    known = BIASES.get(live.pk, -2.0 if live == endpoint.bad else 2.0)
+    version = endpoint.add_version(3 + endpoint.model.versions.count(), bias=known)
+    BIASES[version.pk] = known
+    return version
+
+
+def _shadow(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    """Its edges from the verdict on: a shadow that has compared enough, whose time is up when it is next looked at."""
+    alike = "whose version is compared" in case.story
+    plan = endpoint.awaiting(
+        _alike(endpoint) if alike else endpoint.other,
+        kind="release",
+        shadow={"seconds": 1, "rows": 60, **(LENIENT if alike else {})},
+    )
+    endpoint.approve(plan, endpoint.commander)
+    run = town.begun(plan)
+    if case.edge not in ("intent:shadow", "step:golden_ok>shadowed"):
+        _compare(endpoint, run)
+        if case.edge in ("intent:end_shadow", "step:compensating>restored", "run:compensating>compensated"):
+            person = endpoint.commander
+            runs.compensate(run_id=run.pk, user=person, reason="It was wrong.", actor=actor_for(user=person))
+    return DeathOfAShadow(case, endpoint, run, "rollback.advance", (run.pk,), case.point())
+
+
+def _compare(endpoint: Endpoint, run: Run) -> None:
+    def at(moment: str) -> None:
+        step = HostStep.objects.get(run=run, host__name="h1")
+        kept = {**step.baseline["shadow"], "since": moment}
+        HostStep.objects.filter(pk=step.pk).update(baseline={**step.baseline, "shadow": kept})
+
+    def counted() -> bool:
+        advance.advance(run.pk)
+        return figures_of(HostStep.objects.filter(run=run, baseline__has_key="shadow")).rows >= 60
+
+    def begun() -> bool:
+        advance.advance(run.pk)
+        return HostStep.objects.filter(run=run, state=StepState.SHADOWED).exists()
+
+    until(begun)
+    at("2999-01-01T00:00:00+00:00")
+    asked_by(endpoint)
+    until(counted)
+    at("2020-01-01T00:00:00+00:00")
 
 
 def _canary_switched(town: Town, endpoint: Endpoint) -> Run:
@@ -339,6 +443,7 @@ END = {
     "compensation": RunState.COMPENSATED,
     "release with a host that is gone": RunState.COMPENSATED,
     "stopping": RunState.STOPPED,
+    "release whose version does not compare": RunState.COMPENSATED,
     "asking for a rehearsal": TrialState.DONE,
     "rehearsal": TrialState.DONE,
 }
@@ -351,6 +456,8 @@ PREPARE = {
     "run with a version that is not in memory": _cold_version,
     OUT_OF_SERVICE: _out_of_service,
     "run whose canary takes shares": _shares,
+    "release whose version is compared first": _shadow,
+    "release whose version does not compare": _shadow,
     "turning back": _turning_back,
     "compensation": _compensation,
     "release with a host that is gone": _release,

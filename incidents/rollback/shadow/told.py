@@ -1,0 +1,118 @@
+"""What the shadows of a run have found so far, for pages and the API."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.models import HostStep, StepState
+from incidents.rollback.shadow.terms import percent, terms_of
+from monitoring.drift.measures import psi
+from registry.serving.mirrored import Mirrored
+
+STATES = (StepState.SHADOWED, StepState.COMPARED)
+
+
+def counted_in(kept: Mapping[str, Any]) -> Mirrored:
+    """The figures in a step's `baseline["shadow"]`: of the shadow that goes on, and of those before it."""
+    return Mirrored.of(kept.get("earlier", {})).plus(Mirrored.of(kept.get("now", {})))
+
+
+def figures_of(steps: Iterable[HostStep]) -> Mirrored:
+    """What was compared on these hosts, together."""
+    found = Mirrored()
+    for step in steps:
+        found = found.plus(counted_in(step.baseline.get("shadow", {})))
+    return found
+
+
+def facts_of(steps: Iterable[HostStep], document: PlanDocument | None) -> dict[str, Any] | None:
+    """The comparison of a run as JSON: shares as parts of 1, latency in milliseconds, None for what nothing is known
+    of. None for a run without a shadow, or that has not come to it."""
+    begun = [step for step in steps if step.baseline.get("shadow")]
+    if document is None or not document.shadowed or not begun:
+        return None
+    found = figures_of(begun)
+    compared = found.requests + found.failures
+    return {
+        "hosts": [step.host.name for step in begun],
+        "under_way": any(step.state == StepState.SHADOWED for step in begun),
+        "taken": found.taken,
+        "dropped": found.dropped,
+        "requests": found.requests,
+        "failures": found.failures,
+        "failure": next((said for step in begun if (said := step.baseline["shadow"].get("failure"))), ""),
+        "rows": found.rows,
+        "differing_rows": found.differing,
+        "differing_share": found.differing / found.rows if found.rows else None,
+        "failed_share": found.failures / compared if compared else None,
+        "moved_mean": found.moved_sum / found.rows if found.rows else None,
+        "moved_signed": found.moved_signed / found.rows if found.rows else None,
+        "moved_largest": found.moved_largest if found.rows else None,
+        "moved": _counts(found.moved_bounds, found.moved_counts),
+        "score_psi": psi(found.live_scores, found.shadow_scores) if sum(found.live_scores) else None,
+        "live_ms": found.live_ms / found.requests if found.requests else None,
+        "shadow_ms": found.shadow_ms / found.requests if found.requests else None,
+        "live_p95_ms": _quantile(found.latency_bounds, found.live_latency, 0.95),
+        "shadow_p95_ms": _quantile(found.latency_bounds, found.shadow_latency, 0.95),
+    }
+
+
+def _counts(bounds: Iterable[float], counts: Iterable[int]) -> list[dict[str, Any]]:
+    """How many rows lie at most at each bound and above the one before; the last has no bound."""
+    found = list(counts)
+    return [{"at_most": bound, "rows": rows} for bound, rows in zip([*bounds, None], found, strict=False)]
+
+
+def _quantile(bounds: tuple[float, ...], counts: tuple[int, ...], share: float) -> float | None:
+    """The upper bound of the bin in which the quantile lies; None where it lies above all bounds, or of nothing."""
+    wanted, passed = share * sum(counts), 0
+    for bound, count in zip(bounds, counts, strict=False):
+        passed += count
+        if passed and passed >= wanted:
+            return bound
+    return None
+
+
+def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> list[dict[str, str]]:
+    """The same for a page: rows of label, value and what the plan expects."""
+    if facts is None or document is None or document.shadow is None:
+        return []
+    asked = terms_of(document.shadow)
+    lines = [
+        _line(
+            "Compared",
+            f"{facts['rows']:,} rows of {facts['requests']:,} requests",
+            f"at least {asked.rows:,} rows in {asked.seconds} s",
+        ),
+        _line("Dropped", f"{facts['dropped']:,} of {facts['taken']:,} mirrored requests", "not judged"),
+        _line("Failed by the new version", f"{facts['failures']:,}", f"at most {percent(asked.max_failures)}"),
+    ]
+    if facts["failure"]:
+        lines.append(_line("The last failure", facts["failure"], ""))
+    if not facts["rows"]:
+        return lines
+    moved = f"{facts['moved_mean']:.4f} on average ({facts['moved_signed']:+.4f} with sign), at most "
+    scored = facts["score_psi"] is not None
+    return [
+        *lines,
+        _line(
+            "Another output",
+            f"{facts['differing_rows']:,} rows, {percent(facts['differing_share'])}",
+            f"at most {percent(asked.max_differing)}",
+        ),
+        _line(
+            "Scores move" if scored else "Outputs move",
+            f"{moved}{facts['moved_largest']:.4f}",
+            f"at most {asked.max_moved:f} on average" if scored else "not judged",
+        ),
+        *([_line("Scores as a whole", f"PSI {facts['score_psi']:.4f}", "not judged")] if scored else []),
+        _line(
+            "Time to answer",
+            f"{facts['shadow_ms']:.2f} ms on average beside {facts['live_ms']:.2f} ms",
+            "not judged here: the shadow gives way to live requests",
+        ),
+    ]
+
+
+def _line(label: str, value: str, expected: str) -> dict[str, str]:
+    return {"label": label, "value": value, "expected": expected}
