@@ -16,6 +16,7 @@ from accounts.api import HasScope
 from accounts.problems import Problem
 from monitoring import intake, sources
 from monitoring.actions import Refused, change_rule, unwatch_endpoint, watch_endpoint
+from monitoring.comparing import api as comparing
 from monitoring.inbound import api as inbound
 from monitoring.ingest import LabelsView, MetricsView, PredictionsView
 from monitoring.models import (
@@ -31,6 +32,7 @@ from monitoring.models import (
     WebhookSource,
     Window,
 )
+from monitoring.quality import api as quality_api
 from monitoring.questions import limits_in_words
 from monitoring.rows import MOST_ROWS, ReadingRefused, read_rows
 from monitoring.rules import api as rules_api
@@ -498,4 +500,6 @@ api_urlpatterns = [
     path("ingest/labels/", LabelsView.as_view(), name="ingest-labels"),
     path("ingest/metrics/", MetricsView.as_view(), name="ingest-metrics"),
     *inbound.api_urlpatterns,
+    *comparing.api_urlpatterns,
+    *quality_api.api_urlpatterns,
 ]

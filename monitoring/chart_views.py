@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import condition, require_GET
 
 from monitoring import charts, queries
+from monitoring.comparing.sides import AGAINST
 from monitoring.models import Alert, Finding, Rule, Window, WindowState
 from monitoring.pull.models import Query, Scrape
 from monitoring.pull.queries import unanswered
@@ -22,6 +23,8 @@ from registry.models import Deployment, Endpoint
 
 SHOWN_WINDOWS = 120
 HOURS = {1: "1 h", 6: "6 h", 24: "24 h", 168: "7 days", 720: "30 days", 2160: "90 days"}
+EARLIER = ("before", "week")
+"""What the columns of a span can be held against beside the training data, each of the same length."""
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=400)
 MINUTE = "%Y-%m-%dT%H:%M"
 YEARS = range(1970, 2200)
@@ -30,25 +33,28 @@ YEARS = range(1970, 2200)
 @dataclass(frozen=True)
 class Asked:
     """What the address asks for: `hours` up to now, or from `since` to `until`, or else the newest windows; the column
-    whose distribution is drawn, and the metric of another program's that stands first."""
+    whose distribution is drawn, the metric of another program's that stands first, and what the columns are held
+    against (a name of monitoring.comparing.sides.AGAINST; "" is the training data)."""
 
     hours: int | None = None
     since: datetime | None = None
     until: datetime | None = None
     column: str = ""
     metric: str = ""
+    against: str = ""
     problem: str = ""
 
     def address(self, **changes: object) -> str:
         """The query of an address that asks for the same but for the changes."""
         given = {"since": _minute(self.since), "until": _minute(self.until)} if self.since else {"hours": self.hours}
-        told = {**given, "column": self.column, "metric": self.metric, **changes}
+        told = {**given, "column": self.column, "metric": self.metric, "against": self.against, **changes}
         return urlencode({name: value for name, value in told.items() if value})
 
 
 def asked_by(values: Mapping[str, str]) -> Asked:
     """What an address asks for; a span that is none is told in `problem`, and the newest windows are shown."""
     names = {"column": values.get("column", "")[:200], "metric": values.get("metric", "")[:60]}
+    names["against"] = values["against"] if values.get("against") in EARLIER else ""
     if values.get("since") or values.get("until"):
         try:
             since, until = _moment(values.get("since", "")), _moment(values.get("until", ""))
@@ -138,12 +144,24 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
         "others": others,
         "columns": sorted({one.column for one in over.series if one.name == "psi"}),
         "query": asked.address(),
+        "held": _held(asked, over),
+        "against": [
+            {"label": AGAINST[name], "query": asked.address(against="" if name == "training" else name),
+             "now": name == (asked.against or "training")}
+            for name in ("training", *EARLIER)
+        ],
         "unanswered": unanswered(endpoint),
         "sentence": sentence_of(endpoint, silent, window, findings),
         "silent": silent,
     }
     name = "endpoint_charts" if request.headers.get("HX-Request") else "endpoint_charts_page"
     return render(request, f"monitoring/{name}.html", context)
+
+
+def _held(asked: Asked, over: charts.Span) -> str:
+    """The query that holds the columns of what is drawn against what was chosen: monitoring.comparing.views."""
+    span = {"hours": asked.hours} if asked.hours else {"a_since": _minute(over.since), "a_until": _minute(over.until)}
+    return urlencode({**span, "against": asked.against or "training"})
 
 
 def _chart_alone(request: HttpRequest, slug: str, name: str) -> HttpResponse:

@@ -17,6 +17,7 @@ from monitoring.models import (
     Delivery,
     DeliveryState,
     Finding,
+    MetricSeries,
     Monitor,
     Window,
     WindowState,
@@ -169,6 +170,13 @@ def set_aside() -> QuerySet[Delivery]:
         .select_related("endpoint", "host")
         .order_by("-received_at")
     )
+
+
+def versions_and_hosts(endpoint: Endpoint) -> tuple[list[str], list[str]]:
+    """The versions that answered in judged windows, newest first, and the hosts on which they did."""
+    found = MetricSeries.objects.filter(endpoint=endpoint, name="rows").values_list("version", "host__name")
+    versions, hosts = {version for version, _ in found if version}, {host for _, host in found if host}
+    return sorted(versions, key=lambda number: (number.isdecimal(), number.zfill(40)), reverse=True), sorted(hosts)
 
 
 def monitor_of(endpoint: Endpoint) -> Monitor | None:

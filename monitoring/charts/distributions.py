@@ -1,16 +1,23 @@
 """How values are spread: an input column in a window beside its training data."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
 from monitoring.charts import parts
 from monitoring.charts.over import Span, newest_finding
 from monitoring.charts.parts import Chart
-from monitoring.drift.profile import CategoricalProfile, NumericProfile
+from monitoring.drift.compare import psi_starts
+from monitoring.drift.profile import CategoricalProfile, CategoricalWindow, NumericProfile, NumericWindow
 from monitoring.drift.values import category_counts, numeric_values
+from monitoring.drift.window import count_sorted
 from monitoring.models import RuleKind
 from monitoring.profiles import profiles_of
 from monitoring.references import versions_of
 from monitoring.windows import load_predictions, numpy_column
+
+MOST_CATEGORIES = 40
 
 
 def distribution(over: Span, column: str = "") -> Chart | None:
@@ -35,21 +42,72 @@ def distribution(over: Span, column: str = "") -> Chart | None:
         return None
     values = numpy_column(table, f"feature.{column}")
     if isinstance(reference, NumericProfile):
-        cells = _numeric_cells(reference, values)
+        counted: NumericWindow | CategoricalWindow = count_sorted(reference, numeric_values(values))
     else:
-        cells = _categories(reference, values)
-    names, before, now = ([cell[i] for cell in cells] for i in range(3))
+        counted = CategoricalWindow(*category_counts(values))
     judged = next((c for c in found.data["columns"] if c["column"] == column), None)
-    return Chart(
-        "distribution",
+    return bars(
         judged["sentence"] if judged else f"{column} in the newest window.",
         f"Share of rows by value of {column}, as sent, {window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S} UTC "
         f"({len(table):,} rows), beside the training data of version {found.version} ({reference.rows:,} rows).",
+        column,
+        cells_of(reference, counted),
+        [f"training data of version {found.version}", "window"],
+    )
+
+
+def cells_of(
+    reference: NumericProfile | CategoricalProfile, window: NumericWindow | CategoricalWindow
+) -> list[tuple[str, float, float]]:
+    """Name of each cell with its share of the reference and of the window: the reference's deciles, and beyond its
+    ends where the window has rows; or categories, at most MOST_CATEGORIES."""
+    if isinstance(reference, NumericProfile) and isinstance(window, NumericWindow):
+        return _numeric_cells(reference, window)
+    assert isinstance(reference, CategoricalProfile)
+    assert isinstance(window, CategoricalWindow)
+    return _categories(reference, window)
+
+
+def _numeric_cells(reference: NumericProfile, window: NumericWindow) -> list[tuple[str, float, float]]:
+    if not reference.edges:
+        return []
+    starts = psi_starts(reference)
+    before = np.add.reduceat(reference.counts, starts) / max(reference.n, 1)
+    now = np.add.reduceat(window.counts, starts) / max(int(window.counts.sum()), 1)
+    ends = [reference.edges[0], *(reference.edges[place] for place in reference.deciles)]
+    names = [f"below {parts.plain(ends[0])}"]
+    names += [f"{parts.plain(a)} to {parts.plain(b)}" for a, b in pairwise(ends)]
+    names += [f"above {parts.plain(ends[-1])}"]
+    cells = list(zip(names, before.tolist(), now.tolist(), strict=True))
+    return [cell for cell in cells if cell[1] or cell[2] or cell[0] in names[1:-1]]
+
+
+def _categories(reference: CategoricalProfile, window: CategoricalWindow) -> list[tuple[str, float, float]]:
+    rows = sum(window.counts.values()) + window.missing
+    now = {str(value): n for value, n in window.counts.items()} | (
+        {"missing": window.missing} if window.missing else {}
+    )
+    before = {str(value): n for value, n in reference.counts}
+    # Of many, those that most rows have, in their own order.
+    most = sorted({*before, *now}, key=lambda name: -(before.get(name, 0) + now.get(name, 0)))[:MOST_CATEGORIES]
+    total = max(reference.n, 1)
+    return [
+        (name, before.get(name, 0) / total, now.get(name, 0) / max(rows, 1))
+        for name in sorted(most, key=parts.number_of)
+    ]
+
+
+def bars(
+    title: str, summary: str, column: str, cells: Sequence[tuple[str, float, float]], sides: Sequence[str]
+) -> Chart:
+    """Shares of rows by cell as bars side by side; `sides` are the names of reference and window."""
+    names, before, now = ([cell[i] for cell in cells] for i in range(3))
+    return Chart(
+        "distribution", title, summary,
         {
             "data": [
-                {"type": "bar", "x": names, "y": before, "name": f"training data of version {found.version}",
-                 "meta": {"tone": "muted"}},
-                {"type": "bar", "x": names, "y": now, "name": "window", "meta": {"tone": "accent"}},
+                {"type": "bar", "x": names, "y": before, "name": sides[0], "meta": {"tone": "muted"}},
+                {"type": "bar", "x": names, "y": now, "name": sides[1], "meta": {"tone": "accent"}},
             ],
             "layout": {
                 "barmode": "group",
@@ -58,40 +116,7 @@ def distribution(over: Span, column: str = "") -> Chart | None:
                 "yaxis": {"title": "share of rows", "tickformat": ".0%"},
             },
         },
-        parts.table([column, "training data", "window"], [
+        parts.table([column, *sides], [
             [name, f"{a:.1%}", f"{b:.1%}"] for name, a, b in zip(names, before, now, strict=True)
         ]),
     )  # fmt: skip
-
-
-def _numeric_cells(reference: NumericProfile, values: np.ndarray) -> list[tuple[str, float, float]]:
-    """Shares between the reference's deciles, and beyond its ends where the window has rows."""
-    if not reference.edges:
-        return []
-    edges = np.asarray(reference.edges)
-    ends = edges[reference.deciles]
-    starts = np.concatenate(([edges[0]], ends[:-1]))
-    finite = numeric_values(values).finite
-    held = np.asarray(reference.at_or_below)[reference.deciles]
-    before = np.diff(np.concatenate(([0], held))) / max(reference.n, 1)
-    at_or_below = np.searchsorted(finite, np.concatenate(([np.nextafter(edges[0], -np.inf)], ends)), "right")
-    rows = max(len(finite), 1)
-    cells = [
-        (f"{parts.plain(a)} to {parts.plain(b)}", float(p), float(n / rows))
-        for a, b, p, n in zip(starts, ends, before, np.diff(at_or_below), strict=True)
-    ]
-    below, above = at_or_below[0], len(finite) - at_or_below[-1]
-    if below:
-        cells.insert(0, (f"below {parts.plain(edges[0])}", 0.0, float(below / rows)))
-    if above:
-        cells.append((f"above {parts.plain(edges[-1])}", 0.0, float(above / rows)))
-    return cells
-
-
-def _categories(reference: CategoricalProfile, values: np.ndarray) -> list[tuple[str, float, float]]:
-    counted, missing = category_counts(values)
-    now = {str(value): n for value, n in counted.items()} | ({"missing": missing} if missing else {})
-    before = {str(value): n for value, n in reference.counts}
-    names = sorted({*before, *now}, key=parts.number_of)[:40]
-    total = max(reference.n, 1)
-    return [(name, before.get(name, 0) / total, now.get(name, 0) / len(values)) for name in names]

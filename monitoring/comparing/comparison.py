@@ -1,0 +1,244 @@
+"""Two sides of an endpoint, held against each other: a sentence, figures with intervals, columns, distributions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F, FloatField, Sum
+from django.db.models.functions import Cast
+
+from monitoring.charts import parts
+from monitoring.charts.distributions import bars, cells_of
+from monitoring.charts.parts import Chart
+from monitoring.comparing import differences
+from monitoring.comparing.columns import Column, Columns, compared
+from monitoring.comparing.differences import ALPHA, Difference
+from monitoring.comparing.sides import AGAINST, Asked, Side
+from monitoring.models import MetricPoint, MetricSeries
+from monitoring.questions import listed
+from monitoring.references import promised
+
+ACCURACY_MATTERS, SHARE_MATTERS, ERRORS_MATTER = 0.03, 0.05, 0.01
+QUANTILES = {"Median latency": 0.5, "p95 of latency": 0.95, "p99 of latency": 0.99}
+LEVELS = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99]
+FIGURES = 6
+"""Figures that are asked together at most: each is judged at ALPHA / FIGURES (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a comparison. Words for both sides stand in `now` and `before`."""
+
+    asked: Asked
+    found: Columns
+    figures: list[Difference]
+    now: str
+    before: str
+    chart: Chart | None
+    latency: Chart | None
+    shown: str = ""
+    """The column whose distribution is drawn."""
+
+    @property
+    def sentence(self) -> str:
+        """The answer first: what is worse, else what differs, else that nothing does."""
+        told = [one for one in self.figures if one.found in ("worse", "other", "better")]
+        told.sort(key=lambda one: ("worse", "other", "better").index(one.found))
+        words = [f"{one.name.lower()} is {one.words}, {one.difference}" for one in told[:2]]
+        differ = [column.name for column in self.found.columns if column.verdict.drifted]
+        if differ:
+            words.append(f"{len(differ)} of {len(self.found.columns)} columns differ, {listed(differ)}")
+        subject = f"{self.now[0].upper()}{self.now[1:]}, held against {self.before}"
+        if words:
+            return f"{subject}: {'; '.join(words)}."
+        judged = [column for column in self.found.columns if column.verdict.outcome != "not enough data"]
+        if not judged and not any(one.found == "alike" for one in self.figures):
+            return f"{subject}: too little was answered to tell a difference."
+        return f"{subject}: no difference that matters was found."
+
+    @property
+    def bad(self) -> bool:
+        """Whether something is worse or drifted."""
+        overall = self.found.overall
+        return any(one.found == "worse" for one in self.figures) or bool(overall and overall.drifted)
+
+    @property
+    def precision(self) -> str:
+        """How exact the columns' figures are, as a sentence."""
+        if self.found.exact:
+            return "Computed from every row."
+        if not self.found.error:
+            return "Merged from sketches of the hosts' windows, which hold every value of these columns: exact."
+        return (
+            f"Merged from sketches of the hosts' windows: shares are within {100 * self.found.error:.1f} points, and "
+            f"what they leave open is never taken for a difference."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        return {
+            "endpoint": self.asked.endpoint.slug,
+            "sentence": self.sentence,
+            "against": self.asked.against,
+            "exact": self.found.exact,
+            "error": self.found.error,
+            "now": _side_json(self.asked.now, self.found.now.rows),
+            "before": None
+            if self.asked.before is None or self.found.before is None
+            else _side_json(self.asked.before, self.found.before.rows),
+            "training_of": str(self.found.training.number) if self.found.training else None,
+            "figures": [
+                {"name": one.name, "found": one.found, "values": one.values} for one in self.figures
+            ],
+            "columns": [_column_json(column) for column in self.found.columns],
+            "left_out": self.found.left_out,
+        }  # fmt: skip
+
+    def rows(self) -> Iterator[list[object]]:
+        """The comparison as rows of a table, a heading first."""
+        yield ["what", "name", "now", "before", "difference", "answer", "sentence"]
+        for one in self.figures:
+            yield ["figure", one.name, one.now, one.before, one.difference, one.found, ""]
+        for column in self.found.columns:
+            psi = "" if column.drift.psi is None else round(column.drift.psi, 6)
+            yield ["column", column.name, "", "", psi, column.verdict.outcome, column.verdict.sentence]
+
+
+def compare_sides(asked: Asked) -> Comparison:
+    """The comparison. Raises what monitoring.comparing.columns.compared raises."""
+    found = compared(asked)
+    chosen = next((one for one in found.columns if one.name == asked.column), None)
+    if chosen is None and found.columns:
+        chosen = found.columns[0]
+    now, before = _words(asked, found)
+    return Comparison(
+        asked, found, [one for one in _figures(asked, found) if one], now, before,
+        _chart(chosen, now, before) if chosen else None, _latency_chart(found, now, before),
+        chosen.name if chosen else "",
+    )  # fmt: skip
+
+
+def _words(asked: Asked, found: Columns) -> tuple[str, str]:
+    """Both sides in words, with what tells them apart."""
+    now = asked.now.words
+    if asked.before is None:
+        number = found.training.number if found.training else ""
+        return now, f"the training data of version {number}"
+    before = asked.before.words
+    if (asked.before.since, asked.before.until) != (asked.now.since, asked.now.until):
+        before = AGAINST[asked.against] if asked.against in ("before", "week") else f"{before}, {asked.before.span}"
+    return now, before
+
+
+def _figures(asked: Asked, found: Columns) -> Iterator[Difference | None]:
+    alpha = ALPHA / FIGURES
+    now, before = _hits(asked, asked.now, "accuracy"), None
+    if asked.before:
+        before = _hits(asked, asked.before, "accuracy")
+    elif found.training:
+        share, rows = promised(found.training)
+        before = (round(share * rows), rows) if share is not None and rows else None
+    if before:
+        yield differences.of_shares("Accuracy", now, before, matters=ACCURACY_MATTERS, good="up", alpha=alpha)
+    if asked.before:
+        now, before = (_hits(asked, side, "positive_share") for side in (asked.now, asked.before))
+        yield differences.of_shares("Share answered 1", now, before, matters=SHARE_MATTERS, alpha=alpha)
+        now, before = (_failures(asked, side) for side in (asked.now, asked.before))
+        yield differences.of_shares(
+            "Share of failed requests", now, before, matters=ERRORS_MATTER, good="down", alpha=alpha
+        )
+    fast, slow = (differences.thinned(values) for values in found.latency)
+    for name, level in QUANTILES.items():
+        yield differences.of_latency(name, fast, slow, level, alpha)
+
+
+def _points(asked: Asked, side: Side, name: str, *, of_hosts: bool) -> Any:
+    series = MetricSeries.objects.filter(endpoint=asked.endpoint, name=name)
+    if side.version:
+        series = series.filter(version=side.version)
+    series = series.filter(host__name=side.host) if side.host else series.filter(host__isnull=not of_hosts)
+    return MetricPoint.objects.filter(series__in=series, at__gt=side.since, at__lte=side.until)
+
+
+def _hits(asked: Asked, side: Side, name: str) -> tuple[int, int]:
+    """Of how many rows a share was taken, and how many had it, over the windows of a side."""
+    total = Sum(Cast("value", FloatField()) * F("n"), output_field=FloatField())
+    found = _points(asked, side, name, of_hosts=False).aggregate(hits=total, rows=Sum("n"))
+    return round(found["hits"] or 0.0), found["rows"] or 0
+
+
+def _failures(asked: Asked, side: Side) -> tuple[int, int]:
+    """Requests that failed, and all: rates as they were read, times the mean distance of two readings."""
+    sums = {}
+    for name in ("failures_per_second", "requests_per_second"):
+        values = _points(asked, side, name, of_hosts=True).values_list("series", "at", "value").order_by("series", "at")
+        times: dict[int, list[Any]] = {}
+        sums[name] = 0.0
+        for series, at, value in values:
+            seen = times.setdefault(series, [])
+            if seen:
+                sums[name] += value * (at - seen[-1]).total_seconds()
+            seen.append(at)
+    failed, asked_for = round(sums["failures_per_second"]), round(sums["requests_per_second"])
+    return min(failed, asked_for), asked_for
+
+
+def _chart(column: Column, now: str, before: str) -> Chart:
+    sides = [before, now if now != before else f"{now}, now"]
+    rows = f"{column.drift.rows_window:,} rows beside {column.drift.rows_reference:,}"
+    return bars(
+        column.verdict.sentence, f"Share of rows by value of {column.name}: {now}, beside {before}; {rows}.",
+        column.name, cells_of(column.reference, column.counts), sides,
+    )  # fmt: skip
+
+
+def _latency_chart(found: Columns, now: str, before: str) -> Chart | None:
+    """Quantiles of latency of both sides over their level. None where a side has no latencies."""
+    if not all(len(values) for values in found.latency):
+        return None
+    quantiles = [
+        [float(values[min(int(q * len(values)), len(values) - 1)]) for q in LEVELS] for values in found.latency
+    ]
+    names = [f"{100 * q:g} %" for q in LEVELS]
+    traces = [
+        {**parts.trace(names, values, name, tone), "mode": "lines+markers"}
+        for values, name, tone in zip(
+            quantiles, (now, before if before != now else f"{before}, before"), ("accent", "muted"), strict=True
+        )
+    ]
+    middle = LEVELS.index(0.5)
+    figure = {
+        "data": traces,
+        "layout": {
+            "xaxis": {"type": "category", "title": "share of answers that took at most so long"},
+            "yaxis": {"title": "ms", "rangemode": "tozero"},
+            "legend": {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"},
+        },
+        "lastgood": {},
+    }
+    return Chart(
+        "latency-quantiles",
+        f"Half of all answers took at most {quantiles[0][middle]:.2f} ms, {quantiles[1][middle]:.2f} ms before.",
+        "Quantiles of latency, preprocessing and forward pass, of both sides.",
+        figure,
+        parts.table(["quantile", "now, ms", "before, ms"], [
+            [name, f"{a:.2f}", f"{b:.2f}"] for name, a, b in zip(names, *quantiles, strict=True)
+        ]),
+        "small",
+    )  # fmt: skip
+
+
+def _side_json(side: Side, rows: int) -> dict[str, Any]:
+    return {"version": side.version, "host": side.host, "since": side.since, "until": side.until, "rows": rows}
+
+
+def _column_json(column: Column) -> dict[str, Any]:
+    drift, verdict = column.drift, column.verdict
+    return {
+        "column": column.name, "kind": drift.kind, "answer": verdict.outcome, "sentence": verdict.sentence,
+        "psi": drift.psi, "ks": drift.ks.statistic if drift.ks else None, "wasserstein": drift.wasserstein,
+        "js": drift.js, "chi_square": drift.chi_square.statistic if drift.chi_square else None,
+        "p_adjusted": verdict.p_adjusted, "missing": drift.missing_share_window,
+        "missing_before": drift.missing_share_reference, "rows": drift.rows_window, "rows_before": drift.rows_reference,
+        "error": column.error, "importance": column.weight,
+    }  # fmt: skip

@@ -1,0 +1,154 @@
+"""The quality of a version's answers over a span, put together: what the page and the API show."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from audit.clock import database_now
+from monitoring.comparing.columns import NothingThere, main_number
+from monitoring.comparing.sides import Asked, asked_by
+from monitoring.drift.fairness import GroupRate
+from monitoring.drift.groups import GroupAccuracy
+from monitoring.drift.slices import Slice
+from monitoring.quality import groups, skew
+from monitoring.quality.delay import Delay, delay
+from monitoring.quality.groups import Calibrated, SliceDrift
+from monitoring.quality.performance import Performance, performance
+from monitoring.quality.reading import Rows, answered_at, label_delays, rows_of
+from monitoring.quality.skew import Skew
+from monitoring.references import versions_of
+from monitoring.sketches import FEATURE, kinds_of
+from registry.models import Alias, Endpoint, Version
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Everything that is told of a version's answers. `rows` and `before` are what was read."""
+
+    asked: Asked
+    version: str
+    rows: Rows
+    before: Rows
+    performance: Performance
+    delay: Delay
+    rates: list[GroupRate]
+    calibrations: list[Calibrated]
+    accuracies: list[GroupAccuracy]
+    worst: Slice | None
+    slices: list[SliceDrift]
+    skew: Skew
+
+    @property
+    def sentence(self) -> str:
+        """The answer first."""
+        return f"Version {self.version}: {self.performance.sentence}"
+
+    @property
+    def unlike(self) -> list[GroupRate]:
+        """The rates in which a group is treated unlike all others."""
+        return [one for one in self.rates if one.outcome == "drift"]
+
+    @property
+    def read(self) -> str:
+        """What was read, as a sentence."""
+        left = f", the newest of {len(self.rows) + self.rows.left_out:,}" if self.rows.left_out else ""
+        return f"From {len(self.rows):,} answers{left}, held against {len(self.before):,} of the time before."
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        whole = self.performance.whole
+        estimated = whole.estimated
+        return {
+            "endpoint": self.asked.endpoint.slug, "version": self.version, "sentence": self.sentence,
+            "since": self.rows.since, "until": self.rows.until, "rows": len(self.rows), "left_out": self.rows.left_out,
+            "accuracy": _interval(whole.accuracy), "log_loss": _interval(whole.loss), "labelled": whole.labelled,
+            "estimated_accuracy": _interval((estimated.accuracy, estimated.low, estimated.high) if estimated else None),
+            "estimate_basis": self.performance.basis,
+            "label_delay": {"sentence": self.delay.sentence, "labelled": self.delay.labelled,
+                            "median_seconds": self.delay.median, "p95_seconds": self.delay.p95,
+                            "by_age": [asdict(one) for one in self.delay.aged]},
+            "groups": [_rate_json(one) for one in self.rates],
+            "calibrations": [asdict(one) | {"off": one.off} for one in self.calibrations],
+            "accuracy_by_group": [_accuracy_json(one) for one in self.accuracies],
+            "worst_slice": self.worst.sentence if self.worst else None,
+            "drift_in_slices": [_slice_json(one) for one in self.slices],
+            "skew": {"sentence": self.skew.sentence, "offline": self.skew.offline,
+                     "first": self.skew.first.column if self.skew.first else None,
+                     "columns": [asdict(one) for one in self.skew.columns]},
+        }  # fmt: skip
+
+
+def quality_of(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> Quality:
+    """The report that an address asks for: sides are named as in monitoring.comparing.sides; `offline` is the version
+    whose preprocessing the served inputs are held against (default: last-good, else the one that answered).
+
+    Raises BadSide, NothingThere and monitoring.store.StoreDamaged.
+    """
+    asked = asked_by(endpoint, {"against": "before", **values, **_earlier(values)}, now)
+    number = main_number(asked)
+    if not number:
+        raise NothingThere(f"Nothing was answered from {asked.now.span}. Choose a span in which a version answered.")
+    asked = replace(asked, now=replace(asked.now, version=number))
+    assert asked.before is not None
+    rows = rows_of(endpoint, asked.now.since, asked.now.until, number)
+    if not len(rows):
+        raise NothingThere(f"Version {number} answered nothing from {asked.now.span}. Choose another span.")
+    # Before, another version may have answered: how people were answered then is what they are held to.
+    earlier = asked.before.version or number
+    before = rows_of(endpoint, asked.before.since, asked.before.until, earlier)
+    version = versions_of(endpoint, [(number, "")]).get(number)
+    kinds = {
+        name.removeprefix(FEATURE): kind
+        for name, kind in kinds_of(version, rows.table).items()
+        if name.startswith(FEATURE)
+    }
+    features = [name for name in endpoint.model.group_columns if name in rows.columns]
+    accuracies, worst = groups.accuracies(rows, before)
+    return Quality(
+        asked, number, rows, before, performance(rows, before),
+        delay(label_delays(endpoint, rows), answered_at(rows), database_now().timestamp()),
+        groups.rates(rows, features), groups.calibrations(rows, features), accuracies, worst,
+        groups.slice_drifts(rows, before, features, kinds),
+        skew.skew(rows, number, _offline(endpoint, values.get("offline", ""), version)),
+    )  # fmt: skip
+
+
+def _earlier(values: Mapping[str, str]) -> dict[str, str]:
+    """There is no other side than an earlier one here."""
+    return {"against": "before"} if values.get("against", "") in ("", "training") else {}
+
+
+def _offline(endpoint: Endpoint, number: str, served: Version | None) -> Version | None:
+    versions = Version.objects.filter(model=endpoint.model_id)
+    if number:
+        return versions.filter(number=int(number)).first() if number.isdecimal() and len(number) < 9 else None
+    good = Alias.objects.filter(model=endpoint.model_id, name=Alias.LAST_GOOD).values_list("version", flat=True).first()
+    pk = good or (served.pk if served else None)
+    return versions.filter(pk=pk).first()
+
+
+def _interval(value: tuple[float, float, float] | None) -> dict[str, float] | None:
+    return dict(zip(("value", "low", "high"), value, strict=True)) if value else None
+
+
+def _rate_json(one: GroupRate) -> dict[str, Any]:
+    return {
+        "feature": one.feature, "group": str(one.group), "rate": one.rate, "rows": one.n, "value": one.value,
+        "low": one.low, "high": one.high, "others": one.others, "p": one.p, "answer": one.outcome,
+        "sentence": one.sentence,
+    }  # fmt: skip
+
+
+def _accuracy_json(one: GroupAccuracy) -> dict[str, Any]:
+    return {
+        "feature": one.feature, "group": str(one.group), "rows": one.n, "accuracy": one.accuracy, "low": one.low,
+        "high": one.high, "before": one.reference_accuracy, "excess_errors": one.excess_errors, "answer": one.outcome,
+    }  # fmt: skip
+
+
+def _slice_json(one: SliceDrift) -> dict[str, Any]:
+    return {
+        "feature": one.feature, "group": one.group, "rows": one.rows, "rows_before": one.before,
+        "drifted": [verdict.column for verdict in one.drifted],
+    }  # fmt: skip
