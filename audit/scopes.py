@@ -32,6 +32,10 @@ ENDS = ("rollback.run.compensated", "rollback.run.stop")
 STARTS = f"e.action IN ('rollback.run.start', 'act.propose', 'act.perform', {', '.join(map(repr, ENDS))})"
 WATCHES = "e.action IN ('rollback.watch.pass', 'rollback.watch.sign_off')"
 RULES = "e.action LIKE 'practice.rule.%%'"
+TARGETS = (
+    "e.action IN ('rollback.ranking.answer', 'version.register', 'version.rehearse', 'version.soak', "
+    "'practice.drill.pass')"
+)
 ROLES = "(e.action LIKE 'role.%%' OR e.action LIKE 'delegation.%%')"
 ERASURES = "e.action IN ('audit.reason.erase', 'subject.erase')"
 REASON = b'"reason_commit"'
@@ -190,7 +194,19 @@ class _Context:
         if any(act.data.get("automatic") for act in judged):
             rules = self._acts(RULES)
             self._take(rules)
+            self._take(self._targets(judged))
             self.people |= {act.actor for act in rules if act.by_a_person}
+
+    def _targets(self, judged: list[Act]) -> Iterator[Act]:
+        """What ranked and validated the targets of runs that started by themselves."""
+        alone = [act for act in judged if act.data.get("automatic")]
+        targets, incidents = {act.data.get("to") for act in alone}, {act.incident for act in alone} - {""}
+        found = self._acts(TARGETS)
+        named = {act.target for act in found if act.data.get("digest") in targets}
+        for act in found:
+            ranked = act.action == "rollback.ranking.answer" and act.incident in incidents
+            if ranked or act.data.get("digest") in targets or (act.action == "version.soak" and act.target in named):
+                yield act
 
     def _places(self, judged: list[Act], starts: list[Act]) -> None:
         """As what the models and endpoints were registered that were changed: that decides which policy holds."""

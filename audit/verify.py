@@ -74,6 +74,11 @@ RELEVANT = (
     "endpoint.register",
     "gate.register",
     "practice.rule.",
+    "practice.drill.pass",
+    "rollback.ranking.answer",
+    "version.register",
+    "version.rehearse",
+    "version.soak",
     "audit.reason.erase",
     "subject.erase",
 )
@@ -711,6 +716,8 @@ SHAPES: dict[str, type] = {"document": dict, "scope": dict, "policy": dict, "rol
 SHAPES |= dict.fromkeys(("seats", "roles", "hosts"), list)
 AUTOMATIC = ("rollback", "drill")
 """Kinds of runs that a policy can let start by themselves."""
+ROUNDING = 2e-6
+"""Of shares that stand in the record with six decimals."""
 RULE = ("practice.rule.set", "practice.rule.arm", "practice.rule.trip", "practice.rule.disarm")
 """What happens to a model's rule for rollbacks by themselves: the first two leave it armed."""
 MOMENTS = ("counts_from", "auth_time", "expires_at", "review_due", "review_limit", "starts", "ends")
@@ -741,6 +748,19 @@ def _listed(value: Any, shape: Mapping[str, type]) -> bool:
     return isinstance(rows, list) and all(
         isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in shape.items()) for row in rows
     )
+
+
+def _beyond_budget(name: str, rule: Mapping[str, Any], ranking: Act, replayed: Mapping[str, str]) -> str:
+    """That the target surely does better on the same rows, and the live version's errors, at the least, are beyond what
+    was promised by the rule's budget; "" where both hold."""
+    figures = {key: float(value) for key, value in replayed.items()}
+    better = figures["difference_low"] if "difference_low" in figures else figures["low"] - figures["live_high"]
+    if better <= 0:
+        return f"{name} was started by itself to a version that does not surely do better"
+    expected = float(ranking.data.get("promised") or figures["accuracy"])
+    if expected - figures["live_high"] < float(rule["error_budget"]) - ROUNDING:
+        return f"{name} was started by itself while the errors were within the budget of its rule"
+    return ""
 
 
 class Execution(NamedTuple):
@@ -1251,7 +1271,65 @@ class Meaning:
             return f"{one.name}: {told[-1].actor}, who had armed its rule, could not command any more: {fault}"
         if int(stated["incident_severity"]) > int(rule["severity"]):
             return f"{one.name} was started by itself for an incident less severe than its rule asks for"
-        return self._limits(one, rule, leave, model)
+        return self._limits(one, rule, leave, model) or self._target_met(one, rule, leave)
+
+    def _target_met(self, one: Execution, rule: Mapping[str, Any], leave: Act) -> str:
+        """The target that the leave states is where the run went; by the ranking on record it does better than what was
+        live, whose errors were beyond the budget; and it was validated."""
+        stated = leave.data["rule"].get("target") or {}
+        to = str(stated.get("to"))
+        if to != one.act.data.get("to") or stated.get("from") != one.act.data.get("from"):
+            return f"{one.name} was started by itself by a leave for another target than the one it went to"
+        ranked, fault = self._ranked(one, stated, leave), ""
+        if ranked is None:
+            fault = f"{one.name} was started by itself, and no ranking on record says of {to} what its leave says"
+        else:
+            fault = _beyond_budget(one.name, rule, ranked, stated["replayed"])
+        return fault or self._validated(one, rule, stated, leave)
+
+    def _ranked(self, one: Execution, stated: Mapping[str, Any], leave: Act) -> Act | None:
+        """The ranking of the incident that was the last at the leave, where it has the figures that are stated."""
+        rankings = [
+            act
+            for act in self.by["rollback.ranking.answer"]
+            if act.incident == one.act.incident and act.before(leave) and act.target == one.act.data.get("endpoint")
+        ]
+        if not rankings and not self.complete:
+            raise Lacking(f"{one.name} was started by itself, and the ranking of its target is not in the record")
+        rankings.sort(key=lambda act: (act.number, act.at, act.leaf))
+        last = [act for act in rankings if act is rankings[-1] or seconds_since(act.at, leave) <= RACE]
+        for act in reversed(last):
+            for row in act.data["candidates"]:
+                same = row.get("digest") == stated["to"] and row.get("replayed") == stated.get("replayed")
+                if same and row.get("eligible") and row.get("replayed"):
+                    return act
+        return None
+
+    def _validated(self, one: Execution, rule: Mapping[str, Any], stated: Mapping[str, Any], leave: Act) -> str:
+        """By a drill of that version, fresh by the rule; or by having soaked with a golden test."""
+        how = stated.get("validated") or {}
+        if how.get("by") == "drill":
+            drills = [
+                act
+                for act in self.by["practice.drill.pass"]
+                if act.data.get("drill") == how.get("drill") and act.data.get("digest") == stated["to"]
+            ]
+            fresh = int(rule["drill_days"]) * 86_400 + RACE
+            held = [act for act in drills if act.before(leave) and seconds_since(act.at, leave) <= fresh]
+        else:
+            made = [act for act in self.by["version.register"] if act.data.get("digest") == stated["to"]]
+            golden = any(act.data.get("golden") for act in [*made, *self._rehearsed(stated["to"])])
+            soaked = {act.target for act in self.by["version.soak"] if act.before(leave)}
+            held = [act for act in made if how.get("by") == "soak" and golden and act.target in soaked]
+        if held:
+            return ""
+        sentence = f"{one.name} was started by itself to a version that nothing on record validates"
+        if not self.complete:
+            raise Lacking(sentence)
+        return sentence
+
+    def _rehearsed(self, digest: str) -> list[Act]:
+        return [act for act in self.by["version.rehearse"] if act.data.get("digest") == digest]
 
     def _limits(self, one: Execution, rule: Mapping[str, Any], leave: Act, model: str) -> str:
         """What the rule says of when and how often, at the moment of the leave."""

@@ -165,7 +165,7 @@ class AutomaticRuleSerializer(serializers.ModelSerializer[AutomaticRule]):
         model = AutomaticRule
         fields = [
             "id", "model", "number", "severity", "error_budget", "from_hour", "to_hour", "dwell_seconds", "most",
-            "window_seconds", "state", "state_reason", "armed_by", "armed_at", "replaced_at",
+            "window_seconds", "drill_days", "state", "state_reason", "armed_by", "armed_at", "replaced_at",
         ]  # fmt: skip
 
 
@@ -178,6 +178,7 @@ class SetAutomaticRuleSerializer(serializers.Serializer[Any]):
     dwell_seconds = serializers.IntegerField(min_value=60, default=3600)
     most = serializers.IntegerField(min_value=1, max_value=20, default=2)
     window_seconds = serializers.IntegerField(min_value=60, default=86_400)
+    drill_days = serializers.IntegerField(min_value=1, max_value=365, default=30)
     reason = serializers.CharField(max_length=500)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -38,6 +37,7 @@ from incidents.rollback.models import (
 )
 from incidents.rollback.plan import PlanRefused, promised_accuracy, propose
 from incidents.rollback.queries import candidate_evidence, candidates
+from incidents.rollback.replaying import figures_of
 from registry.models import Environment, Version
 
 WORKER = service_actor("practice")
@@ -166,7 +166,7 @@ def best_target(incident: Incident, rule: AutomaticRule) -> Version | Reason:
     likely = situation(incidents().get(pk=incident.pk)).diagnosis().likely
     if likely is not None and likely.word not in CURED:
         return Reason("diagnosis", f"It looks like {likely.word}, which going back to another version does not cure.")
-    live = Version.objects.filter(model=rule.model, number=_number(incident.from_version)).first()
+    live = _live(incident, rule)
     said: Reason | None = None
     for candidate in ranked:
         found = _weighed(candidate, live, rule) if candidate.eligible else None
@@ -176,8 +176,25 @@ def best_target(incident: Incident, rule: AutomaticRule) -> Version | Reason:
     return said or Reason("no_target", "No version is eligible as a target.")
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
+def _live(incident: Incident, rule: AutomaticRule) -> Version | None:
+    number = incident.from_version
+    wanted = int(number) if number.isdecimal() and len(number) < 10 else 0
+    return Version.objects.filter(model=rule.model, number=wanted).first()
+
+
+def met(plan: Plan, incident: Incident, rule: AutomaticRule) -> dict[str, Any] | Reason:
+    """What of the plan's target meets the rule now, as facts without floats, or what speaks against it by now."""
+    candidate = candidates(incident.ref).filter(to_version=plan.to_version, eligible=True).first()
+    if candidate is None:
+        return Reason("no_target", f"Version {plan.to_version.number} is not eligible as a target any more.")
+    if (against := _weighed(candidate, _live(incident, rule), rule)) is not None:
+        return against
+    return {
+        "from": plan.from_version.digest if plan.from_version else "",
+        "to": plan.to_version.digest,
+        "replayed": figures_of(candidate.replay),
+        "validated": validated(plan.to_version, rule),
+    }
 
 
 def _weighed(candidate: Candidate, live: Version | None, rule: AutomaticRule) -> Reason | None:
@@ -192,7 +209,9 @@ def _weighed(candidate: Candidate, live: Version | None, rule: AutomaticRule) ->
     expected = mine["accuracy"] if promised is None else float(promised)
     if expected - theirs["high"] < rule.error_budget:
         return Reason("budget", f"The errors are within {rule.error_budget:.1%} beyond what was promised.")
-    return _unvalidated(version) or _left_lately(version, rule, candidate.endpoint_id)
+    if not validated(version, rule):
+        return Reason("unvalidated", f"Version {version.number} was neither drilled lately nor has it soaked.")
+    return _left_lately(version, rule, candidate.endpoint_id)
 
 
 def _surely_better(replay: Mapping[str, Any], mine: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
@@ -208,13 +227,14 @@ def _interval(replay: Mapping[str, Any], name: str) -> Mapping[str, float] | Non
     return found if isinstance(found, Mapping) and {"accuracy", "low", "high"} <= found.keys() else None
 
 
-def _unvalidated(version: Version) -> Reason | None:
-    """A target is validated by a fresh drill, or by having soaked in production with a golden test to prove it by."""
-    since = database_now() - datetime.timedelta(days=settings.LASTGOOD_DRILL_FRESH_DAYS)
-    drilled = Drill.objects.filter(version=version, state=DrillState.PASSED, ended_at__gte=since).exists()
-    if drilled or (version.soaked_at is not None and version.golden_id is not None):
-        return None
-    return Reason("unvalidated", f"Version {version.number} was neither drilled lately nor has it soaked.")
+def validated(version: Version, rule: AutomaticRule) -> dict[str, str]:
+    """By what a target is validated, for the record: a drill that is fresh by the rule, or that it soaked in production
+    and has a golden test to prove it by. Empty where it is not."""
+    since = database_now() - datetime.timedelta(days=rule.drill_days)
+    drill = Drill.objects.filter(version=version, state=DrillState.PASSED, ended_at__gte=since).order_by("-ended_at")
+    if (newest := drill.first()) is not None:
+        return {"by": "drill", "drill": str(newest.pk)}
+    return {"by": "soak"} if version.soaked_at is not None and version.golden_id is not None else {}
 
 
 def _left_lately(version: Version, rule: AutomaticRule, endpoint_id: int) -> Reason | None:
@@ -304,6 +324,8 @@ def _let_start(attempt: Attempt, plan: Plan, incident: Incident) -> None:
         alone.append(Reason("moved_on", "The incident is no longer as it was when the plan was proposed."))
     if attempt.rule.replaced_at is not None or attempt.rule.state == RuleState.OFF:
         alone.append(Reason("rule_gone", "The rule was taken back, or replaced by another."))
+    target = met(plan, incident, attempt.rule)
+    alone += [target] if isinstance(target, Reason) else []
     if alone and _pass(alone):
         if attempt.codes != [reason.code for reason in alone]:
             _move(attempt, AttemptState.PROPOSED, alone, "wait")
@@ -312,13 +334,14 @@ def _let_start(attempt: Attempt, plan: Plan, incident: Incident) -> None:
         _move(attempt, AttemptState.ASKED, alone, "ask")
         _trip_if_too_many(attempt, alone, incident.ref)
         return
-    met = rules.facts(attempt.rule) | {
+    facts = rules.facts(attempt.rule) | {
         "incident_severity": incident.severity,
         "armed_by": attempt.rule.armed_by.pseudonym,
+        "target": target,
     }
     try:
         with transaction.atomic():
-            leaves.give_leave(request_id=plan.request_id, subject_hash=plan.plan_hash, rule=met, actor=WORKER)
+            leaves.give_leave(request_id=plan.request_id, subject_hash=plan.plan_hash, rule=facts, actor=WORKER)
     except Refused as refused:
         _move(attempt, AttemptState.ASKED, [Reason(refused.code, refused.sentence)], "ask")
         return

@@ -63,6 +63,7 @@ class RuleForm(forms.Form):
     dwell_minutes = forms.IntegerField(min_value=1, initial=60, label="Minutes between two rollbacks, at least")
     most = forms.IntegerField(min_value=1, max_value=20, initial=2, label="At most so many")
     window_hours = forms.IntegerField(min_value=1, max_value=720, initial=24, label="Within so many hours")
+    drill_days = forms.IntegerField(min_value=1, max_value=365, initial=30, label="A drill holds for so many days")
     reason = forms.CharField(max_length=500, label="Why", widget=forms.Textarea(attrs={"rows": 2}))
 
     @property
@@ -77,6 +78,7 @@ class RuleForm(forms.Form):
             dwell_seconds=wish["dwell_minutes"] * 60,
             most=wish["most"],
             window_seconds=wish["window_hours"] * 3600,
+            drill_days=wish["drill_days"],
         )
 
 

@@ -116,6 +116,9 @@ class AutomaticRule(models.Model):
     dwell_seconds = models.PositiveIntegerField(help_text="At least between two rollbacks of an endpoint.")
     most = models.PositiveSmallIntegerField(help_text="Rollbacks that may start by themselves within the window.")
     window_seconds = models.PositiveIntegerField()
+    drill_days = models.PositiveSmallIntegerField(
+        default=30, help_text="A target is validated by a drill that is at most so old, or by having soaked."
+    )
     state = models.CharField(max_length=8, choices=RuleState, default=RuleState.ARMED)
     state_reason = models.CharField(max_length=500, blank=True)
     armed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")

@@ -33,6 +33,7 @@ class Terms:
     dwell_seconds: int = 3600
     most: int = 2
     window_seconds: int = 86_400
+    drill_days: int = 30
 
     def check(self) -> None:
         """Raises RuleRefused."""
@@ -41,6 +42,7 @@ class Terms:
             (0 <= self.error_budget < 1, "The error budget is a share of answers, from 0 to 1, such as 0.05."),
             (0 <= self.from_hour < self.to_hour <= 24, "Say from which hour to which later one, from 0 to 24 (UTC)."),
             (1 <= self.most <= 20, "Say how many may start by themselves within the window, from 1 to 20."),
+            (1 <= self.drill_days <= 365, "Say how many days old the drill of a target may be, from 1 to 365."),
             (60 <= self.dwell_seconds <= LONGEST_SECONDS, "Say how many seconds lie between two, at least 60."),
             (
                 self.dwell_seconds <= self.window_seconds <= LONGEST_SECONDS,
@@ -68,6 +70,7 @@ def facts(rule: AutomaticRule) -> dict[str, Any]:
         "dwell_seconds": rule.dwell_seconds,
         "most": rule.most,
         "window_seconds": rule.window_seconds,
+        "drill_days": rule.drill_days,
     }
 
 

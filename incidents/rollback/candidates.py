@@ -17,6 +17,7 @@ from incidents.rollback import fleet, live, replaying, trials
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import LeaseLost
 from incidents.rollback.models import Candidate, TrialPurpose, TrialState
+from incidents.rollback.plan import promised_accuracy
 from incidents.rollback.prepare import NotPrepared
 from incidents.rollback.replaying import Basis
 from incidents.rollback.trials import Bench, TrialLease
@@ -86,14 +87,26 @@ def rank(
             incident=incident_ref,
             data={
                 "suspect": suspect.digest if suspect else "",
+                "promised": _promised(suspect),
                 "rows": len(basis.rows),
                 "candidates": [
-                    {"version": row.to_version.number, "digest": row.to_version.digest, "eligible": row.eligible}
+                    {
+                        "version": row.to_version.number,
+                        "digest": row.to_version.digest,
+                        "eligible": row.eligible,
+                        "replayed": replaying.figures_of(row.replay),
+                    }
                     for row in rows
                 ],
             },
         )
     return rows
+
+
+def _promised(suspect: Version | None) -> str:
+    """The accuracy that the live version promised, as a decimal text; "" where it promised none."""
+    value = promised_accuracy(suspect) if suspect is not None else None
+    return "" if value is None else f"{value:.6f}"
 
 
 def _considered(endpoint: Endpoint, suspect: Version | None) -> list[Version]:

@@ -15,6 +15,7 @@ from incidents.rollback.checks import percent
 from incidents.rollback.fleet import Remote
 from monitoring.drift.compare import compare
 from monitoring.drift.judge import Limits, judge
+from monitoring.judging.counts import fisher_more
 from monitoring.judging.paired import Paired, paired
 from monitoring.profiles import profiles_of
 from monitoring.windows import numpy_column
@@ -116,7 +117,8 @@ def candidate(basis: Basis, remote: Remote, version: Version) -> dict[str, Any]:
             right, was = answers[known] == basis.labels[known], basis.live[known] == basis.labels[known]
             found["candidate"], found["live"] = live.share(right), live.share(was)
             found["paired"] = _data(paired(right, was))
-            found["groups"] = _groups(version, rows, known, right, was)
+            groups, found["groups_small"] = _slices_of(version, rows, known, "feature.")
+            found["groups"] = _compared(groups, right, was)
     holdout = _holdout(remote, version)
     if holdout:
         found["holdout"] = holdout
@@ -129,9 +131,23 @@ def _holdout(remote: Remote, version: Version) -> dict[str, Any] | None:
     if rows is None:
         return None
     answers = live.predict(remote, version, live.columns_of(rows, version), len(rows))
-    found = live.share(answers == numpy_column(rows, live.LABEL).astype(float))
+    right = answers == numpy_column(rows, live.LABEL).astype(float)
+    found = live.share(right)
+    groups, found["groups_small"] = _slices_of(version, rows, np.ones(len(rows), dtype=bool), "")
+    found["groups"] = _shares(groups, right)
     promised = (version.metrics or {}).get("holdout", {}).get("accuracy")
     return found | ({} if promised is None else {"promised": float(promised)})
+
+
+def figures_of(replay: Mapping[str, Any]) -> dict[str, str]:
+    """What a replay on labelled rows has shown, for the record: shares as decimal texts. Empty where nothing has."""
+    if not {"candidate", "live"} <= replay.keys():
+        return {}
+    told = {name: replay["candidate"][name] for name in ("accuracy", "low", "high")}
+    told |= {f"live_{name}": replay["live"][name] for name in ("accuracy", "low", "high")}
+    if "low" in replay.get("paired", {}):
+        told["difference_low"] = replay["paired"]["low"]
+    return {name: f"{float(value):.6f}" for name, value in told.items()}
 
 
 def _data(found: Paired) -> dict[str, Any]:
@@ -145,33 +161,58 @@ def _data(found: Paired) -> dict[str, Any]:
     }
 
 
-def _groups(
-    version: Version, rows: pa.Table, known: np.ndarray, right: np.ndarray, was: np.ndarray
-) -> list[dict[str, Any]]:
-    """By the model's group columns (numbers of many values in bands): how right the live version is and the candidate,
-    those that gain most first; `worse` where the pairs leave no doubt, corrected for the number of groups. Groups of
-    fewer than MIN_GROUP labelled rows are left out."""
+Slice = tuple[str, str, np.ndarray]
+"""A group column, which of its values or bands, and its rows, boolean (n,)."""
+
+
+def _slices_of(version: Version, rows: pa.Table, known: np.ndarray, prefix: str) -> tuple[list[Slice], int]:
+    """The slices of the rows that are `known`, by the model's group columns (numbers of many values in bands), and how
+    many were left out because they have fewer than MIN_GROUP rows: of so few hardly anything could be said."""
     slices = [
         (column, name, mine)
         for column in version.model.group_columns
-        if f"feature.{column}" in rows.column_names
-        for name, mine in _slices(numpy_column(rows, f"feature.{column}")[known])
-        if mine.sum() >= MIN_GROUP
+        if f"{prefix}{column}" in rows.column_names
+        for name, mine in _slices(numpy_column(rows, f"{prefix}{column}")[known])
     ]
+    enough = [one for one in slices if one[2].sum() >= MIN_GROUP]
+    return enough, len(slices) - len(enough)
+
+
+def _compared(slices: Sequence[Slice], right: np.ndarray, was: np.ndarray) -> list[dict[str, Any]]:
+    """By slice: how right the live version is and the candidate, and the difference on the same rows with its interval,
+    those that lose most first. `worse` where the pairs leave no doubt, corrected for the number of slices."""
     found = []
     for column, name, mine in slices:
-        pairs = paired(right[mine], was[mine])
+        pairs, share = paired(right[mine], was[mine]), live.share(right[mine])
         found.append(
             {
                 "column": column,
                 "value": name,
                 "n": int(mine.sum()),
                 "live": live.share(was[mine])["accuracy"],
-                "candidate": live.share(right[mine])["accuracy"],
+                "candidate": share["accuracy"],
+                "low": share["low"],
+                "high": share["high"],
+                "gain_low": round(pairs.low, 6),
+                "gain_high": round(pairs.high, 6),
                 "worse": bool(pairs.worse and pairs.p * len(slices) < 0.05),
             }
         )
-    found.sort(key=lambda group: (not group["worse"], group["live"] - group["candidate"]))
+    found.sort(key=lambda group: (not group["worse"], group["candidate"] - group["live"]))
+    return found[:GROUPS_KEPT]
+
+
+def _shares(slices: Sequence[Slice], right: np.ndarray) -> list[dict[str, Any]]:
+    """By slice of the holdout: how right the version is there, with the interval, the lowest first. `worse` where that
+    surely lies below the rest of the holdout (Fisher's exact test, corrected for the number of slices)."""
+    found = []
+    for column, name, mine in slices:
+        share, rest = live.share(right[mine]), right[~mine]
+        wrong = share["n"] - share["correct"]
+        p = fisher_more(int((~rest).sum()), len(rest), wrong, share["n"]) if len(rest) else 1.0
+        worse = bool(p * len(slices) < 0.05)
+        found.append({"column": column, "value": name, **share, "worse": worse})
+    found.sort(key=lambda group: (not group["worse"], group["accuracy"]))
     return found[:GROUPS_KEPT]
 
 
@@ -220,10 +261,23 @@ def sentences(replay: Mapping[str, Any]) -> list[str]:
         said[0] += f": {points(pairs['low'])} to {points(pairs['high'])} points."
     else:
         said[0] += "; chance explains the difference."
-    worse = [f"{group['column']} {group['value']}" for group in replay.get("groups", []) if group["worse"]]
+    worse = _worse(replay)
     if worse:
         said.append(f"It does worse than the live version for {', '.join(worse)}.")
-    return said
+    return said + _of_holdout(replay.get("holdout", {}))
+
+
+def _worse(found: Mapping[str, Any]) -> list[str]:
+    return [f"{group['column']} {group['value']}" for group in found.get("groups", []) if group["worse"]]
+
+
+def _of_holdout(holdout: Mapping[str, Any]) -> list[str]:
+    if not holdout:
+        return []
+    said = f"On {holdout['n']} rows of its holdout it is right in {percent(holdout['accuracy'])}"
+    said += f" ({percent(holdout['low'])} to {percent(holdout['high'])})"
+    worse = _worse(holdout)
+    return [f"{said}, less for {', '.join(worse)} than for the rest." if worse else f"{said}."]
 
 
 def points(share: float) -> str:

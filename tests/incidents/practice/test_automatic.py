@@ -100,11 +100,44 @@ def test_a_plan_is_proposed_once_and_let_start_once_its_preflight_has_passed(rea
     attempt = considered(incident)
     assert considered(incident).state == AttemptState.STARTED
     leave = AutomaticLeave.objects.get()
-    assert leave.rule == rules.facts(rule) | {"incident_severity": 2, "armed_by": ready.users["kofi"].pseudonym}
+    replayed = {"accuracy": "0.800000", "low": "0.780000", "high": "0.820000", "difference_low": "0.230000"}
+    replayed |= {"live_accuracy": "0.550000", "live_low": "0.530000", "live_high": "0.570000"}
+    assert leave.rule == rules.facts(rule) | {
+        "incident_severity": 2,
+        "armed_by": ready.users["kofi"].pseudonym,
+        "target": {
+            "from": ready.bad.digest, "to": ready.good.digest, "replayed": replayed, "validated": {"by": "soak"},
+        },
+    }  # fmt: skip
     assert len(events("approval.automatic")) == 1
     assert [event["action"] for event in events("practice.automatic.start", incident=incident.ref)] == [
         "practice.automatic.start"
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "happens"),
+    [
+        ("not_better", lambda w: Candidate.objects.update(replay=alike())),
+        ("budget", lambda w: AutomaticRule.objects.update(error_budget=0.9)),
+        ("unvalidated", lambda w: Version.objects.filter(pk=w.good.pk).update(soaked_at=None)),
+        ("no_target", lambda w: Candidate.objects.update(eligible=False)),
+    ],
+)
+def test_what_no_longer_holds_when_the_plan_could_start_is_left_to_people(
+    ready: World, code: str, happens: Any
+) -> None:
+    set_rule(ready)
+    incident = ranked(ready)
+    plan = considered(incident).plan
+    assert plan is not None
+    submitted(plan)
+    happens(ready)
+
+    attempt = considered(incident)
+
+    assert (attempt.state, attempt.codes) == (AttemptState.ASKED, [code])
+    assert not AutomaticLeave.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -355,14 +388,14 @@ def test_a_commander_sets_and_turns_the_rule_by_page_and_by_api(ready: World) ->
     client, slug, model = ready.client("kofi"), ready.endpoint.slug, ready.endpoint.model.slug
     form = {
         "severity": 2, "error_percent": "5", "from_hour": 0, "to_hour": 24, "dwell_minutes": 60, "most": 2,
-        "window_hours": 24, "reason": "Nights.",
+        "window_hours": 24, "drill_days": 14, "reason": "Nights.",
     }  # fmt: skip
     assert ready.client("rosa").post(f"/readiness/{slug}/rule/", form).status_code == 403
     bad = client.post(f"/readiness/{slug}/rule/", form | {"from_hour": 9, "to_hour": 3})
     assert (bad.status_code, AutomaticRule.objects.count()) == (400, 0)
     assert client.post(f"/readiness/{slug}/rule/", form).status_code == 302
     rule = AutomaticRule.objects.get()
-    assert (rule.error_budget, rule.dwell_seconds, rule.window_seconds) == (0.05, 3600, 86_400)
+    assert (rule.error_budget, rule.dwell_seconds, rule.window_seconds, rule.drill_days) == (0.05, 3600, 86_400, 14)
     assert client.post(f"/readiness/{slug}/rule/disarm/", {"reason": "Audit."}).status_code == 302
     answer = client.post(
         f"/api/v1/automatic-rules/{rule.pk}/arm/", {"reason": "Done."}, content_type="application/json"
@@ -371,6 +404,7 @@ def test_a_commander_sets_and_turns_the_rule_by_page_and_by_api(ready: World) ->
     considered(ranked(ready))
     page = client.get(f"/readiness/{slug}/").content.decode()
     assert "severity 2 or worse" in page
+    assert "passed a drill within 14 days" in page
     assert "Plan proposed" in page
     wish = {"model": model, "severity": 1, "error_budget": 0.1, "reason": "Only the worst."}
     made = client.post("/api/v1/automatic-rules/", wish, content_type="application/json")

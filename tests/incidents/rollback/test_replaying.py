@@ -3,9 +3,18 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from incidents.rollback.replaying import _slices, objections, sentences
-from registry.models import Version
+from incidents.rollback.replaying import (
+    _compared,
+    _shares,
+    _slices,
+    _slices_of,
+    figures_of,
+    objections,
+    sentences,
+)
+from registry.models import Model, Version
 
 INPUTS = [{"name": "AGE", "datatype": "INT64"}, {"name": "SEX", "datatype": "INT64"}]
 OUTPUTS = [{"name": "employed", "datatype": "INT64"}, {"name": "score", "datatype": "FP32"}]
@@ -67,3 +76,58 @@ def test_numbers_of_many_values_are_cut_into_bands_that_hold_each_row_once() -> 
     bands = _slices(column)
     assert [name for name, _ in bands][:2] == ["0 to below 19.8", "19.8 to below 39.6"]
     assert np.array_equal(np.sum([mine for _, mine in bands], axis=0), np.ones(100))
+
+
+def grouped(right: np.ndarray, was: np.ndarray, sex: np.ndarray) -> tuple[list[dict[str, Any]], int]:
+    asked = Version(model=Model(group_columns=["SEX", "AGEP"]))
+    rows = pa.table({"feature.SEX": pa.array(sex)})
+    slices, small = _slices_of(asked, rows, np.ones(len(sex), dtype=bool), "feature.")
+    return _compared(slices, right, was), small
+
+
+def test_a_slice_that_surely_loses_stands_first_with_its_interval() -> None:
+    sex = np.repeat([1, 2, 3], [200, 200, 20])
+    was = np.tile([True, True, True, False], 105)
+    right = np.where(sex == 2, np.tile([True, False], 210), True)
+    groups, small = grouped(right, was, sex)
+    assert [(group["value"], group["worse"]) for group in groups] == [("2", True), ("1", False)]
+    assert (groups[0]["candidate"], groups[0]["live"]) == (0.5, 0.75)
+    assert groups[0]["low"] < 0.5 < groups[0]["high"]
+    assert -0.35 < groups[0]["gain_low"] < -0.25 < groups[0]["gain_high"] < 0
+    assert groups[1]["gain_low"] > 0
+    assert small == 1
+
+
+def test_of_a_holdout_the_slice_that_is_surely_below_the_rest_is_marked() -> None:
+    sex = np.repeat([1, 2], 300)
+    right = np.where(sex == 2, np.tile([True, True, False], 200), np.tile([True] * 9 + [False], 60))
+    slices = [("SEX", "1", sex == 1), ("SEX", "2", sex == 2)]
+    groups = _shares(slices, right)
+    assert [(group["value"], group["n"], group["accuracy"], group["worse"]) for group in groups] == [
+        ("2", 300, 0.666667, True), ("1", 300, 0.9, False),
+    ]  # fmt: skip
+    assert 0.6 < groups[0]["low"] < 0.666667 < groups[0]["high"] < 0.73
+
+
+def test_slices_that_are_alike_are_not_marked() -> None:
+    sex = np.repeat([1, 2], 300)
+    assert not any(
+        group["worse"]
+        for group in _shares([("SEX", "1", sex == 1), ("SEX", "2", sex == 2)], np.tile([True, True, False], 200))
+    )
+
+
+def test_the_holdout_is_told_with_its_interval_and_the_slices_below_the_rest() -> None:
+    holdout = {"n": 1000, "accuracy": 0.82, "low": 0.795, "high": 0.843, "groups": []}
+    assert sentences(replay(holdout=holdout))[1] == (
+        "On 1000 rows of its holdout it is right in 82.0 % (79.5 % to 84.3 %)."
+    )
+    worse = holdout | {"groups": [{"column": "SEX", "value": "2", "worse": True}]}
+    assert sentences(replay(holdout=worse))[1].endswith("(79.5 % to 84.3 %), less for SEX 2 than for the rest.")
+
+
+def test_the_figures_for_the_record_are_texts() -> None:
+    interval = {"accuracy": 0.8, "low": 0.78, "high": 0.82}
+    found = figures_of(replay(candidate=interval, live=interval))
+    assert (found["accuracy"], found["live_high"], found["difference_low"]) == ("0.800000", "0.820000", "0.080000")
+    assert figures_of({"rows": 20, "changed": 3}) == {}
