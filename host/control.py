@@ -11,8 +11,9 @@ from host.device import gpus, memory
 from host.fleet import Model, Slot
 from host.manifest import NAME, SHA256
 from host.problems import Problem
-from host.requests import Answer, Receive, as_json, body, parse_object, receive_blob
+from host.requests import Answer, Receive, as_json, body, parse_object
 from host.store import Target
+from host.uploads import receive_blob, standing
 
 if TYPE_CHECKING:
     from host.app import Host
@@ -32,6 +33,12 @@ async def lastgood(host: Host, method: str, path: list[str], receive: Receive) -
         case "PUT", ["blobs", sha256]:
             new = await receive_blob(receive, host.store, _sha256(sha256), host.settings.max_blob_bytes)
             return as_json({"sha256": sha256}, 201 if new else 200)
+        case "PUT", ["blobs", sha256, "from", offset]:
+            limit = host.settings.max_blob_bytes
+            new = await receive_blob(receive, host.store, _sha256(sha256), limit, _offset(offset))
+            return as_json({"sha256": sha256}, 201 if new else 200)
+        case "GET", ["blobs", sha256, "upload"]:
+            return as_json(standing(host.store, _sha256(sha256)))
         case "GET", ["blobs", sha256]:
             return 200, "application/octet-stream", _stored(host.store.blob(_sha256(sha256)))
         case "GET", ["models", model, "versions", version]:
@@ -100,6 +107,12 @@ def _sha256(text: str) -> str:
     if not SHA256.fullmatch(text):
         raise Problem(400, "bad-request", "A blob is named by 64 lowercase hexadecimal digits.")
     return text
+
+
+def _offset(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise Problem(400, "bad-request", "The number of bytes to go on from must be a whole number.")
+    return int(text)
 
 
 def _stored(path: Path) -> bytes:

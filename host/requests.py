@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import hmac
 import json
-import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from host import strictjson
 from host.problems import Problem
-from host.store import Store
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -78,33 +74,6 @@ def check_token(scope: MutableMapping[str, Any], token: str) -> None:
     """401 unless the request carries the control token."""
     if not hmac.compare_digest(header(scope, b"authorization"), b"Bearer " + token.encode()):
         raise Problem(401, "unauthorized", "Send the host's control token as 'Authorization: Bearer'.")
-
-
-async def receive_blob(receive: Receive, store: Store, sha256: str, limit: int) -> bool:
-    """Stream a body into the store. True when stored, False when it was there; 422 when its SHA-256 is another."""
-    if store.blob(sha256).exists():
-        while (await chunk(receive))[1]:
-            pass
-        return False
-    handle, path = store.new_blob()
-    try:
-        with os.fdopen(handle, "wb") as file:
-            digest, size, more = hashlib.sha256(), 0, True
-            while more:
-                data, more = await chunk(receive)
-                size += len(data)
-                if size > limit:
-                    raise Problem(413, "too-large", f"A blob may have at most {limit} bytes.")
-                digest.update(data)
-                file.write(data)
-            if digest.hexdigest() != sha256:
-                raise Problem(422, "digest-mismatch", f"The body's SHA-256 is {digest.hexdigest()}, not {sha256}.")
-            file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
-        store.keep_blob(path, sha256)
-        return True
-    finally:
-        path.unlink(missing_ok=True)
 
 
 async def respond(send: Send, answer: Answer) -> None:

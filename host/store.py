@@ -9,9 +9,13 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+PART_SECONDS = 7 * 86_400
+"""A part of a blob that nobody went on with for so long is thrown away at a start."""
 
 
 class StateInUse(RuntimeError):
@@ -114,6 +118,11 @@ class Store:
             raise StateInUse(f"Another host runs on {root}; give this one a state directory of its own.") from None
         for leftover in root.rglob(".new-*"):
             leftover.unlink()
+        for part in self.blobs.glob(".part-*"):
+            if part.stat().st_mtime < time.time() - PART_SECONDS:
+                part.unlink()
+        self.uploads: dict[str, object] = {}
+        """Blob -> who sends it at the moment: only the last who began."""
 
     def close(self) -> None:
         self._lock.close()
@@ -121,10 +130,9 @@ class Store:
     def blob(self, sha256: str) -> Path:
         return self.blobs / sha256
 
-    def new_blob(self) -> tuple[int, Path]:
-        """A file beside the blobs to write into: (descriptor, path). Finish it with `keep_blob` or unlink it."""
-        handle, path = tempfile.mkstemp(dir=self.blobs, prefix=".new-")
-        return handle, Path(path)
+    def part(self, sha256: str) -> Path:
+        """What came of a blob so far. It outlives the host; finish it with `keep_blob`, or unlink it."""
+        return self.blobs / f".part-{sha256}"
 
     def keep_blob(self, temporary: Path, sha256: str) -> None:
         os.rename(temporary, self.blob(sha256))

@@ -12,12 +12,14 @@ from registry.serving.base import (
     HostAddress,
     ModelObservation,
     Observation,
+    OutcomeUnknown,
     Prediction,
+    Refused,
     ServingError,
     Share,
     VersionState,
 )
-from registry.serving.http import MissingBlobs, call
+from registry.serving.http import MissingBlobs, Tail, call
 from registry.serving.mirrored import read_shadow
 from registry.serving.open_inference import datatype_of, dump, samples
 
@@ -107,7 +109,36 @@ class BundledDriver:
 
     def _put_blobs(self, address: HostAddress, wanted: Iterable[str], blobs: Mapping[str, Path]) -> None:
         for sha256 in wanted:
-            call(address, "PUT", f"/lastgood/v1/blobs/{sha256}", seconds=STAGE_SECONDS, content=blobs[sha256])
+            self._put_blob(address, sha256, blobs[sha256])
+
+    def _put_blob(self, address: HostAddress, sha256: str, source: Path) -> None:
+        """Send a file from where the host has it. A call that broke is gone on with while more and more arrives."""
+        path, before = f"/lastgood/v1/blobs/{sha256}", -1
+        while (offset := self._come(address, sha256)) is not None:
+            try:
+                place = f"{path}/from/{offset}" if offset else path
+                call(address, "PUT", place, seconds=STAGE_SECONDS, content=Tail(source, offset))
+                return
+            except OutcomeUnknown:
+                if offset <= before:
+                    raise
+                before = offset
+            except Refused as refusal:
+                # The host has thrown away what had come, which was damaged: once more, and then from the start.
+                if not offset or refusal.type != "digest-mismatch":
+                    raise
+
+    def _come(self, address: HostAddress, sha256: str) -> int | None:
+        """How many bytes of a file the host has of earlier calls; None for the whole of it."""
+        path = f"/lastgood/v1/blobs/{sha256}/upload"
+        answer = call(address, "GET", path, seconds=OBSERVE_SECONDS, accept=(404,))
+        if answer.status == 404:
+            return 0
+        try:
+            found = answer.json()
+            return None if found["whole"] else int(found["offset"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServingError(f"The host's answer can't be understood: {error!r}.") from error
 
     def load(self, address: HostAddress, model: str, version: str) -> None:
         call(address, "POST", f"/lastgood/v1/models/{model}/versions/{version}/load", seconds=LOAD_SECONDS)

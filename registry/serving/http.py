@@ -20,6 +20,14 @@ CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
+class Tail:
+    """The bytes of a file from `offset` on, as a body."""
+
+    path: Path
+    offset: int = 0
+
+
+@dataclass(frozen=True)
 class HttpAnswer:
     """A successful answer, read whole. `seconds` is the round trip."""
 
@@ -59,7 +67,7 @@ def call(
     path: str,
     *,
     seconds: float,
-    content: bytes | Path | None = None,
+    content: bytes | Tail | None = None,
     params: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     accept: tuple[int, ...] = (),
@@ -91,7 +99,7 @@ def _call_once(
     method: str,
     path: str,
     seconds: float,
-    content: bytes | Path | None,
+    content: bytes | Tail | None,
     params: Mapping[str, str] | None,
     more_headers: Mapping[str, str],
     accept: tuple[int, ...],
@@ -102,9 +110,10 @@ def _call_once(
     if address.token:
         headers["Authorization"] = f"Bearer {address.token}"
     file: IO[bytes] | None = None
-    if isinstance(content, Path):
-        headers["Content-Length"] = str(content.stat().st_size)
-        file = content.open("rb")
+    if isinstance(content, Tail):
+        file = content.path.open("rb")
+        headers["Content-Length"] = str(max(0, content.path.stat().st_size - content.offset))
+        file.seek(content.offset)
     body = content if isinstance(content, bytes) else _chunks(file) if file else None
     try:
         url = address.url.rstrip("/") + path
