@@ -35,6 +35,14 @@ LASTGOOD_GOLDEN_SECONDS = env.number("LASTGOOD_GOLDEN_SECONDS", 60, 0.5, 86400)
 LASTGOOD_ROLE_REST_SECONDS = env.number("LASTGOOD_ROLE_REST_SECONDS", 86400, 0, 30 * 86400)
 LASTGOOD_EVIDENCE_DAYS = env.integer("LASTGOOD_EVIDENCE_DAYS", 30, 0, 36_500)
 LASTGOOD_PREDICTIONS_DAYS = env.integer("LASTGOOD_PREDICTIONS_DAYS", 400, 0, 36_500)
+# How often a snapshot of each endpoint is taken; 0: only before changes and by hand.
+LASTGOOD_SNAPSHOT_HOURS = env.number("LASTGOOD_SNAPSHOT_HOURS", 24, 0, 24 * 365)
+# Snapshots older than so many days go, but the newest of each endpoint; 0: none.
+LASTGOOD_SNAPSHOTS_DAYS = env.integer("LASTGOOD_SNAPSHOTS_DAYS", 90, 0, 36_500)
+LASTGOOD_SNAPSHOTS_COUNT = env.integer("LASTGOOD_SNAPSHOTS_COUNT", 30, 1, 100_000)
+# Files of models that nothing needs for so many days go, but those of the newest versions of each model; 0: none.
+LASTGOOD_ARTIFACTS_DAYS = env.integer("LASTGOOD_ARTIFACTS_DAYS", 0, 0, 36_500)
+LASTGOOD_ARTIFACTS_VERSIONS = env.integer("LASTGOOD_ARTIFACTS_VERSIONS", 10, 1, 100_000)
 # How long a drill that passed counts as fresh.
 LASTGOOD_DRILL_FRESH_DAYS = env.number("LASTGOOD_DRILL_FRESH_DAYS", 30, 0.001, 3650)
 LASTGOOD_METRICS_DAYS = env.integer("LASTGOOD_METRICS_DAYS", 400, 0, 36_500)
@@ -79,6 +87,7 @@ INSTALLED_APPS = [
     "incidents",
     "monitoring.pull",
     "monitoring",
+    "registry.snapshots",
     "registry",
     "accounts",
     "audit",

@@ -20,6 +20,7 @@ PAGES = (
     "incidents.rollback.gating.urls",
     "monitoring.pull.urls",
     "monitoring.urls",
+    "registry.snapshots.urls",
     "registry.urls",
     "accounts.urls",
     "audit.urls",

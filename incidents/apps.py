@@ -16,10 +16,13 @@ class IncidentsConfig(AppConfig):
         from incidents.erasure import erase, incident_ref, incidents_of
         from incidents.keeping import evidence_spans
         from incidents.markers import incident_markers
+        from incidents.needs import add_needs
         from incidents.shown import incident_sections
         from monitoring import markers, retention
         from monitoring.rules import worth
+        from registry.snapshots import needs
 
+        needs.register(add_needs)
         worth.register(outcomes)
         markers.register(incident_markers)
         register_sections(incident_sections)

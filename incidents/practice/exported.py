@@ -165,7 +165,8 @@ def _way(title: str, endpoint: Endpoint, placements: list[Placement], version: V
         f"manifests/{version.digest}.json",
     )
     listed = [f"- {name}: SHA-256 {sha256}" for sha256, name in files]
-    blocks = [f"## {title} version {version.number}", "", "Its files, in the artifact store:", "", *listed]
+    place = f"Its files, in the artifact store {store.address()}:"
+    blocks = [f"## {title} version {version.number}", "", place, "", *listed]
     for row in placements:
         if row.host.drained_at is None:
             told = lines_for(row.host.engine, row.host.address, row.host.options, goal, endpoint.fence + 1)

@@ -39,6 +39,8 @@ from monitoring.rules.actions import make_silence
 from monitoring.sources import create_source
 from registry.actions import place, record_switch
 from registry.models import Health, Host, Placement, Version
+from registry.snapshots.actions import take as take_snapshot
+from registry.snapshots.models import Reason
 from tests.accounts.people import SETUP, a_request
 from tests.api.programs import Program, person
 from tests.api.routes import served
@@ -150,6 +152,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
     delivery = _unreadable(world)
     called = _called(world, incident)
     grouping = {"pk": add_rule(terms=Terms("x", [], ["endpoint"]), actor=SETUP).pk}
+    taken = {"pk": take_snapshot(endpoint=world.endpoint, reason=Reason.BY_HAND, actor=SETUP).pk}
     run_names, at_plan = {"pk": run.pk}, {"pk": _plan(world, incident).pk}
     api = {
         "incidents": {"ref": incident.ref},
@@ -170,6 +173,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
         "alert-rules": written["/monitoring/rules/"],
         "silences": written["/monitoring/silences/"],
         "runbooks": written["/runbooks/"],
+        "snapshots": taken,
         "saved-views": written["/incidents/views/"],
     }
     return (
@@ -184,6 +188,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
             "/rollback/plans/": at_plan,
             "/rollback/runs/": run_names,
             "/endpoints/": at,
+            "/snapshots/": taken,
             "/readiness/": at | {"verb": "arm"},
             "/monitoring/endpoints/": at,
             "/monitoring/alerts/": {"pk": incident.incident_alerts.get().alert_id},

@@ -30,7 +30,7 @@ def test_readyz_is_200_when_all_is_well(client, db, no_heartbeat):
     answer = client.get("/readyz")
     assert answer.status_code == 200
     asked = {"database": "ok", "migrations": "ok", "broker": "ok", "clock": "ok"}
-    assert answer.json() == asked | {"log": "ok", "intake": "not asked; LASTGOOD_BEAT_SECONDS is 0"}
+    assert answer.json() == asked | {"log": "ok", "intake": "not asked; LASTGOOD_BEAT_SECONDS is 0", "artifacts": "ok"}
 
 
 def test_readyz_says_when_the_clock_was_never_heard(client, db, no_heartbeat):

@@ -15,6 +15,7 @@ from incidents.rollback.models import Plan, PlanState, Run
 from incidents.rollback.run import StartRefused, start
 from registry.actions import freeze, quarantine
 from registry.models import Endpoint, Host, Placement
+from registry.snapshots.models import Reason, Snapshot
 from tests.incidents.rollback.fleet import SETUP, Fleet, events
 
 
@@ -40,6 +41,15 @@ def test_the_last_approval_starts_the_plan_under_a_new_fence(fleet: Fleet) -> No
     assert event["data"]["hosts"] == ["h1", "h2", "h3"]
 
 
+def test_a_run_starts_with_a_snapshot_of_what_was_before_it(fleet: Fleet) -> None:
+    run = fleet.started()
+
+    [snapshot] = Snapshot.objects.all()
+    assert (snapshot.reason, snapshot.change_ref) == (Reason.BEFORE_CHANGE, str(run.plan_id))
+    assert snapshot.content["default"] == {"number": fleet.bad.number, "digest": fleet.bad.digest}
+    assert [event["data"]["change"] for event in events("snapshot.take")] == [str(run.plan_id)]
+
+
 def test_abuse_8_without_enough_approvals_nothing_starts(fleet: Fleet) -> None:
     plan = fleet.awaiting()
     fleet.approve(plan, fleet.approver)
@@ -47,6 +57,7 @@ def test_abuse_8_without_enough_approvals_nothing_starts(fleet: Fleet) -> None:
 
     assert try_start(fleet, plan) == "not_enough"
     assert nothing_happened(fleet)
+    assert not Snapshot.objects.exists()
     assert [e["data"]["refused"] for e in events("rollback.run.start", outcome="denied")] == ["not_enough"]
 
 
