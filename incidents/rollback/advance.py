@@ -160,7 +160,7 @@ def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
             return _wave_failed(run, wave, lease, ended.code, ended.sentence)
         return _halt(run, lease, ended.code, ended.sentence)
     left = [step for step in _steps(wave) if step.state not in ENDED]
-    taken = limits.may_go(work, left)
+    taken = limits.may_go(work, shadow.first(work, left))
     if left and not taken:
         return _halt(run, lease, "capacity", _no_room(work))
     lease.ahead.lay_out(work, wave.index)

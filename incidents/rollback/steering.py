@@ -134,7 +134,9 @@ def _all_of_it(work: Work, step: HostStep, seen: ModelObservation) -> bool:
 def _note_share(work: Work, step: HostStep, percent: int) -> None:
     """From when, and from which counters on, the share is judged."""
     seen = work.look(step)
+    kept = {name: told for name, told in step.baseline.items() if name == "shadow"}
     baseline: dict[str, Any] = {
+        **kept,
         "share": percent,
         "since": database_now().isoformat(),
         **_counted(seen, work.target),

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 
 from audit.clock import database_now
-from incidents.rollback import fleet, steering
+from incidents.rollback import fleet, limits, steering
 from incidents.rollback.checks import Answered, keep, put_on_record, verdict
 from incidents.rollback.effects import act, effect, pass_on
 from incidents.rollback.models import CheckAnswer, HostStep, StepState, Wave
@@ -33,14 +33,11 @@ BEFORE = (S.PENDING, S.LOCKED, S.PREFLIGHT, S.STAGED, S.LOADED, S.GOLDEN_OK)
 
 @dataclass(frozen=True)
 class Ended:
-    """The wave does not go on: `failed` for a version that is not to be released, else a person has to say."""
+    """The wave does not go on: it has `failed`, or a person has to say."""
 
     code: str
     sentence: str
-
-    @property
-    def failed(self) -> bool:
-        return self.code == FAILED
+    failed: bool
 
 
 def _terms(work: Work) -> Terms:
@@ -127,6 +124,12 @@ def _counted(kept: dict[str, Any], shadow: Shadow) -> dict[str, Any]:
     return {**kept, "id": shadow.id, "now": shadow.figures.facts, "failure": shadow.failure}
 
 
+def first(work: Work, left: list[HostStep]) -> list[HostStep]:
+    """Of the hosts of a wave that are left, those that are to be compared before any other is touched; else all."""
+    waiting = (*BEFORE, S.SHADOWED)
+    return [step for step in left if step.host.name in work.document.shadowed and step.state in waiting] or left
+
+
 def judge(work: Work, wave: Wave) -> Ended | None:
     """The verdict on the shadows of a wave once it is due: their hosts go on, or none does. None while there is none,
     or nothing to judge."""
@@ -137,6 +140,9 @@ def judge(work: Work, wave: Wave) -> Ended | None:
     since = [step.baseline.get("shadow", {}).get("since") for step in shadowed]
     if not shadowed or not all(since) or any(step.state in BEFORE for step in steps):
         return None
+    broken = limits.broken(work, wave)
+    if broken is not None and broken[0] != "quorum":  # none is done yet
+        return Ended(*broken, failed=True)
     asked, now, figures = _terms(work), database_now(), figures_of(shadowed)
     due = max(map(datetime.datetime.fromisoformat, since)) + datetime.timedelta(seconds=asked.seconds)
     if now < due:
@@ -181,7 +187,8 @@ def _decide(
         return None
     worst = next(answered for answered in found if answered.answer == answer)
     sentence = f"{worst.question} {answer.label}: {worst.observed} (expected: {worst.expected}). Nothing was switched."
-    return Ended(FAILED if answer == CheckAnswer.FAIL else UNDECIDED, sentence)
+    failed = answer == CheckAnswer.FAIL
+    return Ended(FAILED if failed else UNDECIDED, sentence, failed)
 
 
 def _back(work: Work, step: HostStep) -> None:

@@ -166,3 +166,14 @@ def test_the_plan_says_what_is_done_where_no_engine_can_mirror(fleet: Fleet) -> 
     Host.objects.update(engine="triton")
     said = {term["label"]: term["value"] for term in plan_terms(fleet.propose(kind="release", shadow={}))}
     assert said["First, as a shadow"].startswith("not possible: the engine of no host in the first wave can mirror")
+
+
+def test_hosts_of_the_first_wave_that_can_not_mirror_wait_for_those_that_can(fleet: Fleet) -> None:
+    Host.objects.filter(name="h2").update(engine="triton")
+    proposed = fleet.propose(kind="release", wave_sizes=[3], shadow={})
+    run = runs.open_run(plan=proposed, document=advance.read(proposed), fence=99, started_by=None)
+
+    until_mirrored(run, "h1", "h3")
+
+    assert HostStep.objects.get(run=run, host__name="h2").state == StepState.PENDING
+    assert fleet.serving() == [fleet.bad.digest] * 3
