@@ -142,3 +142,33 @@ def test_an_incident_with_a_thousand_events_is_shown_in_at_most_twenty_one_queri
     client = world.client("kofi")
     with django_assert_max_num_queries(21):
         assert client.get(f"/incidents/{incident.ref}/").status_code == 200
+
+
+def test_a_candidate_is_told_by_slice_on_the_incidents_rows_and_on_its_holdout(world: World) -> None:
+    incident = world.incident()
+    candidate = world.candidate(incident)
+    share = {"n": 400, "accuracy": 0.7, "low": 0.653, "high": 0.743}
+    slice_ = {"column": "SEX", "value": "2", "worse": True}
+    lost = slice_ | {"n": 400, "live": 0.8, "candidate": 0.7, "low": 0.653, "high": 0.743}
+    candidate.replay |= {
+        "groups": [lost | {"gain_low": -0.14, "gain_high": -0.06}],
+        "groups_small": 1,
+        "holdout": {
+            "n": 900,
+            "accuracy": 0.8,
+            "low": 0.77,
+            "high": 0.83,
+            "groups": [slice_ | share],
+            "groups_small": 3,
+        },
+    }
+    candidate.save(update_fields=["replay"])
+
+    page = world.client("rosa").get(f"/incidents/{incident.ref}/").content.decode().replace("\u202f", " ")
+
+    assert "(65.3 % to 74.3 %)" in page
+    assert "−14.0 % to −6.0 %" in page
+    assert "1 group with fewer than 50 rows is left out." in page
+    assert "its holdout by group" in page
+    assert "worse than the rest" in page
+    assert "3 groups with fewer than 50 rows are left out." in page
