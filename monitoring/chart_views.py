@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import condition, require_GET
 
 from monitoring import charts, queries
-from monitoring.comparing.sides import AGAINST
+from monitoring.comparing.sides import AGAINST, MINUTE, moment, stamp
 from monitoring.models import Alert, Finding, Rule, Window, WindowState
 from monitoring.pull.models import Query, Scrape
 from monitoring.pull.queries import unanswered
@@ -26,8 +26,6 @@ HOURS = {1: "1 h", 6: "6 h", 24: "24 h", 168: "7 days", 720: "30 days", 2160: "9
 EARLIER = ("before", "week")
 """What the columns of a span can be held against beside the training data, each of the same length."""
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=400)
-MINUTE = "%Y-%m-%dT%H:%M"
-YEARS = range(1970, 2200)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def asked_by(values: Mapping[str, str]) -> Asked:
     names["against"] = values["against"] if values.get("against") in EARLIER else ""
     if values.get("since") or values.get("until"):
         try:
-            since, until = _moment(values.get("since", "")), _moment(values.get("until", ""))
+            since, until = moment(values.get("since", "")), moment(values.get("until", ""))
         except ValueError:
             return Asked(**names, problem="A span needs a beginning and an end, such as 2026-11-21T12:00, in UTC.")
         if not SHORTEST <= until - since <= LONGEST:
@@ -80,15 +78,8 @@ def span_of(endpoint: Endpoint, asked: Asked) -> charts.Span:
     return charts.span(endpoint, windows[-1].start, windows[0].end)
 
 
-def _moment(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    if found.year not in YEARS:
-        raise ValueError(f"{text} is no time that is drawn")
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-
-
 def _minute(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%S}" if at and at.second else f"{at:{MINUTE}}" if at else ""
+    return stamp(at) if at else ""
 
 
 def _charts_etag(request: HttpRequest, slug: str) -> str | None:

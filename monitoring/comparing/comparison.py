@@ -1,12 +1,15 @@
 """Two sides of an endpoint, held against each other: a sentence, figures with intervals, columns, distributions."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from django.db.models import F, FloatField, Sum
+from django.db.models import F, FloatField, QuerySet, Sum
 from django.db.models.functions import Cast
 
+from monitoring import history
 from monitoring.charts import parts
 from monitoring.charts.distributions import bars, cells_of
 from monitoring.charts.parts import Chart
@@ -14,6 +17,7 @@ from monitoring.comparing import differences
 from monitoring.comparing.columns import Column, Columns, compared
 from monitoring.comparing.differences import ALPHA, Difference
 from monitoring.comparing.sides import AGAINST, Asked, Side
+from monitoring.history import Reading
 from monitoring.models import MetricPoint, MetricSeries
 from monitoring.questions import listed
 from monitoring.references import promised
@@ -152,35 +156,32 @@ def _figures(asked: Asked, found: Columns) -> Iterator[Difference | None]:
         yield differences.of_latency(name, fast, slow, level, alpha)
 
 
-def _points(asked: Asked, side: Side, name: str, *, of_hosts: bool) -> Any:
+def _series(asked: Asked, side: Side, name: str, *, of_hosts: bool) -> QuerySet[MetricSeries]:
     series = MetricSeries.objects.filter(endpoint=asked.endpoint, name=name)
     if side.version:
         series = series.filter(version=side.version)
-    series = series.filter(host__name=side.host) if side.host else series.filter(host__isnull=not of_hosts)
-    return MetricPoint.objects.filter(series__in=series, at__gt=side.since, at__lte=side.until)
+    return series.filter(host__name=side.host) if side.host else series.filter(host__isnull=not of_hosts)
 
 
 def _hits(asked: Asked, side: Side, name: str) -> tuple[int, int]:
     """Of how many rows a share was taken, and how many had it, over the windows of a side."""
+    series = _series(asked, side, name, of_hosts=False)
+    points = MetricPoint.objects.filter(series__in=series, at__gt=side.since, at__lte=side.until)
     total = Sum(Cast("value", FloatField()) * F("n"), output_field=FloatField())
-    found = _points(asked, side, name, of_hosts=False).aggregate(hits=total, rows=Sum("n"))
+    found = points.aggregate(hits=total, rows=Sum("n"))
     return round(found["hits"] or 0.0), found["rows"] or 0
 
 
 def _failures(asked: Asked, side: Side) -> tuple[int, int]:
-    """Requests that failed, and all: rates as they were read, times the mean distance of two readings."""
-    sums = {}
+    """Requests that failed, and all: each rate as it was read, times the time since the reading before."""
+    sums = []
     for name in ("failures_per_second", "requests_per_second"):
-        values = _points(asked, side, name, of_hosts=True).values_list("series", "at", "value").order_by("series", "at")
-        times: dict[int, list[Any]] = {}
-        sums[name] = 0.0
-        for series, at, value in values:
-            seen = times.setdefault(series, [])
-            if seen:
-                sums[name] += value * (at - seen[-1]).total_seconds()
-            seen.append(at)
-    failed, asked_for = round(sums["failures_per_second"]), round(sums["requests_per_second"])
-    return min(failed, asked_for), asked_for
+        lines: dict[int, list[Reading]] = defaultdict(list)
+        for reading in history.read(_series(asked, side, name, of_hosts=True), side.since, side.until):
+            lines[reading.series.pk].append(reading)
+        sums.append(sum(b.value * (b.at - a.at).total_seconds() for line in lines.values() for a, b in pairwise(line)))
+    failed, all_of_them = round(sums[0]), round(sums[1])
+    return min(failed, all_of_them), all_of_them
 
 
 def _chart(column: Column, now: str, before: str) -> Chart:

@@ -117,7 +117,7 @@ def asked_by(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> As
 
 def _span(values: Mapping[str, str], side: str) -> tuple[datetime, datetime]:
     try:
-        since, until = (_moment(values.get(f"{side}_{end}", "")) for end in ("since", "until"))
+        since, until = (moment(values.get(f"{side}_{end}", "")) for end in ("since", "until"))
     except ValueError as error:
         raise BadSide("A span needs a beginning and an end, such as 2026-11-21T12:00, in UTC.") from error
     if not SHORTEST <= until - since <= LONGEST:
@@ -125,7 +125,8 @@ def _span(values: Mapping[str, str], side: str) -> tuple[datetime, datetime]:
     return since, until
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """A moment as an address has it; without an offset it is UTC. Raises ValueError, beyond calendars too."""
     found = datetime.fromisoformat(text)
     if found.year not in YEARS:
         raise ValueError(f"{text} lies beyond all calendars")

@@ -1,5 +1,6 @@
 """Groups of people: are they treated alike, where does a fall of accuracy sit, and did a group's inputs change?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +16,9 @@ from monitoring.drift.slices import Slice, worst_slice
 from monitoring.quality.reading import Rows
 
 MANY_VALUES, BANDS, LEAST = 20, 5, 50
-MOST_GROUPS, MOST_FEATURES = 40, 12
+MOST_GROUPS, MOST_FEATURES = 40, 10
+MOST_SLICED = 15_000
+"""Labelled rows, the newest, in which slices of two features are looked for: every two features are crossed."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,18 @@ def calibrations(rows: Rows, features: list[str]) -> list[Calibrated]:
     return found
 
 
-def accuracies(rows: Rows, before: Rows) -> tuple[list[GroupAccuracy], Slice | None]:
-    """Each group's accuracy against its own before, and the slice that explains most of a fall, over all inputs."""
+def accuracies(rows: Rows, before: Rows, features: Sequence[str]) -> tuple[list[GroupAccuracy], Slice | None]:
+    """Each group's accuracy against its own before, and the slice that explains most of a fall, over the first
+    MOST_FEATURES of `features`."""
     if not rows.known.any() or not before.known.any():
         return [], None
-    shared = [name for name in rows.columns if name in before.columns][:MOST_FEATURES]
-    earlier = {name: before.columns[name][before.known] for name in shared}
-    now = {name: rows.columns[name][rows.known] for name in shared}
+    shared = [name for name in features if name in rows.columns and name in before.columns][:MOST_FEATURES]
+    earlier = {name: before.columns[name][before.known][-MOST_SLICED:] for name in shared}
+    now = {name: rows.columns[name][rows.known][-MOST_SLICED:] for name in shared}
+    right, was = rows.right[-MOST_SLICED:], before.right[-MOST_SLICED:]
     groups, reference = banded(now, earlier), banded(earlier)
-    ranked = rank_groups(rows.right, groups, reference_correct=before.right, reference_features=reference)
-    worst = worst_slice(rows.right, groups, reference_correct=before.right, reference_features=reference)
+    ranked = rank_groups(right, groups, reference_correct=was, reference_features=reference)
+    worst = worst_slice(right, groups, reference_correct=was, reference_features=reference)
     return ranked[:MOST_GROUPS], worst
 
 

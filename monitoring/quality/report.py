@@ -10,7 +10,9 @@ from monitoring.comparing.columns import NothingThere, main_number
 from monitoring.comparing.sides import Asked, asked_by
 from monitoring.drift.fairness import GroupRate
 from monitoring.drift.groups import GroupAccuracy
+from monitoring.drift.profile import Kind
 from monitoring.drift.slices import Slice
+from monitoring.profiles import profiles_of
 from monitoring.quality import groups, skew
 from monitoring.quality.delay import Delay, delay
 from monitoring.quality.groups import Calibrated, SliceDrift
@@ -104,7 +106,7 @@ def quality_of(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> 
         if name.startswith(FEATURE)
     }
     features = [name for name in endpoint.model.group_columns if name in rows.columns]
-    accuracies, worst = groups.accuracies(rows, before)
+    accuracies, worst = groups.accuracies(rows, before, _ordered(version, features, kinds))
     return Quality(
         asked, number, rows, before, performance(rows, before),
         delay(label_delays(endpoint, rows), answered_at(rows), database_now().timestamp()),
@@ -112,6 +114,13 @@ def quality_of(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> 
         groups.slice_drifts(rows, before, features, kinds),
         skew.skew(rows, number, _offline(endpoint, values.get("offline", ""), version)),
     )  # fmt: skip
+
+
+def _ordered(version: Version | None, features: list[str], kinds: Mapping[str, Kind]) -> list[str]:
+    """The model's group columns first, then the inputs that matter most to the version."""
+    profiles = profiles_of(version) if version else None
+    weights = profiles[0].weights if profiles else {}
+    return [*features, *sorted(set(kinds) - set(features), key=lambda name: (-weights.get(name, 0.0), name))]
 
 
 def _earlier(values: Mapping[str, str]) -> dict[str, str]:
