@@ -14,6 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from incidents.grouping.models import Flap, GroupingRule
 from tests.chromium import launched
+from tests.forced_colours import lost_in
 from tests.incidents.grouping.made import fired, rule
 from tests.registry.test_pages import person
 
@@ -67,3 +68,12 @@ def test_a_rule_is_previewed_and_added_by_keyboard_on_a_phone(chromium: Browser,
         if SHOTS:
             page.screenshot(path=Path(SHOTS) / f"ledger-{width}-{scheme}.png")
         context.close()
+    context = chromium.new_context(base_url=live_server.url, reduced_motion="reduce", forced_colors="active")
+    context.add_cookies([cookie])
+    page = context.new_page()
+    for address in ("/grouping-rules/", "/monitoring/arrivals/", "/monitoring/rules/", "/monitoring/silences/"):
+        page.goto(address)
+        assert lost_in(page) == [], address
+        if SHOTS:
+            page.screenshot(path=Path(SHOTS) / f"{address.strip('/').replace('/', '_')}-forced.png", full_page=True)
+    context.close()
