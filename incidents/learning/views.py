@@ -197,7 +197,7 @@ def templates(request: HttpRequest) -> HttpResponse:
 
 def _templates_page(request: HttpRequest, kind: str, form: TemplateForm, status: int = 200) -> HttpResponse:
     kept = {one.kind: one for one in ReviewTemplate.objects.all()}
-    names = {"": _("every other kind")} | dict(RuleKind.choices)
+    names = {"": _("Every other kind")} | dict(RuleKind.choices)
     own = kept.get(kind)
     context = {
         "kinds": [{"kind": key, "name": name, "kept": key in kept} for key, name in names.items()],
