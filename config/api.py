@@ -17,6 +17,7 @@ from accounts.problems import problem_response
 
 APPS = (
     "registry",
+    "registry.adopting",
     "registry.snapshots",
     "monitoring",
     "monitoring.pull",

@@ -44,12 +44,17 @@ def read_rows(data: bytes) -> dict[str, dict[str, list[Any]]]:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise NotCaptured(f"The file of rows is no JSON: {error}.") from error
+    return checked_rows(value)
+
+
+def checked_rows(value: Any) -> dict[str, dict[str, list[Any]]]:
+    """The same of what was read already. Raises NotCaptured."""
     whole = isinstance(value, dict) and all(
         isinstance(columns, dict) and columns and all(isinstance(one, list) and one for one in columns.values())
         for columns in value.values()
     )
     if not whole:
-        raise NotCaptured('The file of rows is an object such as {"model": {"input": [1.5, 2.0]}}.')
+        raise NotCaptured('Rows are an object such as {"model": {"input": [1.5, 2.0]}}.')
     for model, columns in value.items():
         lengths = {len(column) for column in columns.values()}
         if len(lengths) != 1 or max(lengths) > MOST_ROWS:
