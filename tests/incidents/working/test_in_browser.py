@@ -99,7 +99,8 @@ def test_every_page_can_be_read_by_everyone_and_does_not_scroll_sideways(
     addresses = [
         f"{base}/", f"{base}/timeline/", f"{base}/context/", f"{base}/work/", f"{base}/time/", f"{base}/role/",
         "/incidents/?state=open", "/incidents/analytics/", "/search/?q=encoder", "/runbooks/", "/runbooks/encoder/",
-        "/runbooks/encoder/edit/", "/incidents/severity-matrix/", "/incidents/review-templates/", "/reviews/INC-1/", "/",
+        "/runbooks/encoder/edit/", "/incidents/severity-matrix/", "/incidents/review-templates/",
+        "/reviews/INC-1/", "/",
     ]  # fmt: skip
     wrong: list[object] = []
 
