@@ -163,6 +163,8 @@ def conclude(found: dict[str, Any]) -> None:
     for name, value in seconds.items():
         print(f"  {name.replace('_', ' ')}: {value} s")
     print(f"Compressed: {'; '.join(compressed_clocks()[len(COMPRESSED) :])}.")
+    print("Used: " + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in found["used"].items()))
+    print(f"Letters: {(VAR / 'demo' / 'letters').relative_to(ROOT)}")
     print(f"Log key: {found['audit']['log_key']}")
     print(f"Report: {path.relative_to(ROOT)}   bundle: var/demo-audit.zip", flush=True)
 

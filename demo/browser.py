@@ -1,7 +1,9 @@
 """A person at a browser, without the browser: signs in, reads pages, fills in the forms that it finds there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx
@@ -26,7 +28,9 @@ class _Forms(HTMLParser):
         self.base = base
         self.forms: list[Form] = []
         self.text: list[str] = []
-        self._select = ""
+        self.choices: dict[str, list[tuple[str, str]]] = {}
+        self._select, self._several = "", False
+        self._option: tuple[str, str] | None = None
         self._textarea = ""
         self._silent = 0
 
@@ -44,14 +48,17 @@ class _Forms(HTMLParser):
         if tag == "input" and name:
             kind = given.get("type", "text")
             if kind in ("checkbox", "radio"):
+                self.choices.setdefault(name, []).append((given.get("value", "on"), ""))
                 if "checked" in given:
                     fields[name] = given.get("value", "on")
             elif kind not in ("submit", "button", "file"):
                 fields[name] = given.get("value", "")
         elif tag == "select":
-            self._select = name
-        elif tag == "option" and self._select and ("selected" in given or self._select not in fields):
-            fields[self._select] = given.get("value", "")
+            self._select, self._several = name, "multiple" in given
+        elif tag == "option" and self._select:
+            self._option = (self._select, given.get("value", ""))
+            if "selected" in given or (self._select not in fields and not self._several):
+                fields[self._select] = given.get("value", "")
         elif tag == "textarea" and name:
             self._textarea = name
             fields[name] = ""
@@ -67,7 +74,12 @@ class _Forms(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._textarea:
             self.forms[-1].fields[self._textarea] += data
-        elif not self._silent and data.strip():
+            return
+        if self._option is not None:
+            name, value = self._option
+            self.choices.setdefault(name, []).append((value, data.strip()))
+            self._option = None
+        if not self._silent and data.strip():
             self.text.append(data.strip())
 
 
@@ -76,7 +88,23 @@ class Page:
     url: str
     status: int
     forms: list[Form]
-    text: str
+    parts: list[str]
+    offered: dict[str, list[tuple[str, str]]]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.parts)
+
+    def choices(self, name: str) -> list[str]:
+        """The values that are offered for a field of that name."""
+        return [value for value, _ in self.offered.get(name, [])]
+
+    def choice(self, name: str, label: str) -> str:
+        """The value of the choice that is called so. Raises PageError where there is none."""
+        found = next((value for value, words in self.offered.get(name, []) if label in words), None)
+        if found is None:
+            raise PageError(f"{self.url} does not offer {label} as {name}.")
+        return found
 
     def form(self, part_of_action: str, **having: str) -> Form:
         """The first form whose address contains `part_of_action` and whose fields already hold `having`."""
@@ -108,7 +136,7 @@ class Person:
     def read(self, address: str) -> Page:
         return self._page(self._http.get(address))
 
-    def send(self, form: Form, **values: str) -> Page:
+    def send(self, form: Form, **values: str | list[str]) -> Page:
         """Submit a form, as found, with these fields filled in; step up with the password where that is asked for."""
         page = self._submit(form, values)
         if "/reauthenticate" in page.url:
@@ -116,9 +144,9 @@ class Person:
             page = self._submit(form, values)
         return page
 
-    def _submit(self, form: Form, values: dict[str, str]) -> Page:
+    def _submit(self, form: Form, values: Mapping[str, str | list[str]]) -> Page:
         headers = {"Referer": form.action, "Origin": self.server}
-        fields = form.fields | values
+        fields: dict[str, Any] = form.fields | dict(values)
         token = self._http.cookies.get("csrftoken")
         if token and "csrfmiddlewaretoken" in fields:
             fields = fields | {"csrfmiddlewaretoken": fields["csrfmiddlewaretoken"] or token}
@@ -137,4 +165,4 @@ class Person:
             raise PageError(f"{response.url} answered {response.status_code}.")
         parser = _Forms(str(response.url))
         parser.feed(response.text)
-        return Page(str(response.url), response.status_code, parser.forms, " ".join(parser.text))
+        return Page(str(response.url), response.status_code, parser.forms, parser.text, parser.choices)

@@ -7,9 +7,7 @@ from demo.browser import Page, PageError, Person
 SAYS = {"own": "You proposed this, so", "approved": "You approved it"}
 
 
-def acknowledge_and_triage(person: Person, ref: str) -> None:
-    page = person.read(f"/incidents/{ref}/")
-    page = person.send(page.form(f"/incidents/{ref}/acknowledge/"))
+def triage(person: Person, ref: str) -> None:
     page = person.read(f"/incidents/{ref}/")
     assessment = "It began when version 2 was released; version 1 does better on the same people."
     person.send(page.form(f"/incidents/{ref}/triage/"), impact="1", urgency="1", assessment=assessment)
@@ -50,6 +48,7 @@ def resolve(person: Person, ref: str) -> None:
 
 
 def review(person: Person, ref: str) -> None:
+    """Fill in what the log can't know; `publish` is a step of its own."""
     page = person.read(f"/reviews/{ref}/")
     page = person.send(
         page.form(f"/reviews/{ref}/edit/"),
@@ -58,6 +57,9 @@ def review(person: Person, ref: str) -> None:
     )
     page = person.read(f"/reviews/{ref}/")
     person.send(page.form(f"/reviews/{ref}/action-items/"), text="Validate new extracts against live inputs.")
+
+
+def publish(person: Person, ref: str) -> None:
     page = person.read(f"/reviews/{ref}/")
     person.send(page.form(f"/reviews/{ref}/publish/"))
 

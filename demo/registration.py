@@ -17,6 +17,7 @@ PEOPLE: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 STATUS_PAGE = "employment-services"
 COMPONENT = "Letters offering job support"
+TEAM = "Labour services"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def register_service(stage: Stage) -> None:
     model = registry.register_model(
         slug=MODEL,
         name="Employment",
-        team="Labour services",
+        team=TEAM,
         risk_tier="high",
         description="Predicts who is employed; who is not gets a letter that offers job support.",
         subject_noun="person",

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from demo.response import READER
 from demo.scenario import Told
 from demo.stage import ENDPOINT, HOSTS, Stage
 
@@ -36,6 +37,7 @@ def report(stage: Stage, told: Told, packages: tuple[Any, Any], audit: dict[str,
     }
     decisions = ApprovalDecision.objects.filter(request_id=told.plan.request_id).select_related("by")
     hosts_switched = sorted(step.host.name for step in steps.select_related("host") if step.switch_calls >= 1)
+    used = used_of(told.incident, stage)
     ok = (
         seen["failed"] == 0
         and hosts_switched == sorted(HOSTS)
@@ -43,6 +45,7 @@ def report(stage: Stage, told: Told, packages: tuple[Any, Any], audit: dict[str,
         and audit["bundle_verified"]
         and all(check["result"] == "pass" for check in checks)
         and told.status_words[-1] == "resolved"
+        and all(used.values())
     )
     return {
         "ok": ok,
@@ -77,6 +80,7 @@ def report(stage: Stage, told: Told, packages: tuple[Any, Any], audit: dict[str,
             "bundle_verified": audit["bundle_verified"],
         },
         "status_page": told.status_words,
+        "used": used,
         "urls": {
             "server": told.server,
             "incident": f"{told.server}/incidents/{told.incident}/",
@@ -86,6 +90,45 @@ def report(stage: Stage, told: Told, packages: tuple[Any, Any], audit: dict[str,
             "audit": f"{told.server}/audit/",
         },
     }
+
+
+def used_of(ref: str, stage: Stage) -> dict[str, int]:
+    """How often each part of the work around an incident was used, counted in the product's own tables and in what its
+    letters' receiver took; 0 for a part that was not."""
+    from incidents.models import Incident
+    from incidents.oncall.models import Call, Escalation, State
+    from incidents.telling.models import Maintenance
+    from incidents.working.models import Sighting, Step
+
+    incident = Incident.objects.get(ref=ref)
+    review = incident.review
+    about = [letter for letter in stage.mailbox.letters(READER) if not letter.link("/confirm/")]
+    return {
+        "calls": Call.objects.filter(escalation__incident=incident).count(),
+        "calls_answered": Escalation.objects.filter(incident=incident).exclude(taken_by=None).count(),
+        "calls_over": Escalation.objects.filter(incident=incident, state=State.ENDED).count(),
+        "runbook_steps_done": Step.objects.filter(use__incident=incident).exclude(done_at=None).count(),
+        "tasks_done": incident.tasks.filter(state="done").count(),
+        "seen_after_roll_call": Sighting.objects.filter(incident=incident).count(),
+        "maintenances_announced": Maintenance.objects.count(),
+        "letters_to_a_reader": len(about),
+        "causes": review.contributing.count(),
+        "signed": review.signatures.filter(answer="yes").count(),
+        "action_items": review.action_items.count(),
+        "analytics_incidents": figures_of_incidents(),
+    }
+
+
+def figures_of_incidents() -> int:
+    """Of how many incidents the page of figures tells now."""
+    from datetime import timedelta
+
+    from audit.clock import database_now
+    from incidents.learning.figures import Chosen, figures
+
+    now = database_now()
+    day = timedelta(days=1)
+    return figures(Chosen(since=now - day, until=now + day, model="", severity=None, cause=""), now.date()).count
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -9,13 +9,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from demo import people
+from demo import people, response
 from demo.artifacts import Package
 from demo.browser import Person
-from demo.registration import STATUS_PAGE, register_people, register_service, register_version
+from demo.mailbox import Letter
+from demo.registration import PEOPLE, STATUS_PAGE, register_people, register_service, register_version
 from demo.stage import ENDPOINT, Stage
 
 Found = TypeVar("Found")
+SIGNERS = (
+    ("ana", "sign_off", "It says what happened."),
+    ("vera", "acceptance", "Letters go to the right people again."),
+)
 Say = Callable[[str], None]
 
 
@@ -69,6 +74,7 @@ class Scenario:
         installation = register_people(self.told.password)
         self.stage.start_hosts(installation.ingest_token)
         register_service(self.stage)
+        self.prepare_people()
         self.stage.wait_for_hosts()
         self.told.v1 = register_version(self.packages[0])
         self.say(f"registered version 1, {_share(self.packages[0])} right on its holdout")
@@ -77,6 +83,26 @@ class Scenario:
         self.say("version 1 answers on three hosts; live traffic: the people of 2017 and 2018")
         wait_for("version 1 to become last-good", 60, self._last_good)
         self.say("version 1 has soaked and is last-good")
+
+    def prepare_people(self) -> None:
+        """Who is called, by which runbook they work, what is announced, and a reader who wants to be told."""
+        with self.person("ada") as ada:
+            response.set_up_on_call(ada, "rosa", PEOPLE["rosa"][0])
+            response.plan_maintenance(ada)
+        with self.person("kofi") as kofi:
+            response.write_runbook(kofi)
+        reader = self.person("reader")
+        response.subscribe(reader)
+        response.confirm(reader, self.letter(response.READER, "/confirm/"))
+        self.say("Rosa Marini is on call; a runbook is written, maintenance announced, a reader will be told by mail")
+
+    def letter(self, to: str, link: str) -> Letter:
+        """The newest letter to an address that holds such a link."""
+
+        def look() -> Letter | None:
+            return next((one for one in reversed(self.stage.mailbox.letters(to)) if one.link(link)), None)
+
+        return wait_for(f"a letter to {to}", 60, look)
 
     def _last_good(self) -> Any:
         from registry.models import Alias
@@ -175,8 +201,14 @@ class Scenario:
 
         ref = self.told.incident
         with self.person("rosa") as rosa:
-            people.acknowledge_and_triage(rosa, ref)
-            self.say(f"Rosa Marini acknowledged and triaged {ref}")
+            call = self.letter("rosa@example.org", "/on-call/answer/")
+            self.say(f"mail to Rosa Marini, who is on call: {call.subject}")
+            response.answer_call(rosa, call)
+            people.triage(rosa, ref)
+            self.say(f"Rosa Marini answered the call and triaged {ref}")
+            self._call_roll(ref)
+            response.work(rosa, ref)
+            self.say("the runbook's steps are ticked off, and a task is done")
             best = wait_for("ranked targets", 60, lambda: self._ranked(ref))
             for candidate in Candidate.objects.filter(incident_ref=ref).select_related("to_version"):
                 self.say(
@@ -194,6 +226,12 @@ class Scenario:
         self.offer.approve(plan, self.told)
         self.told.moments["approved"] = self._approved_at(plan)
         self.say("two other people approved it")
+
+    def _call_roll(self, ref: str) -> None:
+        with self.person("kofi") as kofi:
+            response.call_roll(kofi, ref)
+        with self.person("vera") as vera:
+            response.say_seen(vera, ref)
 
     def _ranked(self, ref: str) -> Any:
         from incidents.rollback.models import Candidate
@@ -234,12 +272,26 @@ class Scenario:
         with self.person("kofi") as kofi:
             people.resolve(kofi, ref)
             wait_for("the review's draft", 20, lambda: self._drafted(ref))
-            people.review(kofi, ref)
+            self._review(kofi, ref)
         wait_for("the last post on the status page", 20, lambda: self._told_resolved(ref))
         for row in StatusPost.objects.filter(incident__ref=ref).order_by("at"):
             self.told.status_words.append(row.status)
             self.say(f"        status page {STATUS_PAGE}: {row.get_status_display()}: {row.text}")
-        self.say(f"{ref} is resolved and reviewed")
+        told = [letter.subject for letter in self.stage.mailbox.letters(response.READER)]
+        self.say(
+            f"{ref} is resolved, reviewed and signed off; the reader had {len(told)} letters, the last: {told[-1]}"
+        )
+
+    def _review(self, kofi: Person, ref: str) -> None:
+        """Filled in, with its causes, published; signed off by one person, and the state accepted by another."""
+        people.review(kofi, ref)
+        response.name_causes(kofi, ref)
+        people.publish(kofi, ref)
+        for username, kind, words in SIGNERS:
+            response.ask_to_sign(kofi, ref, PEOPLE[username][0], kind)
+            with self.person(username) as signer:
+                response.sign(signer, ref, words)
+        self.say(f"how incidents went: {response.read_analytics(kofi)}")
 
     def _drafted(self, ref: str) -> bool:
         from incidents.models import Review

@@ -14,6 +14,7 @@ import httpx
 from config.embedded.ports import free_port
 from config.embedded.programs import Program, plain_environment
 from config.embedded.stack import Stack
+from demo.mailbox import Mailbox
 
 ROOT = Path(__file__).resolve().parent.parent
 ENDPOINT = "employment-production"
@@ -57,21 +58,26 @@ class Stage:
     say: Any
     stack: Stack = field(init=False)
     hosts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    mailbox: Mailbox = field(init=False)
 
     def __post_init__(self) -> None:
         given = {name: value for name, (value, _) in COMPRESSED.items()}
         given |= {name: os.environ[name] for name in ("LOG_LEVEL",) if name in os.environ}
         given["LASTGOOD_DEMO"] = str(self.tries.resolve())
+        self.mailbox = Mailbox(free_port(not_in=frozenset({self.port})), self.var / "letters")
+        given |= {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(self.mailbox.port), "EMAIL_USE_TLS": "0"}
         self.stack = Stack(self.var, port=self.port, given=given, say=self.say)
 
     def open(self) -> None:
         """Remove what an earlier demo left, and start the product."""
         self.stack.remove_data()
         self.tries.mkdir(parents=True)
+        self.mailbox.open()
         self.stack.start()
 
     def close(self) -> None:
         self.stack.stop()
+        self.mailbox.close()
 
     def start_hosts(self, ingest_token: str) -> None:
         """Three hosts, three processes; `hosts` maps the name to address and control token."""

@@ -24,6 +24,7 @@ PLAN = """<script>var hidden = "not text";</script><style>p {}</style><h1>Two &a
   <input type="radio" name="how" value="a"><input type="radio" name="how" value="b" checked>
   <select name="wave"><option value="1">one</option><option value="2" selected>two</option></select>
   <select name="host"><option value="first">first</option><option value="other">other</option></select>
+  <select name="whom" multiple><option value="1">Ada</option><option value="2">Kofi</option></select>
   <textarea name="reason">As it
 was</textarea><input type="file" name="upload"><input type="submit" name="press" value="x">
 </form>"""
@@ -105,6 +106,16 @@ def test_what_a_page_says_leaves_scripts_and_styles_out(site: str) -> None:
     assert [form.method for form in page.forms] == ["get", "post", "post"]
     assert page.form("decide").fields == {"hash": "abc", "decision": "deny"}
     assert page.form("search") == Form(f"{site}/search/", "get", {"q": "old"})
+
+
+def test_what_a_field_offers_is_read_and_several_of_it_are_sent(site: str) -> None:
+    with Person(site, "kofi", "open") as kofi:
+        page = kofi.read("/plans/1/")
+        kofi.send(page.form("decide", decision="approve"), whom=page.choices("whom"))
+        assert (page.choice("whom", "Kofi"), page.choices("how"), page.choices("none")) == ("2", ["a", "b"], [])
+        with pytest.raises(PageError, match="does not offer Vera as whom"):
+            page.choice("whom", "Vera")
+    assert Site.posts[-1][1]["whom"] == ["1", "2"]
 
 
 def test_a_wrong_password_is_said_with_the_words_of_the_page(site: str) -> None:
