@@ -11,7 +11,7 @@ from audit.clock import database_now
 from registry import store
 from registry.errors import RegistryError
 from registry.models import Endpoint
-from registry.snapshots.content import described, digest_of, files_of
+from registry.snapshots.content import described, digest_of, files_of, needed_files
 from registry.snapshots.models import Reason, Snapshot
 
 AGAIN = datetime.timedelta(minutes=5)
@@ -46,13 +46,14 @@ def take_scheduled(*, endpoint_id: int) -> Snapshot | None:
 
 
 def verify(*, snapshot_id: int) -> Snapshot | None:
-    """Read every file that the snapshot names from the store, against its digest, and write down what was found. None
-    where that is done, or where the store does not answer: then it is tried again."""
+    """Look for every file that the snapshot names in the store, and read those by which the endpoint could be put back
+    against their digests. None where that is done, or where the store does not answer: then it is tried again."""
     snapshot = Snapshot.objects.select_related("endpoint").filter(pk=snapshot_id, verified_at=None).first()
     if snapshot is None or not _claimed(snapshot):
         return None
     try:
-        found = {sha256: _state(sha256) for sha256 in sorted(files_of(snapshot.content))}
+        read = needed_files(snapshot.content)
+        found = {sha256: _state(sha256, sha256 in read) for sha256 in sorted(files_of(snapshot.content))}
     except store.ArtifactUnavailable:
         return None
     with transaction.atomic():
@@ -75,7 +76,9 @@ def _claimed(snapshot: Snapshot) -> bool:
     return bool(due.update(verify_due_at=Now() + AGAIN))
 
 
-def _state(sha256: str) -> str:
+def _state(sha256: str, read: bool) -> str:
+    if not read:
+        return "there" if store.holds(sha256) else "missing"
     try:
         with store.open_verified(sha256):
             return "whole"

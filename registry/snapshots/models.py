@@ -15,7 +15,8 @@ class Reason(models.TextChoices):
 
 class Snapshot(models.Model):
     """What an endpoint was at `taken_at`. `content` (see content.described) never changes, `digest` is its SHA-256;
-    `files` says what the artifact store held of it when a worker had read it: SHA-256 -> whole, missing, damaged."""
+    `files` says what a worker then found of it in the artifact store: SHA-256 -> whole, there (not read), missing or
+    damaged."""
 
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="snapshots")
     reason = models.CharField(max_length=15, choices=Reason)
@@ -45,8 +46,13 @@ class Snapshot(models.Model):
 
     @property
     def damage(self) -> list[str]:
-        """SHA-256 of the files that the store did not hold whole."""
-        return sorted(sha256 for sha256, state in self.files.items() if state != "whole")
+        """SHA-256 of the files that the store lacked, or held damaged."""
+        return sorted(sha256 for sha256, state in self.files.items() if state not in ("whole", "there"))
+
+    @property
+    def read(self) -> int:
+        """How many files were read, and found whole."""
+        return sum(state == "whole" for state in self.files.values())
 
 
 class Sweep(models.Model):

@@ -110,6 +110,20 @@ def test_the_files_are_read_once_and_those_that_are_not_whole_are_named(
     assert (event["outcome"], event["data"]["lacking"]) == ("failed", sorted([gone, bad]))
 
 
+def test_only_files_by_which_it_could_be_put_back_are_read(
+    served: tuple[Endpoint, Placement, Version, Version],
+) -> None:
+    endpoint, _, one, two = served
+    snapshot = take(endpoint)
+
+    actions.verify(snapshot_id=snapshot.pk)
+
+    snapshot.refresh_from_db()
+    states = [snapshot.files[version.files.get(component="weights").artifact_id] for version in (one, two)]
+    assert (states, snapshot.damage) == (["whole", "there"], [])
+    assert snapshot.read == len(snapshot.files) - 1
+
+
 def test_one_is_due_where_none_was_taken_for_a_day(
     served: tuple[Endpoint, Placement, Version, Version], settings: Any
 ) -> None:
