@@ -37,8 +37,10 @@ def test_no_host_is_switched_before_its_golden_test() -> None:
     def before(step: str) -> set[str]:
         return {here for here, there in state.STEP_MOVES.items() if step in there}
 
-    assert before(StepState.SWITCHED) == {StepState.GOLDEN_OK, StepState.SHARED}
-    assert before(StepState.SHARED) == {StepState.GOLDEN_OK}
+    assert before(StepState.SWITCHED) == {StepState.GOLDEN_OK, StepState.SHARED, StepState.COMPARED}
+    assert before(StepState.SHARED) == {StepState.GOLDEN_OK, StepState.COMPARED}
+    assert before(StepState.COMPARED) == {StepState.SHADOWED}
+    assert before(StepState.SHADOWED) == {StepState.GOLDEN_OK}
     assert before(StepState.IN_SERVICE) == {StepState.GOLDEN_OK}
 
 
