@@ -19,9 +19,11 @@ from incidents.rollback.queries import plan_terms
 from tests.incidents.rollback.fleet import Fleet, events
 from tests.incidents.rollback.gating.answering import Answering, gate
 from tests.incidents.rollback.gating.test_asking import FAILED, suite
+from tests.incidents.rollback.test_watch import without_traffic_questions
 
 
 def switched(fleet: Fleet, **wish: Any) -> Run:
+    without_traffic_questions(fleet)
     run = fleet.started(wave_sizes=[3], **wish)
     advance.advance(run.pk)
     run.refresh_from_db()
