@@ -5,6 +5,7 @@ itself, so that what a dead worker has begun lasts a minute.
 """
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,7 +207,7 @@ def _back(work: Work, step: HostStep) -> None:
     )
 
 
-TURNS = {
+TURNS: dict[tuple[str, str], Callable[[Work, HostStep], None]] = {
     (S.GOLDEN_OK, S.SHADOWED): _begin,
     (S.SHADOWED, S.COMPARED): _go_on,
     (S.COMPARED, S.SHARED): steering.TURNS[S.GOLDEN_OK, S.SHARED],
