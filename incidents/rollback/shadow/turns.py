@@ -212,6 +212,8 @@ TURNS: dict[tuple[str, str], Callable[[Work, HostStep], None]] = {
     (S.SHADOWED, S.COMPARED): _go_on,
     (S.COMPARED, S.SHARED): steering.TURNS[S.GOLDEN_OK, S.SHARED],
     (S.COMPARED, S.SWITCHED): switch,
-    **{(S.COMPENSATING, outcome): _back for outcome in ("roll_forward", "roll_back", "fallback")},
+    (S.COMPENSATING, "roll_forward"): _back,
+    (S.COMPENSATING, "roll_back"): _back,
+    (S.COMPENSATING, "fallback"): _back,
 }
 """As steering.TURNS: by the state that is left and the one that is reached; of a host that goes back, by outcome."""
