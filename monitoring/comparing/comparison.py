@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from monitoring.history import Reading
 from monitoring.models import MetricPoint, MetricSeries
 from monitoring.questions import listed
 from monitoring.references import promised
+from monitoring.sketches import Counted
 
 ACCURACY_MATTERS, SHARE_MATTERS, ERRORS_MATTER = 0.03, 0.05, 0.01
 QUANTILES = {"Median latency": 0.5, "p95 of latency": 0.95, "p99 of latency": 0.99}
@@ -51,7 +52,8 @@ class Comparison:
         words = [f"{one.name.lower()} is {one.words}, {one.difference}" for one in told[:2]]
         differ = [column.name for column in self.found.columns if column.verdict.drifted]
         if differ:
-            words.append(f"{len(differ)} of {len(self.found.columns)} columns differ, {listed(differ)}")
+            verb = "differs" if len(differ) == 1 else "differ"
+            words.append(f"{len(differ)} of {len(self.found.columns)} columns {verb}, {listed(differ)}")
         subject = f"{self.now[0].upper()}{self.now[1:]}, held against {self.before}"
         if words:
             return f"{subject}: {'; '.join(words)}."
@@ -124,14 +126,20 @@ def compare_sides(asked: Asked) -> Comparison:
 
 def _words(asked: Asked, found: Columns) -> tuple[str, str]:
     """Both sides in words, with what tells them apart."""
-    now = asked.now.words
+    now = _side_words(asked.now, found.now)
     if asked.before is None:
         number = found.training.number if found.training else ""
         return now, f"the training data of version {number}"
-    before = asked.before.words
+    before = _side_words(asked.before, found.before)
     if (asked.before.since, asked.before.until) != (asked.now.since, asked.now.until):
         before = AGAINST[asked.against] if asked.against in ("before", "week") else f"{before}, {asked.before.span}"
     return now, before
+
+
+def _side_words(side: Side, found: Counted | None) -> str:
+    """The side in words; where one version alone answered, it is named."""
+    alone = found.versions[0] if found and len(found.versions) == 1 else side.version
+    return replace(side, version=side.version or alone).words
 
 
 def _figures(asked: Asked, found: Columns) -> Iterator[Difference | None]:

@@ -17,7 +17,7 @@ from incidents.models import Incident, IncidentState
 from monitoring import retention, store
 from monitoring.inbound import ledger
 from monitoring.inbound.models import Arrival
-from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch
+from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch, WindowSketch
 from registry.models import Endpoint
 from tests.monitoring import world
 
@@ -59,6 +59,17 @@ def test_old_predictions_go_with_their_labels_and_young_ones_stay(endpoint: Endp
     assert due() == []
     assert retention.prune(endpoint.pk) == 0
     assert AuditEvent.objects.filter(action="predictions.prune").count() == 1
+
+
+def test_sketches_of_old_windows_go_with_their_predictions(endpoint: Endpoint) -> None:
+    now = timezone.now()
+    for start in (OLD, now - timedelta(hours=1)):
+        WindowSketch.objects.create(
+            endpoint=endpoint, version="1", start=start, end=start + world.WINDOW, rows=50, content=b""
+        )
+    assert retention.prune(endpoint.pk) == 1
+    assert WindowSketch.objects.get().start > OLD
+    assert record_of(AuditEvent.objects.get(action="predictions.prune"))["data"]["sketches"] == 1
 
 
 def test_with_no_limit_nothing_goes(endpoint: Endpoint, settings: Any) -> None:
