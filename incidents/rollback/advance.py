@@ -121,6 +121,7 @@ def _advance_once(run_id: Any, lease: Lease) -> float | None:
 def _open_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     """Check once more before a wave touches a host: the hash, the approvals, freezes, the progress expected."""
     lease.known.remotes.clear()
+    lease.hands.greet(wave.steps.count())
     try:
         document = read(run.plan)
         check_allowed(run.plan, run.endpoint)

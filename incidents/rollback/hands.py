@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar, cast
 
-from django.db import connections
+from django.db import DatabaseError, connection, connections
 
 Result = TypeVar("Result")
 
@@ -38,11 +39,16 @@ class Hands(Generic[Result]):
         for thread in self._threads:
             thread.join()
 
-    def do(self, tasks: list[Callable[[], Result]]) -> list[Future[Result]]:
-        """Do all of these at once, as far as the threads reach; returns when the last has ended, well or not."""
-        futures = [self.begin(task) for task in tasks]
-        wait(futures)
-        return futures
+    def greet(self, tasks: int) -> None:
+        """Let as many threads as so many tasks will need connect to the database while something else is waited for."""
+        with self._counting:
+            missing = min(self.most, tasks) - len(self._threads)
+            for _ in range(missing):
+                self._add(lambda: connection.ensure_connection())
+
+    def _add(self, first: Callable[[], object] = lambda: None) -> None:
+        self._threads.append(threading.Thread(target=self._work, args=[first], daemon=True))
+        self._threads[-1].start()
 
     def begin(self, task: Callable[[], Result], *, after: Future[Result] | None = None) -> Future[Result]:
         """Do this as soon as a thread is free and, where it is to come `after` another, that has ended."""
@@ -61,11 +67,12 @@ class Hands(Generic[Result]):
             self._left += 1
             self._tasks.put((task, future))
             if len(self._threads) < min(self.most, self._left):
-                self._threads.append(threading.Thread(target=self._work, daemon=True))
-                self._threads[-1].start()
+                self._add()
 
-    def _work(self) -> None:
+    def _work(self, first: Callable[[], object]) -> None:
         try:
+            with suppress(DatabaseError):  # the task meets it again, and says so
+                first()
             while (item := self._tasks.get()) is not None:
                 self._do(*item)
         finally:
