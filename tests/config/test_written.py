@@ -13,6 +13,8 @@ from config import latency
 from config.written import WrittenPages
 from incidents import status_files
 
+# Django looks after its connections around each request, though these need none.
+pytestmark = pytest.mark.django_db
 PAGE = "/status/services/"
 
 
