@@ -59,7 +59,10 @@ class Mirrored:
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Mirrored:
         """From JSON that `facts` gave."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+        read: dict[str, Any] = {}
+        for name, value in facts.items():
+            read[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**read)
 
     @property
     def facts(self) -> dict[str, Any]:
