@@ -137,8 +137,11 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
         "query": asked.address(),
         "held": _held(asked, over),
         "against": [
-            {"label": AGAINST[name], "query": asked.address(against="" if name == "training" else name),
-             "now": name == (asked.against or "training")}
+            {
+                "label": AGAINST[name],
+                "query": asked.address(against="" if name == "training" else name),
+                "now": name == (asked.against or "training"),
+            }
             for name in ("training", *EARLIER)
         ],
         "unanswered": unanswered(endpoint),
