@@ -279,20 +279,29 @@ def _shares(town: Town, endpoint: Endpoint, case: Case) -> Death:
     return _advancing(endpoint, case, town.run(endpoint, strategy="weighted"))
 
 
+def _bias_served(endpoint: Endpoint) -> float:
+    live = endpoint.served
+    return BIASES.get(live.pk, -2.0 if live == endpoint.bad else 2.0)
+
+
 def _alike(endpoint: Endpoint) -> Version:
     """A new version that answers much as the one that is served."""
-    live = endpoint.served
-    known = BIASES.get(live.pk, -2.0 if live == endpoint.bad else 2.0)
-    version = endpoint.add_version(3 + endpoint.model.versions.count(), bias=known)
-    BIASES[version.pk] = known
+    bias = _bias_served(endpoint)
+    version = endpoint.add_version(3 + endpoint.model.versions.count(), bias=bias)
+    BIASES[version.pk] = bias
     return version
+
+
+def _unlike(endpoint: Endpoint) -> Version:
+    """A version none of whose answers is that of the one that is served."""
+    return endpoint.good if _bias_served(endpoint) < 0 else endpoint.bad
 
 
 def _shadow(town: Town, endpoint: Endpoint, case: Case) -> Death:
     """Its edges from the verdict on: a shadow that has compared enough, whose time is up when it is next looked at."""
     alike = "whose version is compared" in case.story
     plan = endpoint.awaiting(
-        _alike(endpoint) if alike else endpoint.other,
+        _alike(endpoint) if alike else _unlike(endpoint),
         kind="release",
         shadow={"seconds": 1, "rows": 60, **(LENIENT if alike else {})},
     )
