@@ -134,6 +134,10 @@ class HostProcess:
         return dict(self.http.get("/lastgood/v1/state").json()["models"][model])
 
 
+Two = tuple[HostProcess, str, str, str]
+"""A host, a model of it, and the digests of its versions 1 and 2."""
+
+
 @contextmanager
 def shared_host(folder: Path) -> Iterator[HostProcess]:
     """A host for tests that leave it as they found it."""

@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,9 @@ import pytest
 from host.mirror import MOST_ROWS, MOST_WAITING, Session, Shadows
 from host.store import Target
 from host.version import Answer
-from tests.host.artifacts import digest_of, make_model, row
-from tests.host.fixtures import HostProcess, shared_host
+from tests.host.artifacts import row
+from tests.host.fixtures import Two
 from tests.waiting import until
-
-Two = tuple[HostProcess, str, str, str]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
-    with shared_host(tmp_path_factory.mktemp("shadow")) as host:
-        yield host
-
-
-@pytest.fixture
-def two(shared: HostProcess, tmp_path: Path, request: pytest.FixtureRequest) -> Two:
-    """A host that serves version 1 of a model of this test's own under fence 1, with version 2 loaded beside it."""
-    model = f"m-{abs(hash(request.node.name)) % 10**9}"
-    made = [make_model(tmp_path / str(seed), seed, model=model) for seed in (1, 2)]
-    shared.serve("1", made[0], 1, model)
-    shared.put("2", made[1], model)
-    shared.load("2", model)
-    return shared, model, digest_of(made[0][0]), digest_of(made[1][0])
 
 
 def shadow(two: Two, fence: int = 2, **body: Any) -> tuple[int, str]:

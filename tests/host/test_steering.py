@@ -1,32 +1,12 @@
 """A model is taken out of service and brought back, and a second version takes a share, each under a fence."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.host.artifacts import digest_of, make_model, row
-from tests.host.fixtures import HostProcess, shared_host
-
-Two = tuple[HostProcess, str, str, str]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
-    with shared_host(tmp_path_factory.mktemp("steering")) as host:
-        yield host
-
-
-@pytest.fixture
-def two(shared: HostProcess, tmp_path: Path, request: pytest.FixtureRequest) -> Two:
-    """A host that serves version 1 of a model of this test's own under fence 1, with version 2 loaded beside it."""
-    model = f"m-{abs(hash(request.node.name)) % 10**9}"
-    made = [make_model(tmp_path / str(seed), seed, model=model) for seed in (1, 2)]
-    shared.serve("1", made[0], 1, model)
-    shared.put("2", made[1], model)
-    shared.load("2", model)
-    return shared, model, digest_of(made[0][0]), digest_of(made[1][0])
+from tests.host.artifacts import make_model, row
+from tests.host.fixtures import Two
 
 
 def post(two: Two, what: str, **body: Any) -> tuple[int, str]:

@@ -2,6 +2,8 @@
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,10 +193,22 @@ class Fleet:
         return [process.view(self.slug)["fence"] for process in self.processes]
 
 
+@contextmanager
+def damaged(fleet: Fleet, host: int) -> Iterator[None]:
+    """The good version can't be loaded on the host meanwhile."""
+    blob = fleet.processes[host].blob((bytes(fleet.good.manifest), {}), "weights")
+    before = blob.read_bytes()
+    try:
+        blob.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
+        yield
+    finally:
+        blob.write_bytes(before)
+
+
 def events(action: str, **where: Any) -> list[dict[str, Any]]:
     """The bodies of the audit events of that action, oldest first."""
     found = AuditEvent.objects.filter(action=action, **where).order_by("pk")
     return [json.loads(bytes(event.canon)) for event in found]
 
 
-__all__ = ["Fleet", "digest_of", "events"]
+__all__ = ["Fleet", "damaged", "digest_of", "events"]

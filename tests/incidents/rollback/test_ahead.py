@@ -1,13 +1,12 @@
 """While a wave's hosts come through and soak, those of the next load what the endpoint has served before."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 from incidents.rollback import advance
 from incidents.rollback.models import HostStep, Run, RunState, StepState, WaveState
-from tests.incidents.rollback.fleet import Fleet, events
+from tests.incidents.rollback.fleet import Fleet, damaged, events
 
 WAVES = {"wave_sizes": [1, 2]}
 
@@ -83,17 +82,6 @@ def test_hosts_that_leave_service_to_load_wait_for_their_wave(soaking: Fleet) ->
     advance.advance(run.pk)
 
     assert states(run) == [StepState.DONE, StepState.PENDING, StepState.PENDING]
-
-
-@contextmanager
-def damaged(fleet: Fleet, host: int) -> Iterator[None]:
-    blob = fleet.processes[host].blob((bytes(fleet.good.manifest), {}), "weights")
-    before = blob.read_bytes()
-    try:
-        blob.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
-        yield
-    finally:
-        blob.write_bytes(before)
 
 
 def test_a_host_that_fails_ahead_is_judged_with_its_own_wave(soaking: Fleet) -> None:

@@ -17,7 +17,7 @@ from incidents.rollback.queries import plan_terms, waves_of
 from registry.models import Placement
 from tests.faults.proxy import Proxy
 from tests.host.artifacts import row
-from tests.incidents.rollback.fleet import Fleet, events
+from tests.incidents.rollback.fleet import Fleet, damaged, events
 
 
 def until(run: Run, *states: str, seconds: float = 90) -> None:
@@ -92,18 +92,6 @@ def test_no_more_hosts_leave_service_at_once_than_can_be_spared_forth_and_back(
         until(run, RunState.COMPENSATED, RunState.HALTED)
     assert (run.state, run.state_reason, most) == (RunState.COMPENSATED, "Back.", [1])
     assert fleet.serving() == [fleet.bad.digest] * 3
-
-
-@contextmanager
-def damaged(fleet: Fleet, host: int) -> Iterator[None]:
-    """The good version can't be loaded on the host meanwhile."""
-    blob = fleet.processes[host].blob((bytes(fleet.good.manifest), {}), "weights")
-    before = blob.read_bytes()
-    try:
-        blob.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
-        yield
-    finally:
-        blob.write_bytes(before)
 
 
 def test_a_host_that_is_out_of_service_needs_no_other_to_go_on(fleet: Fleet) -> None:
