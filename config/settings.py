@@ -323,6 +323,7 @@ SPECTACULAR_SETTINGS = {
     # Choices of one field name in several tables: each set is called after its own.
     "ENUM_NAME_OVERRIDES": {
         "IncidentStateEnum": "incidents.models.IncidentState",
+        "EnvironmentEnum": "registry.models.Environment",
         "IncidentRoleEnum": "incidents.models.IncidentRole",
         "ComponentStateEnum": "incidents.models.ComponentState",
         "RoleEnum": "accounts.models.Role",

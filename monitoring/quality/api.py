@@ -29,7 +29,7 @@ PARAMETERS = [
 ]
 
 
-class IntervalSerializer(serializers.Serializer):
+class ShareIntervalSerializer(serializers.Serializer):
     value = serializers.FloatField()
     low = serializers.FloatField()
     high = serializers.FloatField()
@@ -46,9 +46,9 @@ class QualitySerializer(serializers.Serializer):
     rows = serializers.IntegerField()
     left_out = serializers.IntegerField(help_text="Older rows of the span that were not read.")
     labelled = serializers.IntegerField()
-    accuracy = IntervalSerializer(allow_null=True)
-    log_loss = IntervalSerializer(allow_null=True)
-    estimated_accuracy = IntervalSerializer(allow_null=True)
+    accuracy = ShareIntervalSerializer(allow_null=True)
+    log_loss = ShareIntervalSerializer(allow_null=True)
+    estimated_accuracy = ShareIntervalSerializer(allow_null=True)
     estimate_basis = serializers.CharField()
     label_delay = serializers.DictField()
     groups = serializers.ListField(child=serializers.DictField())

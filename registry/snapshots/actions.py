@@ -64,7 +64,7 @@ def verify(*, snapshot_id: int) -> Snapshot | None:
             action="snapshot.verify",
             target=target_of(snapshot),
             actor=service_actor("snapshots"),
-            outcome="failed" if snapshot.damage else "ok",
+            outcome="failed" if snapshot.damage else "success",
             data={"endpoint": snapshot.endpoint.slug, "files": len(found), "lacking": snapshot.damage[:100]},
         )
     return snapshot

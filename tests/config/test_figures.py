@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from config.latency import kind_of
 from monitoring.models import Alert, Delivery, DeliveryState, Monitor, Window
+from registry.snapshots.models import Sweep
 from tests.conftest import ROOT
 from tests.monitoring.world import make_endpoint
 
@@ -29,6 +30,8 @@ def told(client: Client) -> dict[tuple[str, ...], float]:
 
 
 def test_an_idle_installation_tells_of_every_figure(client: Client, db: None) -> None:
+    now = timezone.now()
+    Sweep.objects.create(day=now.date(), due_at=now, ended_at=now)
     found = told(client)
     for name in ("runs", "due_rows", "deliveries_waiting", "deliveries_oldest_seconds", "deliveries_set_aside",
                  "windows_waiting", "messages_waiting", "messages_given_up", "endpoints_silent"):  # fmt: skip

@@ -176,20 +176,22 @@ def test_a_dry_run_names_what_would_go_and_removes_nothing(town: Town) -> None:
 )
 def test_whatever_the_state_nothing_needed_is_removed(town: Town, facts: list[tuple[str, int]], whole: str) -> None:
     held = {sha256: store.path(sha256).read_bytes() for sha256 in town.files(*town.versions)}
-    with transaction.atomic():
-        for name, index in sorted(facts, key=lambda fact: fact[0] != "kept snapshot"):
-            OF_A_VERSION[name](town, town.versions[index])
-        if whole:
-            OF_THE_MODEL[whole](town, town.versions[0])
-        needed = town.versions if whole else [town.versions[3], *(town.versions[index] for _, index in facts)]
+    try:
+        with transaction.atomic():
+            for name, index in sorted(facts, key=lambda fact: fact[0] != "kept snapshot"):
+                OF_A_VERSION[name](town, town.versions[index])
+            if whole:
+                OF_THE_MODEL[whole](town, town.versions[0])
+            needed = town.versions if whole else [town.versions[3], *(town.versions[index] for _, index in facts)]
 
-        retention.sweep()
+            retention.sweep()
 
-        assert town.lacking() == set(held) - town.files(*needed)
-        transaction.set_rollback(True)
-    for data in held.values():
-        store.put_bytes(data)
-    age()
+            assert town.lacking() == set(held) - town.files(*needed)
+            transaction.set_rollback(True)
+    finally:
+        for data in held.values():
+            store.put_bytes(data)
+        age()
 
 
 def test_a_file_that_came_lately_stays_though_nothing_names_it(town: Town) -> None:

@@ -111,7 +111,6 @@ def test_without_enough_requests_a_person_is_asked_and_may_let_it_pass(
     """Its shadow runs out between looks, and is begun anew."""
     monkeypatch.setattr(turns, "LASTS_SECONDS", 0.05)
     run = fleet.started(fleet.good, kind="release", shadow={"seconds": 1, "rows": 100})
-    until_mirrored(run, "h1")
     deadline = time.monotonic() + 60
     while acts("h1").count("shadow") < 2:
         assert time.monotonic() < deadline
