@@ -143,7 +143,9 @@ def _ready(installation: Installation) -> dict[str, str]:
 
 def _the_web_answers_and_knows_no_key(installation: Installation) -> None:
     until(lambda: _ready(installation)["intake"] == "ok", seconds=60)
-    assert _ready(installation) == dict.fromkeys(("database", "migrations", "broker", "clock", "log", "intake"), "ok")
+    assert _ready(installation) == dict.fromkeys(
+        ("database", "migrations", "broker", "clock", "log", "intake", "artifacts"), "ok"
+    )
     for program in ("web", "worker-rollback", "worker-intake", "worker-compute", "clock"):
         processes = installation.of(program)
         assert processes, program
