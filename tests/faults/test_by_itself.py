@@ -7,18 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.actions import actor_for
 from accounts.approvals.models import AutomaticLeave
 from accounts.approvals.policies import change_policy
+from audit.actions import Target, record
 from audit.models import AuditEvent
 from audit.verify import Meaning, act_of
 from incidents.models import Incident
 from incidents.practice import rules
 from incidents.practice.models import Attempt, AttemptState
 from incidents.rollback.models import Candidate, HostStep, Plan, Run, RunState
+from incidents.rollback.replaying import figures_of
 from registry import reconcile
+from registry.actions import mark_soaked
 from registry.models import Placement, Version
 from tests.faults.conftest import House, wait_until
 from tests.faults.proxy import Proxy
@@ -55,15 +59,22 @@ def went_wrong(fleet: Fleet, bad: Version, other: Version) -> Incident:
         from_version=str(bad.number), group_key=f"cause-{number}", detected_at=timezone.now(),
     )  # fmt: skip
     share = {"n": 900, "correct": 720}
-    Candidate.objects.create(
-        incident_ref=incident.ref, endpoint=fleet.endpoint, to_version=other, eligible=True, reasons=["It soaked."],
-        rank=1,
-        replay={
-            "rows": 900, "labelled": 900, "changed": 300,
-            "candidate": share | {"accuracy": 0.8, "low": 0.77, "high": 0.83},
-            "live": share | {"accuracy": 0.5, "low": 0.47, "high": 0.53},
-        },
-    )  # fmt: skip
+    replay = {
+        "rows": 900, "labelled": 900, "changed": 300,
+        "candidate": share | {"accuracy": 0.8, "low": 0.77, "high": 0.83},
+        "live": share | {"accuracy": 0.5, "low": 0.47, "high": 0.53},
+    }  # fmt: skip
+    row = {"version": other.number, "digest": other.digest, "eligible": True, "replayed": figures_of(replay)}
+    with transaction.atomic():
+        Candidate.objects.create(
+            incident_ref=incident.ref, endpoint=fleet.endpoint, to_version=other, eligible=True, reasons=["It soaked."],
+            rank=1, replay=replay,
+        )  # fmt: skip
+        record(
+            action="rollback.ranking.answer", target=Target("endpoint", fleet.endpoint.slug), actor=SETUP,
+            incident=incident.ref,
+            data={"suspect": bad.digest, "promised": "0.800000", "rows": 900, "candidates": [row]},
+        )  # fmt: skip
     return incident
 
 
@@ -85,7 +96,9 @@ def armed(fleet: Fleet) -> Fleet:
         model=fleet.model, terms=rules.Terms(severity=2, error_budget=0.05, dwell_seconds=60), reason="Nights.",
         user=fleet.commander, actor=actor_for(user=fleet.commander),
     )  # fmt: skip
-    Version.objects.filter(pk__in=[fleet.good.pk, fleet.bad.pk]).update(soaked_at=timezone.now())
+    for version in (fleet.good, fleet.bad):
+        fleet.serve(version)
+        mark_soaked(version=version, endpoint=fleet.endpoint, actor=SETUP)
     for placement in fleet.endpoint.placements.all():
         Placement.objects.filter(pk=placement.pk).update(observe_due_at=timezone.now())
         reconcile.observe_placement(placement.pk)
