@@ -38,6 +38,7 @@ CANARY_ONLY = {"wave_soak_seconds": 3600}
 LENIENT = {"max_differing": "0.99", "max_moved": "0.99", "max_failures": "0.99"}
 BIASES: dict[int, float] = {}
 """Of versions that a story has added, by their keys."""
+COMPARED = ("release whose version is compared first", "release whose version does not compare")
 OUT_OF_SERVICE = "run that takes its hosts out of service"
 GONE_STORIES = ("release with a host that is gone", "run that halts", "resuming")
 
@@ -64,6 +65,11 @@ class WithAHostOfItsOwn(Endpoint):
 
     def find(self) -> None:
         self.door.down = False
+
+
+class WithMoreVersions(Endpoint):
+    """One to whose versions stories add. Others go forth and back between two, which a plan knows both of, whatever a
+    run that was stopped has left its hosts with."""
 
 
 class OnFurtherHosts(Endpoint):

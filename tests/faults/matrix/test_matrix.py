@@ -13,6 +13,7 @@ from incidents.rollback.models import RunState, Watch, WatchState
 from tests.faults.judge import Judgement
 from tests.faults.matrix.edges import CASES, Case
 from tests.faults.matrix.stories import (
+    COMPARED,
     END,
     GONE_STORIES,
     OUT_OF_SERVICE,
@@ -20,6 +21,7 @@ from tests.faults.matrix.stories import (
     DeathInARehearsal,
     OnFurtherHosts,
     WithAHostOfItsOwn,
+    WithMoreVersions,
     composed,
     ordered_rehearsal,
     prepare,
@@ -28,7 +30,7 @@ from tests.faults.town import ENDED_OR_HALTED, PATIENT, Endpoint, Town, go_on, p
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
-SIDE_BY_SIDE = {Endpoint: 6, WithAHostOfItsOwn: 3, OnFurtherHosts: 1}
+SIDE_BY_SIDE = {Endpoint: 6, WithAHostOfItsOwn: 3, WithMoreVersions: 3, OnFurtherHosts: 1}
 
 
 class Played:
@@ -93,6 +95,8 @@ class Played:
 def _kind_for(case: Case) -> type[Endpoint]:
     if case.story in GONE_STORIES:
         return WithAHostOfItsOwn
+    if case.story in COMPARED:
+        return WithMoreVersions
     return OnFurtherHosts if case.story == OUT_OF_SERVICE else Endpoint
 
 
