@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ SWITCH_SECONDS = 10.0
 UNLOAD_SECONDS = 45.0
 LOAD_SECONDS = 600.0
 STAGE_SECONDS = 600.0
+AT_REST_SECONDS = 1.0
 
 
 def _version(name: str, value: Mapping[str, Any]) -> VersionState:
@@ -112,9 +114,12 @@ class BundledDriver:
             self._put_blob(address, sha256, blobs[sha256])
 
     def _put_blob(self, address: HostAddress, sha256: str, source: Path) -> None:
-        """Send a file from where the host has it. A call that broke is gone on with while more and more arrives."""
+        """Send a file from where the host has it. A call that broke is gone on with while more and more arrives.
+
+        Of several senders of one file, such as a run and a rehearsal, the last goes on and the others wait for it.
+        """
         path, before = f"/lastgood/v1/blobs/{sha256}", -1
-        while (offset := self._come(address, sha256)) is not None:
+        while (offset := self._come_to_rest(address, sha256)) is not None:
             try:
                 place = f"{path}/from/{offset}" if offset else path
                 call(address, "PUT", place, seconds=STAGE_SECONDS, content=Tail(source, offset))
@@ -125,8 +130,17 @@ class BundledDriver:
                 before = offset
             except Refused as refusal:
                 # The host has thrown away what had come, which was damaged: once more, and then from the start.
-                if not offset or refusal.type != "digest-mismatch":
+                thrown_away = offset and refusal.type == "digest-mismatch"
+                if not thrown_away and refusal.type != "superseded":
                     raise
+
+    def _come_to_rest(self, address: HostAddress, sha256: str) -> int | None:
+        """What `_come` tells, once no other sender adds to it: to relieve one that is at work helps nobody."""
+        last, come = None, self._come(address, sha256)
+        while come and come != last:
+            time.sleep(AT_REST_SECONDS)
+            last, come = come, self._come(address, sha256)
+        return come
 
     def _come(self, address: HostAddress, sha256: str) -> int | None:
         """How many bytes of a file the host has of earlier calls; None for the whole of it."""

@@ -4,7 +4,10 @@ import hashlib
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,3 +118,40 @@ def test_a_later_sender_relieves_one_that_hangs(host: HostProcess, file: tuple[s
         answer += more
     assert (host.state / "blobs" / sha256).read_bytes() == data
     hanging.close()
+
+
+def test_several_senders_of_one_file_all_see_it_arrive(host: HostProcess, tmp_path: Path) -> None:
+    data = os.urandom(32 * MIB)
+    sha256 = hashlib.sha256(data).hexdigest()
+    (tmp_path / "weights").write_bytes(data)
+    together = threading.Barrier(4)
+
+    def send(_: int) -> None:
+        together.wait(10)
+        BundledDriver()._put_blobs(host.address, [sha256], {sha256: tmp_path / "weights"})
+
+    with ThreadPoolExecutor(4) as senders:
+        list(senders.map(send, range(4)))
+
+    assert (host.state / "blobs" / sha256).read_bytes() == data
+
+
+def test_the_driver_does_not_relieve_a_sender_that_is_at_work(host: HostProcess, file: tuple[str, Path, bytes]) -> None:
+    sha256, path, data = file
+    line = send_and_break(host, sha256, data[:MIB], len(data))
+
+    def slowly() -> bytes:
+        for start in range(MIB, len(data), MIB // 8):
+            time.sleep(0.2)
+            line.sendall(data[start : start + MIB // 8])
+        return line.recv(65536)
+
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(slowly)
+        path.write_bytes(bytes(len(data)))  # what the driver would send in its place
+
+        BundledDriver()._put_blobs(host.address, [sha256], {sha256: path})
+
+        assert b" 201 " in answer.result(10)
+    line.close()
+    assert (host.state / "blobs" / sha256).read_bytes() == data
