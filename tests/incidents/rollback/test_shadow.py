@@ -15,20 +15,12 @@ from incidents.rollback.queries import plan_terms, waves_of
 from incidents.rollback.shadow import turns
 from incidents.rollback.shadow.told import facts_of, lines_of
 from registry.models import Host
-from tests.incidents.rollback.fleet import Fleet, events
+from tests.incidents.rollback.fleet import Fleet, advance_until, events
+from tests.waiting import until
 
 AGES = list(range(20, 80))
 COLUMNS = {"AGE": AGES, "COLOR": [1 + age % 3 for age in AGES], "SHAPE": [0] * len(AGES)}
 EASY = {"seconds": 1, "rows": 400, "max_differing": "0.99", "max_moved": "0.9", "max_failures": "0.5"}
-
-
-def until(run: Run, *states: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    run.refresh_from_db()
-    while run.state not in states:
-        assert time.monotonic() < deadline, (run.state, run.state_reason)
-        advance.advance(run.pk)
-        run.refresh_from_db()
 
 
 def mirrored(run: Run) -> list[str]:
@@ -53,6 +45,10 @@ def ask(fleet: Fleet, times: int, *hosts: int) -> list[str]:
     return found
 
 
+def is_mirroring(fleet: Fleet, host: int) -> bool:
+    return bool(fleet.processes[host].view(fleet.slug)["shadow"]["running"])
+
+
 def acts(host: str) -> list[str]:
     return [e["data"]["step"] for e in events("rollback.step.intent") if e["data"]["host"] == host]
 
@@ -65,7 +61,7 @@ def test_hosts_of_the_first_wave_are_compared_together_and_then_switched(fleet: 
 
     until_mirrored(run, "h1", "h2")
     assert set(ask(fleet, 5, 0, 1)) == {fleet.bad.digest}
-    until(run, RunState.SWITCHED, RunState.HALTED, RunState.COMPENSATED)
+    advance_until(run, RunState.SWITCHED, RunState.HALTED, RunState.COMPENSATED)
 
     assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
     assert fleet.serving() == [third.digest] * 3
@@ -91,7 +87,7 @@ def test_a_version_that_does_not_compare_is_never_switched_to_and_the_release_go
     assert "h1 asks version 1 beside, for a minute at most" in said["pause"]
     assert said["compensate"].startswith("h1 ceases to ask version 1 beside, and was not switched")
 
-    until(run, RunState.COMPENSATED, RunState.HALTED, RunState.SWITCHED)
+    advance_until(run, RunState.COMPENSATED, RunState.HALTED, RunState.SWITCHED)
 
     assert run.state == RunState.COMPENSATED
     assert "Fail: 300 of 300 rows differ" in run.state_reason
@@ -109,19 +105,21 @@ def test_without_enough_requests_a_person_is_asked_and_may_let_it_pass(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its shadow runs out between looks, and is begun anew."""
-    monkeypatch.setattr(turns, "LASTS_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "LASTS_SECONDS", 3.0)
     run = fleet.started(fleet.good, kind="release", shadow={"seconds": 1, "rows": 100})
+    until_mirrored(run, "h1")
+    until(lambda: not is_mirroring(fleet, 0))
+    monkeypatch.setattr(turns, "LASTS_SECONDS", 60.0)
     deadline = time.monotonic() + 60
     while acts("h1").count("shadow") < 2:
         assert time.monotonic() < deadline
         advance.advance(run.pk)
     step = HostStep.objects.get(run=run, host__name="h1")
-    monkeypatch.setattr(turns, "LASTS_SECONDS", 60.0)
     advance.advance(run.pk)
     step.refresh_from_db()
     early = {**step.baseline, "shadow": {**step.baseline["shadow"], "since": "2020-01-01T00:00:00+00:00"}}
     HostStep.objects.filter(pk=step.pk).update(baseline=early)
-    until(run, RunState.HALTED, RunState.SWITCHED)
+    advance_until(run, RunState.HALTED, RunState.SWITCHED)
     assert (run.halt_code, fleet.serving()) == ("shadow_inconclusive", [fleet.bad.digest] * 3)
     assert "Inconclusive: 0 of 100 rows compared" in run.state_reason
     person: dict[str, Any] = {"user": fleet.commander, "actor": advance.WORKER}
@@ -132,9 +130,9 @@ def test_without_enough_requests_a_person_is_asked_and_may_let_it_pass(
     assert (run.state, mirrored(run)) == (RunState.RUNNING, ["h1"])
 
     HostStep.objects.filter(pk=step.pk).update(baseline=early)
-    until(run, RunState.HALTED, RunState.SWITCHED)
+    advance_until(run, RunState.HALTED, RunState.SWITCHED)
     runs.pass_gate(run_id=run.pk, reason="It was tried elsewhere.", **person)
-    until(run, RunState.SWITCHED, RunState.HALTED, RunState.COMPENSATED)
+    advance_until(run, RunState.SWITCHED, RunState.HALTED, RunState.COMPENSATED)
     assert (run.state, fleet.serving()) == (RunState.SWITCHED, [fleet.good.digest] * 3)
     [passed] = events("rollback.gate.pass")
     assert passed["data"]["of"] == "shadow"
