@@ -91,7 +91,7 @@ def edit(*, review: Review, texts: dict[str, str], seen_version: int, actor: Act
     review.refresh_from_db()
     if changed != 1:
         raise Conflict(review.version)
-    _note(review, "review.edit", actor, {"sections": sorted(texts)}, reason="\n\n".join(texts.values()))
+    note(review, "review.edit", actor, {"sections": sorted(texts)}, reason="\n\n".join(texts.values()))
     return review
 
 
@@ -101,7 +101,7 @@ def add_action_item(*, review: Review, text: str, owner: User | None, due_on: da
         raise IncidentError(gettext("Say in a sentence what is to be done."))
     item = ActionItem.objects.create(review=review, text=text.strip(), owner=owner, due_on=due_on)
     Review.objects.filter(pk=review.pk).update(version=F("version") + 1)
-    _note(review, "review.add_action_item", actor, {"item": item.pk, "owner": owner.pseudonym if owner else ""}, text)
+    note(review, "review.add_action_item", actor, {"item": item.pk, "owner": owner.pseudonym if owner else ""}, text)
     return item
 
 
@@ -110,7 +110,7 @@ def finish_action_item(*, item: ActionItem, actor: Actor) -> None:
     if not ActionItem.objects.filter(pk=item.pk, done_at=None).update(done_at=Now()):
         raise IncidentError(gettext("This action item was done before. Nothing was changed."))
     Review.objects.filter(pk=item.review_id).update(version=F("version") + 1)
-    _note(item.review, "review.finish_action_item", actor, {"item": item.pk})
+    note(item.review, "review.finish_action_item", actor, {"item": item.pk})
 
 
 @transaction.atomic
@@ -139,12 +139,13 @@ def publish(*, review: Review, actor: Actor, seen_version: int | None = None) ->
     review.refresh_from_db()
     if changed != 1:
         raise Conflict(review.version)
-    _note(review, "review.publish", actor, {"checkpoint_size": checkpoint.size if checkpoint else 0})
+    note(review, "review.publish", actor, {"checkpoint_size": checkpoint.size if checkpoint else 0})
     if review.incident.state == IncidentState.RESOLVED:
         actions.move(incident=review.incident, to=IncidentState.REVIEWED, actor=actor)
     return review
 
 
-def _note(review: Review, action: str, actor: Actor, data: dict[str, Any], reason: str = "") -> None:
+def note(review: Review, action: str, actor: Actor, data: dict[str, Any], reason: str = "") -> None:
+    """Record what was done to a review, under its incident."""
     ref = review.incident.ref
     record(action=action, target=Target("review", ref), actor=actor, incident=ref, data=data, reason=reason)

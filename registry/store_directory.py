@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
+from audit.durable import sync_folder
 from registry.store_objects import NAME, PIECE_BYTES, ArtifactUnavailable
 
 DRAFTS = "drafts"
@@ -120,11 +121,7 @@ class Directory:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.chmod(0o644)
         draft.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(target.parent)
 
     def fetch(self, sha256: str, place: Place, make_room: Callable[[int], None] = lambda size: None) -> Path:
         """The file's path, after it was brought here from another place where it was not here. What came of it before

@@ -1,7 +1,6 @@
 """What is done with a review beside its text: causes named, people asked to sign and answering."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
@@ -10,15 +9,11 @@ from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import may
-from audit.actions import Actor, Target, record
+from audit.actions import Actor
 from incidents.errors import Conflict, GuardFailed, IncidentError
 from incidents.learning.models import NOTE_LENGTH, Answer, Cause, ContributingCause, Signature, SignatureKind
 from incidents.models import ActionItem, Review, ReviewState
-
-
-def _note(review: Review, action: str, actor: Actor, data: dict[str, Any], reason: str = "") -> None:
-    ref = review.incident.ref
-    record(action=action, target=Target("review", ref), actor=actor, incident=ref, data=data, reason=reason)
+from incidents.reviews import note
 
 
 @transaction.atomic
@@ -42,7 +37,7 @@ def set_causes(*, review: Review, causes: Mapping[str, str], seen_version: int, 
         ContributingCause(review=review, kind=kind, note=note.strip()[:NOTE_LENGTH]) for kind, note in causes.items()
     )
     said = "\n".join(note.strip() for note in causes.values() if note.strip())
-    _note(review, "review.set_causes", actor, {"causes": sorted(causes)}, said)
+    note(review, "review.set_causes", actor, {"causes": sorted(causes)}, said)
     return review
 
 
@@ -61,7 +56,7 @@ def ask(*, review: Review, kind: str, user: User, actor: Actor) -> Signature:
             made = Signature.objects.create(review=review, kind=kind, user=user)
     except IntegrityError:
         raise IncidentError(gettext("%(user)s was asked already. Nothing was changed.") % {"user": user}) from None
-    _note(review, "review.ask", actor, {"signature": made.pk, "kind": kind, "person": user.pseudonym})
+    note(review, "review.ask", actor, {"signature": made.pk, "kind": kind, "person": user.pseudonym})
     return made
 
 
@@ -80,7 +75,7 @@ def answer(*, signature: Signature, accepted: bool, words: str, user: User, acto
     if open_.update(answer=said, words=words.strip()[:1000], answered_at=Now()) != 1:
         raise IncidentError(gettext("You have answered before. Nothing was changed."))
     data = {"signature": signature.pk, "kind": signature.kind, "answer": str(said)}
-    _note(review, "review.answer", actor, data, words.strip())
+    note(review, "review.answer", actor, data, words.strip())
     signature.refresh_from_db()
     return signature
 

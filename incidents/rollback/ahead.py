@@ -29,10 +29,14 @@ class Ahead:
         self._hands = hands
         self._waiting: deque[int] = deque()
         self._begun: dict[int, Future[float | None]] = {}
+        self._laid_out = 0
 
     def lay_out(self, work: Work, wave_index: int) -> None:
-        """Who may load ahead of this wave's gate: hosts of the next wave that hold both versions and are not taken out
-        of service to load."""
+        """Who may load ahead of this wave's gate, asked once: hosts of the next wave that hold both versions and are
+        not taken out of service to load."""
+        if self._laid_out == wave_index:
+            return
+        self._laid_out = wave_index
         self._waiting.clear()
         if not _has_served(work):
             return
@@ -42,7 +46,7 @@ class Ahead:
         for step in following.steps.filter(state__in=BEFORE_LOADED).select_related("host").order_by("id"):
             path = work.document.path_of(step.host.name)
             kept_serving = StepState.LOADED in path and StepState.DRAINED not in path
-            if step.pk not in self._begun and kept_serving:
+            if kept_serving:
                 self._waiting.append(step.pk)
 
     def begin(self, work: Work, most: int | None = None) -> None:

@@ -31,7 +31,7 @@ from tests.host.fixtures import HostProcess
 from tests.host.nursery import Child
 from tests.incidents.rollback.fleet import SETUP, Fleet
 from tests.ports import free_port
-from tests.waiting import until
+from tests.waiting import answers, until
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE_SECONDS = 1.0
@@ -73,7 +73,7 @@ class Endpoint(Fleet):
     def wait_for_hosts(self) -> None:
         """Until each answers at the address that is registered: one may be booting after what a test did to it."""
         addresses = [host.address for host in Host.objects.filter(placements__endpoint=self.endpoint)]
-        until(lambda: all(_answers(f"{address}/v2/health/ready") for address in addresses), seconds=PATIENT)
+        until(lambda: all(answers(f"{address}/v2/health/ready") for address in addresses), seconds=PATIENT)
 
     @property
     def served(self) -> Version:
@@ -166,7 +166,7 @@ class Town:
         place_ = ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4", "--worker-class", "gthread"]
         self.start(name, *place_, "--no-control-socket", "tests.faults.wsgi", module="gunicorn", env=more)
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(f"{url}/healthz"), seconds=PATIENT)
+        until(lambda: answers(f"{url}/healthz"), seconds=PATIENT)
         return url
 
     def nursery(self) -> Nursery:
@@ -286,13 +286,6 @@ class Town:
         """What each of its hosts says of itself: the digest read back of what answers."""
         states = {host.name: host.http.get("/lastgood/v1/state").json() for host in endpoint.processes}
         return final_defaults(states, endpoint.slug)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def caller(url: str, user: User, *scopes: str) -> Callable[..., httpx.Response]:

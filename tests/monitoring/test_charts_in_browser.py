@@ -17,7 +17,7 @@ from monitoring.series import keep_points
 from registry.models import Endpoint
 from tests.chromium import launched
 from tests.monitoring.stream import play, watch
-from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version
+from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version, swap_codes
 from tests.registry.test_pages import person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -38,9 +38,6 @@ def endpoint() -> Endpoint:
     make_version(endpoint, 1)
     make_version(endpoint, 2)
     watch(endpoint)
-
-    def swap_codes(columns: dict[str, np.ndarray]) -> None:
-        columns["DIS"] = 3 - columns["DIS"]
 
     for index in range(WINDOWS - 2):
         play(endpoint, hosts, index)

@@ -8,7 +8,17 @@ from monitoring import detect
 from monitoring.models import Answer, Finding, MetricPoint, Window, WindowState
 from monitoring.queries import accuracy_between
 from tests.monitoring.stream import judge, play, watch
-from tests.monitoring.world import START, WINDOW, answers, log, make_endpoint, make_hosts, make_version, part
+from tests.monitoring.world import (
+    START,
+    WINDOW,
+    answers,
+    log,
+    make_endpoint,
+    make_hosts,
+    make_version,
+    part,
+    swap_codes,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -73,10 +83,6 @@ def test_one_bad_host_among_three_is_named():
     assert finding("accuracy", host="gpu-1").answer == Answer.OK
     assert finding("accuracy", host="gpu-2").answer == Answer.BREACH
     assert finding("accuracy", host="gpu-2").sentence.startswith("Version 1 on gpu-2 is right in ")
-
-
-def swap_codes(columns):
-    columns["DIS"] = 3 - columns["DIS"]
 
 
 def years_to_months(columns):

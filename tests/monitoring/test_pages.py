@@ -10,7 +10,7 @@ from monitoring import markers
 from monitoring.models import Finding, Window
 from monitoring.pull.models import Query, Source
 from tests.monitoring.stream import play, watch
-from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version, send
+from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version, send, swap_codes
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -42,9 +42,6 @@ def endpoint():
     watch(endpoint)
     for index in range(4):
         play(endpoint, hosts, index)
-
-    def swap_codes(columns):
-        columns["DIS"] = 3 - columns["DIS"]
 
     for index in range(4, 6):
         play(endpoint, hosts, index, version=2, accuracy=0.7, change=swap_codes)

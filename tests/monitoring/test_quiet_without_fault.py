@@ -4,7 +4,7 @@ import pytest
 
 from monitoring.models import Alert, Window
 from tests.monitoring.stream import alerts_of, play, watch
-from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version
+from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version, swap_codes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.faults]
 QUIET = 64
@@ -20,9 +20,6 @@ def test_sixty_four_windows_of_later_years_raise_no_alert_and_the_fault_after_th
 
     assert Window.objects.filter(rows=600, labelled=600).count() == QUIET
     assert alerts_of(endpoint) == []
-
-    def swap_codes(columns):
-        columns["DIS"] = 3 - columns["DIS"]
 
     for index in (QUIET, QUIET + 1):
         play(endpoint, hosts, index, rows=200, year=2018, accuracy=0.71, latency_ms=10.0, change=swap_codes)

@@ -187,3 +187,8 @@ def ingest_token() -> str:
         name="hosts", owner=owner, prefix="0123abcd", sha256=token_digest(secret), scopes=["ingest"]
     )
     return secret
+
+
+def swap_codes(columns: dict[str, np.ndarray]) -> None:
+    """As where two codes of a column are taken for each other."""
+    columns["DIS"] = 3 - columns["DIS"]

@@ -1,6 +1,5 @@
 """``manage.py copy_artifacts``: only what is missing, and never what is damaged."""
 
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,7 @@ from django.core.management import CommandError, call_command
 
 from registry import store
 from registry.store_directory import Directory
-from tests.registry.buckets import BUCKET, client_of, s3_server, use
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with s3_server() as url:
-        client_of(url).create_bucket(Bucket=BUCKET)
-        yield url
+from tests.registry.buckets import BUCKET, use
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,7 @@ from registry import store
 from registry.store_directory import Directory
 from registry.store_objects import Access, Bucket
 from tests.ports import free_port
-from tests.registry.buckets import BUCKET, KEYS, Cutter, client_of, s3_server, use
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with s3_server() as url:
-        client_of(url).create_bucket(Bucket=BUCKET)
-        yield url
+from tests.registry.buckets import BUCKET, KEYS, Cutter, client_of, use
 
 
 @pytest.fixture(autouse=True)

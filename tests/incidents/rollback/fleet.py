@@ -1,6 +1,7 @@
 """A small endpoint on three real hosts, with two versions and four people, for tests of the engine."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from accounts.models import User
 from audit.actions import service_actor
 from audit.models import AuditEvent
 from incidents.rollback import advance, decided, plan, preflight
-from incidents.rollback.models import Plan, PlanState, Run
+from incidents.rollback.models import Plan, PlanState, Run, RunState
 from registry import serving_access
 from registry.actions import (
     place,
@@ -205,10 +206,30 @@ def damaged(fleet: Fleet, host: int) -> Iterator[None]:
         blob.write_bytes(before)
 
 
+def advance_until(run: Run, *states: str, seconds: float = 90) -> None:
+    """Wake the run as the clock would, until it is in one of the states."""
+    deadline = time.monotonic() + seconds
+    run.refresh_from_db()
+    while run.state not in states:
+        assert time.monotonic() < deadline, (run.state, run.state_reason)
+        advance.advance(run.pk)
+        run.refresh_from_db()
+
+
+def until_ended(run: Run) -> None:
+    """Wake the run as the clock would, until it no longer moves by itself."""
+    for _ in range(20):
+        advance.advance(run.pk)
+        run.refresh_from_db()
+        if run.state not in (RunState.RUNNING, RunState.COMPENSATING):
+            return
+    raise AssertionError(f"still {run.state}")
+
+
 def events(action: str, **where: Any) -> list[dict[str, Any]]:
     """The bodies of the audit events of that action, oldest first."""
     found = AuditEvent.objects.filter(action=action, **where).order_by("pk")
     return [json.loads(bytes(event.canon)) for event in found]
 
 
-__all__ = ["Fleet", "damaged", "digest_of", "events"]
+__all__ = ["Fleet", "advance_until", "damaged", "digest_of", "events", "until_ended"]

@@ -9,7 +9,7 @@ from incidents.rollback import advance
 from incidents.rollback.models import HostStep, Plan, Run, RunState, StepState, Watch, WaveState
 from registry.models import Deployment, Placement
 from tests.faults.proxy import Proxy
-from tests.incidents.rollback.fleet import Fleet, events
+from tests.incidents.rollback.fleet import Fleet, events, until_ended
 
 
 def steps_of(run: Run) -> dict[str, str]:
@@ -68,16 +68,6 @@ def test_fifty_deliveries_of_the_same_message_switch_once(fleet: Fleet) -> None:
     assert run.state == RunState.SWITCHED
     assert list(HostStep.objects.filter(run=run).values_list("switch_calls", flat=True)) == [1, 1, 1]
     assert len([e for e in events("rollback.step.intent") if e["data"]["step"] == "switch"]) == 3
-
-
-def until_ended(run: Run) -> None:
-    """Wake the run as the clock would, until it no longer moves by itself."""
-    for _ in range(20):
-        advance.advance(run.pk)
-        run.refresh_from_db()
-        if run.state not in (RunState.RUNNING, RunState.COMPENSATING):
-            return
-    raise AssertionError(f"still {run.state}")
 
 
 def test_a_host_that_is_down_is_left_out_within_the_budget(fleet: Fleet, doors: list[Proxy]) -> None:

@@ -1,7 +1,6 @@
 """How a host is changed: out of service where it holds one version only, or by growing shares of its requests."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,16 +16,7 @@ from incidents.rollback.queries import plan_terms, waves_of
 from registry.models import Placement
 from tests.faults.proxy import Proxy
 from tests.host.artifacts import row
-from tests.incidents.rollback.fleet import Fleet, damaged, events
-
-
-def until(run: Run, *states: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    run.refresh_from_db()
-    while run.state not in states:
-        assert time.monotonic() < deadline, (run.state, run.state_reason)
-        advance.advance(run.pk)
-        run.refresh_from_db()
+from tests.incidents.rollback.fleet import Fleet, advance_until, damaged, events
 
 
 def acts(run: Run) -> list[tuple[str, str]]:
@@ -38,7 +28,7 @@ def test_a_host_that_holds_one_version_is_out_of_service_while_it_is_replaced(fl
     for process in fleet.processes:
         assert process.view(fleet.slug)["versions"]["1"]["state"] == "staged"
 
-    until(run, RunState.SWITCHED, RunState.HALTED)
+    advance_until(run, RunState.SWITCHED, RunState.HALTED)
 
     assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
     assert fleet.serving() == [fleet.good.digest] * 3
@@ -89,7 +79,7 @@ def test_no_more_hosts_leave_service_at_once_than_can_be_spared_forth_and_back(
 
     runs.compensate(run_id=run.pk, user=fleet.commander, reason="Back.", actor=advance.WORKER)
     with counting(fleet) as most:
-        until(run, RunState.COMPENSATED, RunState.HALTED)
+        advance_until(run, RunState.COMPENSATED, RunState.HALTED)
     assert (run.state, run.state_reason, most) == (RunState.COMPENSATED, "Back.", [1])
     assert fleet.serving() == [fleet.bad.digest] * 3
 
@@ -98,11 +88,11 @@ def test_a_host_that_is_out_of_service_needs_no_other_to_go_on(fleet: Fleet) -> 
     """One host can be spared, and is out since its load has failed: the run that is resumed begins with it."""
     run = fleet.started(strategy="recreate", min_hosts_serving=2)
     with damaged(fleet, 0):
-        until(run, RunState.HALTED)
+        advance_until(run, RunState.HALTED)
     assert (run.halt_code, out_of_service(fleet)) == ("step_failed", 1)
 
     runs.resume(run_id=run.pk, user=fleet.commander, reason="It was mended.", actor=advance.WORKER)
-    until(run, RunState.SWITCHED, RunState.HALTED)
+    advance_until(run, RunState.SWITCHED, RunState.HALTED)
 
     assert (run.state, run.state_reason) == (RunState.SWITCHED, "")
     assert fleet.serving() == [fleet.good.digest] * 3
@@ -112,12 +102,12 @@ def test_a_recreated_host_whose_new_version_can_not_be_loaded_is_brought_back_co
     run = fleet.started(strategy="recreate")
     process = fleet.processes[0]
     with damaged(fleet, 0):
-        until(run, RunState.HALTED)
+        advance_until(run, RunState.HALTED)
     assert process.view(fleet.slug)["in_service"] is False
     said = {"run_id": run.pk, "user": fleet.commander, "reason": "Back.", "actor": advance.WORKER}
 
     runs.compensate(**said)
-    until(run, RunState.COMPENSATED, RunState.HALTED)
+    advance_until(run, RunState.COMPENSATED, RunState.HALTED)
 
     assert (run.state, run.state_reason) == (RunState.COMPENSATED, "Back.")
     assert fleet.serving() == [fleet.bad.digest] * 3
@@ -130,7 +120,7 @@ def test_a_host_whose_drain_gave_no_answer_is_brought_back_after_its_step_began_
     """It has left service, and then the run was resumed, came to `locked` again, and was turned back."""
     run = fleet.started(strategy="recreate", tolerated_absences=0)
     doors[0].cut_after = "/service"
-    until(run, RunState.HALTED)
+    advance_until(run, RunState.HALTED)
     assert (run.halt_code, out_of_service(fleet)) == ("unreachable", 1)
     doors[0].down = False
     HostStep.objects.filter(run=run, host__name="h1").update(state=StepState.LOCKED, intent="", attempts=0)
@@ -138,7 +128,7 @@ def test_a_host_whose_drain_gave_no_answer_is_brought_back_after_its_step_began_
     assert said["compensate"].startswith("of h1 each leaves service, loads version 2 again")
 
     runs.compensate(run_id=run.pk, user=fleet.commander, reason="Back.", actor=advance.WORKER)
-    until(run, RunState.COMPENSATED, RunState.HALTED)
+    advance_until(run, RunState.COMPENSATED, RunState.HALTED)
 
     assert (run.state, run.state_reason) == (RunState.COMPENSATED, "Back.")
     assert out_of_service(fleet) == 0
@@ -196,7 +186,7 @@ def test_a_weighted_canary_takes_growing_shares_before_it_takes_all(make_fleet: 
     run = fleet.started(strategy="weighted", shares=[20, 60], min_requests=5)
 
     with traffic(fleet, fleet.processes[0]) as answered:
-        until(run, RunState.HALTED, RunState.SWITCHED)
+        advance_until(run, RunState.HALTED, RunState.SWITCHED)
 
     assert "failed" not in answered
     assert [name for host, name in acts(run) if host == "h1"] == ["share", "share", "switch"]
@@ -214,12 +204,12 @@ def test_a_share_that_too_few_requests_reach_halts_and_turning_back_ends_it(flee
     step = HostStep.objects.get(run=run, host__name="h1")
     early = {**step.baseline, "since": "2020-01-01T00:00:00+00:00"}
     HostStep.objects.filter(pk=step.pk).update(baseline=early)
-    until(run, RunState.HALTED)
+    advance_until(run, RunState.HALTED)
 
     assert "Inconclusive with 5 % of the requests: 0 of 16 requests" in run.state_reason
     said = {"run_id": run.pk, "user": fleet.commander, "reason": "Back.", "actor": advance.WORKER}
     runs.compensate(**said)
-    until(run, RunState.COMPENSATED, RunState.HALTED)
+    advance_until(run, RunState.COMPENSATED, RunState.HALTED)
     assert (run.state, run.state_reason) == (RunState.COMPENSATED, "Back.")
     assert fleet.processes[0].view(fleet.slug)["share"] is None
     assert fleet.serving() == [fleet.bad.digest] * 3
@@ -235,7 +225,7 @@ def test_a_share_that_fails_more_often_than_the_version_beside_it_halts(fleet: F
         baseline={**step.baseline, **counted, "since": "2020-01-01T00:00:00+00:00"}
     )
 
-    until(run, RunState.HALTED)
+    advance_until(run, RunState.HALTED)
 
     assert "version beside it? Fail with 5 % of the requests: 2 of 60 failed, 0 of 900 beside it" in run.state_reason
     asked = dict(run.checks.filter(stage="share").values_list("name", "answer"))

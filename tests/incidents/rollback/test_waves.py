@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from incidents.rollback import advance, watch
+from incidents.rollback import watch
 from incidents.rollback.drifted import unsettled
 from incidents.rollback.models import Run, RunState, Watch, WatchState
 from incidents.rollback.plan import PlanRefused, read
@@ -14,7 +14,7 @@ from incidents.rollback.waves import Member, WavesRefused, lay_out
 from registry import reconcile
 from registry.models import Host, Placement
 from tests.faults.proxy import Proxy
-from tests.incidents.rollback.fleet import Fleet, events
+from tests.incidents.rollback.fleet import Fleet, events, until_ended
 
 RACKS = ["a", "a", "b", "", "b"]
 FIVE = [Member(f"h{i}", {"rack": rack} if rack else {}) for i, rack in enumerate(RACKS, start=1)]
@@ -72,15 +72,6 @@ def test_counts_and_a_quorum_in_hosts_that_no_small_wave_can_miss() -> None:
 def test_waves_that_make_no_sense_are_refused(by: dict[str, Any], quorum: Any, words: str) -> None:
     with pytest.raises(WavesRefused, match=words):
         lay_out(FIVE, by, quorum)
-
-
-def until_ended(run: Run) -> None:
-    for _ in range(20):
-        advance.advance(run.pk)
-        run.refresh_from_db()
-        if run.state not in (RunState.RUNNING, RunState.COMPENSATING):
-            return
-    raise AssertionError(f"still {run.state}")
 
 
 def states(run: Run) -> dict[str, str]:

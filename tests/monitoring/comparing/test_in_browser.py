@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from django.conf import settings
 from django.test import Client
@@ -14,7 +13,7 @@ from registry.models import Endpoint, Model
 from tests.chromium import launched
 from tests.monitoring.stream import play, watch
 from tests.monitoring.test_charts_in_browser import drawn
-from tests.monitoring.world import make_endpoint, make_hosts, make_version
+from tests.monitoring.world import make_endpoint, make_hosts, make_version, swap_codes
 from tests.registry.test_pages import person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -36,9 +35,6 @@ def endpoint() -> Endpoint:
     make_version(endpoint, 1)
     make_version(endpoint, 2)
     watch(endpoint)
-
-    def swap_codes(columns: dict[str, np.ndarray]) -> None:
-        columns["DIS"] = 3 - columns["DIS"]
 
     for index in range(3):
         play(endpoint, hosts, index, rows=500, accuracy=0.85)
