@@ -216,7 +216,7 @@ def client(networks: tuple[str, ...], setting: str = HOSTS) -> httpx.Client:
 
     Its calls raise AddressRefused beside httpx's own errors.
     """
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20)
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=20)
     return httpx.Client(transport=PinnedTransport(networks, limits, setting), follow_redirects=False, trust_env=False)
 
 

@@ -7,7 +7,9 @@ each wave the loads take 2 to 4 s, so that the slowest chain (the slowest load o
 for both. Waves do not soak; every other gate is asked. Target: at most 1.05 times the slowest chain, from the last
 approval until the last wave is done.
 
-`floor` is the same chain asked of the hosts by a plain thread per host and nothing else: load and switch, wave by wave.
+It can be less than the chain: while a wave's hosts come through, one of the next wave begins to load for each, the one
+that took longest before first. `floor` is the chain asked of the hosts by a plain thread per host and nothing else:
+load and switch, wave by wave. What the releases before it left to do, such as looking at every host, is waited for.
 """
 
 import http.client
@@ -108,6 +110,15 @@ def parts(plan: Any) -> dict[str, float]:
     }
 
 
+def settle(bench: Bench) -> None:
+    """Wait until the hosts have been looked at and probed after the releases before."""
+    from django.db.models import Q
+    from django.db.models.functions import Now
+
+    due = bench.endpoint.placements.filter(Q(observe_due_at__lte=Now()) | Q(golden_due_at__lte=Now()))
+    bench.poll(lambda: not due.exists(), PATIENCE, lambda: list(due.values_list("host__name", flat=True)))
+
+
 def main() -> int:
     on = machine()
     with tempfile.TemporaryDirectory(prefix="lastgood-bench-") as name:
@@ -128,12 +139,14 @@ def measure(folder: Path, ports: dict[str, int], on: str) -> int:
     import django
 
     django.setup()
+    forget(ports)
     bench = Bench(folder, ports)
     sizes = {"wave_sizes": [HOSTS_A_WAVE] * WAVES, "min_requests": 0}
     for version in bench.versions:
         bench.carried_out(bench.proposed(version, **sizes), PATIENCE)
     plan = bench.proposed(bench.versions[0], **sizes, kind="rollback")
     forget(ports)
+    settle(bench)
     took = bench.carried_out(plan, PATIENCE).ended
     forget(ports)
     floor = bare(list(ports.values()), bench.versions[1], fence=1_000)

@@ -353,6 +353,9 @@ class Placement(models.Model):
     golden_at = models.DateTimeField(null=True, blank=True)
     golden_due_at = models.DateTimeField(db_default=models.functions.Now())
     observation = models.JSONField(default=dict)
+    load_seconds = models.FloatField(
+        null=True, blank=True, help_text="What the host took for its last load of a version; none was timed yet."
+    )
 
     class Meta:
         ordering = ["endpoint_id", "host__name"]

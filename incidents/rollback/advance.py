@@ -21,7 +21,7 @@ from audit.actions import Target, record, under
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from incidents.rollback import gates, limits, steering
-from incidents.rollback.ahead import Ahead
+from incidents.rollback.ahead import Ahead, longest_first
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.drifted import HELD_BY_RUN
 from incidents.rollback.fleet import Known
@@ -206,7 +206,8 @@ def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> f
         with suppress(HostUnreachable):  # said again, and counted, by the step itself
             work.remote(step)
     futures = [
-        lease.hands.begin(partial(_come_through, work, step.pk), after=lease.ahead.under_way(step)) for step in steps
+        lease.hands.begin(partial(_come_through, work, step.pk), after=lease.ahead.under_way(step))
+        for step in longest_first(run.endpoint_id, steps)
     ]
     wait_for(futures)
     errors = [error for future in futures if (error := future.exception()) is not None]

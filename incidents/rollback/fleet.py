@@ -1,10 +1,12 @@
 """The engine's hands: a host with its driver, and the few questions asked of it again and again."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from registry import serving_access
+from registry.actions.observed import time_load
 from registry.golden import GoldenResult, run_golden
 from registry.models import Endpoint, Host, Version
 from registry.sealing import SealBroken
@@ -51,7 +53,10 @@ class Remote:
         self.driver.stage(self.address, self.model, str(version.number), bytes(version.manifest), blobs)
 
     def load(self, version: Version) -> None:
+        """Keeps what it took with the host, where it succeeded."""
+        begun = time.monotonic()
         self.driver.load(self.address, self.model, str(version.number))
+        time_load(model=self.model, host_id=self.host.pk, seconds=time.monotonic() - begun)
 
     def switch(self, version: Version, fence: int) -> None:
         self.driver.switch(self.address, self.model, str(version.number), version.digest, fence)

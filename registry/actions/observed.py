@@ -192,6 +192,11 @@ def _asking(placement: Placement, seen: Seen, asks: bool, now: datetime) -> dict
     return {"asked": asked} if same and seen.amiss else {}
 
 
+def time_load(*, model: str, host_id: int, seconds: float) -> None:
+    """Keep what a host took to bring a version of the model into its memory, from which rollouts are put in order."""
+    Placement.objects.filter(endpoint__model__slug=model, host=host_id).update(load_seconds=round(seconds, 3))
+
+
 @transaction.atomic
 def forget_asked(*, placement_id: int) -> None:
     """Let the next look ask again at once: what was asked for had to wait for a run that is active."""

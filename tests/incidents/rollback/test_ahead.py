@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from incidents.rollback import advance
+from incidents.rollback.ahead import longest_first
 from incidents.rollback.models import HostStep, Run, RunState, StepState, WaveState
 from tests.incidents.rollback.fleet import Fleet, damaged, events
 
@@ -114,3 +115,41 @@ def test_a_gate_that_fails_leaves_what_was_loaded_ahead_unswitched(soaking: Flee
     assert (run.state, run.halt_code) == (RunState.HALTED, "gate_failed")
     assert states(run)[1:] == [StepState.LOADED, StepState.LOADED]
     assert soaking.serving() == [soaking.bad.digest] * 3
+
+
+def test_of_the_hosts_that_may_load_the_one_that_took_longest_before_begins_first(soaking: Fleet) -> None:
+    run = soaking.started(**WAVES)
+    dropped(soaking, [1, 2])
+    soaking.endpoint.placements.update(load_seconds=1.2)
+    soaking.endpoint.placements.filter(host__name="h3").update(load_seconds=4.1)
+
+    advance.advance(run.pk)
+
+    loads = [event["data"]["host"] for event in events("rollback.step.intent") if event["data"]["step"] == "load"]
+    assert loads == ["h3", "h2"]
+    timed = dict(soaking.endpoint.placements.values_list("host__name", "load_seconds"))
+    assert timed["h1"] == 1.2
+    assert timed["h2"] not in (1.2, None)
+    assert timed["h3"] not in (4.1, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "order"),
+    [
+        ((1.0, 2.0, 3.0), ["h3", "h2", "h1"]),
+        ((3.0, None, 2.0), ["h2", "h1", "h3"]),
+        ((None, None, None), ["h1", "h2", "h3"]),
+        ((1.0, 1.1, 1.2), ["h1", "h2", "h3"]),
+    ],
+    ids=["longest first", "unknown before all", "none known", "half a second is no difference"],
+)
+def test_hosts_of_a_wave_are_begun_by_what_they_took_before(
+    fleet: Fleet, seconds: tuple[float | None, ...], order: list[str]
+) -> None:
+    run = fleet.started()
+    for host, took in zip(fleet.hosts, seconds, strict=True):
+        fleet.endpoint.placements.filter(host=host).update(load_seconds=took)
+
+    begun = longest_first(run.endpoint_id, run.steps.select_related("host").order_by("id"))
+
+    assert [step.host.name for step in begun] == order
