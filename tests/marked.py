@@ -7,7 +7,8 @@ from dataclasses import dataclass
 DJANGO = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
 READ = ("aria-label", "title", "placeholder", "alt")
 """Attributes that are read out or shown."""
-HANDED = ("title", "how", "label", "action", "action_label", "what", "summary", "text", "heading")
+HANDED = ("sentence", "title", "how", "label", "action", "action_label", "what", "summary", "text", "heading",
+          "do", "meaning", "drift", "of", "name")  # fmt: skip
 """What an included part is handed, and shows."""
 NAMES = ("Lastgood", "/readyz")
 """The same in every language."""
