@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.template.loader import render_to_string
+from django.template.loader import get_template, render_to_string
 from django.utils import translation
 from django.utils.translation import trans_real
 
@@ -21,6 +21,11 @@ def test_every_text_of_every_template_is_marked() -> None:
     found = {path.relative_to(TEMPLATES): path.read_text() for path in TEMPLATES.rglob("*.html")}
     assert len(found) > 180
     assert {str(path): left for path, text in found.items() if (left := unmarked(text))} == {}
+
+
+def test_every_template_can_be_read() -> None:
+    names = [str(path.relative_to(TEMPLATES)) for path in TEMPLATES.rglob("*.html")]
+    assert {name for name in names if get_template(name) is None} == set()
 
 
 @pytest.mark.parametrize(
