@@ -33,8 +33,8 @@ STARTS = f"e.action IN ('rollback.run.start', 'act.propose', 'act.perform', {', 
 WATCHES = "e.action IN ('rollback.watch.pass', 'rollback.watch.sign_off')"
 RULES = "e.action LIKE 'practice.rule.%%'"
 TARGETS = (
-    "e.action IN ('rollback.ranking.answer', 'version.register', 'version.rehearse', 'version.soak', "
-    "'practice.drill.pass')"
+    "e.action IN ('rollback.ranking.answer', 'version.register', 'version.rehearse', 'version.complete', "
+    "'version.soak', 'practice.drill.pass')"
 )
 ROLES = "(e.action LIKE 'role.%%' OR e.action LIKE 'delegation.%%')"
 ERASURES = "e.action IN ('audit.reason.erase', 'subject.erase')"

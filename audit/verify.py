@@ -76,6 +76,7 @@ RELEVANT = (
     "practice.rule.",
     "practice.drill.pass",
     "rollback.ranking.answer",
+    "version.complete",
     "version.register",
     "version.rehearse",
     "version.soak",
@@ -1318,7 +1319,7 @@ class Meaning:
             held = [act for act in drills if act.before(leave) and seconds_since(act.at, leave) <= fresh]
         else:
             made = [act for act in self.by["version.register"] if act.data.get("digest") == stated["to"]]
-            golden = any(act.data.get("golden") for act in [*made, *self._rehearsed(stated["to"])])
+            golden = any(act.data.get("golden") for act in [*made, *self._given_golden(stated["to"])])
             soaked = {act.target for act in self.by["version.soak"] if act.before(leave)}
             held = [act for act in made if how.get("by") == "soak" and golden and act.target in soaked]
         if held:
@@ -1328,8 +1329,10 @@ class Meaning:
             raise Lacking(sentence)
         return sentence
 
-    def _rehearsed(self, digest: str) -> list[Act]:
-        return [act for act in self.by["version.rehearse"] if act.data.get("digest") == digest]
+    def _given_golden(self, digest: str) -> list[Act]:
+        """By a rehearsal, or by adopting an engine once more."""
+        later = [*self.by["version.rehearse"], *self.by["version.complete"]]
+        return [act for act in later if act.data.get("digest") == digest]
 
     def _limits(self, one: Execution, rule: Mapping[str, Any], leave: Act, model: str) -> str:
         """What the rule says of when and how often, at the moment of the leave."""

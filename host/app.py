@@ -161,6 +161,7 @@ class Host:
             slot.counters.count(time.perf_counter() - started, failed=failed, probe=probe)
         if not probe:
             self.predictions.add(loaded, ids, columns, answer)
+            slot.recent.add(columns, answer)
             if version is None:
                 self.fleet.shadows.offer(model, loaded.digest, ids[0], request, answer)
         return as_json(

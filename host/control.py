@@ -44,6 +44,9 @@ async def lastgood(host: Host, method: str, path: list[str], receive: Receive) -
         case "GET", ["models", model, "versions", version]:
             host.fleet.slot(model, version)
             return 200, "application/json", host.store.manifest(model, version)
+        case "GET", ["models", model, "versions", version, "recent"]:
+            slot = host.fleet.slot(model, version)
+            return as_json({"digest": slot.digest} | slot.recent.to_json())
         case "PUT", ["models", model, "versions", version]:
             data = await body(receive, MAX_CONTROL_BYTES)
             new = await host.fleet.stage(_name(model), _name(version), data)

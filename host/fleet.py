@@ -21,6 +21,7 @@ from host.manifest import Manifest, read_manifest
 from host.metrics import Counters
 from host.mirror import Shadows
 from host.problems import ArtifactRefused, Problem
+from host.recent import Recent
 from host.store import Pointer, Share, Store, Target
 from host.version import LoadedVersion, Parts, ReadBack, read_parts
 
@@ -43,6 +44,7 @@ class Slot:
     counters: Counters = field(default_factory=Counters)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    recent: Recent = field(default_factory=Recent)
 
     def enter(self) -> None:
         self.in_flight += 1

@@ -3,6 +3,7 @@
 from registry.actions.compared import ask_comparison, compute_comparison
 from registry.actions.composed import ask_composition, compose, record_rehearsal
 from registry.actions.known import (
+    complete_adopted,
     lift_quarantine,
     mark_soaked,
     move_alias,
@@ -35,6 +36,7 @@ __all__ = [
     "ask_composition",
     "bring_back",
     "check_host",
+    "complete_adopted",
     "compose",
     "compute_comparison",
     "drain",

@@ -155,6 +155,27 @@ def register_version(
     return version
 
 
+def complete_adopted(*, version: Version, golden: bytes | None, profile: bytes | None, actor: Actor) -> list[str]:
+    """Give a version that was adopted from an engine the golden test, or the reference for drift, that it lacks: what
+    it was given, in words. What it has is never replaced. Raises what `register_version` raises for such files."""
+    if "adopted" not in version.environment:
+        return []
+    Extras(profile, golden, None).check(version.signature)
+    offered = {"golden": ("golden test", golden), "profile": ("reference for drift", profile)}
+    lacking = {name: what for name, what in offered.items() if getattr(version, f"{name}_id") is None}
+    kept = {name: _artifact(data, content.JSON) for name, (_, data) in lacking.items() if data is not None}
+    with transaction.atomic():
+        given = {
+            name: artifact.pk
+            for name, artifact in kept.items()
+            if artifact and Version.objects.filter(pk=version.pk, **{name: None}).update(**{name: artifact})
+        }
+        if given:
+            facts = {"digest": version.digest, **given}
+            record(action="version.complete", target=_target(version), actor=actor, data=facts)
+    return [offered[name][0] for name in given]
+
+
 def _refuse_known(digest: str) -> None:
     known = Version.objects.filter(digest=digest).select_related("model").first()
     if known is not None:

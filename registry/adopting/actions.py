@@ -14,6 +14,7 @@ from registry import acts, store
 from registry.actions import (
     AlreadyThere,
     RegistryError,
+    complete_adopted,
     place,
     record_switch,
     register_endpoint,
@@ -127,8 +128,10 @@ def _adopt_model(
 
 
 def _adopt_version(seen: Seen, model: Model, one: SeenVersion, actor: Actor, done: Adopted) -> Version | None:
-    known = Version.objects.filter(digest=one.digest).first()
+    known = Version.objects.filter(digest=one.digest).select_related("model").first()
     if known is not None:
+        given = complete_adopted(version=known, golden=one.golden, profile=one.reference, actor=actor)
+        done.made += [f"the {what} of version {known.number} of {model.slug}" for what in given]
         return known
     try:
         made = register_version(
@@ -136,6 +139,7 @@ def _adopt_version(seen: Seen, model: Model, one: SeenVersion, actor: Actor, don
             manifest=one.manifest,
             files={sha256: store.local(sha256) if store.holds(sha256) else data for sha256, data in one.files.items()},
             golden=one.golden,
+            profile=one.reference,
             documentation=_documented(seen, one),
             environment={"engine": seen.engine, "adopted": seen.url, **({"opaque": True} if one.opaque else {})},
             reason_taken="adopted",
@@ -152,7 +156,7 @@ def _adopt_version(seen: Seen, model: Model, one: SeenVersion, actor: Actor, don
 def _documented(seen: Seen, one: SeenVersion) -> str:
     """What its readers have to know of where it comes from."""
     told = f"Adopted from {seen.engine} at {seen.url}, where it was {one.label} ({one.state}). "
-    told += f"Golden test: {one.captured}."
+    told += f"Golden test: {one.captured}. Reference for drift: {one.referred}."
     if one.opaque:
         told += " The engine gave no files: this version stands for what it said of it, and can't be deployed."
     return told

@@ -58,6 +58,7 @@ class SeenVersionSerializer(serializers.Serializer[Any]):
     opaque = serializers.BooleanField(help_text="The engine gave no files of it.")
     known = serializers.BooleanField(help_text="It is registered already.")
     captured = serializers.CharField(help_text="How its golden test was made, or why there is none.")
+    referred = serializers.CharField(help_text="How its reference for drift was made, or why there is none.")
 
 
 class SeenModelSerializer(serializers.Serializer[Any]):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from registry.golden import FORMAT
 
 ROWS = 8
-MOST_ROWS = 500
+MOST_ROWS = 5000
+GOLDEN_ROWS = 64
 WHOLE = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 REAL = frozenset({"FP16", "FP32", "FP64"})
 RELATIVE = Decimal("0.0001")
@@ -36,6 +38,20 @@ def made_up(signature: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, l
         else:
             found[name] = [chr(ord("a") + row) for row in range(ROWS)]
     return found
+
+
+def row_count(columns: Mapping[str, Sequence[Any]]) -> int:
+    """How many rows columns of one length have."""
+    return len(next(iter(columns.values()), ()))
+
+
+def mixed(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """GOLDEN_ROWS rows of the columns' values, each column drawn by itself and always the same: values as they come in
+    traffic, in rows that are nobody's."""
+    return {
+        name: random.Random(name).sample(list(values), min(GOLDEN_ROWS, len(values)))
+        for name, values in columns.items()
+    }
 
 
 def read_rows(data: bytes) -> dict[str, dict[str, list[Any]]]:

@@ -12,20 +12,23 @@ from typing import Any
 from django.conf import settings
 
 from audit.canonical import canonical_bytes
-from registry.adopting.capture import NotCaptured, golden_from, kinds_of, made_up
+from registry.adopting.asking import capture, live_of
+from registry.adopting.capture import NotCaptured, kinds_of
+from registry.adopting.references import LEAST_ROWS, Live
 from registry.manifest import DATATYPES, FORMAT
 from registry.models import Host, Version
 from registry.serving import driver_for
 from registry.serving.allow import check_address
 from registry.serving.base import HostAddress, ServingError
-from registry.serving.foreign import FoundEngine, FoundModel, FoundVersion, ask, detect, fetch_files, read
+from registry.serving.foreign import FoundEngine, FoundModel, FoundVersion, detect, fetch_files, read
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,48}")
 
 
 @dataclass
 class SeenVersion:
-    """A version that would be registered. `opaque`: by what the engine said of it, since it gave no files."""
+    """A version that would be registered. `opaque`: by what the engine said of it, since it gave no files; `captured`
+    and `referred` say how its golden test and its reference for drift were made, or why there is none."""
 
     found: FoundVersion
     manifest: bytes
@@ -34,6 +37,8 @@ class SeenVersion:
     opaque: bool
     captured: str
     number: int | None
+    reference: bytes | None = None
+    referred: str = ""
     known: bool = False
 
     @property
@@ -84,7 +89,12 @@ class SeenModel:
             found.append("A golden test of each version: give rows, and look again.")
         elif any("made up" in one.captured for one in self.versions):
             found.append("Rows of real traffic for the golden tests: those made up say only that nothing has changed.")
-        return [*found, "A holdout set and a reference profile, against which accuracy and drift are judged."]
+        if any(one.reference is None for one in self.versions):
+            found.append(
+                "A reference for drift of each version: give rows of real traffic, at least "
+                f"{LEAST_ROWS}, or look again once the bundled host has answered so many."
+            )
+        return [*found, "A holdout set with known labels, against which accuracy is judged."]
 
 
 @dataclass
@@ -144,9 +154,10 @@ def _model(
     if not SLUG.fullmatch(slug) or (found.engine == "bundled" and slug != model.name):
         seen.skipped.append(f"{model.name} can't be the name of a model here: small letters, digits and dashes can.")
         return seen
+    live = live_of(found.engine, address, model)
     for version in sorted(model.versions, key=lambda one: (not one.name.isdecimal(), int_or_zero(one.name), one.name)):
         try:
-            seen.versions.append(_version(found, address, model, slug, version, rows))
+            seen.versions.append(_version(found, address, model, slug, version, rows, live))
         except (NotCaptured, ServingError) as error:
             seen.skipped.append(f"Version {version.name or 'without a name'}: {error}")
     known = set(
@@ -168,8 +179,9 @@ def _version(
     slug: str,
     version: FoundVersion,
     rows: Mapping[str, Sequence[Any]] | None,
+    live: Live | None,
 ) -> SeenVersion:
-    golden, captured, outputs = _capture(found.engine, address, model.name, version, rows)
+    got = capture(found.engine, address, model.name, version, rows, live)
     number = int_or_zero(version.name) or None
     if found.engine == "bundled":
         if number is None:
@@ -178,30 +190,14 @@ def _version(
             fetch_files(address, model.name, version)
         except ServingError as error:
             raise NotCaptured(f"its files can't be had: {error}") from error
-        return SeenVersion(version, version.manifest, version.files, golden, False, captured, number)
-    manifest, files = _opaque(found, address, model.name, slug, version, rows, outputs)
-    return SeenVersion(version, manifest, files, golden, True, captured, number if found.engine == "triton" else None)
-
-
-def _capture(
-    engine: str,
-    address: HostAddress,
-    model: str,
-    version: FoundVersion,
-    rows: Mapping[str, Sequence[Any]] | None,
-) -> tuple[bytes | None, str, dict[str, list[Any]]]:
-    """A golden test where one can be made, how it was made or why not, and the answers."""
-    if not version.ready:
-        return None, "it is not loaded, so it was asked nothing", {}
-    try:
-        if rows is None and version.signature is None:
-            raise NotCaptured("the engine does not say what it takes; give rows for it.")
-        inputs = rows if rows is not None else made_up(version.signature or {})
-        outputs = ask(engine, address, model, version, inputs)
-        told = f"{len(next(iter(inputs.values())))} rows, {'as given' if rows is not None else 'made up'}"
-        return golden_from(inputs, outputs), told, outputs
-    except (NotCaptured, ServingError) as error:
-        return None, f"no golden test: {error}", {}
+        manifest, files = version.manifest, version.files
+    else:
+        manifest, files = _opaque(found, address, model.name, slug, version, rows, got.outputs)
+        number = number if found.engine == "triton" else None
+    opaque = found.engine != "bundled"
+    return SeenVersion(
+        version, manifest, files, got.golden, opaque, got.golden_told, number, got.reference, got.reference_told
+    )
 
 
 def _opaque(

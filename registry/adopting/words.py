@@ -17,6 +17,7 @@ def lines(seen: Seen) -> Iterator[str]:
             kind = "opaque" if one.opaque else "with its files"
             known = ", registered already" if one.known else ""
             yield f"  {one.label}: {one.state}, {kind}, {one.digest[:12]}{known}; golden test: {one.captured}"
+            yield f"    reference for drift: {one.referred}"
         for sentence in model.skipped:
             yield f"  left out: {sentence}"
         for sentence in model.could():

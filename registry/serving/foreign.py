@@ -109,6 +109,19 @@ def ask(
         raise ServingError(f"The answer of {model} can't be understood: {error!r}.") from error
 
 
+def answered_lately(engine: str, address: HostAddress, model: str, version: FoundVersion) -> dict[str, Any] | None:
+    """What the version answered last to live requests: `inputs` and `outputs` by column, `since`, `until`, `rows`.
+
+    None where the engine keeps nothing of it. Raises HostUnreachable.
+    """
+    if engine != "bundled":
+        return None
+    found = _maybe(address, "GET", f"/lastgood/v1/models/{model}/versions/{version.name}/recent")
+    if not isinstance(found, dict) or not found.get("rows") or found.get("digest") != version.digest:
+        return None
+    return found
+
+
 def _bundled(release: str, address: HostAddress) -> FoundEngine:
     seen = BundledDriver().observe(address)
     models = []

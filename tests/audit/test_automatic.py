@@ -285,3 +285,12 @@ def test_having_soaked_without_a_golden_test_does_not_validate(tale: Automatic) 
     soaked(tale)
     tale.run_by_itself(leave={"target": TARGET | {"validated": {"by": "soak"}}})
     assert found(tale) == ["run run-1 was started by itself to a version that nothing on record validates"]
+
+
+def test_a_golden_test_that_an_adopted_version_was_given_later_validates(tale: Automatic) -> None:
+    tale.acts = [act._replace(data=act.data | {"golden": None}) if act.action == "version.register" else act
+                 for act in tale.acts]  # fmt: skip
+    tale.tell("version.complete", "u-ada", target="income/1", digest=BACK, golden="9" * 64)
+    soaked(tale)
+    tale.run_by_itself(leave={"target": TARGET | {"validated": {"by": "soak"}}})
+    assert found(tale) == []

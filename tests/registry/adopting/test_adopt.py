@@ -48,7 +48,11 @@ def test_looking_changes_nothing_and_says_what_could_be_done(db: Any, host: Host
     told = [(one.found.name, one.state, one.opaque, one.captured) for one in model.versions]
     assert told == [("3", "loaded", False, "2 rows, as given"), ("7", "serves", False, "2 rows, as given")]
     assert model.could() == ["Go back to version 3: it is in memory, so one switch."]
-    assert model.missing() == ["A holdout set and a reference profile, against which accuracy and drift are judged."]
+    assert [one.referred for one in model.versions] == ["none: 2 were given, and it takes 100"] * 2
+    assert [sentence.split(":")[0] for sentence in model.missing()] == [
+        "A reference for drift of each version",
+        "A holdout set with known labels, against which accuracy is judged.",
+    ]
     assert not Model.objects.exists()
     assert not AuditEvent.objects.exists()
 
