@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from audit.models import HoldKind, Outcome
 from audit.names import display, find
@@ -20,15 +21,17 @@ def offering(names: str, example: str) -> forms.TextInput:
 class FilterForm(forms.Form):
     """All optional. Moments are UTC. `known` holds what the fields offer while one types."""
 
-    actor = forms.CharField(label="Who", required=False, max_length=100, widget=offering("known-actors", "a name"))
-    action = forms.CharField(label="Did what", required=False, max_length=80, widget=offering("known-actions", "words"))
-    incident = forms.CharField(label="Incident", required=False, max_length=60, widget=offering("", "INC-1"))
-    target = forms.CharField(
-        label="To what", required=False, max_length=260, widget=offering("known-kinds", "kind, id or person")
+    actor = forms.CharField(label=_("Who"), required=False, max_length=100, widget=offering("known-actors", "a name"))
+    action = forms.CharField(
+        label=_("Did what"), required=False, max_length=80, widget=offering("known-actions", "words")
     )
-    outcome = forms.ChoiceField(label="Outcome", required=False, choices=[("", "any"), *Outcome.choices])
-    since = forms.DateTimeField(label="From (UTC)", required=False, widget=MOMENT)
-    until = forms.DateTimeField(label="Before (UTC)", required=False, widget=MOMENT)
+    incident = forms.CharField(label=_("Incident"), required=False, max_length=60, widget=offering("", "INC-1"))
+    target = forms.CharField(
+        label=_("To what"), required=False, max_length=260, widget=offering("known-kinds", "kind, id or person")
+    )
+    outcome = forms.ChoiceField(label=_("Outcome"), required=False, choices=[("", _("any")), *Outcome.choices])
+    since = forms.DateTimeField(label=_("From (UTC)"), required=False, widget=MOMENT)
+    until = forms.DateTimeField(label=_("Before (UTC)"), required=False, widget=MOMENT)
 
     def known(self) -> dict[str, list[str]]:
         """What was recorded before, for the lists beside the fields."""
@@ -48,27 +51,27 @@ class FilterForm(forms.Form):
 class SpanForm(forms.Form):
     """A span of time in UTC; either end may be open."""
 
-    since = forms.DateTimeField(label="From (UTC)", required=False, widget=MOMENT)
-    until = forms.DateTimeField(label="Before (UTC)", required=False, widget=MOMENT)
+    since = forms.DateTimeField(label=_("From (UTC)"), required=False, widget=MOMENT)
+    until = forms.DateTimeField(label=_("Before (UTC)"), required=False, widget=MOMENT)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         since, until = cleaned.get("since"), cleaned.get("until")
         if since and until and since >= until:
-            raise forms.ValidationError("The span ends before it begins.")
+            raise forms.ValidationError(_("The span ends before it begins."))
         return cleaned
 
 
 class MomentForm(forms.Form):
     """One moment in UTC; empty is now."""
 
-    at = forms.DateTimeField(label="At (UTC)", required=False, widget=MOMENT)
+    at = forms.DateTimeField(label=_("At (UTC)"), required=False, widget=MOMENT)
 
 
 class LiveForm(SpanForm):
     """An endpoint, and a span."""
 
-    endpoint = forms.ChoiceField(label="Endpoint", required=False)
+    endpoint = forms.ChoiceField(label=_("Endpoint"), required=False)
 
     field_order = ("endpoint", "since", "until")
 
@@ -89,7 +92,7 @@ class ExportForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if cleaned.get("incident") and (cleaned.get("since") or cleaned.get("until")):
-            raise forms.ValidationError("Choose an incident or a span of time, not both.")
+            raise forms.ValidationError(_("Choose an incident or a span of time, not both."))
         return cleaned
 
 
@@ -97,9 +100,9 @@ class PartForm(forms.Form):
     """A part of the log to take away: of one incident, one model or one person."""
 
     kind = forms.ChoiceField(
-        label="All of one", choices=[("incident", "incident"), ("model", "model"), ("person", "person")]
+        label=_("All of one"), choices=[("incident", _("incident")), ("model", _("model")), ("person", _("person"))]
     )
-    name = forms.CharField(label="Which", max_length=100, widget=offering("known-actors", "INC-1, or a name"))
+    name = forms.CharField(label=_("Which"), max_length=100, widget=offering("known-actors", "INC-1, or a name"))
 
     def scope(self) -> dict[str, str]:
         """What to export, once the form is valid."""
@@ -111,7 +114,8 @@ class PartForm(forms.Form):
             found = find(cleaned["name"])
             if len(found) > 1:
                 told = ", ".join(f"{name} ({pseudonym})" for pseudonym, name in sorted(display(found).items())[:5])
-                raise forms.ValidationError(f"More than one person is called so: {told}. Write the pseudonym.")
+                said = _("More than one person is called so: %(told)s. Write the pseudonym.") % {"told": told}
+                raise forms.ValidationError(said)
             cleaned["name"] = found[0] if found else cleaned["name"]
         return cleaned
 
@@ -120,26 +124,29 @@ class RevealForm(forms.Form):
     """Why a sealed text is read."""
 
     reason = forms.CharField(
-        label="Why do you read it?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="On record."
+        label=_("Why do you read it?"),
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=_("On record."),
     )
 
 
 class HoldForm(forms.Form):
     """On what a legal hold is placed, until when (UTC), and why."""
 
-    kind = forms.ChoiceField(label="On a", choices=HoldKind.choices)
+    kind = forms.ChoiceField(label=_("On a"), choices=HoldKind.choices)
     ref = forms.CharField(
-        label="Which?",
+        label=_("Which?"),
         max_length=100,
-        help_text="A person by user name, an incident such as INC-1, or a model by its short name.",
+        help_text=_("A person by user name, an incident such as INC-1, or a model by its short name."),
     )
     until = forms.DateTimeField(
-        label="Until (UTC)", required=False, widget=MOMENT, help_text="Empty: until it is lifted."
+        label=_("Until (UTC)"), required=False, widget=MOMENT, help_text=_("Empty: until it is lifted.")
     )
-    reason = forms.CharField(label="Why?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+    reason = forms.CharField(label=_("Why?"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
 
 class LiftForm(forms.Form):
     """Why a legal hold ends."""
 
-    reason = forms.CharField(label="Why?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+    reason = forms.CharField(label=_("Why?"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from audit.sealing import open_text
 
@@ -34,10 +35,10 @@ class CurrentTransaction(models.Func):
 
 
 class Outcome(models.TextChoices):
-    SUCCESS = "success", "succeeded"
-    DENIED = "denied", "was denied"
-    FAILED = "failed", "failed"
-    INTENT = "intent", "was about to happen"
+    SUCCESS = "success", _("succeeded")
+    DENIED = "denied", _("was denied")
+    FAILED = "failed", _("failed")
+    INTENT = "intent", _("was about to happen")
 
 
 class AuditEvent(models.Model):
@@ -190,9 +191,9 @@ class AuditPrivate(models.Model):
 
 
 class HoldKind(models.TextChoices):
-    SUBJECT = "subject", "Person"
-    INCIDENT = "incident", "Incident"
-    MODEL = "model", "Model"
+    SUBJECT = "subject", _("Person")
+    INCIDENT = "incident", _("Incident")
+    MODEL = "model", _("Model")
 
 
 class AuditHold(models.Model):

@@ -46,9 +46,13 @@ class TriageForm(EditForm):
 
 
 class SeverityForm(EditForm):
-    severity = forms.TypedChoiceField(choices=SEVERITIES, coerce=int)
+    severity = forms.TypedChoiceField(choices=SEVERITIES, coerce=int, label=_("Severity"))
     reason = forms.CharField(
-        widget=text_area(2), max_length=1000, required=False, help_text=_("Needed when the severity is lowered.")
+        widget=text_area(2),
+        max_length=1000,
+        required=False,
+        help_text=_("Needed when the severity is lowered."),
+        label=_("Reason"),
     )
 
 
@@ -71,7 +75,7 @@ class ResolveForm(EditForm):
 
 class MoveForm(EditForm):
     to = forms.ChoiceField(choices=IncidentState, label=_("Move to"))
-    reason = forms.CharField(widget=text_area(2), max_length=1000)
+    reason = forms.CharField(widget=text_area(2), max_length=1000, label=_("Reason"))
 
 
 class DutyForm(EditForm):
@@ -90,17 +94,17 @@ class DutyForm(EditForm):
 class PostForm(SomeComponents):
     """What is told on a status page. The incident is the one that the text is about."""
 
-    incident = forms.CharField(max_length=40)
-    status = forms.ChoiceField(choices=PostStatus)
+    incident = forms.CharField(max_length=40, label=_("Incident"))
+    status = forms.ChoiceField(choices=PostStatus, label=_("Status"))
     component_state = forms.ChoiceField(choices=ComponentState, label=_("The service is"))
     components = some_components(
-        "Which", required=False, none="None chosen: those behind which the incident's endpoint stands."
+        _("Which"), required=False, none=_("None chosen: those behind which the incident's endpoint stands.")
     )
     quality = forms.ChoiceField(
         choices=[("", "Nothing more"), *Quality.choices], required=False, label=_("And, while it answers")
     )
     text = forms.CharField(
-        widget=text_area(), max_length=2000, help_text=_("In words that a reader outside understands.")
+        widget=text_area(), max_length=2000, help_text=_("In words that a reader outside understands."), label=_("Text")
     )
     minutes = forms.IntegerField(min_value=1, max_value=1440, required=False, label=_("Next update in (minutes)"))
 
@@ -117,5 +121,5 @@ class ActionItemForm(forms.ModelForm):
     class Meta:
         model = ActionItem
         fields = ["text", "owner", "due_on"]
-        labels = {"text": "What is to be done", "owner": "Who does it", "due_on": "By when"}
+        labels = {"text": _("What is to be done"), "owner": _("Who does it"), "due_on": _("By when")}
         widgets = {"due_on": forms.DateInput(attrs={"type": "date"})}

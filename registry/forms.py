@@ -2,19 +2,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from audit.clock import database_now
 from registry.models import CompositionKind, Version
 
 
 class ReasonForm(forms.Form):
-    reason = forms.CharField(label="Why", max_length=500, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    reason = forms.CharField(label=_("Why"), max_length=500, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
 
 class SpanForm(ReasonForm):
     """For how long, and why."""
 
-    hours = forms.IntegerField(label="For how many hours", min_value=1, max_value=720, initial=4)
+    hours = forms.IntegerField(label=_("For how many hours"), min_value=1, max_value=720, initial=4)
 
     @property
     def until(self) -> datetime:
@@ -24,20 +25,20 @@ class SpanForm(ReasonForm):
 class FallbackForm(ReasonForm):
     """Which version is kept warm, none where it is empty, and why."""
 
-    version = forms.IntegerField(label="Version", min_value=1, required=False)
+    version = forms.IntegerField(label=_("Version"), min_value=1, required=False)
 
 
 class LiftForm(ReasonForm):
     """Which freeze is lifted, and why."""
 
-    window = forms.IntegerField(label="Freeze", min_value=1)
+    window = forms.IntegerField(label=_("Freeze"), min_value=1)
 
 
 class FreezeForm(SpanForm):
     """From when, for how long, and why."""
 
     in_hours = forms.IntegerField(
-        label="Beginning in how many hours (0: now)", min_value=0, max_value=719, initial=0, required=False
+        label=_("Beginning in how many hours (0: now)"), min_value=0, max_value=719, initial=0, required=False
     )
 
     @property
@@ -53,8 +54,8 @@ class FreezeForm(SpanForm):
 class CompareForm(forms.Form):
     """Two versions of one model."""
 
-    left = forms.ModelChoiceField(Version.objects.none(), to_field_name="number", empty_label=None)
-    right = forms.ModelChoiceField(Version.objects.none(), to_field_name="number", empty_label=None)
+    left = forms.ModelChoiceField(Version.objects.none(), to_field_name="number", empty_label=None, label=_("Left"))
+    right = forms.ModelChoiceField(Version.objects.none(), to_field_name="number", empty_label=None, label=_("Right"))
 
     def __init__(self, *args: Any, versions: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -66,14 +67,16 @@ class ComposeForm(forms.Form):
     """A base, a version that a part is taken from, and which part."""
 
     base = forms.ModelChoiceField(
-        Version.objects.none(), to_field_name="number", empty_label=None, label="Start from version"
+        Version.objects.none(), to_field_name="number", empty_label=None, label=_("Start from version")
     )
-    kind = forms.ChoiceField(choices=CompositionKind.choices, label="and take its")
-    other = forms.ModelChoiceField(Version.objects.none(), to_field_name="number", empty_label=None, label="of version")
+    kind = forms.ChoiceField(choices=CompositionKind.choices, label=_("and take its"))
+    other = forms.ModelChoiceField(
+        Version.objects.none(), to_field_name="number", empty_label=None, label=_("of version")
+    )
     patterns = forms.CharField(
         required=False,
         max_length=4000,
-        label="Which layers",
+        label=_("Which layers"),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     incident_ref = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
@@ -94,7 +97,7 @@ class MomentForm(forms.Form):
     """A moment in UTC."""
 
     at = forms.DateTimeField(
-        label="Live at (UTC)",
+        label=_("Live at (UTC)"),
         required=False,
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
         widget=forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local", "step": 1}),

@@ -1,21 +1,26 @@
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.approvals.models import Verdict
 
 
 class DecisionForm(forms.Form):
-    decision = forms.ChoiceField(choices=[("approve", "approve"), ("deny", "deny"), ("revoke", "revoke")])
-    subject_hash = forms.RegexField(r"^[0-9a-f]{64}$")
-    evidence = forms.RegexField(r"^[0-9a-f]{64}$")
-    reason = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+    decision = forms.ChoiceField(
+        choices=[("approve", _("approve")), ("deny", _("deny")), ("revoke", _("revoke"))], label=_("Decision")
+    )
+    subject_hash = forms.RegexField(r"^[0-9a-f]{64}$", label=_("Subject hash"))
+    evidence = forms.RegexField(r"^[0-9a-f]{64}$", label=_("Evidence"))
+    reason = forms.CharField(
+        required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), label=_("Reason")
+    )
 
 
 class DenialForm(forms.Form):
-    reason = forms.CharField(max_length=2000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}))
+    reason = forms.CharField(max_length=2000, label=_("Why?"), widget=forms.Textarea(attrs={"rows": 2}))
 
 
 class RetireForm(forms.Form):
-    reason = forms.CharField(max_length=2000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}))
+    reason = forms.CharField(max_length=2000, label=_("Why?"), widget=forms.Textarea(attrs={"rows": 2}))
 
 
 class GlassForm(forms.Form):
@@ -25,11 +30,11 @@ class GlassForm(forms.Form):
     evidence = forms.RegexField(r"^[0-9a-f]{64}$", widget=forms.HiddenInput)
     reason = forms.CharField(
         max_length=2000,
-        label="Why can't it wait for its approvals? Everybody reads this.",
+        label=_("Why can't it wait for its approvals? Everybody reads this."),
         widget=forms.Textarea(attrs={"rows": 3}),
     )
 
 
 class ReviewForm(forms.Form):
-    verdict = forms.ChoiceField(choices=Verdict.choices, widget=forms.RadioSelect, label="What do you find?")
-    reason = forms.CharField(max_length=2000, label="Why?", widget=forms.Textarea(attrs={"rows": 3}))
+    verdict = forms.ChoiceField(choices=Verdict.choices, widget=forms.RadioSelect, label=_("What do you find?"))
+    reason = forms.CharField(max_length=2000, label=_("Why?"), widget=forms.Textarea(attrs={"rows": 3}))

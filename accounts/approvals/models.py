@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 
 class SubjectKind(models.TextChoices):
-    ROLLBACK = "rollback", "Rollback"
-    RELEASE = "release", "Release"
-    DRILL = "drill", "Drill"
-    CONVERGE = "converge", "Converge"
-    DRAIN = "drain", "Drain"
-    FREEZE = "freeze", "Freeze"
-    PROMOTION = "promotion", "Promotion to champion"
-    UNQUARANTINE = "unquarantine", "Lifting of a quarantine"
-    POLICY_CHANGE = "policy_change", "Change of an approval policy"
-    HOST_REGISTRATION = "host_registration", "Registration of a host"
-    GATE_REGISTRATION = "gate_registration", "Registration of a gate"
-    BREAK_GLASS = "break_glass", "Break-glass"
+    ROLLBACK = "rollback", _("Rollback")
+    RELEASE = "release", _("Release")
+    DRILL = "drill", _("Drill")
+    CONVERGE = "converge", _("Converge")
+    DRAIN = "drain", _("Drain")
+    FREEZE = "freeze", _("Freeze")
+    PROMOTION = "promotion", _("Promotion to champion")
+    UNQUARANTINE = "unquarantine", _("Lifting of a quarantine")
+    POLICY_CHANGE = "policy_change", _("Change of an approval policy")
+    HOST_REGISTRATION = "host_registration", _("Registration of a host")
+    GATE_REGISTRATION = "gate_registration", _("Registration of a gate")
+    BREAK_GLASS = "break_glass", _("Break-glass")
 
 
 ACT_KINDS = (
@@ -36,23 +37,23 @@ ANYWHERE = "any"
 
 
 class RequestState(models.TextChoices):
-    OPEN = "open", "Waiting for approvals"
-    APPROVED = "approved", "Approved"
-    DENIED = "denied", "Denied"
-    EXPIRED = "expired", "Expired"
-    WITHDRAWN = "withdrawn", "Withdrawn"
-    CONSUMED = "consumed", "Used"
+    OPEN = "open", _("Waiting for approvals")
+    APPROVED = "approved", _("Approved")
+    DENIED = "denied", _("Denied")
+    EXPIRED = "expired", _("Expired")
+    WITHDRAWN = "withdrawn", _("Withdrawn")
+    CONSUMED = "consumed", _("Used")
 
 
 class Decision(models.TextChoices):
-    APPROVE = "approve", "Approve"
-    DENY = "deny", "Deny"
-    REVOKE = "revoke", "Revoke own approval"
+    APPROVE = "approve", _("Approve")
+    DENY = "deny", _("Deny")
+    REVOKE = "revoke", _("Revoke own approval")
 
 
 class Verdict(models.TextChoices):
-    JUSTIFIED = "justified", "It was justified"
-    NOT_JUSTIFIED = "not_justified", "It was not justified"
+    JUSTIFIED = "justified", _("It was justified")
+    NOT_JUSTIFIED = "not_justified", _("It was not justified")
 
 
 class ApprovalPolicy(models.Model):

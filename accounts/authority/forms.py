@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
+from django.utils.translation import gettext_lazy as _
 
 from accounts.authority.models import Role
 from accounts.models import User
@@ -19,10 +20,16 @@ class ScopeForm(forms.Form):
     """A role, limited or not; `scope()` is the scope that was asked for."""
 
     models = forms.CharField(
-        required=False, max_length=2000, label="For these models only", help_text="Slugs, with commas between them."
+        required=False,
+        max_length=2000,
+        label=_("For these models only"),
+        help_text=_("Slugs, with commas between them."),
     )
     teams = forms.CharField(
-        required=False, max_length=2000, label="For the models of these teams only", help_text="Names, with commas."
+        required=False,
+        max_length=2000,
+        label=_("For the models of these teams only"),
+        help_text=_("Names, with commas."),
     )
 
     def scope(self) -> dict[str, list[str]]:
@@ -30,26 +37,29 @@ class ScopeForm(forms.Form):
 
 
 class RoleForm(ScopeForm):
-    role = forms.ChoiceField(choices=Role)
+    role = forms.ChoiceField(choices=Role, label=_("Role"))
     reason = forms.CharField(
-        max_length=1000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}), help_text="It goes on record."
+        max_length=1000, label=_("Why?"), widget=forms.Textarea(attrs={"rows": 2}), help_text=_("It goes on record.")
     )
     field_order = ["role", "models", "teams", "reason"]
 
 
 class RefusalForm(forms.Form):
-    reason = forms.CharField(max_length=1000, label="Why not?", widget=forms.Textarea(attrs={"rows": 2}))
+    reason = forms.CharField(max_length=1000, label=_("Why not?"), widget=forms.Textarea(attrs={"rows": 2}))
 
 
 class PersonForm(forms.Form):
-    username = forms.RegexField(r"^[\w.@+-]+$", max_length=150, label="User name", help_text="It can't be changed.")
-    full_name = forms.CharField(max_length=200, label="Full name")
-    email = forms.EmailField(max_length=254, label="E-mail address")
+    username = forms.RegexField(
+        r"^[\w.@+-]+$", max_length=150, label=_("User name"), help_text=_("It can't be changed.")
+    )
+    full_name = forms.CharField(max_length=200, label=_("Full name"))
+    email = forms.EmailField(max_length=254, label=_("E-mail address"))
     password = forms.CharField(
         max_length=500,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Tell it to the person, who should change it after the first sign-in.",
+        help_text=_("Tell it to the person, who should change it after the first sign-in."),
+        label=_("Password"),
     )
 
     def clean_password(self) -> str:
@@ -58,11 +68,11 @@ class PersonForm(forms.Form):
 
 
 class LoanForm(ScopeForm):
-    borrower = forms.ModelChoiceField(queryset=User.objects.none(), label="To whom?")
-    role = forms.ChoiceField(choices=[], label="Which role?")
-    starts = forms.DateTimeField(label="From (UTC)", widget=forms.DateTimeInput(attrs={"type": "datetime-local"}))
-    ends = forms.DateTimeField(label="Until (UTC)", widget=forms.DateTimeInput(attrs={"type": "datetime-local"}))
-    reason = forms.CharField(max_length=1000, label="Why?", widget=forms.Textarea(attrs={"rows": 2}))
+    borrower = forms.ModelChoiceField(queryset=User.objects.none(), label=_("To whom?"))
+    role = forms.ChoiceField(choices=[], label=_("Which role?"))
+    starts = forms.DateTimeField(label=_("From (UTC)"), widget=forms.DateTimeInput(attrs={"type": "datetime-local"}))
+    ends = forms.DateTimeField(label=_("Until (UTC)"), widget=forms.DateTimeInput(attrs={"type": "datetime-local"}))
+    reason = forms.CharField(max_length=1000, label=_("Why?"), widget=forms.Textarea(attrs={"rows": 2}))
     field_order = ["borrower", "role", "starts", "ends", "models", "teams", "reason"]
 
     def __init__(self, *args: Any, lender: User, roles: list[str], **kwargs: Any) -> None:

@@ -7,16 +7,17 @@ from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 
 class Role(models.TextChoices):
-    VIEWER = "viewer", "Viewer"
-    RESPONDER = "responder", "Responder"
-    COMMANDER = "commander", "Incident commander"
-    APPROVER = "approver", "Approver"
-    ANALYST = "analyst", "Analyst"
-    AUDITOR = "auditor", "Auditor"
-    ADMINISTRATOR = "administrator", "Administrator"
+    VIEWER = "viewer", _("Viewer")
+    RESPONDER = "responder", _("Responder")
+    COMMANDER = "commander", _("Incident commander")
+    APPROVER = "approver", _("Approver")
+    ANALYST = "analyst", _("Analyst")
+    AUDITOR = "auditor", _("Auditor")
+    ADMINISTRATOR = "administrator", _("Administrator")
 
 
 class Scoped(models.Model):
@@ -65,10 +66,10 @@ class RoleGrant(Scoped):
 
 
 class ProposalState(models.TextChoices):
-    OPEN = "open", "Waits for a second administrator"
-    CONFIRMED = "confirmed", "Confirmed"
-    REFUSED = "refused", "Refused"
-    EXPIRED = "expired", "Expired"
+    OPEN = "open", _("Waits for a second administrator")
+    CONFIRMED = "confirmed", _("Confirmed")
+    REFUSED = "refused", _("Refused")
+    EXPIRED = "expired", _("Expired")
 
 
 class RoleProposal(Scoped):

@@ -1,11 +1,12 @@
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 
 class ErasureForm(forms.Form):
     """Why a person is erased, and their user name once more: it can't be taken back."""
 
-    reason = forms.CharField(label="Why?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
-    username = forms.CharField(label="Type their user name", max_length=150)
+    reason = forms.CharField(label=_("Why?"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+    username = forms.CharField(label=_("Type their user name"), max_length=150)
 
     def __init__(self, *args: object, expected: str, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -14,5 +15,5 @@ class ErasureForm(forms.Form):
     def clean_username(self) -> str:
         typed: str = self.cleaned_data["username"]
         if typed != self.expected:
-            raise forms.ValidationError(f"That is not {self.expected}. Nothing was erased.")
+            raise forms.ValidationError(_("That is not %(name)s. Nothing was erased.") % {"name": self.expected})
         return typed

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from incidents.diagnosing.costs import LARGEST, Terms
 
@@ -17,12 +18,12 @@ class CostForm(forms.Form):
     """Three amounts, their currency, and where they come from."""
 
     currency = forms.RegexField(
-        r"^[A-Za-z]{3}$", max_length=3, initial="EUR", label="Currency", help_text="Three letters."
+        r"^[A-Za-z]{3}$", max_length=3, initial="EUR", label=_("Currency"), help_text=_("Three letters.")
     )
-    wrong_positive = _amount("One wrong positive answer", 4, "A yes that should have been a no.")
-    wrong_negative = _amount("One wrong negative answer", 4, "A no that should have been a yes.")
-    degraded_hour = _amount("An hour of degraded service", 2, "Whatever it answers.")
-    reason = forms.CharField(max_length=500, label="Where the amounts come from", widget=forms.Textarea({"rows": 2}))
+    wrong_positive = _amount(_("One wrong positive answer"), 4, _("A yes that should have been a no."))
+    wrong_negative = _amount(_("One wrong negative answer"), 4, _("A no that should have been a yes."))
+    degraded_hour = _amount(_("An hour of degraded service"), 2, _("Whatever it answers."))
+    reason = forms.CharField(max_length=500, label=_("Where the amounts come from"), widget=forms.Textarea({"rows": 2}))
 
     @property
     def terms(self) -> Terms:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -10,7 +11,7 @@ from incidents.grouping.actions import Terms
 from incidents.grouping.deciding import NotAMatcher, read_matchers, written
 from incidents.grouping.models import GroupingRule
 
-KNOWN = "sender, source, endpoint, model, team, version, host, rule, or a label that its sender gave it"
+KNOWN = _("sender, source, endpoint, model, team, version, host, rule, or a label that its sender gave it")
 
 
 class RuleForm(forms.Form):
@@ -18,8 +19,13 @@ class RuleForm(forms.Form):
     matchers = forms.CharField(
         required=False,
         label=_("Which alerts"),
-        help_text=f"A line each: name = value or name != value; * stands for anything. All must hold; nothing here "
-        f"means every alert. Names are {KNOWN}.",
+        help_text=format_lazy(
+            _(
+                "A line each: name = value or name != value; * stands for anything. All must hold; nothing here means "
+                "every alert. Names are {names}."
+            ),
+            names=KNOWN,
+        ),
         widget=forms.Textarea(attrs={"rows": 3, "placeholder": "alertname = Slow*"}),
     )
     by = forms.CharField(

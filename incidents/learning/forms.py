@@ -76,4 +76,4 @@ class AnswerForm(forms.Form):
     accepted = forms.TypedChoiceField(
         choices=[("yes", "Yes"), ("no", "No")], coerce=lambda value: value == "yes", label=_("Your answer")
     )
-    words = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=1000, required=False)
+    words = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=1000, required=False, label=_("Words"))

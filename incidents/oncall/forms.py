@@ -43,8 +43,8 @@ def wall(label: str) -> forms.DateTimeField:
 
 
 class RotationForm(forms.Form):
-    team = forms.CharField(max_length=100, help_text=_("As it stands at the team's models."))
-    name = forms.CharField(max_length=100, help_text=_("Such as primary or secondary."))
+    team = forms.CharField(max_length=100, help_text=_("As it stands at the team's models."), label=_("Team"))
+    name = forms.CharField(max_length=100, help_text=_("Such as primary or secondary."), label=_("Name"))
     zone = forms.CharField(
         max_length=64,
         label=_("Time zone"),
@@ -59,14 +59,14 @@ class LayerForm(forms.Form):
     people = forms.CharField(
         max_length=2000, label=_("Who, in order"), help_text=_("User names, with commas between them.")
     )
-    begins = wall("The first shift begins")
+    begins = wall(_("The first shift begins"))
     hours = forms.TypedChoiceField(choices=LENGTHS, coerce=int, initial=168, label=_("A shift lasts"))
     days = forms.TypedMultipleChoiceField(
         choices=DAYS, coerce=int, required=False, label=_("Only on"), widget=forms.CheckboxSelectMultiple,
         help_text=_("None chosen: on all days."),
     )  # fmt: skip
-    start = clock("Only from", required=False)
-    until = clock("until", required=False, help_text=_("Not later than from: until then on the next day."))
+    start = clock(_("Only from"), required=False)
+    until = clock(_("until"), required=False, help_text=_("Not later than from: until then on the next day."))
 
     def clean_people(self) -> list[str]:
         typed = [name for name in re.split(r"[,\s]+", self.cleaned_data["people"]) if name]
@@ -78,8 +78,8 @@ class LayerForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         typed = super().clean() or {}
-        if (typed.get("start") is None) != (typed.get("until") is None):
-            self.add_error("until", gettext("Give both times, or none."))
+        if (typed.get("start") is None) != (typed.get(_("until")) is None):
+            self.add_error(_("until"), gettext("Give both times, or none."))
         elif typed.get("days") and typed.get("start") is None:
             self.add_error("start", gettext("Give the hours of those days; 00:00 to 00:00 is all day."))
         return typed
@@ -97,8 +97,8 @@ class LayerForm(forms.Form):
 
 class OverrideForm(forms.Form):
     person = forms.ChoiceField(label=_("Who takes it"))
-    starts = wall("From")
-    ends = wall("Until")
+    starts = wall(_("From"))
+    ends = wall(_("Until"))
     reason = forms.CharField(max_length=500, label=_("Why"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,9 +107,12 @@ class OverrideForm(forms.Form):
 
 
 class PolicyForm(forms.Form):
-    name = forms.CharField(max_length=100)
+    name = forms.CharField(max_length=100, label=_("Name"))
     team = forms.CharField(
-        max_length=100, required=False, help_text=_("None: for teams that have no policy of their own.")
+        max_length=100,
+        required=False,
+        help_text=_("None: for teams that have no policy of their own."),
+        label=_("Team"),
     )
     severities = forms.TypedMultipleChoiceField(
         choices=SEVERITIES, coerce=int, widget=forms.CheckboxSelectMultiple, label=_("For severity")
@@ -186,11 +189,11 @@ def steps_of(forms_: list[StepForm]) -> list[dict[str, Any]]:
 
 class WayForm(forms.Form):
     kind = forms.ChoiceField(choices=Kind, label=_("How"))
-    name = forms.CharField(max_length=100, required=False, help_text=_("What it is called here."))
+    name = forms.CharField(max_length=100, required=False, help_text=_("What it is called here."), label=_("Name"))
     address = forms.CharField(
-        max_length=1000, required=False,
+        max_length=1000, required=False, label=_("Address"),
         help_text=_("An e-mail address; a webhook's https address; for a chat or push service one as apprise reads "
-        "it, such as ntfys://ntfy.example.org/topic, mmosts://chat.example.org/token, slack://…, workflows://…."),
+        "it, such as ntfys://ntfy.example.org/topic, mmosts://chat.example.org/token, slack://…, workflows://….")
     )  # fmt: skip
     key = forms.CharField(
         max_length=100,
@@ -201,8 +204,8 @@ class WayForm(forms.Form):
     least_severity = forms.TypedChoiceField(
         choices=[(4, "all"), (3, "1 to 3"), (2, "1 and 2"), (1, "1 only")], coerce=int, label=_("For severity")
     )
-    quiet_from = clock("Quiet from", required=False)
-    quiet_until = clock("until", required=False)
+    quiet_from = clock(_("Quiet from"), required=False)
+    quiet_until = clock(_("until"), required=False)
     quiet_severity = forms.TypedChoiceField(
         choices=[(1, "1 only"), (2, "1 and 2"), (3, "1 to 3"), (0, "none")],
         coerce=int,
@@ -212,5 +215,5 @@ class WayForm(forms.Form):
 
 
 class ChannelForm(WayForm):
-    team = forms.CharField(max_length=100, help_text=_("As it stands at the team's models."))
+    team = forms.CharField(max_length=100, help_text=_("As it stands at the team's models."), label=_("Team"))
     field_order = ("team",)

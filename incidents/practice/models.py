@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from incidents.models import Incident
 from incidents.rollback.models import Plan
@@ -40,11 +41,11 @@ class DrillSchedule(models.Model):
 
 
 class DrillState(models.TextChoices):
-    WAITING = "waiting", "Waiting for its approvals"
-    RUNNING = "running", "Running"
-    PASSED = "passed", "Passed"
-    FAILED = "failed", "Failed"
-    GIVEN_UP = "given_up", "Given up"
+    WAITING = "waiting", _("Waiting for its approvals")
+    RUNNING = "running", _("Running")
+    PASSED = "passed", _("Passed")
+    FAILED = "failed", _("Failed")
+    GIVEN_UP = "given_up", _("Given up")
 
 
 OPEN_DRILLS = [DrillState.WAITING, DrillState.RUNNING]
@@ -96,9 +97,9 @@ class Drill(models.Model):
 
 
 class RuleState(models.TextChoices):
-    ARMED = "armed", "Armed"
-    TRIPPED = "tripped", "Tripped: a person has to arm it again"
-    OFF = "off", "Off"
+    ARMED = "armed", _("Armed")
+    TRIPPED = "tripped", _("Tripped: a person has to arm it again")
+    OFF = "off", _("Off")
 
 
 class AutomaticRule(models.Model):
@@ -143,11 +144,11 @@ class AutomaticRule(models.Model):
 
 
 class AttemptState(models.TextChoices):
-    CONSIDERING = "considering", "Considering"
-    PROPOSED = "proposed", "Plan proposed"
-    STARTED = "started", "Started by itself"
-    ASKED = "asked", "Prepared, and people are asked"
-    ENDED = "ended", "Left to people"
+    CONSIDERING = "considering", _("Considering")
+    PROPOSED = "proposed", _("Plan proposed")
+    STARTED = "started", _("Started by itself")
+    ASKED = "asked", _("Prepared, and people are asked")
+    ENDED = "ended", _("Left to people")
 
 
 class Attempt(models.Model):

@@ -6,18 +6,19 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApprovalRequest
 from registry.models import Endpoint, Host, Model, Version
 
 
 class PlanKind(models.TextChoices):
-    ROLLBACK = "rollback", "Rollback"
-    RELEASE = "release", "Release"
-    DRILL = "drill", "Drill"
-    CONVERGE = "converge", "Converge"
-    DRAIN = "drain", "Drain"
-    FREEZE = "freeze", "Freeze"
+    ROLLBACK = "rollback", _("Rollback")
+    RELEASE = "release", _("Release")
+    DRILL = "drill", _("Drill")
+    CONVERGE = "converge", _("Converge")
+    DRAIN = "drain", _("Drain")
+    FREEZE = "freeze", _("Freeze")
 
 
 STEERING_KINDS = [PlanKind.DRAIN, PlanKind.FREEZE]
@@ -27,11 +28,11 @@ ASIDE_KINDS = [PlanKind.CONVERGE, *STEERING_KINDS]
 
 
 class PlanState(models.TextChoices):
-    DRAFT = "draft", "Draft"
-    PREFLIGHTED = "preflighted", "Preflight passed"
-    AWAITING = "awaiting_approval", "Waiting for approvals"
-    STARTED = "started", "Started"
-    VOID = "void", "Void"
+    DRAFT = "draft", _("Draft")
+    PREFLIGHTED = "preflighted", _("Preflight passed")
+    AWAITING = "awaiting_approval", _("Waiting for approvals")
+    STARTED = "started", _("Started")
+    VOID = "void", _("Void")
 
 
 class Plan(models.Model):
@@ -83,9 +84,9 @@ class Plan(models.Model):
 
 
 class CheckAnswer(models.TextChoices):
-    PASS = "pass", "Pass"
-    FAIL = "fail", "Fail"
-    INCONCLUSIVE = "inconclusive", "Inconclusive"
+    PASS = "pass", _("Pass")
+    FAIL = "fail", _("Fail")
+    INCONCLUSIVE = "inconclusive", _("Inconclusive")
 
 
 class Candidate(models.Model):
@@ -130,13 +131,13 @@ class Preflight(models.Model):
 
 
 class RunState(models.TextChoices):
-    RUNNING = "running", "Running"
-    HALTED = "halted", "Halted, waiting for a person"
-    STOPPED = "stopped", "Stopped by a person"
-    COMPENSATING = "compensating", "Going back"
-    SWITCHED = "switched", "All hosts switched"
-    FAILED = "failed", "Failed"
-    COMPENSATED = "compensated", "Gone back"
+    RUNNING = "running", _("Running")
+    HALTED = "halted", _("Halted, waiting for a person")
+    STOPPED = "stopped", _("Stopped by a person")
+    COMPENSATING = "compensating", _("Going back")
+    SWITCHED = "switched", _("All hosts switched")
+    FAILED = "failed", _("Failed")
+    COMPENSATED = "compensated", _("Gone back")
 
 
 ACTIVE_RUN_STATES = [RunState.RUNNING, RunState.HALTED, RunState.COMPENSATING]
@@ -182,11 +183,11 @@ class Run(models.Model):
 
 
 class WaveState(models.TextChoices):
-    PENDING = "pending", "Waiting"
-    RUNNING = "running", "Running"
-    SOAKING = "soaking", "Soaking"
-    DONE = "done", "Done"
-    FAILED = "failed", "Failed"
+    PENDING = "pending", _("Waiting")
+    RUNNING = "running", _("Running")
+    SOAKING = "soaking", _("Soaking")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")
 
 
 class Wave(models.Model):
@@ -208,25 +209,25 @@ class Wave(models.Model):
 
 
 class StepState(models.TextChoices):
-    PENDING = "pending", "Waiting"
-    LOCKED = "locked", "Locked"
-    PREFLIGHT = "preflight", "Checked"
-    STAGED = "staged", "Staged"
-    DRAINED = "drained", "Out of service"
-    EMPTIED = "emptied", "Old version unloaded"
-    LOADED = "loaded", "Loaded"
-    GOLDEN_OK = "golden_ok", "Golden test passed"
-    SHADOWED = "shadowed", "Asked beside what answers"
-    COMPARED = "compared", "Compared with what answers"
-    SHARED = "shared", "Takes a share of the traffic"
-    IN_SERVICE = "in_service", "Back in service"
-    SWITCHED = "switched", "Switched"
-    POSTCHECK_OK = "postcheck_ok", "Checked after the switch"
-    DONE = "done", "Done"
-    FAILED = "failed", "Failed"
-    COMPENSATING = "compensating", "Going back"
-    RESTORED = "restored", "Restored"
-    UNREACHABLE = "unreachable", "Unreachable"
+    PENDING = "pending", _("Waiting")
+    LOCKED = "locked", _("Locked")
+    PREFLIGHT = "preflight", _("Checked")
+    STAGED = "staged", _("Staged")
+    DRAINED = "drained", _("Out of service")
+    EMPTIED = "emptied", _("Old version unloaded")
+    LOADED = "loaded", _("Loaded")
+    GOLDEN_OK = "golden_ok", _("Golden test passed")
+    SHADOWED = "shadowed", _("Asked beside what answers")
+    COMPARED = "compared", _("Compared with what answers")
+    SHARED = "shared", _("Takes a share of the traffic")
+    IN_SERVICE = "in_service", _("Back in service")
+    SWITCHED = "switched", _("Switched")
+    POSTCHECK_OK = "postcheck_ok", _("Checked after the switch")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")
+    COMPENSATING = "compensating", _("Going back")
+    RESTORED = "restored", _("Restored")
+    UNREACHABLE = "unreachable", _("Unreachable")
 
 
 class HostStep(models.Model):
@@ -287,10 +288,10 @@ class Check(models.Model):
 
 
 class WatchState(models.TextChoices):
-    WATCHING = "watching", "Watching"
-    PASSED = "passed", "Verified"
-    FAILED = "failed", "Verification failed"
-    INCONCLUSIVE = "inconclusive", "Inconclusive, waiting for a person"
+    WATCHING = "watching", _("Watching")
+    PASSED = "passed", _("Verified")
+    FAILED = "failed", _("Verification failed")
+    INCONCLUSIVE = "inconclusive", _("Inconclusive, waiting for a person")
 
 
 class Watch(models.Model):
@@ -316,15 +317,15 @@ class Watch(models.Model):
 
 
 class TrialPurpose(models.TextChoices):
-    REHEARSAL = "rehearsal", "Rehearsal"
-    RANKING = "ranking", "Ranking of targets"
+    REHEARSAL = "rehearsal", _("Rehearsal")
+    RANKING = "ranking", _("Ranking of targets")
 
 
 class TrialState(models.TextChoices):
-    WAITING = "waiting", "Waiting"
-    RUNNING = "running", "Running"
-    DONE = "done", "Done"
-    FAILED = "failed", "Failed"
+    WAITING = "waiting", _("Waiting")
+    RUNNING = "running", _("Running")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")
 
 
 OPEN_TRIALS = [TrialState.WAITING, TrialState.RUNNING]

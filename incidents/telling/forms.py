@@ -4,6 +4,7 @@ from datetime import UTC
 from typing import Any
 
 from django import forms
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Role
@@ -14,8 +15,8 @@ from registry.models import Endpoint, Model
 
 
 class PageForm(forms.Form):
-    name = forms.CharField(max_length=200)
-    description = forms.CharField(max_length=300, required=False)
+    name = forms.CharField(max_length=200, label=_("Name"))
+    description = forms.CharField(max_length=300, required=False, label=_("Description"))
     public = forms.BooleanField(required=False, label=_("For everybody, without signing in"))
     readers = forms.MultipleChoiceField(
         choices=Role,
@@ -43,10 +44,14 @@ class EditPageForm(PageForm):
 class ComponentForm(forms.Form):
     """A component is an endpoint, a model, or a group; nothing chosen is a component that people set."""
 
-    name = forms.CharField(max_length=200, help_text=_("A name that readers know."))
-    description = forms.CharField(max_length=300, required=False)
-    endpoint = forms.ModelChoiceField(Endpoint.objects.order_by("slug"), required=False, to_field_name="slug")
-    model = forms.ModelChoiceField(Model.objects.order_by("slug"), required=False, to_field_name="slug")
+    name = forms.CharField(max_length=200, help_text=_("A name that readers know."), label=_("Name"))
+    description = forms.CharField(max_length=300, required=False, label=_("Description"))
+    endpoint = forms.ModelChoiceField(
+        Endpoint.objects.order_by("slug"), required=False, to_field_name="slug", label=_("Endpoint")
+    )
+    model = forms.ModelChoiceField(
+        Model.objects.order_by("slug"), required=False, to_field_name="slug", label=_("Model")
+    )
     is_group = forms.BooleanField(required=False, label=_("It is a group of other components"))
     group = forms.ModelChoiceField(StatusComponent.objects.none(), required=False, label=_("In the group"))
 
@@ -67,12 +72,15 @@ class WordsForm(forms.Form):
     status = forms.ChoiceField(choices=PostStatus, label=_("When an incident is"))
     text = forms.CharField(
         max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}), label=_("It says"),
-        help_text="Filled in: " + ", ".join(f"{{{name}}}" for name in FIELDS) + ". Nothing: Lastgood's own sentence.",
+        help_text=format_lazy(
+            _("Filled in: {fields}. Nothing: Lastgood's own sentence."),
+            fields=", ".join(f"{{{name}}}" for name in FIELDS),
+        ),
     )  # fmt: skip
 
 
 def some_components(
-    label: str, *, required: bool, none: str = "None chosen: of all."
+    label: str, *, required: bool, none: str = _("None chosen: of all.")
 ) -> forms.ModelMultipleChoiceField:  # fmt: skip
     return forms.ModelMultipleChoiceField(
         StatusComponent.objects.none(), required=required, label=label, widget=forms.CheckboxSelectMultiple,
@@ -84,12 +92,12 @@ class SubscribeForm(SomeComponents):
     address = forms.EmailField(
         max_length=254, label=_("E-mail address"), widget=forms.EmailInput(attrs={"autocomplete": "email"})
     )
-    components = some_components("Of what", required=False)
+    components = some_components(_("Of what"), required=False)
 
 
 class WebhookForm(SomeComponents):
     address = forms.URLField(max_length=500, label=_("Address"), assume_scheme="https")
-    components = some_components("Of what", required=False)
+    components = some_components(_("Of what"), required=False)
 
 
 def moment(label: str) -> forms.DateTimeField:
@@ -103,9 +111,9 @@ class MaintenanceForm(SomeComponents):
     text = forms.CharField(
         max_length=1000, widget=forms.Textarea(attrs={"rows": 3}), label=_("What readers should know")
     )
-    starts_at = moment("Begins")
-    ends_at = moment("Ends")
-    components = some_components("What is worked on", required=True)
+    starts_at = moment(_("Begins"))
+    ends_at = moment(_("Ends"))
+    components = some_components(_("What is worked on"), required=True)
 
     def clean(self) -> dict[str, Any]:
         typed = super().clean() or {}

@@ -30,7 +30,7 @@ class RoleForm(forms.Form):
     hand-over that nobody saw."""
 
     holders = forms.CharField(widget=forms.HiddenInput, required=False, max_length=200)
-    role = forms.ChoiceField(choices=IncidentRole)
+    role = forms.ChoiceField(choices=IncidentRole, label=_("Role"))
     user = forms.ModelChoiceField(
         queryset=User.objects.none(),
         label=_("Who"),
@@ -58,8 +58,8 @@ class RoleForm(forms.Form):
 class OfferForm(forms.Form):
     """Which offer is answered."""
 
-    role = forms.ChoiceField(choices=IncidentRole)
-    reason = forms.CharField(widget=REASON, max_length=1000, required=False)
+    role = forms.ChoiceField(choices=IncidentRole, label=_("Role"))
+    reason = forms.CharField(widget=REASON, max_length=1000, required=False, label=_("Reason"))
 
 
 class TimeForm(forms.Form):
@@ -127,9 +127,13 @@ class RunbookForm(forms.Form):
     """What a runbook says and when it is offered."""
 
     version = forms.IntegerField(widget=forms.HiddenInput, required=False)
-    title = forms.CharField(max_length=200)
+    title = forms.CharField(max_length=200, label=_("Title"))
     model = forms.ModelChoiceField(
-        queryset=Model.objects.order_by("slug"), to_field_name="slug", required=False, empty_label="any model"
+        queryset=Model.objects.order_by("slug"),
+        to_field_name="slug",
+        required=False,
+        empty_label="any model",
+        label=_("Model"),
     )
     kind = forms.ChoiceField(
         choices=[("", "any kind"), *RuleKind.choices], required=False, label=_("Kind of rule that opened the incident")
@@ -152,12 +156,14 @@ class NewRunbookForm(RunbookForm):
 
 class TakeUpForm(forms.Form):
     runbook = forms.ModelChoiceField(
-        queryset=Runbook.objects.filter(retired_at=None), to_field_name="slug", empty_label=None
+        queryset=Runbook.objects.filter(retired_at=None), to_field_name="slug", empty_label=None, label=_("Runbook")
     )
 
 
 class StepForm(forms.Form):
-    step = forms.ModelChoiceField(queryset=Step.objects.select_related("use__runbook", "use__incident"))
+    step = forms.ModelChoiceField(
+        queryset=Step.objects.select_related("use__runbook", "use__incident"), label=_("Step")
+    )
 
 
 class TaskForm(forms.Form):
@@ -173,8 +179,8 @@ class TaskForm(forms.Form):
 
 
 class OneTaskForm(forms.Form):
-    task = forms.ModelChoiceField(queryset=Task.objects.select_related("incident"))
-    reason = forms.CharField(widget=REASON, max_length=1000, required=False)
+    task = forms.ModelChoiceField(queryset=Task.objects.select_related("incident"), label=_("Task"))
+    reason = forms.CharField(widget=REASON, max_length=1000, required=False, label=_("Reason"))
 
 
 class AssignForm(OneTaskForm):
@@ -187,6 +193,6 @@ class AssignForm(OneTaskForm):
 
 
 class SaveViewForm(forms.Form):
-    name = forms.CharField(max_length=80)
-    query = forms.CharField(max_length=2000, required=False)
-    shared = forms.BooleanField(required=False)
+    name = forms.CharField(max_length=80, label=_("Name"))
+    query = forms.CharField(max_length=2000, required=False, label=_("Query"))
+    shared = forms.BooleanField(required=False, label=_("Shared"))

@@ -3,15 +3,16 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from monitoring.inbound import formats, queries
 from monitoring.inbound.models import Decision
 
 
 class LedgerForm(forms.Form):
-    sender = forms.ChoiceField(required=False, label="Sender")
-    source = forms.ChoiceField(required=False, label="Format")
-    decision = forms.ChoiceField(required=False, label="What came of it")
+    sender = forms.ChoiceField(required=False, label=_("Sender"))
+    source = forms.ChoiceField(required=False, label=_("Format"))
+    decision = forms.ChoiceField(required=False, label=_("What came of it"))
 
     def __init__(self, data: Any) -> None:
         super().__init__(data)

@@ -1,22 +1,23 @@
 """The ledger of what others sent: one row for each arrival, whether it was taken or not."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class Decision(models.TextChoices):
-    WAITING = "waiting", "Stored, not read yet"
-    NEW = "new", "New"
-    JOINED = "joined", "Joined an open incident"
-    HELD = "held", "Waits for more of its kind"
-    SUPPRESSED = "suppressed", "Held back"
-    RESOLVED = "resolved", "Ended an alert"
-    ACKNOWLEDGED = "acknowledged", "Acknowledged by its sender"
-    DUPLICATE = "duplicate", "Known already"
-    OVER = "over", "Over before it was heard of"
-    SYNTHETIC = "synthetic", "Lastgood's own, came through"
-    EMPTY = "empty", "Held no alert"
-    UNREADABLE = "unreadable", "Could not be read"
-    REFUSED = "refused", "Refused"
+    WAITING = "waiting", _("Stored, not read yet")
+    NEW = "new", _("New")
+    JOINED = "joined", _("Joined an open incident")
+    HELD = "held", _("Waits for more of its kind")
+    SUPPRESSED = "suppressed", _("Held back")
+    RESOLVED = "resolved", _("Ended an alert")
+    ACKNOWLEDGED = "acknowledged", _("Acknowledged by its sender")
+    DUPLICATE = "duplicate", _("Known already")
+    OVER = "over", _("Over before it was heard of")
+    SYNTHETIC = "synthetic", _("Lastgood's own, came through")
+    EMPTY = "empty", _("Held no alert")
+    UNREADABLE = "unreadable", _("Could not be read")
+    REFUSED = "refused", _("Refused")
 
 
 WEIGHT = [

@@ -2,14 +2,15 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from registry.models import Endpoint, Host, Model
 
 
 class Credential(models.TextChoices):
-    NONE = "none", "None"
-    BEARER = "bearer", "A bearer token"
-    BASIC = "basic", "A user and a password"
+    NONE = "none", _("None")
+    BEARER = "bearer", _("A bearer token")
+    BASIC = "basic", _("A user and a password")
 
 
 class Source(models.Model):
@@ -66,13 +67,13 @@ class Query(models.Model):
 
 
 class Exporter(models.TextChoices):
-    BUNDLED = "bundled", "Lastgood's serving host"
-    TRITON = "triton", "Triton (nv_*)"
-    TORCHSERVE = "torchserve", "TorchServe (ts_*)"
-    MLSERVER = "mlserver", "MLServer"
-    VLLM = "vllm", "vLLM (vllm:*)"
-    DCGM = "dcgm", "DCGM exporter (DCGM_FI_*)"
-    NODE = "node", "Node exporter (node_*)"
+    BUNDLED = "bundled", _("Lastgood's serving host")
+    TRITON = "triton", _("Triton (nv_*)")
+    TORCHSERVE = "torchserve", _("TorchServe (ts_*)")
+    MLSERVER = "mlserver", _("MLServer")
+    VLLM = "vllm", _("vLLM (vllm:*)")
+    DCGM = "dcgm", _("DCGM exporter (DCGM_FI_*)")
+    NODE = "node", _("Node exporter (node_*)")
 
 
 class Scrape(models.Model):

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from monitoring.rules import queries
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData, Reduce, Scope, Subject
@@ -12,7 +13,7 @@ from monitoring.rules.spec import BURNS
 from registry.models import Endpoint
 
 FINDING = "finding:"
-DAYS = ((1, "the last day"), (7, "the last 7 days"), (30, "the last 30 days"))
+DAYS = ((1, _("the last day")), (7, _("the last 7 days")), (30, _("the last 30 days")))
 
 
 def _number(label: str, help_text: str = "", **more: Any) -> forms.FloatField:
@@ -31,31 +32,31 @@ class RuleForm(forms.Form):
     """The fields that rules of every kind have; lengths are minutes here. `kinds` below add their own."""
 
     kind: str
-    name = forms.CharField(max_length=100, label="Name", help_text="It stands first in what people are told.")
+    name = forms.CharField(max_length=100, label=_("Name"), help_text=_("It stands first in what people are told."))
     metric = forms.ChoiceField(
-        label="About", help_text="A metric of the endpoint, or the value of a detector's findings."
+        label=_("About"), help_text=_("A metric of the endpoint, or the value of a detector's findings.")
     )
     column = forms.CharField(
         max_length=200,
         required=False,
-        label="Column",
-        help_text="Of a metric that has one, such as psi: the input's name.",
+        label=_("Column"),
+        help_text=_("Of a metric that has one, such as psi: the input's name."),
     )
-    version = forms.CharField(max_length=40, required=False, label="Version", help_text="Empty: all together.")
-    scope = _choice("Judged for", Scope.choices)
-    reduce = _choice("Values of a window come to their", Reduce.choices)
-    window = _minutes("Window, minutes", 5, "The values of so many minutes are taken together.", 1)
-    hold = _minutes("Fires after, minutes beyond the limit", 5)
-    clear_after = _minutes("Ends after, minutes within it", 10)
+    version = forms.CharField(max_length=40, required=False, label=_("Version"), help_text=_("Empty: all together."))
+    scope = _choice(_("Judged for"), Scope.choices)
+    reduce = _choice(_("Values of a window come to their"), Reduce.choices)
+    window = _minutes(_("Window, minutes"), 5, _("The values of so many minutes are taken together."), 1)
+    hold = _minutes(_("Fires after, minutes beyond the limit"), 5)
+    clear_after = _minutes(_("Ends after, minutes within it"), 10)
     no_data = _choice(
-        "When nothing comes", NoData.choices, "No data never counts as well; the rule then stands at: no data."
+        _("When nothing comes"), NoData.choices, _("No data never counts as well; the rule then stands at: no data.")
     )
-    no_data_after = _minutes("An alert for no data after, minutes", 15, least=1)
-    severity = _choice("Severity", [(n, f"SEV {n}") for n in (1, 2, 3, 4)])
+    no_data_after = _minutes(_("An alert for no data after, minutes"), 15, least=1)
+    severity = _choice(_("Severity"), [(n, f"SEV {n}") for n in (1, 2, 3, 4)])
     means_host_down = forms.BooleanField(
         required=False,
-        label="It says that the host is down",
-        help_text="Other alerts of that host then hang below this one, and nobody is told of each.",
+        label=_("It says that the host is down"),
+        help_text=_("Other alerts of that host then hang below this one, and nobody is told of each."),
     )
 
     def __init__(self, *args: Any, endpoint: Endpoint, kind: str, **kwargs: Any) -> None:
@@ -63,8 +64,8 @@ class RuleForm(forms.Form):
         self.endpoint, self.kind = endpoint, kind
         names = queries.metrics_of(endpoint)
         self.fields["metric"].choices = [  # type: ignore[attr-defined]
-            ("Metrics", [(name, name) for name in names]),
-            ("Findings", [(f"{FINDING}{name}", label) for name, label in queries.detectors()]),
+            (_("Metrics"), [(name, name) for name in names]),
+            (_("Findings"), [(f"{FINDING}{name}", label) for name, label in queries.detectors()]),
         ]
         own = KINDS[kind]()
         shared = {name: self.fields.pop(name) for name in list(self.fields)}
@@ -113,27 +114,29 @@ def initial_of(rule: AlertRule) -> dict[str, Any]:
     return {**{name: getattr(rule, name) for name in same}, "metric": f"{prefix}{rule.metric}", **shown, **params}
 
 
-SIDES = [("above", "Above the limit"), ("below", "Below the limit")]
+SIDES = [("above", _("Above the limit")), ("below", _("Below the limit"))]
 
 
 def _static() -> dict[str, forms.Field]:
     return {
-        "direction": _choice("Beyond is", SIDES),
-        "limit": _number("Limit"),
+        "direction": _choice(_("Beyond is"), SIDES),
+        "limit": _number(_("Limit")),
         "clear": _number(
-            "Clear limit", "Over only when it is no longer beyond this. Empty: the limit.", required=False
+            _("Clear limit"), _("Over only when it is no longer beyond this. Empty: the limit."), required=False
         ),
     }
 
 
 def _seasonal() -> dict[str, forms.Field]:
     return {
-        "direction": _choice("Beyond is", [("both", "Above or below"), ("above", "Above"), ("below", "Below")]),
-        "weeks": forms.IntegerField(label="Weeks to compare with", initial=4, min_value=2, max_value=8),
-        "factor": _number(
-            "Deviations", "From the median; a deviation is 1.4826 times the median absolute one.", initial=4
+        "direction": _choice(
+            _("Beyond is"), [("both", _("Above or below")), ("above", _("Above")), ("below", _("Below"))]
         ),
-        "floor": _number("At least", "In the metric's unit: a smaller difference is never beyond.", min_value=0),
+        "weeks": forms.IntegerField(label=_("Weeks to compare with"), initial=4, min_value=2, max_value=8),
+        "factor": _number(
+            _("Deviations"), _("From the median; a deviation is 1.4826 times the median absolute one."), initial=4
+        ),
+        "floor": _number(_("At least"), _("In the metric's unit: a smaller difference is never beyond."), min_value=0),
     }
 
 
@@ -144,20 +147,26 @@ def _burn() -> dict[str, forms.Field]:
         for one in BURNS.values()
     )
     return {
-        "objective": _number("Objective, %", "The share that should go right, such as 99.9.", initial=99.9),
-        "counts": _choice("The metric is the share that went", [("bad", "Wrong"), ("good", "Right")]),
-        "long": _minutes("Long window, minutes", int(page["long_seconds"]) // 60, least=2),
-        "factor": _number("Burn rate", f"The Site Reliability Workbook's: {stated}.", initial=page["factor"]),
+        "objective": _number(_("Objective, %"), _("The share that should go right, such as 99.9."), initial=99.9),
+        "counts": _choice(_("The metric is the share that went"), [("bad", _("Wrong")), ("good", _("Right"))]),
+        "long": _minutes(_("Long window, minutes"), int(page["long_seconds"]) // 60, least=2),
+        "factor": _number(
+            _("Burn rate"),
+            _("The Site Reliability Workbook's: %(stated)s.") % {"stated": stated},
+            initial=page["factor"],
+        ),
     }
 
 
 def _control() -> dict[str, forms.Field]:
-    when = "As 2026-11-01T00:00+00:00. The limits are frozen from it."
+    when = _("As 2026-11-01T00:00+00:00. The limits are frozen from it.")
     return {
-        "runs": _choice("Rules of", [("nelson", "Nelson (1 to 8)"), ("western-electric", "Western Electric (1 to 4)")]),
-        "numbers": forms.CharField(max_length=40, label="By number", initial="1, 2, 3"),
-        "since": forms.CharField(max_length=40, label="It was stable from", help_text=when),
-        "until": forms.CharField(max_length=40, label="until"),
+        "runs": _choice(
+            _("Rules of"), [("nelson", _("Nelson (1 to 8)")), ("western-electric", _("Western Electric (1 to 4)"))]
+        ),
+        "numbers": forms.CharField(max_length=40, label=_("By number"), initial="1, 2, 3"),
+        "since": forms.CharField(max_length=40, label=_("It was stable from"), help_text=when),
+        "until": forms.CharField(max_length=40, label=_("until")),
     }
 
 
@@ -197,29 +206,31 @@ _PARAMS = {
 
 
 class ReasonForm(forms.Form):
-    reason = forms.CharField(max_length=2000, label="Why?", help_text="It goes on record.")
+    reason = forms.CharField(max_length=2000, label=_("Why?"), help_text=_("It goes on record."))
 
 
 class SilenceForm(forms.Form):
-    endpoint = forms.CharField(max_length=50, required=False, label="Endpoint")
-    host = forms.CharField(max_length=50, required=False, label="Host")
-    rule = forms.CharField(max_length=100, required=False, label="Rule", help_text="Its name, or accuracy, latency, …")
+    endpoint = forms.CharField(max_length=50, required=False, label=_("Endpoint"))
+    host = forms.CharField(max_length=50, required=False, label=_("Host"))
+    rule = forms.CharField(
+        max_length=100, required=False, label=_("Rule"), help_text=_("Its name, or accuracy, latency, …")
+    )
     label = forms.CharField(
         max_length=200,
         required=False,
-        label="A sender's label",
-        help_text="As alertname=DiskFull; several with commas.",
+        label=_("A sender's label"),
+        help_text=_("As alertname=DiskFull; several with commas."),
     )
-    hours = forms.FloatField(label="For, hours", initial=2, min_value=0.1, max_value=720)
+    hours = forms.FloatField(label=_("For, hours"), initial=2, min_value=0.1, max_value=720)
     reason = forms.CharField(
-        max_length=500, label="Why?", help_text="It is shown beside each alert and goes on record."
+        max_length=500, label=_("Why?"), help_text=_("It is shown beside each alert and goes on record.")
     )
 
     def clean_label(self) -> dict[str, str]:
         parts = [part.partition("=") for part in self.cleaned_data["label"].split(",") if part.strip()]
         if any(not sign or not name.strip() or not value.strip() for name, sign, value in parts):
             raise forms.ValidationError(
-                "Write a label as its name, an equals sign and its value, as alertname=DiskFull."
+                _("Write a label as its name, an equals sign and its value, as alertname=DiskFull.")
             )
         return {name.strip(): value.strip() for name, _, value in parts}
 

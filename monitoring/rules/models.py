@@ -6,37 +6,38 @@ from operator import or_
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 from registry.models import Endpoint, Host, Model
 
 
 class AlertRuleKind(models.TextChoices):
-    STATIC = "static", "Above or below a limit"
-    SEASONAL = "seasonal", "Unlike the same hour of the weeks before"
-    BURN = "burn", "Burns its error budget"
-    CONTROL = "control", "Breaks rules of a control chart"
+    STATIC = "static", _("Above or below a limit")
+    SEASONAL = "seasonal", _("Unlike the same hour of the weeks before")
+    BURN = "burn", _("Burns its error budget")
+    CONTROL = "control", _("Breaks rules of a control chart")
 
 
 class Subject(models.TextChoices):
-    METRIC = "metric", "A metric"
-    FINDING = "finding", "The value of a detector's finding"
+    METRIC = "metric", _("A metric")
+    FINDING = "finding", _("The value of a detector's finding")
 
 
 class Scope(models.TextChoices):
-    ENDPOINT = "endpoint", "The endpoint as a whole"
-    HOSTS = "hosts", "Each host by itself"
+    ENDPOINT = "endpoint", _("The endpoint as a whole")
+    HOSTS = "hosts", _("Each host by itself")
 
 
 class Reduce(models.TextChoices):
-    MEAN = "mean", "Mean, weighed by observations"
-    HIGH = "high", "Highest value"
-    LOW = "low", "Lowest value"
-    SUM = "sum", "Sum"
+    MEAN = "mean", _("Mean, weighed by observations")
+    HIGH = "high", _("Highest value")
+    LOW = "low", _("Lowest value")
+    SUM = "sum", _("Sum")
 
 
 class NoData(models.TextChoices):
-    SHOW = "show", "Show it"
-    ALERT = "alert", "Raise an alert"
+    SHOW = "show", _("Show it")
+    ALERT = "alert", _("Raise an alert")
 
 
 class AlertRule(models.Model):
@@ -97,13 +98,13 @@ class AlertRule(models.Model):
 class Phase(models.TextChoices):
     """Where a rule stands. Only OK says that all is well."""
 
-    NEW = "new", "Not judged yet"
-    LEARNING = "learning", "Too little to compare with"
-    OK = "ok", "Within the limit"
-    PENDING = "pending", "Beyond the limit, not yet for long enough"
-    FIRING = "firing", "Firing"
-    NO_DATA = "no_data", "No data"
-    UNHEARD = "unheard", "No data for too long"
+    NEW = "new", _("Not judged yet")
+    LEARNING = "learning", _("Too little to compare with")
+    OK = "ok", _("Within the limit")
+    PENDING = "pending", _("Beyond the limit, not yet for long enough")
+    FIRING = "firing", _("Firing")
+    NO_DATA = "no_data", _("No data")
+    UNHEARD = "unheard", _("No data for too long")
 
 
 class RuleStanding(models.Model):

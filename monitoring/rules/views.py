@@ -105,7 +105,7 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """Where a rule stands, what it did, and how good it was at it."""
     rule = get_rule_for(request, pk)
     asked = request.GET.get("days", "")
-    days = int(asked) if asked in {str(number) for number, _ in DAYS} else 1
+    days = int(asked) if asked in {str(number) for number, said in DAYS} else 1
     context = {
         "rule": rule,
         "words": in_words(rule),

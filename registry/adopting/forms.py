@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from registry.adopting.capture import NotCaptured, read_rows
 from registry.models import Environment
@@ -14,39 +15,41 @@ class AdoptForm(forms.Form):
     """Where a running engine is, and how it shall be called. The token is asked for each time, and not shown again."""
 
     url = forms.CharField(
-        max_length=200, label="Address of the engine", help_text="Such as http://10.0.0.5:8000, without a path."
+        max_length=200, label=_("Address of the engine"), help_text=_("Such as http://10.0.0.5:8000, without a path.")
     )
-    engine = forms.ChoiceField(choices=[("", "ask it"), *((name, name) for name in ENGINES)], required=False)
+    engine = forms.ChoiceField(
+        choices=[("", _("ask it")), *((name, name) for name in ENGINES)], required=False, label=_("Engine")
+    )
     token = forms.CharField(
         max_length=500,
         required=False,
-        label="Control token",
+        label=_("Control token"),
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text="Of the bundled host, or TorchServe's management key. Give it again to register.",
+        help_text=_("Of the bundled host, or TorchServe's management key. Give it again to register."),
     )
     options = forms.CharField(
         max_length=2000,
         required=False,
-        label="Options of its driver, as JSON",
-        help_text='Such as {"management": "http://10.0.0.5:8081"} for TorchServe; see docs/engines.md.',
+        label=_("Options of its driver, as JSON"),
+        help_text=_('Such as {"management": "http://10.0.0.5:8081"} for TorchServe; see docs/engines.md.'),
     )
     rows = forms.FileField(
         required=False,
-        label="Rows to ask",
-        help_text='A JSON file: {"model": {"input": [values]}}. Without it rows are made up, and said to be.',
+        label=_("Rows to ask"),
+        help_text=_('A JSON file: {"model": {"input": [values]}}. Without it rows are made up, and said to be.'),
     )
-    name = forms.SlugField(max_length=50, label="Name of the host here")
-    team = forms.CharField(max_length=60, label="Team of models that are new")
-    environment = forms.ChoiceField(choices=Environment.choices, initial=Environment.STAGING)
+    name = forms.SlugField(max_length=50, label=_("Name of the host here"))
+    team = forms.CharField(max_length=60, label=_("Team of models that are new"))
+    environment = forms.ChoiceField(choices=Environment.choices, initial=Environment.STAGING, label=_("Environment"))
 
     def clean_options(self) -> dict[str, str]:
         text = self.cleaned_data["options"].strip()
         try:
             value = json.loads(text) if text else {}
         except ValueError as error:
-            raise forms.ValidationError(f"This is no JSON: {error}") from error
+            raise forms.ValidationError(_("This is no JSON: %(error)s") % {"error": error}) from error
         if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
-            raise forms.ValidationError("Options are an object whose values are texts.")
+            raise forms.ValidationError(_("Options are an object whose values are texts."))
         return value
 
     def clean_rows(self) -> Any:

@@ -6,23 +6,24 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from incidents.rollback.models import CheckAnswer, Run, RunState, WatchState, Wave
 from registry.models import Model
 
 
 class GateKind(models.TextChoices):
-    SERIES = "series", "Series of a metric source"
-    HTTP = "http", "HTTP check"
-    HARDWARE = "hardware", "Figures of the host"
-    SUITE = "suite", "Test suite"
-    ACCEPTANCE = "acceptance", "Acceptance by named people"
+    SERIES = "series", _("Series of a metric source")
+    HTTP = "http", _("HTTP check")
+    HARDWARE = "hardware", _("Figures of the host")
+    SUITE = "suite", _("Test suite")
+    ACCEPTANCE = "acceptance", _("Acceptance by named people")
 
 
 class AskedWhen(models.TextChoices):
-    WAVE = "wave", "After each wave"
-    WATCH = "watch", "In the watch, after the run"
-    BOTH = "both", "After each wave and in the watch"
+    WAVE = "wave", _("After each wave")
+    WATCH = "watch", _("In the watch, after the run")
+    BOTH = "both", _("After each wave and in the watch")
 
 
 class GateDefinition(models.Model):
@@ -61,9 +62,9 @@ class GateDefinition(models.Model):
 
 
 class AskingState(models.TextChoices):
-    WAITING = "waiting", "Waiting for a worker"
-    RUNNING = "running", "Running"
-    ENDED = "ended", "Ended"
+    WAITING = "waiting", _("Waiting for a worker")
+    RUNNING = "running", _("Running")
+    ENDED = "ended", _("Ended")
 
 
 ASKED = Q(wave__isnull=False, run__state__in=[RunState.RUNNING, RunState.HALTED]) | Q(
