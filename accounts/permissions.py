@@ -8,6 +8,7 @@ from django.http import HttpRequest
 
 from accounts.holdings import Holding, holdings
 from accounts.models import Role, User
+from audit.english import in_english
 
 RESPOND = frozenset({"view", "incident.respond", "plan.propose", "role.lend"})
 COMMAND = RESPOND | {"incident.command", "plan.start", "plan.stop", "status.publish", "approve", "break_glass"}
@@ -117,7 +118,7 @@ def roles_that(permission: str) -> list[str]:
 
 def roles_with(permission: str) -> list[str]:
     """The labels of the roles that carry the permission, for sentences."""
-    return [str(Role(role).label) for role in roles_that(permission)]
+    return [in_english(Role(role).label) for role in roles_that(permission)]
 
 
 def refusal(permission: str, *, limited: bool = False) -> str:

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
+from audit.english import in_english
 from audit.models import AuditEvent, AuditHold, AuditPrivate, AuditSubjectKey, HoldKind
 from audit.names import display
 from audit.readings.changes import environments_of
@@ -65,7 +66,7 @@ def settle(*, shared: bool = False) -> None:
 def in_words(hold: AuditHold) -> str:
     """Such as `incident INC-3`; a person by name while that is known."""
     ref = display([hold.ref])[hold.ref] if hold.kind == HoldKind.SUBJECT else hold.ref
-    return f"{hold.get_kind_display().lower()} {ref}"
+    return f"{in_english(hold.get_kind_display).lower()} {ref}"
 
 
 def _how_long(hold: AuditHold) -> str:
@@ -103,7 +104,7 @@ def _meant(kind: str, typed: str) -> str:
     """The reference that was meant: a hold on what is not there would keep nothing, and nobody would notice."""
     ref = _knowers[kind](typed) if kind in _knowers else typed
     if not ref:
-        raise HoldError(f"There is no {HoldKind(kind).label.lower()} {typed}. Nothing is held.")
+        raise HoldError(f"There is no {in_english(HoldKind(kind).label).lower()} {typed}. Nothing is held.")
     erased = AuditSubjectKey.objects.filter(pk=ref, erased_at__isnull=False).first()
     if kind == HoldKind.SUBJECT and erased is not None:
         raise HoldError(

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from accounts.models import User
 from accounts.permissions import may_on, roles_with
+from audit.english import in_english
 from incidents.diagnosis import best_candidate
 from incidents.models import IncidentState
 from incidents.queries import Situation
@@ -58,7 +59,7 @@ def _step_of_run(now: Situation) -> NextStep:
     if run.state == RunState.HALTED:
         return NextStep("", f"The run has halted and waits for you below: {run.state_reason}", "plan.start")
     if run.state != RunState.SWITCHED:
-        return NextStep("propose", f"The run ended: {run.get_state_display().lower()}. Propose another plan.")
+        return NextStep("propose", f"The run ended: {in_english(run.get_state_display).lower()}. Propose another plan.")
     if watch is None:
         return NextStep("", "All hosts have switched. Its verification begins now.")
     if watch.state == WatchState.WATCHING:

@@ -2,6 +2,7 @@
 
 from accounts.models import User
 from audit.actions import Actor
+from audit.english import in_english
 from incidents.errors import GuardFailed, IncidentError
 from incidents.models import OPEN_STATES, Incident
 from incidents.rollback.models import Plan, PlanKind, PlanState
@@ -17,7 +18,7 @@ def propose_rollback(*, incident: Incident, to_version: int, reason: str, user: 
     """
     if incident.state not in OPEN_STATES:
         raise GuardFailed(
-            "incident_open", f"{incident.ref} is {incident.get_state_display().lower()}. Reopen it first."
+            "incident_open", f"{incident.ref} is {in_english(incident.get_state_display).lower()}. Reopen it first."
         )
     if incident.endpoint is None:
         raise IncidentError(f"{incident.ref} is about no endpoint of ours, so there is nothing to roll back.")

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.template.loader import render_to_string
 
+from audit.english import english
 from audit.queries import timeline
 from incidents.models import Review
 from incidents.narrative import moments
@@ -36,10 +37,12 @@ def sections(review: Review) -> list[tuple[str, str]]:
     ]
 
 
+@english()
 def as_html(review: Review) -> str:
     return render_to_string("reviews/export.html", export_context(review))
 
 
+@english()
 def as_markdown(review: Review) -> str:
     found = export_context(review)
     incident = review.incident

@@ -8,6 +8,7 @@ from django.db.models import Max, QuerySet
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Section
 from audit.canonical import instant
+from audit.english import in_english
 from incidents.models import Incident
 from monitoring.models import Answer, Finding
 
@@ -62,7 +63,7 @@ def _course(series: list[Finding]) -> dict[str, object]:
         "number": f"{last.value:.4g}",
         "limit": limit,
         "window": f"{len(series)} windows until {until}, {last.rows} rows in the last",
-        "source": last.rule.get_kind_display(),
+        "source": in_english(last.rule.get_kind_display),
         "values": [finding.value for finding in series],
         "spark_limit": last.limit,
         "spark_label": f"from {series[0].value:.4g} to {last.value:.4g}",

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from audit.english import in_english
 from incidents.models import ComponentState, PostStatus, Quality, StatusComponent, StatusPost, WindowStatus
 from incidents.status_impacts import OVER
 from incidents.status_render import WORDS, Picture, address
@@ -66,7 +67,7 @@ def _identity(picture: Picture, component: int) -> str:
 def component_json(picture: Picture, component: StatusComponent) -> Json:
     """`description` tells what is wrong with its quality, for which Statuspage has no state."""
     listed = component.group_id and any(one.pk == component.group_id for one in picture.components)
-    quality = str(Quality(component.quality).label) if component.quality else ""
+    quality = in_english(Quality(component.quality).label) if component.quality else ""
     made: Json = {
         "id": _identity(picture, component.pk),
         "name": component.name,
@@ -120,7 +121,7 @@ def _incident(picture: Picture, posts: list[StatusPost]) -> Json:
     impacts = [ComponentState(post.component_state) for post in posts]
     state = next((one for one in WORDS_BY_WEIGHT if one in impacts), ComponentState.OPERATIONAL)
     return _told(picture, f"{picture.page.slug}-{incident.number}", posts) | {
-        "name": f"{names}: {ComponentState(posts[-1].component_state).label.lower()}",
+        "name": f"{names}: {in_english(ComponentState(posts[-1].component_state).label).lower()}",
         "status": posts[0].status,
         "monitoring_at": iso(monitoring),
         "resolved_at": iso(posts[0].at) if over else None,

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from audit.canonical import canonical_bytes
+from audit.english import in_english
 from registry import content, fitting, store, tensors
 from registry.errors import RegistryError
 from registry.manifest import FORMAT, Manifest, ManifestFile, read_manifest
@@ -196,7 +197,7 @@ def part_sentence(version: Version) -> str:
         count = len(made.tensors)
         what = f"{count} tensor{'' if count == 1 else 's'}"
     else:
-        what = f"the {made.get_kind_display().lower()}"
+        what = f"the {in_english(made.get_kind_display).lower()}"
     return f"Version {made.base.number} with {what} of version {made.other.number}."
 
 

@@ -7,14 +7,15 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 Moment = datetime | Now
 
 
 class RiskTier(models.TextChoices):
-    LOW = "low", "Low"
-    MEDIUM = "medium", "Medium"
-    HIGH = "high", "High"
+    LOW = "low", _("Low")
+    MEDIUM = "medium", _("Medium")
+    HIGH = "high", _("High")
 
 
 class Model(models.Model):
@@ -105,12 +106,12 @@ class VersionFile(models.Model):
 
 
 class LineageKind(models.TextChoices):
-    RETRAINED = "retrained", "Retrained"
-    FINE_TUNED = "fine_tuned", "Fine-tuned"
-    QUANTIZED = "quantized", "Quantized"
-    PRUNED = "pruned", "Pruned"
-    DISTILLED = "distilled", "Distilled"
-    COMPOSED = "composed", "Composed"
+    RETRAINED = "retrained", _("Retrained")
+    FINE_TUNED = "fine_tuned", _("Fine-tuned")
+    QUANTIZED = "quantized", _("Quantized")
+    PRUNED = "pruned", _("Pruned")
+    DISTILLED = "distilled", _("Distilled")
+    COMPOSED = "composed", _("Composed")
 
 
 class Lineage(models.Model):
@@ -126,9 +127,9 @@ class Lineage(models.Model):
 
 
 class ComparisonState(models.TextChoices):
-    WAITING = "waiting", "Being computed"
-    DONE = "done", "Done"
-    REFUSED = "refused", "Can't be compared"
+    WAITING = "waiting", _("Being computed")
+    DONE = "done", _("Done")
+    REFUSED = "refused", _("Can't be compared")
 
 
 class TensorComparison(models.Model):
@@ -152,16 +153,16 @@ class TensorComparison(models.Model):
 
 
 class CompositionKind(models.TextChoices):
-    PREPROCESSING = "preprocessing", "Preprocessing"
-    CONFIG = "config", "Configuration"
-    ADAPTER = "adapter", "Adapter"
-    LAYERS = "layers", "Named layers"
+    PREPROCESSING = "preprocessing", _("Preprocessing")
+    CONFIG = "config", _("Configuration")
+    ADAPTER = "adapter", _("Adapter")
+    LAYERS = "layers", _("Named layers")
 
 
 class CompositionState(models.TextChoices):
-    WAITING = "waiting", "Being composed"
-    DONE = "done", "Done"
-    REFUSED = "refused", "Can't be composed"
+    WAITING = "waiting", _("Being composed")
+    DONE = "done", _("Done")
+    REFUSED = "refused", _("Can't be composed")
 
 
 class Composition(models.Model):
@@ -221,8 +222,8 @@ class Alias(models.Model):
 
 
 class Environment(models.TextChoices):
-    PRODUCTION = "production", "Production"
-    STAGING = "staging", "Staging"
+    PRODUCTION = "production", _("Production")
+    STAGING = "staging", _("Staging")
 
 
 class Endpoint(models.Model):
@@ -327,12 +328,12 @@ class Host(models.Model):
 
 
 class Health(models.TextChoices):
-    UNKNOWN = "unknown", "Not observed"
-    SERVING = "serving", "Serving"
-    WRONG_VERSION = "wrong_version", "Serves another version"
-    WRONG_OUTPUT = "wrong_output", "Golden test fails"
-    UNREACHABLE = "unreachable", "Unreachable"
-    NOT_READY = "not_ready", "Not ready"
+    UNKNOWN = "unknown", _("Not observed")
+    SERVING = "serving", _("Serving")
+    WRONG_VERSION = "wrong_version", _("Serves another version")
+    WRONG_OUTPUT = "wrong_output", _("Golden test fails")
+    UNREACHABLE = "unreachable", _("Unreachable")
+    NOT_READY = "not_ready", _("Not ready")
 
 
 class Placement(models.Model):

@@ -25,6 +25,7 @@ from accounts.models import User
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from audit.english import in_english
 
 LENT = "The same role has approved already, through the person to whom or by whom it was lent."
 LIVE = [RequestState.OPEN, RequestState.APPROVED]
@@ -265,7 +266,7 @@ def _check_open(request: ApprovalRequest, *, approves: bool) -> None:
     live = LIVE if approves else [*LIVE, RequestState.CONSUMED]
     if request.state not in live:
         raise Refused(
-            "not_open", f"This request is closed: {request.get_state_display().lower()}. Nothing was changed."
+            "not_open", f"This request is closed: {in_english(request.get_state_display).lower()}. Nothing was changed."
         )
     if request.state != RequestState.CONSUMED and request.expires_at <= database_now():
         raise Refused("expired", "This request has expired. Ask for it to be proposed again.")
@@ -322,7 +323,7 @@ def consume(*, request_id: Any, subject_hash: str, actor: Actor) -> list[Approva
         if subject_hash != request.subject_hash:
             raise Refused("hash_mismatch", "The approvals are for another plan than the one to be started.")
         if request.state not in LIVE:
-            raise Refused("not_open", f"The approval can't be used: {request.get_state_display().lower()}.")
+            raise Refused("not_open", f"The approval can't be used: {in_english(request.get_state_display).lower()}.")
         if request.expires_at <= database_now():
             raise Refused("expired", "The approvals have expired. Propose the plan again.")
         if policy_hash(request.policy) != request.policy_hash:

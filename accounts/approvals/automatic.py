@@ -17,6 +17,7 @@ from accounts.approvals.queries import NoPolicy, policy_for, standing
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from audit.english import in_english
 
 KINDS = (SubjectKind.ROLLBACK, SubjectKind.DRILL)
 """What may start by itself: never a release."""
@@ -79,7 +80,7 @@ def _check(request: ApprovalRequest, subject_hash: str) -> None:
     if subject_hash != request.subject_hash or policy_hash(policy) != request.policy_hash:
         raise Refused("hash_mismatch", "The leave is for another plan, or under another policy, than was asked for.")
     if request.state not in LIVE:
-        raise Refused("not_open", f"This request is closed: {request.get_state_display().lower()}.")
+        raise Refused("not_open", f"This request is closed: {in_english(request.get_state_display).lower()}.")
     if request.expires_at <= database_now():
         raise Refused("expired", "This request has expired. Propose the plan again.")
     if standing(request).denied is not None:

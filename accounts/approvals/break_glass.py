@@ -32,6 +32,7 @@ from accounts.permissions import forget_roles, held_by, may, permissions_of, rol
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from audit.english import in_english
 
 REVIEW_DUE = datetime.timedelta(hours=24)
 REVIEW_LIMIT = datetime.timedelta(hours=72)
@@ -131,7 +132,7 @@ def _check(
     if BreakGlass.objects.filter(request=request).exists():
         raise Refused("already_broken", "The glass was broken for this plan before. It holds once.")
     if request.state not in LIVE:
-        raise Refused("not_open", f"This request is closed: {request.get_state_display().lower()}.")
+        raise Refused("not_open", f"This request is closed: {in_english(request.get_state_display).lower()}.")
     if request.expires_at <= database_now():
         raise Refused("expired", "This request has expired. Ask for the plan to be proposed again.")
     if not was_shown(request, evidence, user):

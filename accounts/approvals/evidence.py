@@ -12,12 +12,14 @@ from accounts.approvals.policy import policy_facts
 from accounts.approvals.subjects import Subject, sections_of, subject_of
 from accounts.models import User
 from audit.canonical import canonical_bytes
+from audit.english import english
 from audit.models import AuditEvent
 from audit.queries import record_of
 
 FORMAT = "lastgood-evidence/1"
 
 
+@english()
 def snapshot(request: ApprovalRequest, subject: Subject | None = None) -> dict[str, Any]:
     """What the page of the request says about its subject at this moment, as JSON."""
     told = subject or subject_of(request)

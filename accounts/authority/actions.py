@@ -18,6 +18,7 @@ from accounts.permissions import APPROVING_ROLES, SCOPED_ROLES, forget_roles, ma
 from audit.actions import Actor, Target, record
 from audit.canonical import instant
 from audit.clock import database_now
+from audit.english import in_english
 
 FRESH_PROOF = datetime.timedelta(minutes=5)
 PROPOSAL_STANDS = datetime.timedelta(days=7)
@@ -349,4 +350,4 @@ def _facts(grant: RoleGrant | RoleProposal) -> dict[str, Any]:
 
 
 def _label(role: str) -> str:
-    return str(Role(role).label).lower() if role in Role.values else role[:20]
+    return in_english(Role(role).label).lower() if role in Role.values else role[:20]

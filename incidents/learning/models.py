@@ -6,6 +6,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from audit.english import in_english
 from incidents.models import Review
 from registry.models import Model
 
@@ -40,7 +41,7 @@ class ContributingCause(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.get_kind_display())
+        return in_english(self.get_kind_display)
 
 
 class SignatureKind(models.TextChoices):

@@ -21,6 +21,7 @@ from accounts.models import User
 from accounts.outgoing import AddressRefused, split_address
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
+from audit.english import in_english
 from incidents.errors import IncidentError
 from incidents.oncall.models import Contact
 from incidents.oncall.rotations import zone_named
@@ -117,7 +118,8 @@ def add_contact(
     state = SubscriberState.PENDING if waits else SubscriberState.ACTIVE
     made = Contact.objects.create(
         receiver=add_receiver(kind=kind, address=shown, secret=secret, state=state),
-        user=user, team=team.strip()[:100], name=name.strip()[:100] or Kind(kind).label, zone=zone_named(zone),
+        user=user, team=team.strip()[:100], zone=zone_named(zone),
+        name=name.strip()[:100] or in_english(Kind(kind).label),
         least_severity=least_severity, quiet_from=quiet_from, quiet_until=quiet_until, quiet_severity=quiet_severity,
     )  # fmt: skip
     _record("contact.add", made, actor, {"kind": kind, "least_severity": least_severity})

@@ -21,6 +21,7 @@ from accounts.approvals.queries import NoPolicy, policy_for
 from accounts.permissions import may
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
+from audit.english import in_english
 from incidents.models import OPEN_STATES, Incident, IncidentState
 from incidents.practice import rules
 from incidents.practice.models import Attempt, AttemptState, AutomaticRule, Drill, DrillState, RuleState
@@ -112,7 +113,9 @@ def _attempt(incident: Incident) -> Attempt | None:
 def _stands_aside(attempt: Attempt, incident: Incident) -> Reason | None:
     """Why people have it in hand already."""
     if incident.state not in OPEN_STATES or incident.state not in EARLY:
-        return Reason("under_way", f"The incident is {incident.get_state_display().lower()}: people have it in hand.")
+        return Reason(
+            "under_way", f"The incident is {in_english(incident.get_state_display).lower()}: people have it in hand."
+        )
     if Plan.objects.filter(incident_ref=incident.ref, kind=PlanKind.ROLLBACK).exists():
         return Reason("proposed", "A person has proposed a rollback.")
     if _runs(attempt).exclude(plan__kind=PlanKind.CONVERGE).exists():

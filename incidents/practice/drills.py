@@ -16,6 +16,7 @@ from accounts.models import User
 from accounts.permissions import require_on
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
+from audit.english import in_english
 from incidents.practice import timing
 from incidents.practice.models import OPEN_DRILLS, Drill, DrillSchedule, DrillState
 from incidents.practice.targets import target_of
@@ -148,7 +149,9 @@ def follow(drill_id: Any) -> str:
         return drill.state
     watch = getattr(run, "watch", None)
     if run.state in OVER:
-        _end(drill, DrillState.FAILED, run.state_reason or f"The run ended: {run.get_state_display().lower()}.")
+        _end(
+            drill, DrillState.FAILED, run.state_reason or f"The run ended: {in_english(run.get_state_display).lower()}."
+        )
     elif watch is not None and watch.state == WatchState.FAILED:
         _end(drill, DrillState.FAILED, watch.state_reason)
     elif watch is not None and watch.state == WatchState.PASSED:

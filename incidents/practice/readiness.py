@@ -12,6 +12,7 @@ from accounts.approvals.policy import FILL_ANY, seat, seats_of
 from accounts.approvals.queries import NoPolicy, policy_for
 from accounts.holdings import Holding, holdings
 from audit.clock import database_now
+from audit.english import in_english
 from incidents.practice import timing
 from incidents.practice.models import Drill, DrillState
 from incidents.practice.targets import Aim, targets_of
@@ -264,7 +265,8 @@ def is_full(placement: Placement, version: Version, size: int) -> bool:
 def _of_now(endpoint: Endpoint, known: Known) -> list[str]:
     said = []
     if (run := known.busy.get(endpoint.pk)) is not None:
-        said.append(f"A {run.plan.get_kind_display().lower()} of {endpoint.slug} is {run.get_state_display().lower()}.")
+        kind, state = in_english(run.plan.get_kind_display).lower(), in_english(run.get_state_display).lower()
+        said.append(f"A {kind} of {endpoint.slug} is {state}.")
     frozen: list[Any] = [window for window in known.freezes[endpoint.pk] if window.begun]
     if frozen:
         said.append(f"{endpoint.slug} is frozen until {frozen[0].until:%Y-%m-%d %H:%M} UTC: {frozen[0].reason}")

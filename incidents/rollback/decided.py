@@ -11,6 +11,7 @@ from accounts.approvals.models import ApprovalRequest, RequestState
 from accounts.approvals.queries import objections
 from audit.actions import service_actor
 from audit.clock import database_now
+from audit.english import in_english
 from incidents.rollback.models import Plan, PlanState, Run, RunState
 from incidents.rollback.moved import moved
 from incidents.rollback.plan import void
@@ -35,7 +36,11 @@ def request_decided(request_id: Any) -> None:
     elif plan.state == PlanState.AWAITING and _may_start(plan, request):
         _start(plan)
     elif request.state in (RequestState.DENIED, RequestState.EXPIRED, RequestState.WITHDRAWN):
-        void(plan_id=plan.id, reason=f"Its approval request was {request.get_state_display().lower()}.", actor=WORKER)
+        void(
+            plan_id=plan.id,
+            reason=f"Its approval request was {in_english(request.get_state_display).lower()}.",
+            actor=WORKER,
+        )
     elif request.state == RequestState.CONSUMED and objections(request).exists():
         _halt(plan)
 

@@ -13,6 +13,7 @@ from accounts.approvals.policy import policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for
 from audit.actions import Actor, Target, record, service_actor
 from audit.dispatch import send_on_commit
+from audit.english import in_english
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
     STEERING_KINDS,
@@ -127,7 +128,9 @@ def submit(*, plan_id: Any, actor: Actor) -> Plan:
             .get(pk=plan_id)
         )
         if plan.state != PlanState.DRAFT:
-            raise PlanRefused("not_draft", f"The plan can't be submitted: {plan.get_state_display().lower()}.")
+            raise PlanRefused(
+                "not_draft", f"The plan can't be submitted: {in_english(plan.get_state_display).lower()}."
+            )
         answers = set(plan.preflights.values_list("answer", flat=True))
         if not answers or FAIL in answers or plan.preflight_due_at is not None:
             raise PlanRefused("preflight", "The preflight has not passed. Its answers say what to mend.")
@@ -179,7 +182,9 @@ def again(*, plan_id: Any, actor: Actor) -> Plan:
             preflight_due_at=Now(), preflight_attempts=0, version=F("version") + 1
         )
         if not ordered:
-            raise PlanRefused("not_draft", f"Only a draft is preflighted; this is {plan.get_state_display().lower()}.")
+            raise PlanRefused(
+                "not_draft", f"Only a draft is preflighted; this is {in_english(plan.get_state_display).lower()}."
+            )
         record(
             action="rollback.preflight.order",
             target=Target("plan", str(plan.id)),

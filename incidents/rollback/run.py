@@ -18,6 +18,7 @@ from accounts.permissions import require, roles_for
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from audit.english import in_english
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
@@ -176,7 +177,7 @@ def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> 
     if plan.state == PlanState.STARTED:
         raise StartRefused("already_started", "This plan was started before; a plan runs once.")
     if plan.state != PlanState.AWAITING or plan.request is None:
-        raise StartRefused("not_awaiting", f"The plan can't be started: {plan.get_state_display().lower()}.")
+        raise StartRefused("not_awaiting", f"The plan can't be started: {in_english(plan.get_state_display).lower()}.")
     if plan.expires_at <= database_now():
         raise StartRefused("expired", "The plan has expired. Propose it again.")
     if document.frozen_until is not None and document.frozen_until <= database_now():
@@ -240,7 +241,7 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     policy = run.plan.request.policy if run.plan.request else None
     if not may_stop(policy, roles_for(user, model=model.slug, team=model.team)):
         record_denial(actor=actor, permission="plan.stop", path=f"run {run.id}")
-        who = " or ".join(str(Role(role).label).lower() for role in policy.stop_roles) if policy else ""
+        who = " or ".join(in_english(Role(role).label).lower() for role in policy.stop_roles) if policy else ""
         raise PermissionDenied(f"Its policy lets only the role {who} stop this run. Ask somebody who holds it.")
     with transaction.atomic():
         _person_moves(run, RunState.STOPPED, [*ACTIVE_RUN_STATES], ended_at=Now(), state_reason=reason[:500])
@@ -327,7 +328,7 @@ def compensate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     if run.plan.from_version is None and run.plan.kind != PlanKind.DRAIN:
         raise RunRefused("nothing_before", "Nothing was served before this run, so there is nothing to go back to.")
     if run.state not in (RunState.RUNNING, RunState.HALTED):
-        raise RunRefused("not_active", f"The run can't be turned back: {run.get_state_display().lower()}.")
+        raise RunRefused("not_active", f"The run can't be turned back: {in_english(run.get_state_display).lower()}.")
     try:
         begin_compensation(run=run, actor=actor, reason=reason)
     except LostRace as error:
@@ -366,7 +367,7 @@ def _run(run_id: Any, reason: str, user: User, permission: str) -> Run:
 
 def _person_moves(run: Run, to: RunState, only_from: list[RunState], **fields: Any) -> None:
     if run.state not in only_from:
-        raise RunRefused("not_active", f"That is not possible: the run is {run.get_state_display().lower()}.")
+        raise RunRefused("not_active", f"That is not possible: the run is {in_english(run.get_state_display).lower()}.")
     try:
         move(run, to, **fields)
     except LostRace as error:

@@ -9,6 +9,7 @@ from django.urls import reverse
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Section, Subject, register
 from audit.canonical import instant
+from audit.english import in_english
 from audit.models import AuditEvent
 from incidents.rollback.checks import percent
 from incidents.rollback.document import PlanDocument
@@ -115,7 +116,7 @@ def _hosts(rows: list[Placement]) -> Section:
                 row.host.name,
                 f"version {row.observed_version}" if row.observed_version else "nothing known",
                 row.observed_digest[:12],
-                f"{row.get_health_display()}{', drained' if row.host.drained_at else ''}",
+                f"{in_english(row.get_health_display)}{', drained' if row.host.drained_at else ''}",
                 f"{instant(row.observed_at)[:19].replace('T', ' ')} UTC" if row.observed_at else "never",
             ]
             for row in rows

@@ -14,6 +14,7 @@ from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
+from audit.english import in_english
 from incidents.rollback import fleet, live, undo
 from incidents.rollback.checks import Answered, error_answer, golden_answer, keep, put_on_record, verdict
 from incidents.rollback.document import PlanDocument
@@ -276,7 +277,9 @@ def sign_off(*, run_id: Any, user: User, passed: bool, reason: str, actor: Actor
     if not reason.strip():
         raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
     if watch.state != WatchState.INCONCLUSIVE:
-        raise RunRefused("not_inconclusive", f"Nothing waits for a person: {watch.get_state_display().lower()}.")
+        raise RunRefused(
+            "not_inconclusive", f"Nothing waits for a person: {in_english(watch.get_state_display).lower()}."
+        )
     state = WatchState.PASSED if passed else WatchState.FAILED
     with transaction.atomic():
         Run.objects.filter(pk=watch.run_id).update(version=F("version") + 1)

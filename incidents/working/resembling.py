@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.db.models import Q
 
+from audit.english import in_english
 from incidents.models import OPEN_STATES, Incident
 from incidents.rollback.models import ASIDE_KINDS, Run, RunState, WatchState
 
@@ -78,7 +79,7 @@ def what_helped(incidents: list[Incident]) -> dict[str, str]:
 
 def _ended(incident: Incident, run: Run | None) -> str:
     if run is not None:
-        to = f"{run.plan.get_kind_display().lower()} to version {run.plan.to_version.number}"
+        to = f"{in_english(run.plan.get_kind_display).lower()} to version {run.plan.to_version.number}"
         state = run.watch.state if hasattr(run, "watch") else ""
         if state == WatchState.PASSED:
             return f"A {to} helped: it was verified."
@@ -86,7 +87,7 @@ def _ended(incident: Incident, run: Run | None) -> str:
             return f"A {to} did not help: its verification failed."
         if run.state == RunState.SWITCHED:
             return f"A {to} was carried out; its verification did not decide."
-        return f"A {to} was begun: {run.get_state_display().lower()}."
+        return f"A {to} was begun: {in_english(run.get_state_display).lower()}."
     if incident.state in OPEN_STATES:
         return "It is open still."
     return "It ended without a rollback."

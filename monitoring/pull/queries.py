@@ -1,5 +1,6 @@
 """The reads of pulled metrics that are more than one line."""
 
+from audit.english import in_english
 from monitoring.pull.models import Query, Scrape
 from registry.models import Endpoint
 
@@ -11,7 +12,7 @@ def unanswered(endpoint: Endpoint) -> list[str]:
     ).select_related("host").distinct()  # fmt: skip
     failing = Query.objects.filter(endpoint=endpoint, ended_at=None).exclude(problem="")
     return [
-        f"No figures from {one.host.name} ({one.get_exporter_display()}) since {one.down_since:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{one.problem}"
+        f"No figures from {one.host.name} ({in_english(one.get_exporter_display)}) since "
+        f"{one.down_since:%Y-%m-%d %H:%M:%S} UTC: {one.problem}"
         for one in down
     ] + [f"{one.name} can't be pulled: {one.problem}" for one in failing]

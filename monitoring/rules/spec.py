@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from audit.english import in_english
 from monitoring.rules.bins import DAY, HOUR, MINUTE, SECOND
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData
 
@@ -174,7 +175,8 @@ def _subject(rule: AlertRule) -> str:
     of = f" of {rule.column}" if rule.column else ""
     where = " on each host" if rule.scope == "hosts" else ""
     version = f", version {rule.version} alone" if rule.version else ""
-    return f"{rule.metric}{of}{where}{version}, {rule.get_reduce_display().lower()} over {span(rule.window_seconds)}"
+    reduced = in_english(rule.get_reduce_display).lower()
+    return f"{rule.metric}{of}{where}{version}, {reduced} over {span(rule.window_seconds)}"
 
 
 def _static_words(rule: AlertRule) -> str:

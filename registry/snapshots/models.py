@@ -3,14 +3,15 @@
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from registry.models import Endpoint, Model
 
 
 class Reason(models.TextChoices):
-    SCHEDULED = "scheduled", "On schedule"
-    BEFORE_CHANGE = "before_change", "Before a change"
-    BY_HAND = "by_hand", "By hand"
+    SCHEDULED = "scheduled", _("On schedule")
+    BEFORE_CHANGE = "before_change", _("Before a change")
+    BY_HAND = "by_hand", _("By hand")
 
 
 class Snapshot(models.Model):

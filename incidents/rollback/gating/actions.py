@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record
+from audit.english import in_english
 from incidents.rollback.gating.bodies import GateRefused
 from incidents.rollback.gating.models import ASKED, Acceptance, AskedWhen, Asking, GateDefinition, GateKind
 from incidents.rollback.gating.waking import wake
@@ -75,7 +76,9 @@ def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Ac
     # The run's row first, as whoever moves the run locks them.
     run = Run.objects.select_for_update(of=("self",)).select_related("plan").get(pk=asking.run_id)
     if not Asking.objects.filter(ASKED, pk=asking.pk).exists():
-        raise GateRefused("not_active", f"Nothing waits for it: the run is {run.get_state_display().lower()}.")
+        raise GateRefused(
+            "not_active", f"Nothing waits for it: the run is {in_english(run.get_state_display).lower()}."
+        )
     try:
         with transaction.atomic():
             said = Acceptance.objects.create(

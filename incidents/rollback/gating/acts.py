@@ -9,6 +9,7 @@ from accounts.approvals.models import Act, SubjectKind
 from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor
+from audit.english import in_english
 from incidents.rollback.gating import actions, bodies
 from incidents.rollback.gating.bodies import GateRefused
 from incidents.rollback.gating.models import AskedWhen, GateDefinition, GateKind
@@ -144,7 +145,7 @@ def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
         "how": sentence_of(body["kind"], body["body"]),
         "in plans of the kinds": ", ".join(body["plan_kinds"]),
         "environment": body["environment"],
-        "asked": str(AskedWhen(body.get("when", AskedWhen.WAVE)).label).lower(),
+        "asked": in_english(AskedWhen(body.get("when", AskedWhen.WAVE)).label).lower(),
         **{name: str(value) for name, value in body["body"].items() if value not in ("", {}, [])},
     }
     group = f"{body['model']}: {body['name']}"
