@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.env import Env, database
+from config.languages import offered
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -120,6 +121,7 @@ MIDDLEWARE = [
     "incidents.status_files.written_pages",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "config.languages.of_the_reader",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -339,6 +341,7 @@ SPECTACULAR_SETTINGS = {
         "RuleKindEnum": "monitoring.models.RuleKind",
         "SignatureKindEnum": "incidents.learning.models.SignatureKind",
         "CauseEnum": "incidents.learning.models.Cause",
+        "ExactStateEnum": "monitoring.comparing.models.ExactState",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -367,9 +370,11 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 MEDIA_ROOT = LASTGOOD_VAR / "media"
-LANGUAGE_CODE = "en-us"
-LANGUAGES = [("en", "English")]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+# Catalogues, <language>/LC_MESSAGES/django.mo: each language that has one is offered beside English. docs/languages.md
+LOCALE_PATHS = [Path(env.text("LASTGOOD_LOCALE", str(BASE_DIR / "locale")))]
+LANGUAGES = offered(LOCALE_PATHS[0])
+# Of letters, of the written copies of status pages, and of whoever asks for no language that is offered.
+LANGUAGE_CODE = env.text("LASTGOOD_LANGUAGE", "en")
 USE_TZ = True
 TIME_ZONE = "UTC"
 
