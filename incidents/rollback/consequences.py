@@ -118,11 +118,17 @@ def _compensate(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> 
     if not changed:
         return "No host was changed, so that it only ends."
     mirrored = [s for s in changed if is_only_shadowed(s, document.shadow, document.shares)]
-    cold = [s for s in changed if s.host.name in document.recreated]
-    warm = [s for s in changed if s not in cold and s not in mirrored]
+    emptied = [s for s in changed if s.host.name in document.recreated]
+    cold = [s for s in changed if s.host.name in document.cold and s not in emptied and s not in mirrored]
+    warm = [s for s in changed if s not in (*emptied, *cold, *mirrored)]
     parts = [f"{_who(warm, 'switch')} back to version {origin.number}, which is still warm there"] if warm else []
     if cold:
-        parts.append(f"of {_names(cold)} each leaves service, loads version {origin.number} again, and comes back")
+        parts.append(
+            f"{_who(cold, 'load')} version {origin.number} again, since the engine may have dropped it at the switch, "
+            f"and {'switches' if len(cold) == 1 else 'switch'} back once its golden test has passed"
+        )
+    if emptied:
+        parts.append(f"of {_names(emptied)} each leaves service, loads version {origin.number} again, and comes back")
     if mirrored:
         parts.append(
             f"{_who(mirrored, 'cease')} to ask version {run.plan.to_version.number} beside, and was not switched"

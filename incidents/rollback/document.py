@@ -23,6 +23,7 @@ from incidents.rollback.state import (
     WEIGHTED_PATH,
 )
 from incidents.rollback.waves import PlanWave
+from registry.serving import DRIVERS
 
 FORMAT = "lastgood-plan/1"
 HASH_PREFIX = b"lastgood-plan/1\0"
@@ -62,6 +63,21 @@ class PlanDocument:
     def recreated(self) -> list[str]:
         """Hosts whose memory holds one version only: they are out of service while it is replaced."""
         return list(self.body.get("recreated", []))
+
+    @property
+    def cold(self) -> list[str]:
+        """Hosts that keep nothing in memory beside what serves once they have switched: going back loads it again."""
+        drops = self._on_engines_without("warm_undo")
+        return [host for host in self.hosts if host in self.recreated or host in drops]
+
+    @property
+    def loads_at_switch(self) -> list[str]:
+        """Hosts whose engine loads the version again at its switch."""
+        return self._on_engines_without("warm_switch")
+
+    def _on_engines_without(self, capability: str) -> list[str]:
+        lacking = {name for name, driver in DRIVERS.items() if not getattr(driver.capabilities, capability)}
+        return [str(host["name"]) for host in self.body["hosts"] if host.get("engine") in lacking]
 
     @property
     def shares(self) -> list[int]:

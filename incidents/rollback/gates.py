@@ -119,7 +119,8 @@ def _ask_host(work: Work, step: HostStep, *, fresh: bool) -> list[Answered]:
             answers.append(errors_of(work, step, seen, gate, fresh=fresh))
         if fresh and work.document.gate("golden") is not None and work.golden is not None:
             where = f"version {work.target.number} on {step.host.name}"
-            answers.append(golden_answer(step.host, remote.golden(work.target, work.golden), work.target.digest, where))
+            asked = work.target if remote.driver.capabilities.versioned_inference else None
+            answers.append(golden_answer(step.host, remote.golden(asked, work.golden), work.target.digest, where))
     except ServingError as error:
         return [_silent(step, error)]
     return answers

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet, Sum, prefetch_related_objects
 
+from audit.english import in_english
 from incidents.rollback.document import DocumentError, PlanDocument
 from incidents.rollback.gating.planned import asked_at
 from incidents.rollback.gating.planned import terms as gate_terms
@@ -142,7 +143,7 @@ def steering_title_of(plan: Plan) -> str:
     try:
         return steering_title(plan.endpoint, PlanDocument.read(bytes(plan.document)))
     except DocumentError:
-        return f"{plan.get_kind_display()} of {plan.endpoint.slug}, whose document was damaged"
+        return f"{in_english(plan.get_kind_display)} of {plan.endpoint.slug}, whose document was damaged"
 
 
 def left_as(run: Run) -> list[dict[str, str]]:
@@ -419,9 +420,6 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
     if plan.kind in STEERING_KINDS:
         return _steering_terms(document)
     failure = "goes back by itself" if document.compensates else "halts and waits for a person"
-    warm = f"{document.undo_seconds} s"
-    if document.recreated:
-        warm = f"no: {names_of(document.recreated)} can hold one only, so that going back takes as long as this"
     asked = [gate["name"] for gate in document.body["gates"] if gate.get("when") != "watch"]
     later = [gate.name for gate in asked_at(document.body["gates"], "watch")]
     watched = ", ".join([*(check["name"] for check in document.body["checks"]), *later])
@@ -444,7 +442,7 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
             "label": "Afterwards watched",
             "value": f"{document.watch_seconds} s: {watched}",
         },
-        {"label": "The old version stays warm", "value": warm},
+        {"label": "The old version stays warm", "value": _warm_in_words(document)},
     ]
 
 
@@ -474,6 +472,15 @@ def _steering_terms(document: PlanDocument) -> list[dict[str, str]]:
     return [least if document.outcome == "drain" else golden, {"label": "Taken back by", "value": words}]
 
 
+def _warm_in_words(document: PlanDocument) -> str:
+    if document.recreated:
+        return f"no: {names_of(document.recreated)} can hold one only, so that going back takes as long as this"
+    if not document.cold:
+        return f"{document.undo_seconds} s"
+    why = f"not on {names_of(document.cold)}, whose engine drops it at the switch: going back loads it again there"
+    return why if len(document.cold) == len(document.hosts) else f"{document.undo_seconds} s; {why}"
+
+
 def _strategy_in_words(document: PlanDocument) -> str:
     if document.recreated:
         return (
@@ -487,7 +494,10 @@ def _strategy_in_words(document: PlanDocument) -> str:
         if not shared:
             return "no canary's engine can share requests, so each is switched at once after its golden test"
         return f"{shared} lets the new version take {shares} % of its requests, with the gate at each, then all"
-    return "both versions in memory, one switch, no request dropped"
+    said = "both versions in memory, one switch, no request dropped"
+    if loads := document.loads_at_switch:
+        return f"{said}; at it the engine of {names_of(loads)} loads again, and answers with the old version meanwhile"
+    return said
 
 
 def names_of(hosts: Sequence[str], most: int = 4) -> str:

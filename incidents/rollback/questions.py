@@ -402,9 +402,13 @@ def _make_warm(plan: Plan, document: PlanDocument, remote: Remote, golden: dict[
         make_warm(endpoint=plan.endpoint, remote=remote, version=target, **for_plan)
     except NotPrepared as error:
         return [Found("warm", question, FAIL, str(error), f"digest {target.digest[:12]} in memory", host)]
-    found = [Found("warm", question, PASS, f"digest {target.digest[:12]} read back", "the plan's digest", host)]
-    if golden is not None:
-        where = f"version {target.number} on {host.name}"
+    can, where = remote.driver.capabilities, f"version {target.number} on {host.name}"
+    said = "read back" if can.digest_read_back else "as the engine says, which can't be read back; its files are right"
+    found = [Found("warm", question, PASS, f"digest {target.digest[:12]} {said}", "the plan's digest", host)]
+    if golden is not None and not can.versioned_inference:
+        asked = f"Does {where} give the golden outputs?"
+        found.append(Found("golden", asked, INCONCLUSIVE, "it is asked once it serves", "before it serves", host))
+    elif golden is not None:
         answered = golden_answer(host, remote.golden(target, golden), target.digest, where)
         found.append(Found("golden", answered.question, answered.answer, answered.observed, answered.expected, host))
     return found

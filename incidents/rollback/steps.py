@@ -5,6 +5,7 @@ A call whose outcome is not known is never repeated blindly: the host is observe
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import takewhile
 
 from django.db import transaction
@@ -12,7 +13,7 @@ from django.db.models import F
 
 from audit.clock import database_now
 from incidents.rollback import fleet
-from incidents.rollback.checks import golden_answer
+from incidents.rollback.checks import golden_answer, keep
 from incidents.rollback.effects import (
     MAX_ATTEMPTS,
     act,
@@ -24,11 +25,13 @@ from incidents.rollback.effects import (
     record_step,
     states_ahead,
 )
-from incidents.rollback.models import HostStep, StepState
+from incidents.rollback.models import CheckAnswer, HostStep, StepState
 from incidents.rollback.state import change, move
 from incidents.rollback.work import FenceLost, StepFailed, StepWaits, Work, has_acted
+from registry.golden import golden_of
 from registry.models import Version
 from registry.serving.base import HostUnreachable, ModelObservation, OutcomeUnknown, ServingError, StaleFence
+from registry.store import ArtifactDamaged, ArtifactMissing, ArtifactUnavailable
 
 ENDED = [StepState.DONE, StepState.FAILED, StepState.UNREACHABLE, StepState.RESTORED]
 
@@ -156,6 +159,9 @@ def load(work: Work, step: HostStep) -> None:
 def ask_golden(work: Work, step: HostStep) -> None:
     if work.golden is None:
         raise StepFailed(f"Version {work.target.number} has no golden test that can be read. Register one that has.")
+    if not work.remote(step).driver.capabilities.versioned_inference:
+        pass_on(work, step, {next_state(work, step): "its engine asks only what serves: tested after the switch"})
+        return
     where = f"version {work.target.number} on {step.host.name}"
     result = work.remote(step).golden(work.target, work.golden)
     answered = golden_answer(step.host, result, work.target.digest, where)
@@ -198,16 +204,14 @@ def _counts(seen: ModelObservation) -> dict[str, int]:
 
 
 def _restore(work: Work, step: HostStep) -> None:
-    """Back to the version that the host served before: the same act, with a newer fence."""
+    """Back to the version that the host served before: the same act, with a newer fence. Where it is no longer in
+    memory, since the engine drops it at a switch or the host was started again, it is loaded and tested first."""
     origin = work.origin
     if origin is None:
         raise StepFailed(f"Nothing was served on {step.host.name} before, so there is nothing to go back to.")
     remote, reads_back = work.remote(step), work.reads_back(step)
-    cold = not fleet.is_loaded(work.look(step), origin, read_back=reads_back)
-    if cold and step.host.name in work.document.recreated:
-        _make_room(work, step, origin)
     if not fleet.is_loaded(work.look(step), origin, read_back=reads_back):
-        raise StepFailed(f"Version {origin.number} is not loaded on {step.host.name} any more. Roll back by a plan.")
+        _load_again(work, step, origin)
     effect(
         work,
         step,
@@ -218,18 +222,46 @@ def _restore(work: Work, step: HostStep) -> None:
     )
 
 
-def _make_room(work: Work, step: HostStep, origin: Version) -> None:
-    """On a host that holds one version only: out of service, the target unloaded, the origin loaded again."""
+def _load_again(work: Work, step: HostStep, origin: Version) -> None:
+    """The origin into memory, beside what answers, or on a host that holds one version only in its place; and asked
+    before it serves, for it is not the copy that served."""
+    remote = work.remote(step)
+    if step.host.name in work.document.recreated:
+        _make_room(work, step)
+    act(
+        work, step, name="stage", call=lambda: remote.stage(origin), version=origin,
+        holds=lambda seen: fleet.is_staged(seen, origin),
+    )  # fmt: skip
+    act(
+        work, step, name="load", call=lambda: remote.load(origin), version=origin,
+        holds=lambda seen: fleet.is_loaded(seen, origin, read_back=work.reads_back(step)),
+    )  # fmt: skip
+    _ask_origin(work, step, origin)
+
+
+def _make_room(work: Work, step: HostStep) -> None:
+    """Out of service, and the target unloaded."""
     remote, target, fence = work.remote(step), work.target, work.run.fence
     act(work, step, name="drain", holds=lambda seen: not seen.in_service, call=lambda: remote.set_service(False, fence))
     act(
         work, step, name="unload", call=lambda: remote.unload(target),
         holds=lambda seen: not fleet.is_loaded(seen, target, read_back=False),
     )  # fmt: skip
-    act(
-        work, step, name="load", call=lambda: remote.load(origin), version=origin,
-        holds=lambda seen: fleet.is_loaded(seen, origin, read_back=work.reads_back(step)),
-    )  # fmt: skip
+
+
+def _ask_origin(work: Work, step: HostStep, origin: Version) -> None:
+    try:
+        golden = golden_of(origin)
+    except (ArtifactMissing, ArtifactDamaged, ArtifactUnavailable) as error:
+        raise StepFailed(f"The golden test of version {origin.number} can't be read: {error}") from error
+    if golden is None or not work.remote(step).driver.capabilities.versioned_inference:
+        return
+    where = f"version {origin.number}, loaded again on {step.host.name},"
+    answered = golden_answer(step.host, work.remote(step).golden(origin, golden), origin.digest, where)
+    with transaction.atomic():
+        keep(run=work.run, stage="golden", wave=step.wave, answers=[replace(answered, name="golden-origin")])
+    if answered.answer != CheckAnswer.PASS:
+        raise StepFailed(f"{answered.question} No: {answered.observed}.")
 
 
 def _answers_with(work: Work, step: HostStep, seen: ModelObservation, version: Version) -> bool:

@@ -247,7 +247,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "run_live": 1 if run_is_live(subject) else 15,
         "waves": waves_of(subject),
         "left_as": left_as(subject),
-        "cold": document is not None and bool(document.recreated),
+        "cold": document.cold if document is not None else [],
         "run_checks": check_rows(newest_checks(subject)),
         "askings": askings_of(subject, document, user),
         "shadow": lines_of(facts_of(subject.steps.all(), document), document),

@@ -120,12 +120,13 @@ class Capabilities:
 
 
 INSTEAD = {
-    "warm_switch": "The engine loads the version again at the switch, which takes as long as a load.",
-    "versioned_inference": "It can't ask a version that does not serve: the golden test comes after the switch.",
-    "digest_read_back": "What is in its memory can't be read back: files on its disk and golden tests stand for it.",
-    "fencing": "It knows no fences: a call without an answer is waited out before anything else is called.",
-    "warm_undo": "It drops the old version at the switch: undoing loads it again.",
+    "warm_switch": "The switch loads the version again and takes as long.",
+    "versioned_inference": "Only what serves can be asked: golden tests follow the switch.",
+    "digest_read_back": "Its memory can't be read back: disk and golden tests stand for it.",
+    "fencing": "It knows no fence: an unanswered call is waited out.",
+    "warm_undo": "It drops the old version: undoing loads it again.",
 }
+"""Short enough that all of them fit into one answer of a preflight."""
 
 
 class ServingError(Exception):

@@ -259,10 +259,11 @@ def _serving(slots: Sequence[Slot]) -> int | None:
 
 
 def _usable(slots: Sequence[Slot]) -> list[Slot]:
-    """One slot for each version: what is loaded, else the lowest that would not take traffic when it is loaded."""
+    """One slot for each version: what is ready, else the lowest that would not take traffic when it is loaded. What lies
+    above the slot that serves, which Triton may still be unloading after a switch, can't be gone back to."""
     serving, found = _serving(slots), {}
     for slot in sorted(slots, key=lambda slot: (slot.state == "ready", -slot.number)):
-        if slot.state != "staged" or serving is None or slot.number < serving:
+        if slot.state == "ready" or serving is None or slot.number < serving:
             found[slot.version] = slot
     return list(found.values())
 

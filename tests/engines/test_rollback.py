@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from accounts.actions import actor_for
+from incidents.rollback import run as runs
+from incidents.rollback.consequences import consequences
 from incidents.rollback.models import RunState
+from incidents.rollback.queries import plan_terms
 from registry.actions import place, register_host, register_version
 from registry.models import Health, Host, Placement, Version
 from registry.reconcile import observe_placement
 from tests.engines.servers import Server
-from tests.incidents.rollback.fleet import SETUP, Fleet
+from tests.incidents.rollback.fleet import SETUP, Fleet, until_ended
 
 pytestmark = pytest.mark.engines
 X = [1.5, 2.0, -4.0]
@@ -85,11 +89,38 @@ def test_an_endpoint_on_another_engine_is_rolled_back(
     assert run.state == RunState.SWITCHED, run.state_reason
     assert fleet.answers() == server.expected(1)
     assert list(run.steps.values_list("state", "switch_calls")) == [("done", 1)]
-    said = run.plan.preflights.get(name="capabilities").observed
-    assert "can't be read back" in said
-    assert "It knows no fences" in said
+    lacking = server.driver.capabilities.lacking()
+    assert lacking
+    assert run.plan.preflights.get(name="capabilities").observed == f"{engine}: {' '.join(lacking)}"
+    assert "can't be read back" in run.plan.preflights.get(name="warm").observed
     placement = observed(engine)
     assert (placement.health, placement.observed_digest) == (Health.SERVING, fleet.good.digest)
+
+
+@pytest.mark.parametrize("engine", ["triton", "mlserver", "torchserve"])
+def test_a_release_on_another_engine_goes_back_whether_or_not_the_old_version_is_still_in_memory(
+    committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any, engine: str
+) -> None:
+    # given a release whose one host has switched, and soaks
+    server = servers(engine)
+    settings.LASTGOOD_VAR = tmp_path / "var"
+    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
+    fleet = EngineFleet(tmp_path, server).build(wave_soak_seconds=3600)
+    fleet.serve(fleet.good)
+    run = fleet.finished(fleet.bad, kind="release")
+    assert fleet.answers() == server.expected(2), run.state_reason
+    warm = server.driver.capabilities.warm_undo
+    assert ("still warm there" in consequences(run)["compensate"]) == warm
+    assert ("drops it at the switch" in str(plan_terms(run.plan))) == (not warm)
+
+    # when a person turns it back
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="It is worse.", actor=actor_for(user=fleet.commander))
+    until_ended(run)
+
+    # then
+    assert run.state == RunState.COMPENSATED, run.state_reason
+    assert fleet.answers() == server.expected(1)
+    assert observed(engine).observed_digest == fleet.good.digest
 
 
 def test_a_host_that_forgot_its_version_is_seen_to_serve_nothing(
