@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -30,7 +30,8 @@ NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """NUL as canonical JSON writes it, and not the same six characters after a backslash of the text. PostgreSQL keeps it
 in no text, nor in a record that it reads as JSON."""
 COLUMNS = [str(field.column) for field in AuditEvent._meta.concrete_fields if field.column not in ("id", "xid")]
-INSERT = f"INSERT INTO audit_event ({', '.join(COLUMNS)}) VALUES ({', '.join('%s' for _ in COLUMNS)}) RETURNING id"  # noqa: S608
+INSERT = f"INSERT INTO audit_event ({', '.join(COLUMNS)}) VALUES"
+ROW = f"({', '.join('%s' for _ in COLUMNS)})"
 ACTION_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -115,52 +116,97 @@ def record(
     and WriterErased for the words of a person who was erased: a copy of them may stand in the caller's rows. The
     caller's transaction is then marked for rollback.
     """
-    with transaction.atomic(savepoint=False):
-        _check(action, target, actor, outcome)
-        if len(reason) > MAX_REASON:
-            raise RecordError(f"The reason has {len(reason)} characters; at most {MAX_REASON} fit. Say it shorter.")
-        moment, incident_seq = _moment_and_number(incident)
-        event_uuid = uuid.uuid4()
-        body: dict[str, Any] = {
-            "v": RECORD_VERSION,
-            "log_origin": log_origin(),
-            "event_id": str(event_uuid),
-            "occurred_at": instant(moment),
-            "recorded_by": _recorded_by(),
-            "action": action,
-            "outcome": str(outcome),
-            "actor": {"kind": actor.kind, "id": actor.id, "auth": actor.auth},
-            "target": {"kind": target.kind, "id": target.id, "version": target.version},
-            "data": data or {},
-        }
-        if incident:
-            body |= {"incident": incident, "incident_seq": incident_seq}
-        if correlated := {**_under.get(), **(correlation or {})}:
-            body["correlation"] = correlated
-        subject = subject or _under.get().get("said_by", "")
-        key = secrets.token_bytes(32)
-        if reason:
-            body["reason_commit"] = reason_commitment(key, reason)
-        event = AuditEvent(
-            event_uuid=event_uuid,
-            canon=_canon(body),
-            occurred_at=moment,
-            action=action,
-            outcome=str(outcome),
-            actor_kind=actor.kind,
-            actor=actor.id,
-            target_kind=target.kind,
-            target_id=target.id,
-            target_version=target.version,
-            incident=incident,
-            incident_seq=incident_seq,
-        )
-        _insert(event)
-        if reason:
-            kept = private.seal(event=event, subject=subject or actor.id, key=key, text=reason)
-            if kept is None and not subject and actor.kind in PEOPLE:
-                raise WriterErased(f"{actor.id} was erased, so nothing more is written in their name.")
+    (event,) = record_each(
+        action=action,
+        actor=actor,
+        each=[(target, data or {}, reason)],
+        incident=incident,
+        outcome=outcome,
+        correlation=correlation,
+        subject=subject,
+    )
     return event
+
+
+def record_each(
+    *,
+    action: str,
+    actor: Actor,
+    each: Sequence[tuple[Target, dict[str, Any], str]],
+    incident: str = "",
+    outcome: str = "success",
+    correlation: dict[str, Any] | None = None,
+    subject: str = "",
+) -> list[AuditEvent]:
+    """``record`` for things of one kind that happen together: an event for each target with its data and reason, in
+    their order, written in as few statements as one event takes. Raises as ``record`` does, and then keeps none."""
+    if not each:
+        return []
+    with transaction.atomic(savepoint=False):
+        for target, _, reason in each:
+            _check(action, target, actor, outcome)
+            if len(reason) > MAX_REASON:
+                raise RecordError(f"The reason has {len(reason)} characters; at most {MAX_REASON} fit. Say it shorter.")
+        moment, newest = _moment_and_number(incident, len(each))
+        keys = [secrets.token_bytes(32) for _ in each]
+        alike = _alike(action, outcome, actor, moment, correlation)
+        events = []
+        for at, ((target, data, reason), key) in enumerate(zip(each, keys, strict=True)):
+            own: dict[str, Any] = {
+                "target": {"kind": target.kind, "id": target.id, "version": target.version},
+                "data": data,
+            }
+            if newest is not None:
+                own |= {"incident": incident, "incident_seq": newest - len(each) + 1 + at}
+            if reason:
+                own["reason_commit"] = reason_commitment(key, reason)
+            events.append(_event(alike | own, moment))
+        _insert(events)
+        texts = [(event, key, one[2]) for event, key, one in zip(events, keys, each, strict=True) if one[2]]
+        _seal(texts, subject or _under.get().get("said_by", ""), actor)
+    return events
+
+
+def _alike(
+    action: str, outcome: str, actor: Actor, moment: datetime.datetime, correlation: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the bodies of events that are recorded together have in common."""
+    alike: dict[str, Any] = {
+        "v": RECORD_VERSION,
+        "log_origin": log_origin(),
+        "occurred_at": instant(moment),
+        "recorded_by": _recorded_by(),
+        "action": action,
+        "outcome": str(outcome),
+        "actor": {"kind": actor.kind, "id": actor.id, "auth": actor.auth},
+    }
+    if correlated := {**_under.get(), **(correlation or {})}:
+        alike["correlation"] = correlated
+    return alike
+
+
+def _event(body: dict[str, Any], moment: datetime.datetime) -> AuditEvent:
+    event_uuid, target = uuid.uuid4(), body["target"]
+    return AuditEvent(
+        event_uuid=event_uuid,
+        canon=_canon(body | {"event_id": str(event_uuid)}),
+        occurred_at=moment,
+        action=body["action"],
+        outcome=body["outcome"],
+        actor_kind=body["actor"]["kind"],
+        actor=body["actor"]["id"],
+        target_kind=target["kind"],
+        target_id=target["id"],
+        target_version=target["version"],
+        incident=body.get("incident", ""),
+        incident_seq=body.get("incident_seq"),
+    )
+
+
+def _seal(texts: list[tuple[AuditEvent, bytes, str]], subject: str, actor: Actor) -> None:
+    """Keep the free texts of events that were just inserted; without `subject` they are the actor's own."""
+    if texts and not private.seal(texts, subject=subject or actor.id) and not subject and actor.kind in PEOPLE:
+        raise WriterErased(f"{actor.id} was erased, so nothing more is written in their name.")
 
 
 def record_export(*, manifest: str, events: int, size: int, scope: dict[str, str], actor: Actor) -> AuditEvent:
@@ -244,27 +290,31 @@ def _check(action: str, target: Target, actor: Actor, outcome: str) -> None:
         raise RecordError(f"The outcome {outcome!r} is none of {', '.join(Outcome.values)}.")
 
 
-def _moment_and_number(incident: str) -> tuple[datetime.datetime, int | None]:
-    """The database's clock, and the incident's next number, taken under its counter's row lock."""
+def _moment_and_number(incident: str, count: int) -> tuple[datetime.datetime, int | None]:
+    """The database's clock, and the last of the incident's next so many numbers, taken under its counter's row lock."""
     with connection.cursor() as cursor:
         if not incident:
             cursor.execute("SELECT clock_timestamp(), NULL")
         else:
             cursor.execute(
-                "INSERT INTO audit_incident_counter AS c (incident, last) VALUES (%s, 1) "
-                "ON CONFLICT (incident) DO UPDATE SET last = c.last + 1 RETURNING clock_timestamp(), c.last",
-                [incident],
+                "INSERT INTO audit_incident_counter AS c (incident, last) VALUES (%s, %s) "
+                "ON CONFLICT (incident) DO UPDATE SET last = c.last + excluded.last "
+                "RETURNING clock_timestamp(), c.last",
+                [incident, count],
             )
         moment, number = cursor.fetchone()
     return moment, number
 
 
-def _insert(event: AuditEvent) -> None:
-    """What ``save`` does, but with the statement composed once: that was a sixth of an event's processor time."""
+def _insert(events: Sequence[AuditEvent]) -> None:
+    """What ``bulk_create`` does, but with the statement composed once: that was a sixth of an event's processor
+    time."""
+    rows = ", ".join([ROW] * len(events))
     with connection.cursor() as cursor:
-        cursor.execute(INSERT, [getattr(event, column) for column in COLUMNS])
-        (event.pk,) = cursor.fetchone()
-    event._state.adding, event._state.db = False, connection.alias
+        cursor.execute(f"{INSERT} {rows} RETURNING id", [getattr(one, name) for one in events for name in COLUMNS])
+        numbers = cursor.fetchall()
+    for event, (event.pk,) in zip(events, numbers, strict=True):
+        event._state.adding, event._state.db = False, connection.alias
 
 
 def _canon(body: dict[str, Any]) -> bytes:

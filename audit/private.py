@@ -1,6 +1,6 @@
 """The free texts that stand beside the log, sealed under the key of the person who wrote them: putting in, reading."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django.db import connection
 
@@ -14,10 +14,11 @@ SELECT = "private__subject"
 """For `select_related` on events: what `text_of` needs, in the same query."""
 
 
-def seal(*, event: AuditEvent, subject: str, key: bytes, text: str) -> AuditPrivate | None:
-    """Keep the text of an event, with its commitment's key, under the subject's data key, which is made at first use.
+def seal(texts: Sequence[tuple[AuditEvent, bytes, str]], *, subject: str) -> list[AuditPrivate]:
+    """Keep the texts of events, each with its commitment's key, under the subject's data key, which is made at first
+    use.
 
-    None, and nothing is kept, for a subject that was erased: whose key is destroyed gets no new one.
+    Nothing is kept, and the list is empty, for a subject that was erased: whose key is destroyed gets no new one.
     """
     held = _held_key(subject)
     if not held:
@@ -26,9 +27,15 @@ def seal(*, event: AuditEvent, subject: str, key: bytes, text: str) -> AuditPriv
         held = _held_key(subject)
     wrapped = held[0][0]
     if wrapped is None:
-        return None
-    sealed = seal_text(event_id=event.pk, subject=subject, wrapped=bytes(wrapped), key=key, text=text)
-    return AuditPrivate.objects.create(event=event, subject_id=subject, sealed=sealed)
+        return []
+    return AuditPrivate.objects.bulk_create(
+        AuditPrivate(
+            event=event,
+            subject_id=subject,
+            sealed=seal_text(event_id=event.pk, subject=subject, wrapped=bytes(wrapped), key=key, text=text),
+        )
+        for event, key, text in texts
+    )
 
 
 def _held_key(subject: str) -> list[tuple[bytes | None]]:

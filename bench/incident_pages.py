@@ -51,11 +51,13 @@ def record_events(refs: list[str]) -> None:
     made: list[list[Any]] = []
     numbers = dict.fromkeys(refs, 0)
 
-    def number(incident: str) -> tuple[Any, int]:
-        numbers[incident] += 1
+    def number(incident: str, count: int) -> tuple[Any, int]:
+        numbers[incident] += count
         return timezone.now(), numbers[incident]
 
-    kept = lambda event: made.append([getattr(event, column) for column in actions.COLUMNS])  # noqa: E731
+    def kept(events: list[Any]) -> None:
+        made.extend([getattr(event, column) for column in actions.COLUMNS] for event in events)
+
     bench = actions.service_actor("bench")
     with patch.object(actions, "_insert", kept), patch.object(actions, "_moment_and_number", number):
         for ref in refs:
@@ -65,7 +67,7 @@ def record_events(refs: list[str]) -> None:
                     data={"at": at},
                 )  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.executemany(actions.INSERT.partition(" RETURNING")[0], made)
+        cursor.executemany(f"{actions.INSERT} {actions.ROW}", made)
         cursor.executemany("INSERT INTO audit_incident_counter (incident, last) VALUES (%s, %s)", numbers.items())
 
 

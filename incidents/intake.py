@@ -1,15 +1,16 @@
 """From alerts to incidents: one incident for one cause, opened once, with its evidence frozen."""
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from audit.actions import Target, record, service_actor
-from audit.dispatch import send_on_commit
+from audit.actions import Target, record, record_each, service_actor
+from audit.dispatch import each_of, send_on_commit
 from audit.models import AuditEvent
 from incidents.evidence import Claim, gather, incident_title
 from incidents.grouping import placing
@@ -28,27 +29,53 @@ def take_alert(*, alert_id: int) -> Incident | None:
     """Open an incident for the alert or let the alert join the open one of the same cause (`incidents.grouping`). Safe
     to call any number of times; None for an alert that opens nothing: it was over before it was taken, nobody is to be
     told of it, or its rule waits for more of its kind."""
-    rows = Alert.objects.select_related("endpoint__model", "rule", "alert_rule", "host", "delivery")
-    alert = rows.defer("delivery__body").get(pk=alert_id)
-    taken = IncidentAlert.objects.filter(alert=alert).select_related("incident").first()
+    taken = IncidentAlert.objects.filter(alert=alert_id).select_related("incident").first()
     if taken is not None:
         return taken.incident
-    if alert.suppressed_by:
-        return None
-    place = placing.place(alert)
-    joined = _join(alert, place)
-    if joined is not None or alert.state != "firing":
+    alert = _waiting().get(pk=alert_id)
+    return None if alert.suppressed_by else _take([alert], placing.place(alert))
+
+
+def take_alerts(alert_ids: Sequence[int]) -> None:
+    """`take_alert` for alerts that came together: those of one cause are taken by one incident in one transaction."""
+    causes: dict[Place, list[Alert]] = {}
+    alerts = list(_waiting().filter(pk__in=alert_ids, incident_alert=None, suppressed_by="").order_by("pk"))
+    place_of = placing.places(alerts)
+    try:
+        each_of(lambda alert: causes.setdefault(place_of(alert), []).append(alert), alerts)
+    finally:
+        each_of(lambda place: _take(causes[place], place), causes)
+
+
+def _waiting() -> QuerySet[Alert]:
+    rows = Alert.objects.select_related("endpoint__model", "rule", "alert_rule", "host", "delivery")
+    return rows.defer("delivery__body")
+
+
+def _take(alerts: Sequence[Alert], place: Place) -> Incident | None:
+    """Bring alerts of one place to their incident, where they have one; that of the first is returned."""
+    try:
+        return _bring(alerts, place)
+    except IntegrityError:
+        # Another worker opened one for this cause, or took one of these alerts, at the same moment.
+        first, *_ = [_bring([alert], place) for alert in alerts]
+        return first
+
+
+def _bring(alerts: Sequence[Alert], place: Place) -> Incident | None:
+    joined = _join(alerts, place)
+    firing = [alert for alert in alerts if alert.state == "firing"]
+    if joined is not None or not firing:
         return joined
     if place.held:
-        ledger.held(alert_id=alert.pk, why=place.held)
+        for alert in firing:
+            ledger.held(alert_id=alert.pk, why=place.held)
         return None
-    claims = _evidence(alert)
-    try:
-        with transaction.atomic():
-            return _open(alert, place, claims)
-    except IntegrityError:
-        # Another worker opened one for this cause, or took this alert, at the same moment.
-        return _join(alert, place)
+    claims = _evidence(firing[0])
+    with transaction.atomic():
+        opened = _open(firing[0], place, claims)
+        _join([alert for alert in alerts if alert is not firing[0]], place)
+        return opened
 
 
 def take_beat(*, number: int) -> None:
@@ -66,7 +93,7 @@ def take_beat(*, number: int) -> None:
             )
             alert.refresh_from_db()
             place = placing.place(alert)
-            if _join(alert, place) is None:
+            if _join([alert], place) is None:
                 _open(alert, place, [Claim("alert", alert.summary)])
             transaction.set_rollback(True)
         beats.decided(number)
@@ -81,23 +108,37 @@ def _evidence(alert: Alert) -> list[Claim]:
         return [Claim("alert", f"{alert.summary} The predictions behind it could not be read."[:500])]
 
 
-def _join(alert: Alert, place: Place) -> Incident | None:
+def _join(alerts: Sequence[Alert], place: Place) -> Incident | None:
+    """Let the alerts join the open incident of their cause; None where there is none. One that an incident has stays
+    there."""
+    if not alerts:
+        return None
     with transaction.atomic():
         incident = (
             Incident.objects.select_for_update(of=("self",)).filter(group_key=place.key, state__in=OPEN_STATES).first()
         )
         if incident is None:
             return None
-        link, created = IncidentAlert.objects.get_or_create(alert=alert, defaults={"incident": incident})
-        if not created:
-            return link.incident
+        links = IncidentAlert.objects.select_related("incident").filter(alert__in=alerts)
+        taken = {link.alert_id: link.incident for link in links}
+        new = [alert for alert in alerts if alert.pk not in taken]
+        if not new:
+            return taken[alerts[0].pk]
+        IncidentAlert.objects.bulk_create(IncidentAlert(alert=alert, incident=incident) for alert in new)
         worse = min(incident.severity, place.severity)
         if worse < incident.severity:
             Incident.objects.filter(pk=incident.pk).update(severity=worse, version=F("version") + 1)
-        data = {"alert": alert.pk, "severity": worse}
-        ledger.taken_by_incident(alert_id=alert.pk, incident_ref=incident.ref, opened=False)
-        _note(incident, "incident.join_alert", data, summary=alert.summary, ours=alert.rule_id is not None)
+        ledger.taken_by_incident(alerts=[alert.pk for alert in new], incident_ref=incident.ref, opened=False)
+        target = Target("incident", incident.ref)
+        joined = [_words({"alert": alert.pk, "severity": worse}, alert.summary, alert) for alert in new]
+        each = [(target, data, reason) for data, reason in joined]
+        record_each(action="incident.join_alert", actor=INTAKE, incident=incident.ref, each=each)
         return incident
+
+
+def _words(data: dict[str, Any], summary: str, alert: Alert) -> tuple[dict[str, Any], str]:
+    """Data and reason of the event by which an alert joins: see `_note`."""
+    return (data | {"summary": summary}, "") if alert.rule_id is not None else (data, summary)
 
 
 def _open(alert: Alert, place: Place, claims: list[Claim]) -> Incident:
@@ -115,7 +156,7 @@ def _open(alert: Alert, place: Place, claims: list[Claim]) -> Incident:
         detected_at=alert.fired_at,
     )
     IncidentAlert.objects.create(incident=incident, alert=alert)
-    ledger.taken_by_incident(alert_id=alert.pk, incident_ref=incident.ref, opened=True)
+    ledger.taken_by_incident(alerts=[alert.pk], incident_ref=incident.ref, opened=True)
     ours = alert.rule_id is not None
     data = {
         "alert": alert.pk,

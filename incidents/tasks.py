@@ -10,7 +10,7 @@ from incidents.models import Incident
 
 @shared_task(name="incidents.take_alert")
 def take_alert(*alert_ids: int) -> None:
-    each_of(lambda alert_id: intake.take_alert(alert_id=alert_id), alert_ids)
+    intake.take_alerts(alert_ids)
 
 
 @shared_task(name="incidents.take_beat")

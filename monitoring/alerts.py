@@ -11,12 +11,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from audit.actions import Target, record, service_actor
+from audit.actions import Target, record_each, service_actor
 from audit.dispatch import gather_on_commit
 from monitoring.models import Alert, AlertState, Answer, Finding, Rule, RuleKind, Window, WindowState
 from monitoring.rules import suppress
 from monitoring.rules.carried import carried
 from registry.models import Endpoint, Environment
+
+MONITORING = service_actor("monitoring")
 
 LOOK_BACK = 60
 """Judged windows that a decision looks at; a streak of breaches is followed no further back."""
@@ -174,8 +176,7 @@ def open_alert(alert: Alert) -> list[Alert]:
             alert.suppressed_by = suppress.why(alert)
             alert.save(force_insert=True)
             alert.refresh_from_db()
-            held = {"suppressed_by": alert.suppressed_by} if alert.suppressed_by else {}
-            _record("alert.fire", alert, **held)
+            _record("alert.fire", alert, **_held(alert))
             if not alert.suppressed_by:
                 if alert.alert_rule is not None and alert.alert_rule.means_host_down:
                     suppress.take_below(alert)
@@ -183,6 +184,27 @@ def open_alert(alert: Alert) -> list[Alert]:
     except IntegrityError:
         return []
     return [alert]
+
+
+def open_alerts(new: list[Alert]) -> None:
+    """`open_alert` for alerts of different fingerprints, none of which is about a host that is down, in a few
+    statements for all of them. What does not fire then, because the same one fires, has no key."""
+    try:
+        with transaction.atomic():
+            for alert, held in zip(new, suppress.why_each(new), strict=True):
+                alert.suppressed_by = held
+            Alert.objects.bulk_create(new)
+            record_each(action="alert.fire", actor=MONITORING, each=[_told(alert, **_held(alert)) for alert in new])
+            if told := [alert.pk for alert in new if not alert.suppressed_by]:
+                gather_on_commit("incidents.take_alert", told, queue="intake")
+    except IntegrityError:
+        for alert in new:
+            alert.pk = None
+            open_alert(alert)
+
+
+def _held(alert: Alert) -> dict[str, str]:
+    return {"suppressed_by": alert.suppressed_by} if alert.suppressed_by else {}
 
 
 def resolve_alert(alert: Alert, *, ended_at: datetime, why: str, seen_at: datetime | None = None) -> list[Alert]:
@@ -207,6 +229,11 @@ def end_all(rules: Iterable[Rule], why: str) -> list[Alert]:
 
 
 def _record(action: str, alert: Alert, **more: str) -> None:
+    record_each(action=action, actor=MONITORING, each=[_told(alert, **more)])
+
+
+def _told(alert: Alert, **more: str) -> tuple[Target, dict[str, Any], str]:
+    """What the record says of an alert: of which, what, and in which words."""
     endpoint = alert.endpoint
     data: dict[str, Any] = {
         "fingerprint": alert.fingerprint,
@@ -222,13 +249,7 @@ def _record(action: str, alert: Alert, **more: str) -> None:
         data |= {"rule": alert.rule.kind if alert.rule else OBSERVED, "summary": alert.summary}
         words = ""
     # What an outside sender wrote may name people, so it stands beside the log, where it can be erased.
-    record(
-        action=action,
-        target=Target("alert", str(alert.pk)),
-        actor=service_actor("monitoring"),
-        data=data,
-        reason=words,
-    )
+    return Target("alert", str(alert.pk)), data, words
 
 
 def observed() -> QuerySet[Alert]:

@@ -9,7 +9,7 @@ table `Flap` only remembers what an incident was told.
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
@@ -21,6 +21,12 @@ from monitoring.models import Alert, AlertState
 KIND = "flapping"
 NOTER = service_actor("incidents")
 AT_ONCE = 100
+FIRED_LATELY = """
+    SELECT id, suppressed_by FROM monitoring_alert
+    WHERE fingerprint = %s AND fired_at > statement_timestamp() - %s AND (suppressed_by IN ('', %s) OR id = %s)
+    LIMIT 1000
+"""
+"""Said once and not composed anew: it is asked for every alert that fires."""
 
 
 def span() -> timedelta:
@@ -29,11 +35,11 @@ def span() -> timedelta:
 
 def why(alert: Alert) -> str:
     """KIND for an alert that has fired too often lately, or was held back for it and has not been quiet since."""
-    fired = Alert.objects.filter(fingerprint=alert.fingerprint, fired_at__gt=Now() - span())
-    others = list(
-        fired.exclude(pk=alert.pk).filter(suppressed_by__in=["", KIND]).values_list("suppressed_by", flat=True)[:1000]
-    )
-    itself = alert.pk is None or fired.filter(pk=alert.pk).exists()
+    with connection.cursor() as cursor:
+        cursor.execute(FIRED_LATELY, [alert.fingerprint, span(), KIND, alert.pk])
+        fired = dict(cursor.fetchall())
+    others = [by for pk, by in fired.items() if pk != alert.pk]
+    itself = alert.pk is None or alert.pk in fired
     if itself and alert.suppressed_by == KIND:
         return KIND
     often = len(others) + itself > settings.LASTGOOD_FLAPPING_TIMES or KIND in others

@@ -1,6 +1,7 @@
 """Where an alert belongs: to which cause, with which severity, and whether it is enough for an incident."""
 
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -51,9 +52,20 @@ def live_rules() -> list[GroupingRule]:
 
 def place(alert: Alert) -> Place:
     """The place of an alert, which it keeps: asked again, the same alert is where it was put first."""
-    member = GroupMember.objects.select_related("group__rule").filter(alert=alert).first()
+    return places([alert])(alert)
+
+
+def places(alerts: Sequence[Alert]) -> Callable[[Alert], Place]:
+    """`place` for each of several alerts."""
+    rules = live_rules()
+    members = GroupMember.objects.select_related("group__rule").filter(alert__in=alerts)
+    known = {member.alert_id: member for member in members}
+    return lambda alert: _place(alert, known.get(alert.pk), rules)
+
+
+def _place(alert: Alert, member: GroupMember | None, rules: Sequence[GroupingRule]) -> Place:
     labels = facts(alert)
-    rule = member.group.rule if member is not None else deciding.first_match(live_rules(), labels)
+    rule = member.group.rule if member is not None else deciding.first_match(rules, labels)
     if rule is None:
         return Place(default_key(alert), alert.severity)
     with transaction.atomic():

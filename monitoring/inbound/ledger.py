@@ -1,6 +1,6 @@
 """Writing the ledger of arrivals; whoever takes, refuses or decides tells it here, in the same transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -89,26 +89,28 @@ def _settle(delivery: Delivery, decision: Decision, why: str, found: list[Decide
     )
 
 
-def taken_by_incident(*, alert_id: int, incident_ref: str, opened: bool) -> None:
-    """Enter the incident of an alert that came from outside: it opened the incident, or joined it."""
-    _turn(alert_id, Decision.NEW if opened else Decision.JOINED, incident_ref=incident_ref)
+def taken_by_incident(*, alerts: Sequence[int], incident_ref: str, opened: bool) -> None:
+    """Enter the incident of alerts that came from outside: one opened the incident, or they joined it."""
+    _turn(alerts, Decision.NEW if opened else Decision.JOINED, incident_ref=incident_ref)
 
 
 def held(*, alert_id: int, why: str) -> None:
     """Enter that an alert that came from outside opens no incident yet. `why` is a sentence."""
-    _turn(alert_id, Decision.HELD, why=why)
+    _turn([alert_id], Decision.HELD, why=why)
 
 
-def _turn(alert_id: int, decision: Decision, why: str = "", incident_ref: str = "") -> None:
-    """Another decision on an alert that began to fire, and what its arrivals are called then."""
-    rows = ArrivalAlert.objects.filter(alert_id=alert_id, decision__in=FIRED)
-    arrivals = list(rows.values_list("arrival_id", flat=True))
+def _turn(alerts: Sequence[int], decision: Decision, why: str = "", incident_ref: str = "") -> None:
+    """Another decision on alerts that began to fire, and what their arrivals are called then."""
+    rows = ArrivalAlert.objects.filter(alert_id__in=alerts, decision__in=FIRED)
+    arrivals = list(rows.order_by().values_list("arrival_id", flat=True).distinct())
     if not arrivals:
         return
     rows.update(incident_ref=incident_ref, decision=decision)
-    for arrival in Arrival.objects.filter(pk__in=arrivals, decision__in=[*FIRED, Decision.JOINED]):
-        reached = set(ArrivalAlert.objects.filter(arrival=arrival).values_list("decision", flat=True))
-        now = next(one for one in WEIGHT if one in reached)
-        if now != arrival.decision or why:
-            said = why[:500] or ("" if arrival.decision in (Decision.HELD, Decision.SUPPRESSED) else arrival.why)
-            Arrival.objects.filter(pk=arrival.pk).update(decision=now, why=said)
+    reached: dict[int, set[str]] = {}
+    for arrival, one in ArrivalAlert.objects.filter(arrival__in=arrivals).values_list("arrival_id", "decision"):
+        reached.setdefault(arrival, set()).add(one)
+    for known in Arrival.objects.filter(pk__in=arrivals, decision__in=[*FIRED, Decision.JOINED]):
+        now = next(one for one in WEIGHT if one in reached[known.pk])
+        if now != known.decision or why:
+            said = why[:500] or ("" if known.decision in (Decision.HELD, Decision.SUPPRESSED) else known.why)
+            Arrival.objects.filter(pk=known.pk).update(decision=now, why=said)

@@ -42,7 +42,13 @@ def take(delivery: Delivery, rows: list[AlertRow]) -> list[Decided]:
     marks = sorted({mark for mark, _ in marked})
     _lock(marks)
     hand = _Hand(delivery, marks)
-    return [hand.take(mark, row) for mark, row in marked]
+    if len(marks) < len(marked):
+        return [hand.take(mark, row) for mark, row in marked]
+    # Each alert is told of once, so what begins to fire can begin together.
+    hand.together = []
+    found = [hand.take(mark, row) for mark, row in marked]
+    alerts.open_alerts(hand.together)
+    return [_as_opened(one) if one.decision == Decision.NEW else one for one in found]
 
 
 def _lock(marks: list[str]) -> None:
@@ -51,8 +57,17 @@ def _lock(marks: list[str]) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, n) FROM unnest(%s::int[]) AS n", [LOCK_SPACE, numbers])
 
 
+def _as_opened(one: Decided) -> Decided:
+    assert one.alert is not None
+    by = one.alert.suppressed_by
+    return Decided(one.fingerprint, Decision.SUPPRESSED, one.alert, reasons.sentence(by)) if by else one
+
+
 class _Hand:
-    """What is known of the alerts of one delivery while it is taken: which fire, and which ended last."""
+    """What is known of the alerts of one delivery while it is taken: which fire, and which ended last. `together`,
+    where it is a list, gathers those that begin to fire, for the caller to open."""
+
+    together: list[Alert] | None = None
 
     def __init__(self, delivery: Delivery, marks: list[str]) -> None:
         self.delivery = delivery
@@ -109,11 +124,12 @@ class _Hand:
     def _open(self, mark: str, row: AlertRow, started_at: datetime) -> Decided:
         alert = _alert(self.delivery, row, mark, started_at)
         alert.last_seen_at = self.delivery.received_at
-        alerts.open_alert(alert)
         self.firing[mark] = alert
-        if alert.suppressed_by:
-            return Decided(mark, Decision.SUPPRESSED, alert, reasons.sentence(alert.suppressed_by))
-        return Decided(mark, Decision.NEW, alert)
+        if self.together is not None:
+            self.together.append(alert)
+            return Decided(mark, Decision.NEW, alert)
+        alerts.open_alert(alert)
+        return _as_opened(Decided(mark, Decision.NEW, alert))
 
     def _resolve(self, firing: Alert, ended_at: datetime, why: str) -> None:
         alerts.resolve_alert(firing, ended_at=ended_at, why=why, seen_at=self.delivery.received_at)

@@ -5,7 +5,7 @@ while it fires, and lets the word go when nothing holds it back any more.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -41,13 +41,23 @@ def register(provider: Provider) -> None:
 
 def why(alert: Alert) -> str:
     """What holds the word of the alert back; "" for nothing. A question that fails holds nothing back."""
-    questions = (_silence, _host_down, *_providers)
+    return why_each([alert])[0]
+
+
+def why_each(alerts: Sequence[Alert]) -> list[str]:
+    """The same of several alerts, in their order."""
     try:
-        # All of them in one savepoint, since hardly ever one fails.
+        # All questions in one savepoint, since hardly ever one fails.
         with transaction.atomic():
-            return next((found[:100] for ask in questions if (found := ask(alert))), "")
+            standing = _standing()
+            return [_first(alert, lambda alert: _by_silence(standing, alert)) for alert in alerts]
     except Exception:
-        return next((found[:100] for ask in questions if (found := _alone(ask, alert))), "")
+        questions = (_silence, _host_down, *_providers)
+        return [next((found[:100] for ask in questions if (found := _alone(ask, a))), "") for a in alerts]
+
+
+def _first(alert: Alert, silence: Provider) -> str:
+    return next((found[:100] for ask in (silence, _host_down, *_providers) if (found := ask(alert))), "")
 
 
 def _alone(ask: Provider, alert: Alert) -> str:
@@ -92,8 +102,15 @@ def matches(silence: Silence, alert: Alert) -> bool:
 
 
 def _silence(alert: Alert) -> str:
+    return _by_silence(_standing(), alert)
+
+
+def _standing() -> list[Silence]:
     now = database_now()
-    standing = Silence.objects.filter(starts_at__lte=now, ends_at__gt=now).order_by("pk")
+    return list(Silence.objects.filter(starts_at__lte=now, ends_at__gt=now).order_by("pk"))
+
+
+def _by_silence(standing: Sequence[Silence], alert: Alert) -> str:
     return next((f"silence:{one.pk}" for one in standing if matches(one, alert)), "")
 
 

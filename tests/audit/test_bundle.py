@@ -162,7 +162,7 @@ def test_a_role_that_was_dated_back_after_the_run_does_not_count(
     story.started(request="request-3", run="run-3")
     committed_db.execute("ALTER TABLE audit_event DISABLE TRIGGER audit_event_stamp", login="lastgood_owner")
     with monkeypatch.context() as dated_back:
-        dated_back.setattr("audit.actions._moment_and_number", lambda incident: (story.now(-60), None))
+        dated_back.setattr("audit.actions._moment_and_number", lambda incident, count: (story.now(-60), None))
         story.held("u-alice", "approver")
     sequence_all(log.sequencer)
     status, words = check(log.bundle(), "--key", log.key)

@@ -223,13 +223,15 @@ class Points:
 
         original = actions._insert
 
-        def insert(event: Any) -> None:
-            edge = _edge_of_event(event)
-            if not edge.startswith(OUTCOMES):
-                self.hit(edge, "before_call")
-            original(event)
-            self.persists(edge)
-            self.here.events.append(str(event.event_uuid))
+        def insert(events: Any) -> None:
+            edges = [_edge_of_event(event) for event in events]
+            for edge in edges:
+                if not edge.startswith(OUTCOMES):
+                    self.hit(edge, "before_call")
+            original(events)
+            for edge, event in zip(edges, events, strict=True):
+                self.persists(edge)
+                self.here.events.append(str(event.event_uuid))
 
         actions._insert = insert
 

@@ -1,4 +1,5 @@
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -192,3 +193,40 @@ def test_a_second_open_incident_of_one_cause_is_refused_by_the_database(world: W
         )
     assert Incident.objects.count() == 1
     assert connection.is_usable()
+
+
+def test_alerts_that_come_together_are_taken_by_the_incidents_of_their_causes(world: World) -> None:
+    # given three alerts of one cause, one of another, and one that nobody is to be told of
+    alerts = [world.alert(fingerprint=f"{at:064x}", severity=3 - at % 2) for at in range(3)]
+    other = world.alert(fingerprint="d" * 64, version="3")
+    quiet = world.alert(fingerprint="e" * 64, version="4")
+    Alert.objects.filter(pk=quiet.pk).update(suppressed_by="silence:1")
+
+    # when one message tells of them, and comes twice
+    for _ in range(2):
+        intake.take_alerts([alert.pk for alert in (*alerts, other, quiet)])
+
+    # then each cause has one incident, whose record tells of every alert once and without a gap
+    first, second = Incident.objects.order_by("number")
+    assert sorted(first.incident_alerts.values_list("alert_id", flat=True)) == [alert.pk for alert in alerts]
+    assert list(second.incident_alerts.values_list("alert_id", flat=True)) == [other.pk]
+    assert first.severity == 2
+    told = [*events(first, "incident.open"), *events(first, "incident.join_alert")]
+    assert sorted(json.loads(bytes(event.canon))["data"]["alert"] for event in told) == [alert.pk for alert in alerts]
+    numbers = AuditEvent.objects.filter(incident=first.ref).order_by("incident_seq")
+    assert list(numbers.values_list("incident_seq", flat=True)) == list(range(1, len(numbers) + 1))
+
+
+def test_an_alert_that_cannot_be_taken_keeps_no_other_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, well = world.alert(fingerprint="a" * 64), world.alert(fingerprint="b" * 64, version="3")
+    opened = intake._open
+
+    def fails(alert: Alert, *rest: Any) -> Incident:
+        if alert.pk == broken.pk:
+            raise RuntimeError("the evidence is away")
+        return opened(alert, *rest)
+
+    monkeypatch.setattr(intake, "_open", fails)
+    with pytest.raises(RuntimeError, match="the evidence is away"):
+        intake.take_alerts([broken.pk, well.pk])
+    assert list(IncidentAlert.objects.values_list("alert_id", flat=True)) == [well.pk]
