@@ -488,6 +488,7 @@ router_entries = [
     ("alerts", AlertViewSet, "alert"),
     ("rules", RuleViewSet, "rule"),
     *rules_api.router_entries,
+    *comparing.router_entries,
     ("metrics", PointViewSet, "metric"),
     ("metrics-by-minute", MinuteViewSet, "metric-minute"),
     ("metrics-by-hour", HourViewSet, "metric-hour"),

@@ -7,6 +7,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, Value
 
 from audit.due import Due
 from monitoring import partitions, retention
+from monitoring.comparing.due import comparisons
 from monitoring.inbound import beats
 from monitoring.inbound.draining import due_files
 from monitoring.models import Delivery, DeliveryState, Monitor, Window, WindowState
@@ -64,6 +65,7 @@ SOURCES = [
     Due(task="monitoring.open_windows", queue="intake", ids=monitors),
     Due(task="monitoring.judge", queue="compute", ids=windows),
     Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),
+    Due(task="monitoring.compare_exactly", queue="compute", ids=comparisons),
     Due(task="monitoring.ask_rule", queue="intake", ids=evaluate.due),
     Due(task="monitoring.ask_suppressed", queue="intake", ids=each_minute(suppress.due)),
     Due(task="monitoring.prune", queue="intake", ids=retention.due_endpoints),

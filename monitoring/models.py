@@ -5,16 +5,18 @@ import uuid
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
+from monitoring.comparing.models import ExactComparison  # noqa: F401 (a table of this app)
 from monitoring.inbound.models import Arrival, ArrivalAlert, Beat  # noqa: F401 (tables of this app)
 from monitoring.rules.models import AlertRule, RuleStanding, Silence  # noqa: F401 (tables of this app)
 from registry.models import Endpoint, Host, Model
 
 
 class DeliveryState(models.TextChoices):
-    STORED = "stored", "Stored, not yet processed"
-    PROCESSED = "processed", "Processed"
-    UNPARSEABLE = "unparseable", "Could not be read"
+    STORED = "stored", _("Stored, not yet processed")
+    PROCESSED = "processed", _("Processed")
+    UNPARSEABLE = "unparseable", _("Could not be read")
 
 
 class Delivery(models.Model):
@@ -194,10 +196,10 @@ class MetricHour(Rollup):
 
 
 class RuleKind(models.TextChoices):
-    ACCURACY = "accuracy", "Accuracy below what the version promised"
-    INPUT_DRIFT = "input_drift", "Inputs unlike the version's training data"
-    OUTPUT_DRIFT = "output_drift", "Predictions unlike the version's training data"
-    LATENCY = "latency", "Slower than the endpoint was"
+    ACCURACY = "accuracy", _("Accuracy below what the version promised")
+    INPUT_DRIFT = "input_drift", _("Inputs unlike the version's training data")
+    OUTPUT_DRIFT = "output_drift", _("Predictions unlike the version's training data")
+    LATENCY = "latency", _("Slower than the endpoint was")
 
 
 class Rule(models.Model):
@@ -239,8 +241,8 @@ class Monitor(models.Model):
 
 
 class WindowState(models.TextChoices):
-    OPEN = "open", "Not yet judged"
-    JUDGED = "judged", "Judged"
+    OPEN = "open", _("Not yet judged")
+    JUDGED = "judged", _("Judged")
 
 
 class Window(models.Model):
@@ -304,9 +306,9 @@ class WindowSketch(models.Model):
 
 
 class Answer(models.TextChoices):
-    OK = "ok", "Within the limit"
-    BREACH = "breach", "Beyond the limit"
-    NOT_ENOUGH = "not_enough_data", "Not enough data"
+    OK = "ok", _("Within the limit")
+    BREACH = "breach", _("Beyond the limit")
+    NOT_ENOUGH = "not_enough_data", _("Not enough data")
 
 
 class Finding(models.Model):
@@ -335,8 +337,8 @@ class Finding(models.Model):
 
 
 class AlertState(models.TextChoices):
-    FIRING = "firing", "Firing"
-    RESOLVED = "resolved", "Resolved"
+    FIRING = "firing", _("Firing")
+    RESOLVED = "resolved", _("Resolved")
 
 
 class Alert(models.Model):

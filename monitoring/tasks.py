@@ -4,6 +4,7 @@ from celery import shared_task
 
 from audit.dispatch import each_of
 from monitoring import detect, intake, partitions, retention
+from monitoring.comparing import actions as comparing
 from monitoring.inbound import beats, draining
 from monitoring.rules import evaluate, suppress
 
@@ -36,6 +37,11 @@ def judge(window_id: int) -> None:
 @shared_task(name="monitoring.judge_labels")
 def judge_labels(window_id: int) -> None:
     detect.judge_labels(window_id)
+
+
+@shared_task(name="monitoring.compare_exactly")
+def compare_exactly(comparison_id: str) -> None:
+    comparing.compute(comparison_id)
 
 
 @shared_task(name="monitoring.ask_rule")

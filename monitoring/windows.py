@@ -49,22 +49,26 @@ def load_predictions(
     versions: Collection[str] | None = None,
     hosts: Collection[str | Host] | None = None,
     columns: Sequence[str] | None = None,
+    batches: Collection[int] | None = None,
 ) -> pa.Table:
     """The predictions of `endpoint` answered in [start, end), ordered by time.
 
     `versions` are version numbers as text, `hosts` are hosts or their names; None means all. The columns are those of
     the prediction log (id, ts, version, digest, latency_ms, output, score, feature.<NAME>, input.<NAME>), `host`
     (name, null when unknown) and `label` (float64, null while unknown), or only the ones in `columns`. A column
-    of which deliveries hold types that have nothing in common is of the type Mixed.
+    of which deliveries hold types that have nothing in common is of the type Mixed. `batches` are the keys of those
+    that are read; None means all.
     Raises monitoring.store.StoreDamaged when a stored file is not what was written.
     """
-    batches = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=end, last_at__gte=start)
+    found = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=end, last_at__gte=start)
+    if batches is not None:
+        found = found.filter(pk__in=batches)
     if versions is not None:
-        batches = batches.filter(version__in=[str(version) for version in versions])
+        found = found.filter(version__in=[str(version) for version in versions])
     if hosts is not None:
-        batches = batches.filter(host__name__in=[str(host) for host in hosts])
+        found = found.filter(host__name__in=[str(host) for host in hosts])
     wanted = None if columns is None else list(dict.fromkeys(["ts", *columns, *(["id"] if "label" in columns else [])]))
-    parts = [_read(batch, start, end, wanted) for batch in batches.select_related("host").order_by("first_at", "id")]
+    parts = [_read(batch, start, end, wanted) for batch in found.select_related("host").order_by("first_at", "id")]
     table = joined(parts or [_empty()]).sort_by("ts")
     if columns is None or "label" in columns:
         table = table.append_column("label", _labels(endpoint, table.column("id")))

@@ -1,7 +1,7 @@
 """Two sides of an endpoint, held against each other: a sentence, figures with intervals, columns, distributions."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -11,10 +11,10 @@ from django.db.models.functions import Cast
 
 from monitoring import history
 from monitoring.charts import parts
-from monitoring.charts.distributions import bars, cells_of
+from monitoring.charts.distributions import bars
 from monitoring.charts.parts import Chart
 from monitoring.comparing import differences
-from monitoring.comparing.columns import Column, Columns, compared
+from monitoring.comparing.columns import Column, Columns, by_sketches
 from monitoring.comparing.differences import ALPHA, Difference
 from monitoring.comparing.sides import AGAINST, Asked, Side
 from monitoring.history import Reading
@@ -26,6 +26,8 @@ from monitoring.sketches import Counted
 ACCURACY_MATTERS, SHARE_MATTERS, ERRORS_MATTER = 0.03, 0.05, 0.01
 QUANTILES = {"Median latency": 0.5, "p95 of latency": 0.95, "p99 of latency": 0.99}
 LEVELS = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99]
+Quantiles = Sequence[Sequence[float]]
+"""Latencies at LEVELS in ms, of the side that is looked at and of the other; empty where one has none."""
 FIGURES = 6
 """Figures that are asked together at most: each is judged at ALPHA / FIGURES (Bonferroni)."""
 
@@ -43,6 +45,7 @@ class Comparison:
     latency: Chart | None
     shown: str = ""
     """The column whose distribution is drawn."""
+    quantiles: Quantiles = ()
 
     @property
     def sentence(self) -> str:
@@ -61,6 +64,11 @@ class Comparison:
         if not judged and not any(one.found == "alike" for one in self.figures):
             return f"{subject}: too little was answered to tell a difference."
         return f"{subject}: no difference that matters was found."
+
+    @property
+    def names(self) -> list[str]:
+        """The columns in the order of their names."""
+        return sorted(column.name for column in self.found.columns)
 
     @property
     def bad(self) -> bool:
@@ -111,16 +119,24 @@ class Comparison:
 
 
 def compare_sides(asked: Asked) -> Comparison:
-    """The comparison. Raises what monitoring.comparing.columns.compared raises."""
-    found = compared(asked)
+    """The comparison, from sketches. Raises what monitoring.comparing.columns.by_sketches raises."""
+    return comparison_of(asked, by_sketches(asked))
+
+
+def comparison_of(asked: Asked, found: Columns) -> Comparison:
+    """What came of both sides' columns, with the figures of both."""
+    return assembled(asked, found, [one for one in _figures(asked, found) if one], _quantiles(found))
+
+
+def assembled(asked: Asked, found: Columns, figures: list[Difference], quantiles: Quantiles) -> Comparison:
+    """The comparison whose parts are known, with its charts: of the column that is asked for, else of the first."""
     chosen = next((one for one in found.columns if one.name == asked.column), None)
     if chosen is None and found.columns:
         chosen = found.columns[0]
     now, before = _words(asked, found)
     return Comparison(
-        asked, found, [one for one in _figures(asked, found) if one], now, before,
-        _chart(chosen, now, before) if chosen else None, _latency_chart(found, now, before),
-        chosen.name if chosen else "",
+        asked, found, figures, now, before, _chart(chosen, now, before) if chosen else None,
+        _latency_chart(quantiles, now, before), chosen.name if chosen else "", quantiles,
     )  # fmt: skip
 
 
@@ -197,17 +213,20 @@ def _chart(column: Column, now: str, before: str) -> Chart:
     rows = f"{column.drift.rows_window:,} rows beside {column.drift.rows_reference:,}"
     return bars(
         column.verdict.sentence, f"Share of rows by value of {column.name}: {now}, beside {before}; {rows}.",
-        column.name, cells_of(column.reference, column.counts), sides,
+        column.name, column.cells, sides,
     )  # fmt: skip
 
 
-def _latency_chart(found: Columns, now: str, before: str) -> Chart | None:
-    """Quantiles of latency of both sides over their level. None where a side has no latencies."""
+def _quantiles(found: Columns) -> Quantiles:
     if not all(len(values) for values in found.latency):
+        return ()
+    return [[float(values[min(int(q * len(values)), len(values) - 1)]) for q in LEVELS] for values in found.latency]
+
+
+def _latency_chart(quantiles: Quantiles, now: str, before: str) -> Chart | None:
+    """Quantiles of latency of both sides over their level. None where a side has no latencies."""
+    if not quantiles:
         return None
-    quantiles = [
-        [float(values[min(int(q * len(values)), len(values) - 1)]) for q in LEVELS] for values in found.latency
-    ]
     names = [f"{100 * q:g} %" for q in LEVELS]
     traces = [
         {**parts.trace(names, values, name, tone), "mode": "lines+markers"}

@@ -50,7 +50,7 @@ class Side:
 @dataclass(frozen=True)
 class Asked:
     """`now` is held against `before`; `before` is None where it is the training data of a version. `hours` says that
-    the span slides: it ends at the newest judged window. `exact`: computed from the rows and not from sketches."""
+    the span slides: it ends at the newest judged window."""
 
     endpoint: Endpoint
     now: Side
@@ -58,7 +58,6 @@ class Asked:
     against: str
     hours: int | None = None
     column: str = ""
-    exact: bool = False
 
     def address(self, **changes: object) -> str:
         """The query of an address that asks for the same but for the changes."""
@@ -73,7 +72,7 @@ class Asked:
             told |= {"b_version": self.before.version, "b_host": self.before.host}
             if self.against == "side":
                 told |= {"b_since": stamp(self.before.since), "b_until": stamp(self.before.until)}
-        told |= {"column": self.column, "exact": 1 if self.exact else "", **changes}
+        told |= {"column": self.column, **changes}
         return urlencode({name: value for name, value in told.items() if value not in ("", None)})
 
 
@@ -104,7 +103,7 @@ def asked_by(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> As
         hours, until = int(text), newest_end(endpoint, now)
         since = until - timedelta(hours=hours)
     side = Side(since, until, names["a_version"], names["a_host"])
-    asked = Asked(endpoint, side, None, against, hours, values.get("column", "")[:200], bool(values.get("exact")))
+    asked = Asked(endpoint, side, None, against, hours, values.get("column", "")[:200])
     if against == "training":
         return asked
     if against == "side" and (values.get("b_since") or values.get("b_until")):

@@ -28,7 +28,7 @@ CODES = re.compile(r'(?:(?<!Signature)Refused|GuardFailed|refuse)\(\s*"([a-z_]+)
 
 BODILESS = re.compile(
     r"/(start|preflight|submit|done|confirm|deactivate|reactivate|end|rotate|read-again|seen|roll-call|test"
-    r"|escalations/[^/]+/acknowledge)/$"
+    r"|escalations/[^/]+/acknowledge|exact-comparisons/[^/]+/cancel)/$"
 )
 SPEAKING = [
     route

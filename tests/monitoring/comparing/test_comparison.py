@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from accounts.models import User
+from audit.actions import service_actor
+from audit.models import AuditEvent
+from monitoring.comparing import actions, due, exactly, kept
 from monitoring.comparing.columns import NothingThere
 from monitoring.comparing.comparison import compare_sides
+from monitoring.comparing.models import ExactComparison
 from monitoring.comparing.sides import BadSide, asked_by
-from monitoring.models import MetricSeries
+from monitoring.models import MetricSeries, PredictionBatch
 from monitoring.points import keep, moments
 from monitoring.rollups import Points
 from monitoring.series import series_for
@@ -17,6 +22,7 @@ from tests.monitoring.standing import standing
 from tests.monitoring.stream import play, watch
 from tests.monitoring.test_pages import sign_in
 from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version
+from tests.registry.test_pages import person
 
 MINUTES = "%Y-%m-%dT%H:%M"
 
@@ -55,6 +61,25 @@ def span(side, first, last):
 
 def compare(endpoint, **values):
     return compare_sides(asked_by(endpoint, values, timezone.now()))
+
+
+def exactly_compared(endpoint, column="", **values):
+    """Asked for, computed as a worker does, and read back as it was kept."""
+    one = asked_for(endpoint, **values)
+    assert actions.compute(one.pk) is True
+    one.refresh_from_db()
+    assert (one.state, one.problem) == ("done", "")
+    return kept.unpacked(endpoint, bytes(one.content), one.sha256, column)
+
+
+def a_person():
+    name = f"mara{User.objects.count()}"
+    return person("viewer", name=name)
+
+
+def asked_for(endpoint, user=None, **values):
+    asked = asked_by(endpoint, values, timezone.now())
+    return actions.ask_exactly(asked=asked, user=user or a_person(), actor=service_actor("test"))
 
 
 def figures(found):
@@ -114,7 +139,7 @@ def test_a_sliding_span_ends_at_the_newest_judged_window(endpoint):
 
 def test_sketches_and_rows_come_to_the_same_but_for_the_error_that_is_told(endpoint):
     values = {**span("a", 3, 6), **span("b", 0, 3)}
-    sketched, exact = compare(endpoint, **values), compare(endpoint, exact="1", **values)
+    sketched, exact = compare(endpoint, **values), exactly_compared(endpoint, **values)
 
     rows = {column.name: column for column in exact.found.columns}
     assert exact.found.error == 0.0
@@ -131,7 +156,7 @@ def test_sketches_and_rows_come_to_the_same_but_for_the_error_that_is_told(endpo
 
 
 def test_training_data_is_compared_exactly_too(endpoint):
-    found = compare(endpoint, **span("a", 3, 6), exact="1")
+    found = exactly_compared(endpoint, **span("a", 3, 6))
 
     differ = {column.name for column in found.found.columns if column.verdict.drifted}
     assert {"AGEP", "SEX"} <= differ
@@ -224,3 +249,190 @@ def test_the_api_answers_with_the_same(endpoint, reader):
     assert reader.get("/api/v1/comparison/", {**values, "hours": "", "a_since": "x"}).status_code == 400
     assert reader.get("/api/v1/comparison/", {"endpoint": "no-such"}).status_code == 404
     assert Endpoint.objects.count() == 1
+
+
+def recorded():
+    return list(
+        AuditEvent.objects.filter(action__startswith="comparison.").order_by("pk").values_list("action", flat=True)
+    )
+
+
+def test_some_columns_at_a_time_come_to_the_same_as_all_at_once(endpoint, monkeypatch):
+    values = {**span("a", 3, 6), **span("b", 0, 3)}
+    whole = exactly_compared(endpoint, **values)
+    monkeypatch.setattr(exactly, "CELLS", 1)
+
+    one_by_one = exactly_compared(endpoint, **values)
+
+    assert one_by_one.to_json() == whole.to_json()
+    assert [column.cells for column in one_by_one.found.columns] == [column.cells for column in whole.found.columns]
+    assert one_by_one.found.overall == whole.found.overall
+
+
+def test_what_was_computed_is_kept_with_its_digest_and_on_record(endpoint):
+    user = a_person()
+    one = asked_for(endpoint, user, **span("a", 3, 6), **span("b", 0, 3))
+    assert (one.state, one.total) == ("waiting", 0)
+
+    actions.compute(one.pk)
+    one.refresh_from_db()
+
+    assert (one.state, one.done, one.total, one.rows) == ("done", one.total, one.total, 4800)
+    assert one.total > 5
+    assert recorded() == ["comparison.ask", "comparison.finish"]
+    assert one.sha256.encode() in bytes(AuditEvent.objects.get(action="comparison.finish").canon)
+    again = asked_for(endpoint, user, **span("a", 3, 6), **span("b", 0, 3))
+    actions.compute(again.pk)
+    again.refresh_from_db()
+    assert (again.pk != one.pk, again.sha256) == (True, one.sha256)
+    with pytest.raises(kept.Altered, match="Have it computed again"):
+        kept.unpacked(endpoint, bytes(one.content).replace(b"AGEP", b"AGEQ"), one.sha256)
+
+
+def test_the_same_is_not_computed_twice_at_once_and_nobody_has_more_than_five_under_way(endpoint):
+    user = a_person()
+    first = asked_for(endpoint, user, **span("a", 3, 6))
+
+    assert asked_for(endpoint, user, **span("a", 3, 6)).pk == first.pk
+    for last in (4, 5):
+        asked_for(endpoint, user, **span("a", 3, last))
+        asked_for(endpoint, user, **span("a", 2, last))
+    with pytest.raises(actions.ExactRefused, match="Cancel one, or wait"):
+        asked_for(endpoint, user, **span("a", 0, 1))
+
+    assert ExactComparison.objects.count() == 5
+    assert len(recorded()) == 5
+    assert User.objects.filter(pk=user.pk).exists()
+
+
+def test_a_worker_stops_where_it_was_cancelled_meanwhile(endpoint, monkeypatch):
+    one = asked_for(endpoint, **span("a", 3, 6), **span("b", 0, 3))
+    read = exactly._Rows.read
+    passes = []
+
+    def cancelling(rows, names):
+        passes.append(names)
+        if len(passes) == 3:
+            actions.cancel(comparison=one, actor=service_actor("test"))
+        return read(rows, names)
+
+    monkeypatch.setattr(exactly, "CELLS", 1)
+    monkeypatch.setattr(exactly._Rows, "read", cancelling)
+
+    assert actions.compute(one.pk) is False
+
+    one.refresh_from_db()
+    assert (one.state, one.done, one.content) == ("cancelled", 1, None)
+    assert len(passes) == 4
+    assert recorded() == ["comparison.ask", "comparison.cancel"]
+    assert actions.compute(one.pk) is False
+    with pytest.raises(actions.ExactRefused, match="has ended"):
+        actions.cancel(comparison=one, actor=service_actor("test"))
+
+
+def test_another_worker_takes_over_what_nobody_speaks_of_any_more_and_gives_up_after_three(endpoint):
+    one = asked_for(endpoint, **span("a", 3, 6))
+    now = timezone.now() + timedelta(seconds=1)
+    assert due.comparisons(now) == [one.pk]
+    ExactComparison.objects.update(state="running", attempts=1, due_at=now + actions.LEASE)
+    assert due.comparisons(now) == []
+    assert actions.compute(one.pk) is False
+
+    ExactComparison.objects.update(attempts=3, due_at=now - actions.LEASE)
+    assert due.comparisons(now) == [one.pk]
+    actions.compute(one.pk)
+
+    one.refresh_from_db()
+    assert (one.state, one.problem[:21]) == ("failed", "It was begun 3 times ")
+    assert recorded() == ["comparison.ask", "comparison.fail"]
+
+
+def test_what_cannot_be_computed_says_why(endpoint, monkeypatch):
+    nothing = asked_for(endpoint, **span("a", 30, 31))
+    monkeypatch.setattr(exactly, "MOST_ROWS", 100)
+    much = asked_for(endpoint, **span("a", 3, 6))
+    actions.compute(nothing.pk)
+    actions.compute(much.pk)
+
+    nothing.refresh_from_db()
+    much.refresh_from_db()
+
+    assert (nothing.state, nothing.problem[:24]) == ("failed", "Nothing was answered by ")
+    assert "at most 100 rows are computed exactly" in much.problem
+
+
+def test_rows_that_go_meanwhile_are_told_and_not_compared(endpoint, monkeypatch):
+    one = asked_for(endpoint, **span("a", 3, 6))
+    read = exactly._Rows.read
+
+    def losing(rows, names):
+        PredictionBatch.objects.filter(pk=rows.batches[0]).delete()
+        return read(rows, names)
+
+    monkeypatch.setattr(exactly._Rows, "read", losing)
+    actions.compute(one.pk)
+
+    one.refresh_from_db()
+    assert (one.state, "were removed while they were compared" in one.problem) == ("failed", True)
+
+
+def test_the_page_asks_for_it_follows_it_and_shows_what_was_kept(endpoint, reader):
+    page = reader.get(f"/monitoring/endpoints/{endpoint.slug}/compare/", {**span("a", 3, 6), **span("b", 0, 3)})
+    assert "Compute it from every row" in page.content.decode()
+
+    asked = reader.post(f"/monitoring/endpoints/{endpoint.slug}/compare/exact/", dict(page.context["exactly"]))
+
+    one = ExactComparison.objects.get()
+    assert asked.url == f"/monitoring/endpoints/{endpoint.slug}/compare/exact/{one.pk}/"
+    assert one.asked["before"]["until"] == (START + 3 * WINDOW).isoformat()
+    waiting = reader.get(asked.url).content.decode()
+    assert 'data-live="2"' in waiting
+    assert "Cancel it" in waiting
+    assert "HX-Refresh" not in reader.get(asked.url, headers={"hx-request": "true"})
+    actions.compute(one.pk)
+    assert reader.get(asked.url, headers={"hx-request": "true"})["HX-Refresh"] == "true"
+    shown = reader.get(asked.url, {"column": "SEX"}).content.decode()
+    assert "Computed from every row." in shown
+    assert "Share of rows by value of SEX" in shown
+    one.refresh_from_db()
+    assert one.sha256 in shown
+    rows = list(csv.reader(reader.get(f"{asked.url[:-1]}.csv").content.decode().splitlines()))
+    assert {row[1] for row in rows if row[0] == "column"} >= {"AGEP", "output", "score"}
+    listed = reader.get(f"/monitoring/endpoints/{endpoint.slug}/compare/", span("a", 3, 6)).content.decode()
+    assert str(one.pk) in listed
+
+
+def test_only_who_asked_and_who_responds_cancel_it(endpoint, reader, client):
+    one = asked_for(endpoint, person("commander"), **span("a", 3, 6))
+    address = f"/monitoring/endpoints/{endpoint.slug}/compare/exact/{one.pk}/"
+    assert "Cancel it" not in reader.get(address).content.decode()
+
+    assert reader.post(f"{address}cancel/").status_code == 403
+    one.refresh_from_db()
+    assert one.state == "waiting"
+    client.force_login(person("responder", name="rosa"), backend="django.contrib.auth.backends.ModelBackend")
+    assert client.post(f"{address}cancel/").status_code == 302
+
+    one.refresh_from_db()
+    assert one.state == "cancelled"
+    assert "was cancelled before it was done" in client.get(address).content.decode()
+
+
+def test_a_program_asks_for_it_and_reads_what_came_of_it(endpoint, reader):
+    body = {"endpoint": endpoint.slug, **span("a", 3, 6), **span("b", 0, 3)}
+    asked = reader.post("/api/v1/exact-comparisons/", body, content_type="application/json")
+    assert (asked.status_code, asked.json()["state"]) == (201, "waiting")
+    place = f"/api/v1/exact-comparisons/{asked.json()['id']}/"
+    assert reader.get(place).json()["comparison"] is None
+
+    actions.compute(asked.json()["id"])
+
+    answer = reader.get(place).json()
+    assert (answer["state"], answer["comparison"]["exact"]) == ("done", True)
+    assert answer["comparison"]["columns"] == reader.get(place).json()["comparison"]["columns"]
+    refused = reader.post(f"{place}cancel/")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/comparison-refused")
+    assert (
+        reader.post("/api/v1/exact-comparisons/", {**body, "a_since": "x"}, content_type="application/json").status_code
+        == 400
+    )
