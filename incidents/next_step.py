@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+
 from accounts.models import User
 from accounts.permissions import may_on, roles_with
-from audit.english import in_english
 from incidents.diagnosis import best_candidate
 from incidents.models import IncidentState
 from incidents.queries import Situation
@@ -30,47 +31,60 @@ def next_step(now: Situation, user: User) -> NextStep:
     if not step.permission or may_on(user, step.permission, now.incident):
         return step
     who = " or ".join(role.lower() for role in roles_with(step.permission))
-    return NextStep("", step.sentence, step.permission, f"This is for the {who}.", step.until)
+    return NextStep("", step.sentence, step.permission, _("This is for the %(who)s.") % {"who": who}, step.until)
 
 
 def _step(now: Situation) -> NextStep:
     state = now.incident.state
     if state == IncidentState.RESOLVED:
-        return NextStep("review", "It is over. Write down what was learned.", "incident.respond")
+        return NextStep("review", _("It is over. Write down what was learned."), "incident.respond")
     if state == IncidentState.REVIEWED:
-        return NextStep("close", "It is reviewed. Close it when its action items have owners.", "incident.command")
+        return NextStep("close", _("It is reviewed. Close it when its action items have owners."), "incident.command")
     if state == IncidentState.CLOSED:
-        return NextStep("", "It is closed.")
+        return NextStep("", _("It is closed."))
     if now.incident.acknowledged_at is None:
-        return NextStep("acknowledge", "Nobody has it yet. Say that you have it.", "incident.respond")
+        return NextStep("acknowledge", _("Nobody has it yet. Say that you have it."), "incident.respond")
     if now.run is not None:
         return _step_of_run(now)
     if state == IncidentState.DETECTED:
-        return NextStep("triage", "Say how bad it is and what you think it is.", "incident.respond")
+        return NextStep("triage", _("Say how bad it is and what you think it is."), "incident.respond")
     return _step_of_plan(now)
 
 
 def _step_of_run(now: Situation) -> NextStep:
     run, watch = now.run, now.watch
     if run.state == RunState.RUNNING:
-        return NextStep("", "The rollback is running. Nothing to do but watch it; anybody allowed may stop it below.")
+        return NextStep(
+            "", _("The rollback is running. Nothing to do but watch it; anybody allowed may stop it below.")
+        )
     if run.state == RunState.COMPENSATING:
-        return NextStep("", "The hosts go back to what they served. Watch it below.")
+        return NextStep("", _("The hosts go back to what they served. Watch it below."))
     if run.state == RunState.HALTED:
-        return NextStep("", f"The run has halted and waits for you below: {run.state_reason}", "plan.start")
+        return NextStep(
+            "",
+            _("The run has halted and waits for you below: %(state_reason)s") % {"state_reason": run.state_reason},
+            "plan.start",
+        )
     if run.state != RunState.SWITCHED:
-        return NextStep("propose", f"The run ended: {in_english(run.get_state_display).lower()}. Propose another plan.")
+        return NextStep(
+            "propose",
+            _("The run ended: %(state)s. Propose another plan.") % {"state": run.get_state_display().lower()},
+        )
     if watch is None:
-        return NextStep("", "All hosts have switched. Its verification begins now.")
+        return NextStep("", _("All hosts have switched. Its verification begins now."))
     if watch.state == WatchState.WATCHING:
-        return NextStep("", "All hosts have switched. It is being verified under live traffic.", until=watch.until)
+        return NextStep("", _("All hosts have switched. It is being verified under live traffic."), until=watch.until)
     if watch.state == WatchState.PASSED:
-        return NextStep("resolve", "The rollback is verified. Resolve the incident.", "incident.command")
+        return NextStep("resolve", _("The rollback is verified. Resolve the incident."), "incident.command")
     if watch.state == WatchState.INCONCLUSIVE:
         return NextStep(
-            "", "The verification could not decide. Sign it off or judge it failed below.", "incident.command"
+            "", _("The verification could not decide. Sign it off or judge it failed below."), "incident.command"
         )
-    return NextStep("propose", f"The verification failed: {watch.state_reason} Propose another plan.", "plan.propose")
+    return NextStep(
+        "propose",
+        _("The verification failed: %(state_reason)s Propose another plan.") % {"state_reason": watch.state_reason},
+        "plan.propose",
+    )
 
 
 def _step_of_plan(now: Situation) -> NextStep:
@@ -78,26 +92,34 @@ def _step_of_plan(now: Situation) -> NextStep:
     if plan is None:
         best = best_candidate(now.candidates)
         if best is not None:
-            return NextStep("propose", f"Propose a plan: {best.to_version} is ranked first.", "plan.propose")
+            return NextStep(
+                "propose",
+                _("Propose a plan: %(to_version)s is ranked first.") % {"to_version": best.to_version},
+                "plan.propose",
+            )
         if not now.candidates:
-            return NextStep("", "Versions to go back to are being tried on the incident's own traffic.")
-        return NextStep("", "No version can be gone back to; see why below. Choose another option.")
+            return NextStep("", _("Versions to go back to are being tried on the incident's own traffic."))
+        return NextStep("", _("No version can be gone back to; see why below. Choose another option."))
     if plan.state in (PlanState.DRAFT, PlanState.PREFLIGHTED):
         failed = any(check.answer == CheckAnswer.FAIL for check in plan.preflights.all())
         if failed:
-            return NextStep("", "The preflight found something wrong. Read it in the plan.", "plan.propose")
-        return NextStep("", "Every host is being asked whether the plan can work. Traffic is not touched.")
+            return NextStep("", _("The preflight found something wrong. Read it in the plan."), "plan.propose")
+        return NextStep("", _("Every host is being asked whether the plan can work. Traffic is not touched."))
     if plan.state == PlanState.AWAITING and now.standing is not None:
         return _step_of_approval(now)
-    return NextStep("", "The plan starts now.")
+    return NextStep("", _("The plan starts now."))
 
 
 def _step_of_approval(now: Situation) -> NextStep:
     standing, total = now.standing, len(now.standing.seats)
     if standing.denied is not None:
-        return NextStep("propose", "The plan was denied. Propose another, or talk to who denied it.", "plan.propose")
+        return NextStep("propose", _("The plan was denied. Propose another, or talk to who denied it."), "plan.propose")
     if standing.complete:
-        return NextStep("approve", "All approvals are there. The plan starts.")
+        return NextStep("approve", _("All approvals are there. The plan starts."))
     missing = total - standing.approvals
     more = "one more approval" if missing == 1 else f"{missing} more approvals"
-    return NextStep("approve", f"The plan waits for {more} of {total}.", until=standing.expires_at)
+    return NextStep(
+        "approve",
+        _("The plan waits for %(more)s of %(total)s.") % {"more": more, "total": total},
+        until=standing.expires_at,
+    )

@@ -18,6 +18,8 @@ from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 register = template.Library()
 
@@ -205,7 +207,8 @@ def rail_text(steps: Sequence[Any]) -> str:
         for step in steps
         if _get(step, "state") in {"current", "failed", "undone"}
     ]
-    return ", ".join([f"{done} of {len(steps)} steps done", *now])
+    told = ngettext("%(done)s of %(count)s step done", "%(done)s of %(count)s steps done", len(steps))
+    return ", ".join([told % {"done": done, "count": len(steps)}, *now])
 
 
 @register.simple_tag(takes_context=True)
@@ -276,9 +279,10 @@ def since(value: object) -> SafeString:
     if moment is None:
         return NOTHING
     seconds = (timezone.now() - moment).total_seconds()
-    relative = (
-        "just now" if -1 < seconds < 1 else f"in {in_words(seconds)}" if seconds < 0 else f"{in_words(seconds)} ago"
-    )
+    if -1 < seconds < 1:
+        relative = _("just now")
+    else:
+        relative = (_("in %(time)s") if seconds < 0 else _("%(time)s ago")) % {"time": in_words(seconds)}
     return format_html(
         '<time class="since" datetime="{}" title="{}">'
         '<span data-relative>{}</span> <span class="exact">{}</span></time>',
