@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from registry import serving_access
 from registry.actions.observed import time_load
-from registry.golden import GoldenResult, run_golden
+from registry.golden import BATCH_ROWS, GoldenResult, run_golden
 from registry.models import Endpoint, Host, Version
 from registry.sealing import SealBroken
 from registry.serving.allow import AddressRefused
@@ -36,6 +36,8 @@ class Remote:
     driver: ServingDriver
     address: HostAddress
     model: str
+    asked: list[str] = field(default_factory=list, compare=False)
+    """A line for each request that was asked of a version, or of "" for what answers: some engines count them."""
 
     def observe(self) -> tuple[Observation, ModelObservation]:
         seen = self.driver.observe(self.address)
@@ -84,13 +86,15 @@ class Remote:
         self.driver.unload(self.address, self.model, str(version.number))
 
     def infer(self, inputs: Mapping[str, Sequence[Any]], version: Version | None = None) -> Prediction:
-        return self.driver.infer(
-            self.address, self.model, inputs, version=str(version.number) if version is not None else None
-        )
+        number = str(version.number) if version is not None else None
+        self.asked.append(number or "")
+        return self.driver.infer(self.address, self.model, inputs, version=number)
 
     def golden(self, version: Version | None, golden: Mapping[str, Any]) -> GoldenResult:
         """The golden test asked of a version, or of whatever answers ordinary requests."""
         number = str(version.number) if version is not None else None
+        rows = len(next(iter(golden["inputs"].values())))
+        self.asked.extend([number or ""] * -(-rows // BATCH_ROWS))
         return run_golden(self.driver, self.address, self.model, number, golden)
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from incidents.rollback import fleet, limits
+from incidents.rollback import counted, fleet, limits
 from incidents.rollback.checks import (
     Answered,
     error_answer,
@@ -64,7 +64,8 @@ class Judged:
 
 def judge(work: Work, wave: Wave) -> Judged:
     """Ask the plan's gates of every host of this wave and of those before it, and whether enough hosts serve, which is
-    asked without gates as well. Changes nothing of the run; what registered gates found is kept beside it."""
+    asked without gates as well. Changes nothing of the run; what registered gates found is kept beside it,
+    and how much was asked of engines that count it."""
     if work.document.gates_off:
         return Judged(_capacity(work))
     done = work.run.steps.filter(wave__index__lte=wave.index, state=StepState.DONE).select_related("host", "wave")
@@ -84,6 +85,9 @@ def judge(work: Work, wave: Wave) -> Judged:
         answers += _latencies(work, fresh)
     if verdict(answers) != CheckAnswer.FAIL:
         answers += answers_of(work, wave, steps)
+    for step in steps:
+        with suppress(HostUnreachable):
+            counted.keep_asked(step, work.remote(step))
     return Judged(answers)
 
 
@@ -146,12 +150,9 @@ def _serving(work: Work, step: HostStep, seen: ModelObservation) -> Answered:
 def errors_of(work: Work, step: HostStep, seen: ModelObservation, gate: dict[str, str], *, fresh: bool) -> Answered:
     """Live requests that the target answered on this host since its step was done, by the host's own count."""
     held = fleet.version_on(seen, work.target)
-    requests = held.requests - int(step.baseline.get("requests", 0)) if held else 0
-    failures = held.failures - int(step.baseline.get("failures", 0)) if held else 0
-    if held is not None and requests < 0:
-        requests, failures = held.requests, held.failures
+    requests, failures = counted.since_done(step, held, work.remote(step).driver.capabilities, work.golden)
     return error_answer(
-        failures=max(0, failures),
+        failures=failures,
         requests=requests,
         max_share=Decimal(gate["max_share"]),
         min_requests=int(gate["min_requests"]) if fresh else 0,

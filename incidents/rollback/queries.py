@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Prefetch, QuerySet, Sum, prefetch_related_objects
 
 from audit.english import in_english
+from incidents.rollback.counted import in_words
 from incidents.rollback.document import DocumentError, PlanDocument
 from incidents.rollback.gating.planned import asked_at
 from incidents.rollback.gating.planned import terms as gate_terms
@@ -273,30 +274,8 @@ def _lane(run: Run, step: HostStep, placement: Placement | None, path: list[str]
         "took": (last - first).total_seconds() if ended and last else None,
         "reason": step.state_reason if step.state in ENDED_BADLY else "",
         "steps": _stops(step, times, path),
-        "counted": _counted(run, step, placement),
+        "counted": in_words(run, step, placement),
     }
-
-
-def _counted(run: Run, step: HostStep, placement: Placement | None) -> list[str]:
-    """What the engine itself says each version answered before the run, until its step was done, and since: sentences.
-
-    An engine that was started again counts from nothing; then only what it counts now is said.
-    """
-    before, after = step.baseline.get("before", {}), step.baseline.get("after", {})
-    latest = placement.observation.get("versions", {}) if placement else {}
-    told = []
-    for version in (run.plan.from_version, run.plan.to_version):
-        if version is None or str(version.number) not in before | after:
-            continue
-        name = str(version.number)
-        words = [f"{before.get(name, 0):,} before"]
-        if name in after:
-            words.append(f"{max(0, after[name] - before.get(name, 0)):,} while it was changed")
-        now = latest.get(name, {}).get("requests")
-        if name in after and now is not None:
-            words.append(f"{now - after[name]:,} since" if now >= after[name] else f"{now:,} since the host's restart")
-        told.append(f"version {name}: {', '.join(words)}")
-    return told
 
 
 def _serving(run: Run, step: HostStep, placement: Placement | None) -> str:

@@ -14,6 +14,7 @@ from django.db.models import F
 from audit.clock import database_now
 from incidents.rollback import fleet
 from incidents.rollback.checks import golden_answer, keep
+from incidents.rollback.counted import counts
 from incidents.rollback.effects import (
     MAX_ATTEMPTS,
     act,
@@ -103,7 +104,7 @@ def _lock(work: Work, step: HostStep) -> None:
             f"{step.host.name} has seen fence {seen.fence}, and this run holds {work.run.fence}: somebody else acted."
         )
     notes = _true_already(work, step, seen)
-    pass_on(work, step, notes, before_digest=fleet.serving_digest(seen), baseline={"before": _counts(seen)})
+    pass_on(work, step, notes, before_digest=fleet.serving_digest(seen), baseline={"before": counts(seen)})
 
 
 def _true_already(work: Work, step: HostStep, seen: ModelObservation) -> dict[str, str]:
@@ -195,12 +196,8 @@ def finish(work: Work, step: HostStep) -> None:
     seen = work.look(step)
     held = fleet.version_on(seen, work.target)
     counters = {"requests": held.requests, "failures": held.failures} if held else {}
-    pass_on(work, step, {StepState.DONE: ""}, baseline={**step.baseline, **counters, "after": _counts(seen)})
-
-
-def _counts(seen: ModelObservation) -> dict[str, int]:
-    """How many live requests each version has answered on the host, by the engine's own count."""
-    return {name: held.requests for name, held in seen.versions.items()}
+    work.remote(step).asked.clear()  # that was before these counts
+    pass_on(work, step, {StepState.DONE: ""}, baseline={**step.baseline, **counters, "after": counts(seen)})
 
 
 def _restore(work: Work, step: HostStep) -> None:

@@ -15,7 +15,7 @@ from accounts.permissions import require
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.english import in_english
-from incidents.rollback import fleet, live, undo
+from incidents.rollback import counted, fleet, live, undo
 from incidents.rollback.checks import Answered, error_answer, golden_answer, keep, put_on_record, verdict
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
@@ -92,9 +92,11 @@ def ask(run: Run, document: PlanDocument, *, thorough: bool) -> list[Answered]:
     """All questions of the plan's checks. `thorough` asks the hosts for golden outputs and the holdout as well."""
     now, since = database_now(), run.switched_at or run.started_at
     target, endpoint = run.plan.to_version, run.endpoint
-    answers, remotes = _ask_hosts(run, document, thorough=thorough)
+    answers, reached = _ask_hosts(run, document, thorough=thorough)
     if thorough and (check := document.check("holdout")) is not None:
-        answers += _holdout(remotes, run, check)
+        answers += _holdout([remote for _, remote in reached], run, check)
+    for step, remote in reached:
+        counted.keep_asked(step, remote)
     if (check := document.check("accuracy")) is not None:
         answers.append(live.live_accuracy(endpoint, target, since, now, check))
     if (check := document.check("latency")) is not None:
@@ -139,11 +141,13 @@ def _holdout(remotes: list[Remote], run: Run, check: dict[str, str]) -> list[Ans
         return [Answered("holdout", question, INCONCLUSIVE, str(error), "answers", wait=True)]
 
 
-def _ask_hosts(run: Run, document: PlanDocument, *, thorough: bool) -> tuple[list[Answered], list[Remote]]:
+def _ask_hosts(
+    run: Run, document: PlanDocument, *, thorough: bool
+) -> tuple[list[Answered], list[tuple[HostStep, Remote]]]:
     target = run.plan.to_version
     golden = golden_of(target) if thorough else None
     answers: list[Answered] = []
-    remotes: list[Remote] = []
+    reached: list[tuple[HostStep, Remote]] = []
     for step in run.steps.select_related("host").order_by("id"):
         if step.state == StepState.FAILED:
             answers.append(_left_out(run, step))
@@ -154,7 +158,7 @@ def _ask_hosts(run: Run, document: PlanDocument, *, thorough: bool) -> tuple[lis
             if golden is not None:
                 where = f"version {target.number} on {step.host.name}"
                 answers.append(golden_answer(step.host, remote.golden(target, golden), target.digest, where))
-            remotes.append(remote)
+            reached.append((step, remote))
         except ServingError as error:
             absent = step.state == StepState.UNREACHABLE
             question = f"Does {step.host.name} serve version {target.number}?"
@@ -163,7 +167,7 @@ def _ask_hosts(run: Run, document: PlanDocument, *, thorough: bool) -> tuple[lis
             answers.append(
                 Answered("serving", question, answer, observed, "an answer", host=step.host, wait=not absent)
             )
-    return answers, remotes
+    return answers, reached
 
 
 def _left_out(run: Run, step: HostStep) -> Answered:
@@ -200,13 +204,11 @@ def _ask_host(run: Run, document: PlanDocument, step: HostStep, remote: Remote) 
     ]
     held, check = fleet.version_on(seen, target), document.check("errors")
     if check is not None and held is not None and step.state == StepState.DONE:
-        requests = held.requests - int(step.baseline.get("requests", 0))
-        failures = held.failures - int(step.baseline.get("failures", 0))
-        if requests < 0:
-            requests, failures = held.requests, held.failures
+        can = remote.driver.capabilities
+        requests, failures = counted.since_done(step, held, can, None if can.probes_apart else golden_of(target))
         answers.append(
             error_answer(
-                failures=max(0, failures),
+                failures=failures,
                 requests=requests,
                 max_share=Decimal(check["max_share"]),
                 min_requests=int(check["min_requests"]),

@@ -103,7 +103,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do. `lacking` says what follows where it can't."""
+    """What an engine can do. `lacking` says what follows where it can't. `counts_by_version`: unversioned requests are
+    counted for the version that answered them; `probes_apart`: those of Lastgood's own are not counted among them."""
 
     warm_switch: bool
     versioned_inference: bool
@@ -113,6 +114,8 @@ class Capabilities:
     drain: bool = False
     weighted_traffic: bool = False
     shadow: bool = False
+    counts_by_version: bool = False
+    probes_apart: bool = False
 
     def lacking(self) -> list[str]:
         """For each thing that the engine can't do and every plan needs, a sentence on what is done instead."""

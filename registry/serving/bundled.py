@@ -73,6 +73,8 @@ class BundledDriver:
         drain=True,
         weighted_traffic=True,
         shadow=True,
+        counts_by_version=True,
+        probes_apart=True,
     )
     options: Mapping[str, str] = {}
 

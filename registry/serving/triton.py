@@ -65,7 +65,12 @@ class TritonDriver:
     """`ServingDriver` for Triton in explicit model control mode."""
 
     capabilities = Capabilities(
-        warm_switch=True, versioned_inference=True, digest_read_back=False, fencing=False, warm_undo=False
+        warm_switch=True,
+        versioned_inference=True,
+        digest_read_back=False,
+        fencing=False,
+        warm_undo=False,
+        counts_by_version=True,
     )
     options: Mapping[str, str] = {
         "repository": "the model repository, as the workers of Lastgood reach it (a mounted folder)",
@@ -259,8 +264,8 @@ def _serving(slots: Sequence[Slot]) -> int | None:
 
 
 def _usable(slots: Sequence[Slot]) -> list[Slot]:
-    """One slot for each version: what is ready, else the lowest that would not take traffic when it is loaded. What lies
-    above the slot that serves, which Triton may still be unloading after a switch, can't be gone back to."""
+    """One slot for each version: what is ready, else the lowest that would not take traffic when it is loaded. A slot
+    above the one that serves, which Triton may still be unloading after a switch, can't be gone back to."""
     serving, found = _serving(slots), {}
     for slot in sorted(slots, key=lambda slot: (slot.state == "ready", -slot.number)):
         if slot.state == "ready" or serving is None or slot.number < serving:

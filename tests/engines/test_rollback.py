@@ -9,15 +9,17 @@ import pytest
 from django.db.models.functions import Now
 
 from accounts.actions import actor_for
+from incidents.rollback import advance
 from incidents.rollback import run as runs
 from incidents.rollback.consequences import consequences
-from incidents.rollback.models import RunState
-from incidents.rollback.queries import plan_terms
+from incidents.rollback.models import RunState, WaveState
+from incidents.rollback.queries import plan_terms, waves_of
 from registry.actions import place, register_host, register_version
 from registry.models import Health, Host, Placement, Version
 from registry.reconcile import observe_placement
 from tests.engines.servers import Server
 from tests.incidents.rollback.fleet import SETUP, Fleet, until_ended
+from tests.waiting import until
 
 pytestmark = pytest.mark.engines
 X = [1.5, 2.0, -4.0]
@@ -121,6 +123,42 @@ def test_a_release_on_another_engine_goes_back_whether_or_not_the_old_version_is
     assert run.state == RunState.COMPENSATED, run.state_reason
     assert fleet.answers() == server.expected(1)
     assert observed(engine).observed_digest == fleet.good.digest
+
+
+@pytest.mark.parametrize("engine", ["triton", "mlserver", "torchserve"])
+def test_probes_that_an_engine_counts_are_not_taken_for_live_traffic(
+    committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any, engine: str
+) -> None:
+    # given a host without traffic, whose gate asks for some
+    server = servers(engine)
+    settings.LASTGOOD_VAR = tmp_path / "var"
+    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
+    fleet = EngineFleet(tmp_path, server).build()
+    fleet.serve(fleet.bad)
+    run = fleet.started(min_requests=5)
+    step = run.steps.get()
+
+    def asked() -> int:
+        advance.advance(run.pk)
+        step.refresh_from_db()
+        return int(step.baseline.get("asked", 0))
+
+    # when it was asked more often than would be enough
+    until(lambda: asked() > 24, seconds=60)
+
+    # then nothing has passed; live requests are what it waits for
+    assert run.waves.get().state == WaveState.SOAKING
+    errors = run.checks.get(stage="gate", name="errors")
+    assert (errors.answer, errors.observed.split(" of ")[0]) == ("inconclusive", "0")
+    for _ in range(40):
+        fleet.answers()
+    until_ended(run)
+    assert run.state == RunState.SWITCHED, run.state_reason
+    [said] = [lane["counted"][-1] for wave in waves_of(run) for lane in wave["lanes"]]
+    assert said.startswith(
+        "version 1: " if engine == "triton" else "all versions, which the engine does not tell apart"
+    )
+    assert said.endswith("golden tests are among them")
 
 
 def test_a_host_that_forgot_its_version_is_seen_to_serve_nothing(
