@@ -313,7 +313,8 @@ def _insert(events: Sequence[AuditEvent]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"{INSERT} {rows} RETURNING id", [getattr(one, name) for one in events for name in COLUMNS])
         numbers = cursor.fetchall()
-    for event, (event.pk,) in zip(events, numbers, strict=True):
+    for event, (number,) in zip(events, numbers, strict=True):
+        event.pk = number
         event._state.adding, event._state.db = False, connection.alias
 
 

@@ -1,6 +1,6 @@
 """Events of the log as sentences that people read. What the log holds is never changed by how it is told here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.models import User
 from audit import names
 from audit.queries import TimelineEntry
 from incidents.oncall import told as oncall
@@ -205,11 +206,13 @@ class Told:
     actor: str
 
 
-def tell(entries: list[TimelineEntry]) -> list[Told]:
-    """The entries as sentences, with the names that the pseudonyms stand for now. One query for any number."""
+def tell(entries: list[TimelineEntry], known: Iterable[User] = ()) -> list[Told]:
+    """The entries as sentences, with the names that the pseudonyms stand for now. One query for any number; none where
+    all people of them are among the `known`, whom the caller has read."""
     people = {entry.actor for entry in entries}
     people |= {one for entry in entries for one in oncall.people_in(entry.data)}
-    called = names.display(people)
+    called = {user.pseudonym: str(user) for user in known}
+    called |= names.display(people - called.keys())
     return [Told(entry, _text(entry, called), called.get(entry.actor, entry.actor)) for entry in entries]
 
 

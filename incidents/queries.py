@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
 from accounts.approvals.models import ApprovalRequest
-from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may
+from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may_fill
 from accounts.models import User
 from accounts.permissions import user_roles
 from audit.queries import newest_seq
@@ -237,13 +237,14 @@ def _may_approve(entry: ApprovalRequest, user: User, roles: frozenset[str]) -> b
 
 def seats(request: ApprovalRequest, now: Standing) -> list[dict[str, Any]]:
     """The seats as `parts/approval_card.html` takes them."""
+    able = who_may_fill(request, {seat.role for seat in now.seats if not seat.by}, now.decisions)
     return [
         {
             "role": seat.role or "approver",
             "person": str(seat.by) if seat.by else "",
             "at": seat.decision.decided_at if seat.decision else None,
             "decision": seat.decision.decision if seat.decision else "",
-            "who_may": [] if seat.by else [str(user) for user in who_may(request, seat.role)],
+            "who_may": [] if seat.by else [str(one) for one in able[seat.role]],
         }
         for seat in now.seats
     ]

@@ -9,6 +9,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
 from accounts.models import User
@@ -22,6 +23,7 @@ from incidents.next_step import next_step
 from incidents.oncall.queries import lost_alerts, untaken
 from incidents.rollback.models import Plan
 from incidents.rollback.views import lanes_context
+from incidents.working.models import Sighting
 from incidents.working.roles import open_offers, roll
 from incidents.working.saved import views_for
 from incidents.working.times import moments_of
@@ -73,12 +75,15 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def _sentence(going_on: list[Incident], silent: list[str]) -> str:
     if not going_on and silent:
-        return f"No incident is open, but there is no data from {listed(silent)}."
+        return gettext("No incident is open, but there is no data from %(listed)s.") % {"listed": listed(silent)}
     if not going_on:
-        return "Nothing is wrong now."
+        return gettext("Nothing is wrong now.")
     if len(going_on) == 1:
         return f"{going_on[0].title}."
-    return f"{len(going_on)} incidents are open; the worst has severity {min(one.severity for one in going_on)}."
+    return gettext("%(count)s incidents are open; the worst has severity %(min)s.") % {
+        "count": len(going_on),
+        "min": min(one.severity for one in going_on),
+    }
 
 
 def _row(incident: Incident) -> dict[str, Any]:
@@ -113,7 +118,10 @@ def _state(endpoint: Endpoint, wrong: set[Any], firing: set[Any], silent: dict[i
     if endpoint.pk in firing:
         return {"state": "warn", "word": "alert"}
     if endpoint.pk in silent:
-        return {"state": "unknown", "word": f"no data since {silent[endpoint.pk]:%Y-%m-%d %H:%M}"}
+        return {
+            "state": "unknown",
+            "word": gettext("no data since %(silent)s") % {"silent": f"{silent[endpoint.pk]:%Y-%m-%d %H:%M}"},
+        }
     return {"state": "ok", "word": "quiet"}
 
 
@@ -133,7 +141,7 @@ def incident_list(request: HttpRequest) -> HttpResponse:
         "states": [("open", "Open"), ("over", "Over"), *IncidentState.choices],
         "sentence": f"{page.paginator.count} incident{'' if page.paginator.count == 1 else 's'} found"
         if any(asked.values())
-        else "All incidents",
+        else gettext("All incidents"),
     }
     return render(request, "incidents/list.html", context)
 
@@ -164,19 +172,20 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
     user = user_of(request)
     now = queries.situation(incident)
     step = next_step(now, user)
-    entries = timeline(incident.ref, newest=NEWEST)
+    people = _people(now, user)
+    told = tell(timeline(incident.ref, newest=NEWEST), known=_known(now, user, people["seen"]))
     context: dict[str, Any] = {
         "incident": incident,
         "now": now,
         "step": step,
         "seconds": 1 if now.moves else 5 if incident.state in OPEN_STATES else 15,
         "commander": str(now.commander or ""),
-        **_people(now, user),
+        **people,
         "moments": moments_of(incident),
         "is_open": incident.state in OPEN_STATES,
         "cards": queries.cards(now.evidence),
         "diagnosis": now.diagnosis(),
-        "told": list(reversed(tell(entries))),
+        "told": list(reversed(told)),
         "beside": queries.beside_rows(now.beside),
         "updates": incident.updates.select_related("by")[:3],
         "may_audit": may(user, "audit.view"),
@@ -204,6 +213,13 @@ def _people(now: queries.Situation, user: User) -> dict[str, Any]:
         "unseen": unseen,
         "have_seen": any(one.user_id == user.pk for one in seen),
     }
+
+
+def _known(now: queries.Situation, user: User, seen: list[Sighting]) -> list[User]:
+    """The people whom this look at the incident has read already."""
+    deciders = [decision.by for decision in now.standing.decisions] if now.standing else []
+    proposer = [now.plan.proposer] if now.plan else []
+    return [user, *(held.user for held in now.holdings.values()), *(one.user for one in seen), *deciders, *proposer]
 
 
 def _holder(now: queries.Situation, role: str) -> str:
