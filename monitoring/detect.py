@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
-from monitoring import alerts, sketches
+from monitoring import alerts, fleet, sketches
 from monitoring.drift.profile import Profile
 from monitoring.measure import LABELLED, Measured, measure
 from monitoring.models import Answer, Finding, Monitor, Rule, RuleKind, Window, WindowState
@@ -24,7 +25,6 @@ from monitoring.questions import Answered, Asked, ask, checked_params
 from monitoring.references import false_alarms, latency_reference, promised, versions_of
 from monitoring.rollups import Points
 from monitoring.series import series_for
-from monitoring.windows import load_predictions
 from registry.models import Endpoint, Host, Version
 
 MAX_CATCH_UP = 96
@@ -123,13 +123,13 @@ def judge_labels(window_id: int) -> bool:
 
 
 def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
-    table = load_predictions(window.endpoint, window.start, window.end)
+    seen = fleet.read(window, features=kinds != {RuleKind.ACCURACY})
+    table = seen.table
     rules = list(Rule.objects.filter(endpoint=window.endpoint, enabled=True, kind__in=kinds))
     measured = [m for m in measure(table) if m.name in LABELLED or kinds != {RuleKind.ACCURACY}]
     if RuleKind.ACCURACY not in kinds:
         measured = [m for m in measured if m.name not in LABELLED]
-    judged = list(_ask_all(window, table, rules))
-    sketched = sketches.of_table(window.endpoint, table) if window.state == WindowState.OPEN else []
+    judged = list(_ask_all(window, seen, rules))
     labelled = len(table) - table.column("label").null_count
     with transaction.atomic():
         Monitor.objects.select_for_update().filter(endpoint=window.endpoint).first()
@@ -137,7 +137,8 @@ def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
         if not claim.update(rows=len(table), labelled=labelled, **judged_as):
             return False
         _write(window, measured, judged)
-        sketches.keep(window, sketched)
+        if window.state == WindowState.OPEN:
+            sketches.keep(window, seen.made)
         _record_breaches(window, judged, len(table), labelled)
         for rule in rules:
             alerts.follow(rule, {found.version for found in judged})
@@ -145,7 +146,8 @@ def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
     return True
 
 
-def _ask_all(window: Window, table: pa.Table, rules: list[Rule]) -> Iterator[Judged]:
+def _ask_all(window: Window, seen: fleet.Seen, rules: list[Rule]) -> Iterator[Judged]:
+    table = seen.table
     pairs = table.group_by(["version", "digest"]).aggregate([]).to_pylist() if len(table) else []
     known = versions_of(window.endpoint, [(pair["version"], pair["digest"] or "") for pair in pairs])
     monitor = Monitor.objects.filter(endpoint=window.endpoint_id).first()
@@ -153,7 +155,7 @@ def _ask_all(window: Window, table: pa.Table, rules: list[Rule]) -> Iterator[Jud
         own = table.filter(pc.equal(table.column("version"), number))
         for rule in rules:
             try:
-                answers = ask(rule.kind, _asked(rule, window, monitor, number, known.get(number), own))
+                answers = ask(rule.kind, _asked(rule, window, monitor, number, known.get(number), own, seen))
             except UNFIT as error:
                 log.exception("%s of version %s of %s can't be judged", rule.kind, number, window.endpoint_id)
                 answers = [_unfit(rule, number, len(own), error)]
@@ -161,7 +163,13 @@ def _ask_all(window: Window, table: pa.Table, rules: list[Rule]) -> Iterator[Jud
 
 
 def _asked(
-    rule: Rule, window: Window, monitor: Monitor | None, number: str, version: Version | None, own: pa.Table
+    rule: Rule,
+    window: Window,
+    monitor: Monitor | None,
+    number: str,
+    version: Version | None,
+    own: pa.Table,
+    seen: fleet.Seen,
 ) -> Asked:
     accuracy, rows = promised(version)
     drift = rule.kind in (RuleKind.INPUT_DRIFT, RuleKind.OUTPUT_DRIFT)
@@ -181,6 +189,8 @@ def _asked(
         latencies=latencies.table if latencies else None,
         latencies_of=latencies.words if latencies else "",
         false_alarms=_false_alarms(rule, monitor, profiles, len(own)),
+        sketches=seen.columns.get(number),
+        read=partial(seen.rows, number),
     )
 
 

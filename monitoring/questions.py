@@ -4,7 +4,7 @@ Every answer has two halves: a test that chance alone would rarely pass, and a f
 matter. The floors are the rule's `params`; DEFAULTS has them with what they mean, and the page states them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.drift.compare import compare
+from monitoring.drift.band import compare_sketches
+from monitoring.drift.compare import ColumnDrift, compare, compare_column
 from monitoring.drift.concept import accuracy_windows
 from monitoring.drift.judge import LEAST_WEIGHT, ColumnVerdict, Limits, Verdict, judge, overall
 from monitoring.drift.latency import LatencyVerdict, compare_latency
 from monitoring.drift.profile import Profile
+from monitoring.drift.sketch import Sketch
+from monitoring.drift.window import count_window
 from monitoring.models import Answer, RuleKind
 from monitoring.windows import numpy_column
 
@@ -64,7 +67,8 @@ class Asked:
 
     `promised` is the accuracy that the version was released with, on `promised_rows` rows. `latencies` are the rows of
     the reference (latency_ms, host) and `latencies_of` says which those are. `false_alarms` says how many a drift rule
-    raises on its own reference.
+    raises on its own reference. Where `sketches` are given, of all inputs of a fleet's window by their names, `table`
+    holds no inputs, and `read` gives the rows of some.
     """
 
     version: str
@@ -78,6 +82,8 @@ class Asked:
     latencies: pa.Table | None = None
     latencies_of: str = ""
     false_alarms: str = ""
+    sketches: Mapping[str, Sketch | None] | None = None
+    read: Callable[[Sequence[str]], pa.Table] | None = None
 
     @property
     def hosts(self) -> list[str]:
@@ -167,14 +173,32 @@ def input_drift(asked: Asked) -> list[Answered]:
     """Are the inputs, as sent, unlike those that the version was trained on?"""
     if asked.inputs is None:
         return [_nothing_known(asked, f"Version {asked.version} came without a profile of its training data.")]
-    columns = {
-        name: numpy_column(asked.table, f"feature.{name}")
-        for name in asked.inputs.columns
-        if f"feature.{name}" in asked.table.column_names
-    }
-    if not columns:
+    known = asked.table.column_names if asked.sketches is None else asked.sketches
+    names = [name for name in asked.inputs.columns if f"feature.{name}" in known]
+    if not names:
         return [_nothing_known(asked, "The prediction log holds none of the columns of the version's profile.")]
-    return [_drift(asked, asked.inputs, columns, "The inputs")]
+    if asked.sketches is not None:
+        return [_drift_of_fleet(asked, asked.inputs, names)]
+    columns = {name: numpy_column(asked.table, f"feature.{name}") for name in names}
+    return [_drift(asked, asked.inputs, compare(asked.inputs, columns), "The inputs")]
+
+
+def _drift_of_fleet(asked: Asked, profile: Profile, names: Sequence[str]) -> Answered:
+    """From the hosts' sketches; the rows are read of those columns alone whose verdict hangs on them, so that it is the
+    same as from all rows."""
+    assert asked.sketches is not None
+    assert asked.read is not None
+    limits = drift_limits(asked.params, asked.min_rows)
+    sketches = {name: asked.sketches[f"feature.{name}"] for name in names}
+    drifts, open_, error = compare_sketches(profile, sketches, len(asked.table), limits)
+    if open_:
+        table = asked.read([f"feature.{name}" for name in open_])
+        counted = count_window(profile, {name: numpy_column(table, f"feature.{name}") for name in open_}).columns
+        drifts = [
+            compare_column(one.name, profile.columns[one.name], counted[one.name]) if one.name in open_ else one
+            for one in drifts
+        ]
+    return _drift(asked, profile, drifts, "The inputs", {"sketch_error": error, "read": open_})
 
 
 def output_drift(asked: Asked) -> list[Answered]:
@@ -184,11 +208,12 @@ def output_drift(asked: Asked) -> list[Answered]:
     columns = {
         name: numpy_column(asked.table, "score" if name == "score" else "output") for name in asked.outputs.columns
     }
-    return [_drift(asked, asked.outputs, columns, "The predictions")]
+    return [_drift(asked, asked.outputs, compare(asked.outputs, columns), "The predictions")]
 
 
-def _drift(asked: Asked, profile: Profile, columns: Mapping[str, np.ndarray], what: str) -> Answered:
-    drifts = compare(profile, columns)
+def _drift(
+    asked: Asked, profile: Profile, drifts: Sequence[ColumnDrift], what: str, more: Mapping[str, Any] | None = None
+) -> Answered:
     verdicts = judge(drifts, limits=drift_limits(asked.params, asked.min_rows))
     verdict = overall(verdicts, profile.weights, asked.params.get("importance", 0.0))
     score = {v.column: _relative(v) * profile.weights.get(v.column, 1.0) for v in verdicts}
@@ -214,6 +239,7 @@ def _drift(asked: Asked, profile: Profile, columns: Mapping[str, np.ndarray], wh
         "weighed": bool(profile.weights),
         "false_alarms": asked.false_alarms,
         "hosts": asked.hosts,
+        **(more or {}),
     }
     largest = max((v.effect or 0.0 for v in verdicts if v.effect_name == "PSI"), default=None)
     sentence = _drift_sentence(asked, verdict, ranked, what)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce, Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Actor, Target, record, service_actor
@@ -56,7 +57,8 @@ def ask_exactly(*, asked: Asked, user: User, actor: Actor) -> ExactComparison:
         return same
     if mine.count() >= MOST_UNFINISHED:
         raise ExactRefused(
-            f"{MOST_UNFINISHED} comparisons that you asked for are not finished. Cancel one, or wait for it."
+            gettext("%(most_unfinished)s comparisons that you asked for are not finished. Cancel one, or wait for it.")
+            % {"most_unfinished": MOST_UNFINISHED}
         )
     made = ExactComparison.objects.create(endpoint=asked.endpoint, asked=sides, asked_by=user)
     _record("comparison.ask", made, actor, sides=sides)
@@ -70,7 +72,7 @@ def cancel(*, comparison: ExactComparison, actor: Actor) -> None:
     ended."""
     open_ = ExactComparison.objects.filter(pk=comparison.pk, state__in=UNFINISHED)
     if not open_.update(state=ExactState.CANCELLED, ended_at=Now()):
-        raise ExactRefused("This comparison has ended. Nothing was changed.")
+        raise ExactRefused(gettext("This comparison has ended. Nothing was changed."))
     _record("comparison.cancel", comparison, actor)
 
 

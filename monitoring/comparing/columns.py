@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from django.db.models import Sum
+from django.utils.translation import gettext
 
 from monitoring import sketches
 from monitoring.charts.distributions import cells_of
@@ -118,8 +119,11 @@ def _read(endpoint: Endpoint, side: Side) -> Counted:
     found = sketches.read(endpoint, side.since, side.until, side.version, side.host)
     if not found.rows:
         raise NothingThere(
-            f"No judged window of {side.words} from {side.span} left a sketch. Choose a span in which it answered, or "
-            f"have it computed from the rows."
+            gettext(
+                "No judged window of %(words)s from %(span)s left a sketch. Choose a span in which it answered, or "
+                "have it computed from the rows."
+            )
+            % {"words": side.words, "span": side.span}
         )
     return found
 
@@ -134,7 +138,10 @@ def training_columns(version: Version | None) -> dict[str, Reference]:
     profiles = profiles_of(version) if version else None
     if not profiles:
         whose = f"Version {version.number}" if version else "What answered there"
-        raise NothingThere(f"{whose} came without a profile of its training data. Compare with another span.")
+        raise NothingThere(
+            gettext("%(whose)s came without a profile of its training data. Compare with another span.")
+            % {"whose": whose}
+        )
     known: dict[str, Reference] = {f"{FEATURE}{name}": column for name, column in profiles[0].columns.items()}
     return known | {name: column for name, column in profiles[1].columns.items() if name in OWN}
 

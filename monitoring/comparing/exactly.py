@@ -8,6 +8,7 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from django.utils.translation import gettext
 
 from monitoring import sketches, store
 from monitoring.charts.distributions import cells_of
@@ -114,7 +115,8 @@ def _rows(endpoint: Endpoint, side: Side) -> _Rows:
     table = _load(endpoint, side, keys, ["ts", "version", "host", LATENCY])
     if not len(table):
         raise NothingThere(
-            f"Nothing was answered by {side.words} from {side.span}. Choose a span in which it answered."
+            gettext("Nothing was answered by %(words)s from %(span)s. Choose a span in which it answered.")
+            % {"words": side.words, "span": side.span}
         )
     known = dict.fromkeys(name for _, path, *_ in chosen for name in store.column_names(path))
     names = [name for name in known if name.startswith(FEATURE) or (name in OWN and name != LATENCY)]

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
+from django.utils.translation import gettext
+
 from monitoring.models import Window, WindowState
 from registry.models import Endpoint
 
@@ -92,14 +94,17 @@ def asked_by(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> As
     names = {key: values.get(key, "").strip()[:50] for key in ("a_version", "a_host", "b_version", "b_host")}
     against = values.get("against", "") or ("side" if values.get("b_since") or values.get("b_version") else "training")
     if against not in AGAINST:
-        raise BadSide(f"Compare with one of {', '.join(AGAINST)}; {against[:40]} is none of them.")
+        raise BadSide(
+            gettext("Compare with one of %(names)s; %(against)s is none of them.")
+            % {"names": ", ".join(AGAINST), "against": against[:40]}
+        )
     hours: int | None = None
     if values.get("a_since") or values.get("a_until"):
         since, until = _span(values, "a")
     else:
         text = values.get("hours", "") or str(DEFAULT_HOURS)
         if not text.isdecimal() or not 1 <= int(text) <= LONGEST // timedelta(hours=1):
-            raise BadSide("The hours of a sliding span are a whole number from 1 to 2208.")
+            raise BadSide(gettext("The hours of a sliding span are a whole number from 1 to 2208."))
         hours, until = int(text), newest_end(endpoint, now)
         since = until - timedelta(hours=hours)
     side = Side(since, until, names["a_version"], names["a_host"])
@@ -118,9 +123,9 @@ def _span(values: Mapping[str, str], side: str) -> tuple[datetime, datetime]:
     try:
         since, until = (moment(values.get(f"{side}_{end}", "")) for end in ("since", "until"))
     except ValueError as error:
-        raise BadSide("A span needs a beginning and an end, such as 2026-11-21T12:00, in UTC.") from error
+        raise BadSide(gettext("A span needs a beginning and an end, such as 2026-11-21T12:00, in UTC.")) from error
     if not SHORTEST <= until - since <= LONGEST:
-        raise BadSide("A span ends at least a minute after it begins, and at most 92 days.")
+        raise BadSide(gettext("A span ends at least a minute after it begins, and at most 92 days."))
     return since, until
 
 

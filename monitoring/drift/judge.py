@@ -173,13 +173,16 @@ def _hypotheses(column: ColumnDrift, limits: Limits) -> list[_Hypothesis]:
         if before or now:
             effect = max(abs(now - before) - _share_noise(before, now, column.rows_reference, column.rows_window), 0.0)
             found.append(_Hypothesis(column.name, what, p, effect, f"share of {what}", share_floor))
-    before, now = column.unseen_share_reference, column.unseen_share_window
-    if now and min(column.n_window, column.n_reference) >= minimum_rows:
-        effect = max(now - before - _share_noise(before, now, column.n_reference, column.n_window), 0.0)
-        found.append(
-            _Hypothesis(column.name, "unseen values", column.unseen_p, effect, "share of unseen values", share_floor)
-        )
+    if column.unseen_share_window and min(column.n_window, column.n_reference) >= minimum_rows:
+        effect, what = unseen_effect(column), "share of unseen values"
+        found.append(_Hypothesis(column.name, "unseen values", column.unseen_p, effect, what, share_floor))
     return found
+
+
+def unseen_effect(column: ColumnDrift) -> float:
+    """By how much the share of values that the reference never held has risen, less what chance makes of it."""
+    before, now = column.unseen_share_reference, column.unseen_share_window
+    return max(now - before - _share_noise(before, now, column.n_reference, column.n_window), 0.0)
 
 
 def _share_noise(before: float, now: float, n: int, m: int) -> float:

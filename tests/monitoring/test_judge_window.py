@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from audit.models import AuditEvent
-from monitoring import detect
+from monitoring import detect, fleet
 from monitoring.models import Answer, Finding, MetricPoint, Window, WindowState
 from monitoring.queries import accuracy_between
 from tests.monitoring.stream import judge, play, watch
@@ -213,7 +213,7 @@ def test_a_window_whose_worker_died_is_judged_again_after_its_lease(monkeypatch)
     def dies(*args):
         raise MemoryError
 
-    monkeypatch.setattr(detect, "load_predictions", dies)
+    monkeypatch.setattr(fleet, "load_predictions", dies)
     with pytest.raises(MemoryError):
         detect.judge(window.pk)
     monkeypatch.undo()
@@ -231,13 +231,13 @@ def test_a_worker_that_lost_its_claim_writes_nothing(monkeypatch):
     watch(endpoint)
     log(endpoint, hosts[0], answers(part(2017, 0, 300)))
     window = Window.objects.create(endpoint=endpoint, start=START, end=START + WINDOW, due_at=START + WINDOW)
-    load = detect.load_predictions
+    load = fleet.load_predictions
 
     def slow(*args):
         Window.objects.filter(pk=window.pk).update(attempts=7)
         return load(*args)
 
-    monkeypatch.setattr(detect, "load_predictions", slow)
+    monkeypatch.setattr(fleet, "load_predictions", slow)
 
     assert detect.judge(window.pk) is False
     assert not Finding.objects.exists()

@@ -1,0 +1,83 @@
+"""What is read of a window: all rows of few; of a fleet's many, host after host, what becomes sketches, and merges.
+
+Of a fleet's window only what does not merge is held of all rows at once: answers, labels and latencies. Its inputs are
+read one host at a time, sketched and let go, so what they cost in memory is one host's rows and all hosts' sketches.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from monitoring import sketches, store
+from monitoring.drift.sketch import Sketch
+from monitoring.drift.sketch_bytes import unpacked
+from monitoring.models import PredictionBatch, Window, WindowState
+from monitoring.sketches import FEATURE, Made, merged
+from monitoring.windows import load_predictions
+
+FLEET_ROWS = 20_000
+"""From so many rows of at least two hosts on, a window is judged from sketches of its inputs."""
+NARROW = ("id", "ts", "version", "digest", "latency_ms", "output", "score", "host", "label")
+
+
+@dataclass
+class Seen:
+    """A window's rows: with all columns, or without the inputs, of which `columns` then has the fleet's sketches by
+    version. `made` are the sketches of each version and host, as they are kept."""
+
+    window: Window
+    table: pa.Table
+    made: list[Made] = field(default_factory=list)
+    columns: dict[str, dict[str, Sketch | None]] = field(default_factory=dict)
+
+    def rows(self, version: str, names: Sequence[str]) -> pa.Table:
+        """Some columns of all rows of a version, where its sketches do not decide. Raises store.StoreDamaged."""
+        window = self.window
+        return load_predictions(window.endpoint, window.start, window.end, versions=[version], columns=names)
+
+
+def read(window: Window, *, features: bool = True) -> Seen:
+    """What the window shows; without `features` nothing is read of the inputs. Raises store.StoreDamaged."""
+    if not features:
+        return Seen(window, _narrow(window))
+    batches = PredictionBatch.objects.filter(
+        endpoint=window.endpoint, first_at__lt=window.end, last_at__gte=window.start
+    ).order_by("pk")
+    of_hosts: dict[int | None, list[int]] = defaultdict(list)
+    rows, paths = 0, {}
+    for key, host, count, path in batches.values_list("pk", "host_id", "rows", "path"):
+        of_hosts[host].append(key)
+        rows, paths[key] = rows + count, path
+    if len(of_hosts) < 2 or rows < FLEET_ROWS:
+        table = load_predictions(window.endpoint, window.start, window.end)
+        made = sketches.of_table(window.endpoint, table) if window.state == WindowState.OPEN else []
+        return Seen(window, table, made)
+    made = [
+        one for keys in of_hosts.values() for one in _of_host(window, keys, [paths[key] for key in keys])
+    ]  # fmt: skip
+    return Seen(window, _narrow(window), made, dict(_merged(made)))
+
+
+def _narrow(window: Window) -> pa.Table:
+    return load_predictions(window.endpoint, window.start, window.end, columns=NARROW)
+
+
+def _of_host(window: Window, batches: list[int], paths: list[str]) -> list[Made]:
+    known = dict.fromkeys(name for path in paths for name in store.column_names(path))
+    names = [name for name in known if name.startswith(FEATURE) or name in sketches.OWN]
+    table = load_predictions(
+        window.endpoint, window.start, window.end, columns=["version", "digest", "host", *names], batches=batches
+    )
+    return sketches.of_table(window.endpoint, table)
+
+
+def _merged(made: list[Made]) -> Iterator[tuple[str, dict[str, Sketch | None]]]:
+    """Each version's inputs of all hosts together; None is a column that they count in ways that do not merge."""
+    by_version: dict[str, list[dict[str, Sketch]]] = defaultdict(list)
+    for one in made:
+        by_version[one.version].append(unpacked(one.content))
+    for version, parts in by_version.items():
+        columns, unlike = merged(parts)
+        yield version, {**columns, **dict.fromkeys(unlike)}
