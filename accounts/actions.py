@@ -11,6 +11,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.translation import gettext
 
 from accounts.authority.actions import FRESH_PROOF, end_delegation, end_grant, end_role, give_role, grant_role
 from accounts.authority.models import Delegation, RoleGrant
@@ -81,9 +82,11 @@ def create_user(
     """
     validate_password(password)
     if User.objects.filter(username__iexact=username).exists():
-        raise AccountError(f"The user name {username} is taken. Choose another.")
+        raise AccountError(gettext("The user name %(username)s is taken. Choose another.") % {"username": username})
     if email and User.objects.filter(email__iexact=email).exists():
-        raise AccountError(f"There is an account with the address {email}. One person has one account.")
+        raise AccountError(
+            gettext("There is an account with the address %(email)s. One person has one account.") % {"email": email}
+        )
     first, _, last = full_name.partition(" ")
     user = User.objects.create_user(username, email, password, first_name=first, last_name=last)
     record(action="user.create", target=Target("user", user.pseudonym), actor=actor)
@@ -103,9 +106,9 @@ def deactivate_user(*, user: User, by: User | None, actor: Actor) -> None:
     for one who was deactivated before.
     """
     if by is not None and user.pk == by.pk:
-        raise AccountError("You can't deactivate yourself. Ask another administrator.")
+        raise AccountError(gettext("You can't deactivate yourself. Ask another administrator."))
     if not User.objects.filter(pk=user.pk, is_active=True).update(is_active=False):
-        raise AccountError(f"{user} was deactivated before.")
+        raise AccountError(gettext("%(user)s was deactivated before.") % {"user": user})
     for grant in RoleGrant.objects.filter(user=user, until=None):
         end_grant(grant=grant, actor=actor)
     for loan in Delegation.objects.filter(borrower=user, ended_at=None, ends__gt=Now()):
@@ -121,9 +124,9 @@ def reactivate_user(*, user: User, actor: Actor) -> None:
     """Let the person sign in again; the roles of before do not come back. Raises AccountError for an active one, and
     for one who was erased."""
     if user.username == user.pseudonym:
-        raise AccountError("This person was erased. Make a new account instead.")
+        raise AccountError(gettext("This person was erased. Make a new account instead."))
     if not User.objects.filter(pk=user.pk, is_active=False).update(is_active=True):
-        raise AccountError(f"{user} can sign in already.")
+        raise AccountError(gettext("%(user)s can sign in already.") % {"user": user})
     record(action="user.reactivate", target=Target("user", user.pseudonym), actor=actor)
 
 
@@ -156,12 +159,20 @@ def issue_token(
     wanted = sorted(set(scopes))
     for scope in wanted:
         if scope not in SCOPES:
-            raise AccountError(f"There is no scope {scope}. The scopes are: {', '.join(sorted(SCOPES))}.")
+            raise AccountError(
+                gettext("There is no scope %(scope)s. The scopes are: %(names)s.")
+                % {"scope": scope, "names": ", ".join(sorted(SCOPES))}
+            )
         allowed = may(owner, "admin" if scope in MACHINE_SCOPES else scope)
         if not allowed:
-            raise AccountError(f"A token can't do more than its owner: {owner} may not {WORDS[scope]}.")
+            raise AccountError(
+                gettext("A token can't do more than its owner: %(owner)s may not %(words)s.")
+                % {"owner": owner, "words": WORDS[scope]}
+            )
     if "approve" in wanted and (proved_at is None or database_now() - proved_at > FRESH_PROOF):
-        raise AccountError("A token that may approve needs a fresh proof of who you are. Confirm your password first.")
+        raise AccountError(
+            gettext("A token that may approve needs a fresh proof of who you are. Confirm your password first.")
+        )
     prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     full = f"{TOKEN_MARK}_{prefix}_{secret}"
     token = ApiToken.objects.create(
@@ -184,7 +195,7 @@ def issue_token(
 def revoke_token(*, token: ApiToken, actor: Actor) -> None:
     """End a token at once. Raises AccountError when it was ended before."""
     if not ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()):
-        raise AccountError(f"The token {token.name} was revoked before.")
+        raise AccountError(gettext("The token %(name)s was revoked before.") % {"name": token.name})
     record(action="token.revoke", target=Target("token", token.prefix), actor=actor)
 
 

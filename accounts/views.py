@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -50,7 +51,7 @@ def token_revoke(request: HttpRequest, pk: str) -> HttpResponse:
     token = get_object_or_404(ApiToken, pk=pk, owner=request.user)
     try:
         revoke_token(token=token, actor=actor_for(request=request))
-        messages.success(request, f"The token {token.name} no longer works.")
+        messages.success(request, gettext("The token %(name)s no longer works.") % {"name": token.name})
     except AccountError as error:
         messages.error(request, str(error))
     return redirect("token-list")
@@ -62,5 +63,5 @@ def session_end(request: HttpRequest, pk: int) -> HttpResponse:
     """Sign one of the reader's own browsers out: from its next request on it is nobody's."""
     session = get_object_or_404(UserSession, pk=pk, user=request.user)
     end_sessions(request, [session])
-    messages.success(request, "That session has ended.")
+    messages.success(request, gettext("That session has ended."))
     return redirect("usersessions_list")

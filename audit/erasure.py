@@ -8,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
@@ -139,7 +140,7 @@ def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
     written = _written_by(subject)
     destroyed = AuditSubjectKey.objects.filter(pk=subject, erased_at=None).update(wrapped=None, erased_at=Now())
     if not destroyed and _was_erased(subject):
-        raise AlreadyErased(f"{subject} was erased before. Nothing was changed.")
+        raise AlreadyErased(gettext("%(subject)s was erased before. Nothing was changed.") % {"subject": subject})
     texts = len(written)
     rows = _other_rows(subject, written)
     record(

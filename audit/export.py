@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.db import connections, transaction
+from django.utils.translation import gettext
 
 from audit import verify
 from audit.actions import Actor, log_origin, record_export
@@ -141,7 +142,7 @@ def write_bundle(
         cursor.execute(NOTE, _note_after(-1))
         row = cursor.fetchone()
         if row is None:
-            raise NothingToExport("The log has no checkpoint yet. Start the sequencer, then export again.")
+            raise NothingToExport(gettext("The log has no checkpoint yet. Start the sequencer, then export again."))
         note = row[1]
         size = parse_checkpoint(note).size
         chosen = Chosen(set()) if of.kind == "whole" else choose(cursor, of, size)

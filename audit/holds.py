@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
@@ -83,11 +84,11 @@ def place(*, kind: str, ref: str, reason: str, actor: Actor, until: datetime.dat
     """
     settle()
     if kind not in HoldKind.values or not ref.strip():
-        raise HoldError("Say on what the hold is placed: a person, an incident or a model, and which.")
+        raise HoldError(gettext("Say on what the hold is placed: a person, an incident or a model, and which."))
     if not reason.strip():
-        raise HoldError("Say in a sentence why the hold is placed. Your reason is recorded.")
+        raise HoldError(gettext("Say in a sentence why the hold is placed. Your reason is recorded."))
     if until is not None and until <= database_now():
-        raise HoldError("The hold would have ended already. Choose a later end, or none.")
+        raise HoldError(gettext("The hold would have ended already. Choose a later end, or none."))
     ref = _meant(kind, ref.strip())
     event = record(
         action="hold.place",
@@ -104,12 +105,18 @@ def _meant(kind: str, typed: str) -> str:
     """The reference that was meant: a hold on what is not there would keep nothing, and nobody would notice."""
     ref = _knowers[kind](typed) if kind in _knowers else typed
     if not ref:
-        raise HoldError(f"There is no {in_english(HoldKind(kind).label).lower()} {typed}. Nothing is held.")
+        raise HoldError(
+            gettext("There is no %(holdkind)s %(typed)s. Nothing is held.")
+            % {"holdkind": str(HoldKind(kind).label).lower(), "typed": typed}
+        )
     erased = AuditSubjectKey.objects.filter(pk=ref, erased_at__isnull=False).first()
     if kind == HoldKind.SUBJECT and erased is not None:
         raise HoldError(
-            f"{ref} was erased at {erased.erased_at:%Y-%m-%d %H:%M:%S} UTC: there is no text left to keep. "
-            "Nothing is held. To keep what others wrote, place a hold on the incident or the model."
+            gettext(
+                "%(ref)s was erased at %(erased_at)s UTC: there is no text left to keep. Nothing is held. To keep "
+                "what others wrote, place a hold on the incident or the model."
+            )
+            % {"ref": ref, "erased_at": f"{erased.erased_at:%Y-%m-%d %H:%M:%S}"}
         )
     return ref
 
@@ -128,9 +135,11 @@ def _gone(kind: str, ref: str) -> int:
 def lift(*, hold: AuditHold, reason: str, actor: Actor) -> None:
     """End a hold now. Raises HoldError without a reason, or where it ended before."""
     if not reason.strip():
-        raise HoldError("Say in a sentence why the hold is lifted. Your reason is recorded.")
+        raise HoldError(gettext("Say in a sentence why the hold is lifted. Your reason is recorded."))
     if not active().filter(pk=hold.pk).update(lifted_at=Now(), lifted_by=actor.id):
-        raise HoldError(f"The hold on the {in_words(hold)} ended before. Nothing was changed.")
+        raise HoldError(
+            gettext("The hold on the %(in_words)s ended before. Nothing was changed.") % {"in_words": in_words(hold)}
+        )
     record(
         action="hold.lift",
         target=Target(hold.kind, hold.ref),

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext
+
 from audit.canonical import instant
 from audit.verify import EFFECTS, LATE, Act, act_of, names_model, names_person, seconds_since
 
@@ -63,7 +65,7 @@ class Scope:
     def __post_init__(self) -> None:
         named = [self.incident, self.model, self.person, self.since or self.until]
         if sum(bool(one) for one in named) > 1:
-            raise ScopeError("Choose an incident, a model, a person or a span of time: one of them.")
+            raise ScopeError(gettext("Choose an incident, a model, a person or a span of time: one of them."))
 
     @property
     def kind(self) -> str:
@@ -113,7 +115,9 @@ def choose(cursor: Any, scope: Scope, size: int) -> Chosen:
         "span": lambda: _of_span(cursor, size, scope),
     }[scope.kind]()
     if not found:
-        raise NothingToExport("No event in the signed tree matches. Choose another incident, model, person or span.")
+        raise NothingToExport(
+            gettext("No event in the signed tree matches. Choose another incident, model, person or span.")
+        )
     chosen = Chosen(found)
     _Context(cursor, size, chosen).complete()
     return chosen

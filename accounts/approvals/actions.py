@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals import subjects
 from accounts.approvals.evidence import was_shown
@@ -25,7 +26,6 @@ from accounts.models import User
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
-from audit.english import in_english
 
 LENT = "The same role has approved already, through the person to whom or by whom it was lent."
 LIVE = [RequestState.OPEN, RequestState.APPROVED]
@@ -230,24 +230,32 @@ def _check(request: ApprovalRequest, said: Said, held: list[Holding]) -> datetim
     """The moment of the proof of identity. Raises Refused."""
     approves = said.decision == Decision.APPROVE
     if said.decision not in Decision.values:
-        raise Refused("not_open", f"There is no decision {said.decision[:20]!r}. Choose approve, deny or revoke.")
+        raise Refused(
+            "not_open",
+            gettext("There is no decision %(decision)r. Choose approve, deny or revoke.")
+            % {"decision": said.decision[:20]},
+        )
     if not held:
-        raise Refused("not_a_role", "You hold no role that decides here. Ask an incident commander or an approver.")
+        raise Refused(
+            "not_a_role", gettext("You hold no role that decides here. Ask an incident commander or an approver.")
+        )
     if approves and said.user.pk == request.proposer_id:
-        raise Refused("own_proposal", "You proposed this, so you can't approve it. Others must.")
+        raise Refused("own_proposal", gettext("You proposed this, so you can't approve it. Others must."))
     if approves and is_excluded(request, said.user):
         raise Refused("excluded", EXCLUDED[request.excluded[said.user.pseudonym]])
     if said.subject_hash != request.subject_hash:
-        raise Refused("hash_mismatch", "The plan changed since you opened this page. Read it again, then decide.")
+        raise Refused(
+            "hash_mismatch", gettext("The plan changed since you opened this page. Read it again, then decide.")
+        )
     _check_open(request, approves=approves)
     latest = request.decisions.filter(by=said.user).order_by("-decided_at", "-id").first()
     has_approved = latest is not None and latest.decision == Decision.APPROVE
     if approves and has_approved:
-        raise Refused("already_decided", "You have approved this already.")
+        raise Refused("already_decided", gettext("You have approved this already."))
     if said.decision == Decision.REVOKE and not has_approved:
-        raise Refused("nothing_to_revoke", "You have no approval here to take back.")
+        raise Refused("nothing_to_revoke", gettext("You have no approval here to take back."))
     if said.decision == Decision.DENY and not said.reason.strip():
-        raise Refused("reason_needed", "Say in a sentence why you deny it; the others need to know.")
+        raise Refused("reason_needed", gettext("Say in a sentence why you deny it; the others need to know."))
     # An objection needs no fresh page: whoever left it open must be able to stop what runs.
     if (approves or said.evidence) and not was_shown(request, said.evidence, said.user, lately=approves):
         raise Refused("evidence_unknown", NOT_SHOWN)
@@ -255,10 +263,16 @@ def _check(request: ApprovalRequest, said: Said, held: list[Holding]) -> datetim
         return said.auth_time or database_now()
     _check_loans(request, held)
     if moved := subjects.moved(request):
-        raise Refused("subject_moved", f"What it is about has changed: {'; '.join(moved)}. It must be proposed again.")
+        raise Refused(
+            "subject_moved",
+            gettext("What it is about has changed: %(names)s. It must be proposed again.")
+            % {"names": "; ".join(moved)},
+        )
     fresh = datetime.timedelta(seconds=request.policy.step_up_seconds)
     if said.auth_time is None or database_now() - said.auth_time > fresh:
-        raise Refused("step_up_needed", "Confirm your password first: approving needs a sign-in of the last minutes.")
+        raise Refused(
+            "step_up_needed", gettext("Confirm your password first: approving needs a sign-in of the last minutes.")
+        )
     return said.auth_time
 
 
@@ -266,10 +280,12 @@ def _check_open(request: ApprovalRequest, *, approves: bool) -> None:
     live = LIVE if approves else [*LIVE, RequestState.CONSUMED]
     if request.state not in live:
         raise Refused(
-            "not_open", f"This request is closed: {in_english(request.get_state_display).lower()}. Nothing was changed."
+            "not_open",
+            gettext("This request is closed: %(state)s. Nothing was changed.")
+            % {"state": request.get_state_display().lower()},
         )
     if request.state != RequestState.CONSUMED and request.expires_at <= database_now():
-        raise Refused("expired", "This request has expired. Ask for it to be proposed again.")
+        raise Refused("expired", gettext("This request has expired. Ask for it to be proposed again."))
 
 
 def _check_loans(request: ApprovalRequest, held: list[Holding]) -> None:
@@ -301,7 +317,7 @@ def _settle(request: ApprovalRequest, decision: str, *, complete: bool) -> None:
         state=state, version=F("version") + 1
     )
     if moved != 1:
-        raise Refused("not_open", "Somebody decided at the same moment. Load the page again.")
+        raise Refused("not_open", gettext("Somebody decided at the same moment. Load the page again."))
     _notify(request)
 
 
@@ -321,23 +337,31 @@ def consume(*, request_id: Any, subject_hash: str, actor: Actor) -> list[Approva
     with transaction.atomic():
         request = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
         if subject_hash != request.subject_hash:
-            raise Refused("hash_mismatch", "The approvals are for another plan than the one to be started.")
+            raise Refused("hash_mismatch", gettext("The approvals are for another plan than the one to be started."))
         if request.state not in LIVE:
-            raise Refused("not_open", f"The approval can't be used: {in_english(request.get_state_display).lower()}.")
+            raise Refused(
+                "not_open",
+                gettext("The approval can't be used: %(state)s.") % {"state": request.get_state_display().lower()},
+            )
         if request.expires_at <= database_now():
-            raise Refused("expired", "The approvals have expired. Propose the plan again.")
+            raise Refused("expired", gettext("The approvals have expired. Propose the plan again."))
         if policy_hash(request.policy) != request.policy_hash:
-            raise Refused("hash_mismatch", "The approval policy was changed since. Propose the plan again.")
+            raise Refused("hash_mismatch", gettext("The approval policy was changed since. Propose the plan again."))
         now = standing(request)
         if not now.complete:
             missing = ", ".join(role or "approver" for role in now.open) or "a denial stands"
-            raise Refused("not_enough", f"There are not enough approvals: still needed: {missing}.")
+            raise Refused(
+                "not_enough",
+                gettext("There are not enough approvals: still needed: %(missing)s.") % {"missing": missing},
+            )
         live = ApprovalRequest.objects.filter(pk=request.pk, version=request.version, state__in=LIVE)
         moved = live.filter(expires_at__gt=Now()).update(
             state=RequestState.CONSUMED, consumed_at=Now(), version=F("version") + 1
         )
         if moved != 1:
-            raise Refused("not_open", "The approvals were used, or ran out, at this very moment. Load the page again.")
+            raise Refused(
+                "not_open", gettext("The approvals were used, or ran out, at this very moment. Load the page again.")
+            )
         record(
             action="approval.consume",
             target=Target("approval_request", str(request.id)),

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals.actions import LIVE, Refused, consume, open_request, reopen, withdraw
 from accounts.approvals.models import ANYWHERE, Act, ApprovalRequest, RequestState
@@ -93,7 +94,10 @@ def ask(
     except NoPolicy:
         return None
     if Act.objects.filter(kind=kind, title=title, request__state__in=LIVE).exists():
-        raise ActRefused("already_asked", f"“{title}” waits for its approvals already. See the page of approvals.")
+        raise ActRefused(
+            "already_asked",
+            gettext("“%(title)s” waits for its approvals already. See the page of approvals.") % {"title": title},
+        )
     identity = identity or uuid.uuid4()
     whole = {"format": FORMAT, "act": str(identity), "kind": str(kind), "proposer": user.pseudonym, **body}
     whole |= {"policy_hash": policy_hash(policy)}
@@ -169,7 +173,7 @@ def perform(*, act_id: Any, actor: Actor) -> Act:
 def _perform(act_id: Any, kind: ActKind, actor: Actor) -> Act:
     act = Act.objects.select_for_update(of=("self",)).select_related("request", "proposer").get(pk=act_id)
     if not Act.objects.filter(pk=act.pk, performed_at=None).update(performed_at=Now()):
-        raise ActRefused("already_performed", "It was done before; an act is performed once.")
+        raise ActRefused("already_performed", gettext("It was done before; an act is performed once."))
     body = read(act)
     consume(request_id=act.request_id, subject_hash=act.act_hash, actor=actor)
     data = _facts(act) | {"policy_hash": act.request.policy_hash}
@@ -186,7 +190,7 @@ def read(act: Act) -> dict[str, Any]:
     sealed = hashlib.sha256(bytes(act.sealed)).hexdigest() if act.sealed else ""
     named = {"act": str(act.id), "kind": act.kind, "sealed_sha256": sealed}
     if act_hash(document) != act.act_hash or any(body.get(name, "") != value for name, value in named.items()):
-        raise ActRefused("hash_mismatch", "The act is not the one that was proposed. Propose it again.")
+        raise ActRefused("hash_mismatch", gettext("The act is not the one that was proposed. Propose it again."))
     return body
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals import subjects
 from accounts.approvals.actions import LIVE, Refused
@@ -17,7 +18,6 @@ from accounts.approvals.queries import NoPolicy, policy_for, standing
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
-from audit.english import in_english
 
 KINDS = (SubjectKind.ROLLBACK, SubjectKind.DRILL)
 """What may start by itself: never a release."""
@@ -47,12 +47,16 @@ def give_leave(*, request_id: Any, subject_hash: str, rule: dict[str, Any], acto
     request = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
     _check(request, subject_hash)
     if moved := subjects.moved(request):
-        raise Refused("subject_moved", f"What it is about has changed: {'; '.join(moved)}. It must be proposed again.")
+        raise Refused(
+            "subject_moved",
+            gettext("What it is about has changed: %(names)s. It must be proposed again.")
+            % {"names": "; ".join(moved)},
+        )
     leave, given = AutomaticLeave.objects.get_or_create(request=request, defaults={"rule": rule})
     if not given:
         return leave
     if not ApprovalRequest.objects.filter(pk=request.pk, version=request.version).update(version=F("version") + 1):
-        raise Refused("not_open", "Somebody decided at the same moment.")
+        raise Refused("not_open", gettext("Somebody decided at the same moment."))
     record(
         action="approval.automatic",
         target=Target("approval_request", str(request.id)),
@@ -74,17 +78,27 @@ def give_leave(*, request_id: Any, subject_hash: str, rule: dict[str, Any], acto
 def _check(request: ApprovalRequest, subject_hash: str) -> None:
     policy = request.policy
     if not is_allowed(policy) or policy.subject_kind != request.subject_kind:
-        raise Refused("not_automatic", f"The policy {policy} lets nothing start by itself. People must approve it.")
+        raise Refused(
+            "not_automatic",
+            gettext("The policy %(policy)s lets nothing start by itself. People must approve it.") % {"policy": policy},
+        )
     if not is_in_force(request):
-        raise Refused("not_automatic", f"The policy {policy} is not in force any more. People must approve it.")
+        raise Refused(
+            "not_automatic",
+            gettext("The policy %(policy)s is not in force any more. People must approve it.") % {"policy": policy},
+        )
     if subject_hash != request.subject_hash or policy_hash(policy) != request.policy_hash:
-        raise Refused("hash_mismatch", "The leave is for another plan, or under another policy, than was asked for.")
+        raise Refused(
+            "hash_mismatch", gettext("The leave is for another plan, or under another policy, than was asked for.")
+        )
     if request.state not in LIVE:
-        raise Refused("not_open", f"This request is closed: {in_english(request.get_state_display).lower()}.")
+        raise Refused(
+            "not_open", gettext("This request is closed: %(state)s.") % {"state": request.get_state_display().lower()}
+        )
     if request.expires_at <= database_now():
-        raise Refused("expired", "This request has expired. Propose the plan again.")
+        raise Refused("expired", gettext("This request has expired. Propose the plan again."))
     if standing(request).denied is not None:
-        raise Refused("denied", "A person has denied it.")
+        raise Refused("denied", gettext("A person has denied it."))
 
 
 @transaction.atomic
@@ -129,10 +143,10 @@ def use(*, request_id: Any, subject_hash: str) -> AutomaticLeave:
     _check(request, subject_hash)
     leave = stands(request)
     if leave is None:
-        raise Refused("not_open", "The leave to start by itself was used.")
+        raise Refused("not_open", gettext("The leave to start by itself was used."))
     live = ApprovalRequest.objects.filter(pk=request.pk, version=request.version, state__in=LIVE)
     used = AutomaticLeave.objects.filter(pk=leave.pk, used_at=None).update(used_at=Now())
     moved = live.update(state=RequestState.CONSUMED, consumed_at=Now(), version=F("version") + 1)
     if not used or not moved:
-        raise Refused("not_open", "The leave was used, or the request closed, at this very moment.")
+        raise Refused("not_open", gettext("The leave was used, or the request closed, at this very moment."))
     return leave

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals import subjects
 from accounts.approvals.actions import LIVE, NOT_SHOWN, Refused
@@ -32,7 +33,6 @@ from accounts.permissions import forget_roles, held_by, may, permissions_of, rol
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
-from audit.english import in_english
 
 REVIEW_DUE = datetime.timedelta(hours=24)
 REVIEW_LIMIT = datetime.timedelta(hours=72)
@@ -122,25 +122,36 @@ def _check(
     """The policy and the role that allow it. Raises Refused."""
     policy = policy_of(request)
     if policy is None:
-        raise Refused("not_breakable", "No policy lets anybody break glass here. It needs its approvals.")
+        raise Refused("not_breakable", gettext("No policy lets anybody break glass here. It needs its approvals."))
     held = _holding(request, policy, user)
     if held is None:
         roles = " or ".join(str(factor["role"]) for factor in policy.factors)
-        raise Refused("not_a_role", f"You may not break glass here. Ask a person with the role {roles}.")
+        raise Refused(
+            "not_a_role",
+            gettext("You may not break glass here. Ask a person with the role %(roles)s.") % {"roles": roles},
+        )
     if subject_hash != request.subject_hash:
-        raise Refused("hash_mismatch", "The plan changed since you opened this page. Read it again, then decide.")
+        raise Refused(
+            "hash_mismatch", gettext("The plan changed since you opened this page. Read it again, then decide.")
+        )
     if BreakGlass.objects.filter(request=request).exists():
-        raise Refused("already_broken", "The glass was broken for this plan before. It holds once.")
+        raise Refused("already_broken", gettext("The glass was broken for this plan before. It holds once."))
     if request.state not in LIVE:
-        raise Refused("not_open", f"This request is closed: {in_english(request.get_state_display).lower()}.")
+        raise Refused(
+            "not_open", gettext("This request is closed: %(state)s.") % {"state": request.get_state_display().lower()}
+        )
     if request.expires_at <= database_now():
-        raise Refused("expired", "This request has expired. Ask for the plan to be proposed again.")
+        raise Refused("expired", gettext("This request has expired. Ask for the plan to be proposed again."))
     if not was_shown(request, evidence, user):
         raise Refused("evidence_unknown", NOT_SHOWN)
     if moved := subjects.moved(request):
-        raise Refused("subject_moved", f"What it is about has changed: {'; '.join(moved)}. It must be proposed again.")
+        raise Refused(
+            "subject_moved",
+            gettext("What it is about has changed: %(names)s. It must be proposed again.")
+            % {"names": "; ".join(moved)},
+        )
     if not reason.strip():
-        raise Refused("reason_needed", "Say in a sentence why it can't wait; everybody reads it.")
+        raise Refused("reason_needed", gettext("Say in a sentence why it can't wait; everybody reads it."))
     return policy, held.role
 
 
@@ -151,19 +162,27 @@ def _check_person(user: User, policy: ApprovalPolicy, auth_time: datetime.dateti
     if locking is not None:
         raise Refused(
             "locked",
-            f"Nobody can break glass: what {locking.by} did on {locking.broken_at:%Y-%m-%d at %H:%M} UTC "
-            f"(“{locking.request.title}”) was not reviewed within 72 hours. Somebody who took no part must review it.",
+            gettext(
+                "Nobody can break glass: what %(by)s did on %(broken_at)s UTC (“%(title)s”) was not reviewed within "
+                "72 hours. Somebody who took no part must review it."
+            )
+            % {"by": locking.by, "broken_at": f"{locking.broken_at:%Y-%m-%d at %H:%M}", "title": locking.request.title},
         )
     own = [glass for glass in waiting if glass.by_id == user.pk]
     if len(own) >= MOST_UNREVIEWED or any(glass.review_due <= now for glass in own):
         raise Refused(
             "review_owed",
-            f"You broke glass on {own[0].broken_at:%Y-%m-%d at %H:%M} UTC and it is not reviewed yet. Ask somebody who "
-            "took no part to review it, or another person to break glass.",
+            gettext(
+                "You broke glass on %(broken_at)s UTC and it is not reviewed yet. Ask somebody who took no part to "
+                "review it, or another person to break glass."
+            )
+            % {"broken_at": f"{own[0].broken_at:%Y-%m-%d at %H:%M}"},
         )
     fresh = datetime.timedelta(seconds=policy.step_up_seconds)
     if auth_time is None or now - auth_time > fresh:
-        raise Refused("step_up_needed", "Confirm your password first: this needs a sign-in of the last minutes.")
+        raise Refused(
+            "step_up_needed", gettext("Confirm your password first: this needs a sign-in of the last minutes.")
+        )
     return auth_time
 
 
@@ -189,7 +208,7 @@ def _break(
         review_limit=now + REVIEW_LIMIT,
     )
     if not ApprovalRequest.objects.filter(pk=request.pk, version=request.version).update(version=F("version") + 1):
-        raise Refused("not_open", "Somebody decided at the same moment. Load the page again.")
+        raise Refused("not_open", gettext("Somebody decided at the same moment. Load the page again."))
     record(
         action="approval.break_glass",
         target=_target(request),
@@ -237,16 +256,18 @@ def use(*, request_id: Any, subject_hash: str) -> BreakGlass:
         request = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("policy").get(pk=request_id)
         glass = stands(request)
         if glass is None:
-            raise Refused("not_open", "The glass was used, or its 15 minutes are over.")
+            raise Refused("not_open", gettext("The glass was used, or its 15 minutes are over."))
         if subject_hash != request.subject_hash:
-            raise Refused("hash_mismatch", "The glass was broken for another plan than the one to be started.")
+            raise Refused("hash_mismatch", gettext("The glass was broken for another plan than the one to be started."))
         if _holding(request, glass.policy, User.objects.get(pk=glass.by_id)) is None:
-            raise Refused("not_enough", f"{glass.by} may not break glass any more.")
+            raise Refused("not_enough", gettext("%(by)s may not break glass any more.") % {"by": glass.by})
         live = ApprovalRequest.objects.filter(pk=request.pk, version=request.version, state__in=LIVE)
         used = BreakGlass.objects.filter(pk=glass.pk, used_at=None, expires_at__gt=Now()).update(used_at=Now())
         moved = live.update(state=RequestState.CONSUMED, consumed_at=Now(), version=F("version") + 1)
         if not used or not moved:
-            raise Refused("not_open", "The glass was used, or ran out, at this very moment. Load the page again.")
+            raise Refused(
+                "not_open", gettext("The glass was used, or ran out, at this very moment. Load the page again.")
+            )
         return glass
 
 
@@ -272,7 +293,9 @@ def review(*, request_id: Any, user: User, verdict: str, reason: str, actor: Act
                 verdict=verdict, review_reason=reason, reviewed_by=user, reviewed_at=Now()
             )
             if not reviewed:
-                raise Refused("reviewed", "No review is owed here: there was no break-glass, or it was reviewed.")
+                raise Refused(
+                    "reviewed", gettext("No review is owed here: there was no break-glass, or it was reviewed.")
+                )
             record(
                 action="approval.break_glass.review",
                 target=_target(request),
@@ -301,13 +324,17 @@ def may_review(request: ApprovalRequest, user: User) -> bool:
 
 def _check_review(request: ApprovalRequest, user: User, took_part: frozenset[str], verdict: str, reason: str) -> None:
     if user.pseudonym in took_part:
-        raise Refused("took_part", "You had a hand in it, so you can't review it. Somebody who took no part must.")
+        raise Refused(
+            "took_part", gettext("You had a hand in it, so you can't review it. Somebody who took no part must.")
+        )
     if not may_review(request, user):
-        raise Refused("not_a_role", "You hold no role that approves. Ask a commander, an approver or an administrator.")
+        raise Refused(
+            "not_a_role", gettext("You hold no role that approves. Ask a commander, an approver or an administrator.")
+        )
     if verdict not in Verdict.values:
-        raise Refused("unknown_verdict", "Say whether it was justified or not.")
+        raise Refused("unknown_verdict", gettext("Say whether it was justified or not."))
     if not reason.strip():
-        raise Refused("reason_needed", "Say in a sentence why; it goes on record.")
+        raise Refused("reason_needed", gettext("Say in a sentence why; it goes on record."))
 
 
 def past_limits(now: datetime.datetime) -> list[str]:

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -42,7 +43,10 @@ def _context(request: HttpRequest, entry: ApprovalRequest, form: GlassForm | Non
         "shown": shown,
         "glass": glass,
         "sentence": _sentence(entry, glass),
-        "trail": [(reverse("approval-list"), "Approvals"), (reverse("approval-detail", args=[entry.pk]), entry.title)],
+        "trail": [
+            (reverse("approval-list"), gettext("Approvals")),
+            (reverse("approval-detail", args=[entry.pk]), entry.title),
+        ],
         "form": form or GlassForm(initial={"subject_hash": entry.subject_hash, "evidence": digest}),
         "may_break": open_ and may_break(entry, request.user),
         "may_review": glass is not None
@@ -56,10 +60,17 @@ def _context(request: HttpRequest, entry: ApprovalRequest, form: GlassForm | Non
 
 def _sentence(entry: ApprovalRequest, glass: BreakGlass | None) -> str:
     if glass is None:
-        return f"Start “{entry.title}” without its approvals?"
+        return gettext("Start “%(title)s” without its approvals?") % {"title": entry.title}
     if glass.reviewed_at is not None:
-        return f"{glass.by} broke glass for “{entry.title}”; {glass.reviewed_by} reviewed it."
-    return f"{glass.by} broke glass for “{entry.title}”; somebody who took no part owes a review."
+        return gettext("%(by)s broke glass for “%(title)s”; %(reviewed_by)s reviewed it.") % {
+            "by": glass.by,
+            "title": entry.title,
+            "reviewed_by": glass.reviewed_by,
+        }
+    return gettext("%(by)s broke glass for “%(title)s”; somebody who took no part owes a review.") % {
+        "by": glass.by,
+        "title": entry.title,
+    }
 
 
 def _break(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
@@ -83,8 +94,11 @@ def _break(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
         return render(request, "accounts/break_glass.html", _context(request, entry), status=409)
     messages.success(
         request,
-        "The glass is broken, and everybody is told. The plan starts without its approvals, now or as soon as no "
-        f"freeze and no other run holds it back, until {glass.expires_at:%H:%M} UTC. Its page says whether it runs.",
+        gettext(
+            "The glass is broken, and everybody is told. The plan starts without its approvals, now or as soon as no "
+            "freeze and no other run holds it back, until %(expires_at)s UTC. Its page says whether it runs."
+        )
+        % {"expires_at": f"{glass.expires_at:%H:%M}"},
     )
     return redirect("approval-break-glass", pk=entry.pk)
 
@@ -96,11 +110,11 @@ def break_glass_review(request: HttpRequest, pk: str) -> HttpResponse:
     require_on(request, "approve", entry)
     form = ReviewForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Nothing was reviewed: say what you find, and why.")
+        messages.error(request, gettext("Nothing was reviewed: say what you find, and why."))
         return redirect("approval-break-glass", pk=entry.pk)
     try:
         review(request_id=entry.pk, user=request.user, actor=actor_for(request=request), **form.cleaned_data)
-        messages.success(request, "Your review is on record.")
+        messages.success(request, gettext("Your review is on record."))
     except Refused as refused:
         messages.error(request, refused.sentence)
     return redirect("approval-break-glass", pk=entry.pk)

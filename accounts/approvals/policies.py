@@ -9,6 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals import acts
 from accounts.approvals.break_glass import lock_glass
@@ -73,7 +74,9 @@ def replace_policy(
     before = list(ApprovalPolicy.objects.select_for_update().filter(**scope))
     replaced = next((policy for policy in before if policy.active), None)
     if replaced is not None and not ApprovalPolicy.objects.filter(pk=replaced.pk, active=True).update(active=False):
-        raise PolicyError(f"The policy {replaced} was changed at the same moment. Try again.")
+        raise PolicyError(
+            gettext("The policy %(replaced)s was changed at the same moment. Try again.") % {"replaced": replaced}
+        )
     newest = ApprovalPolicy.objects.filter(name=name).aggregate(newest=Max("version"))["newest"] or 0
     policy = ApprovalPolicy.objects.create(
         name=name,
@@ -116,35 +119,48 @@ def _check(
 ) -> None:
     for word, known in ((subject_kind, SubjectKind.values), (risk_tier, RISK_TIERS), (environment, ENVIRONMENTS)):
         if word not in known:
-            raise PolicyError(f"{word!r} is none of {', '.join(known)}.")
+            raise PolicyError(gettext("%(word)r is none of %(names)s.") % {"word": word, "names": ", ".join(known)})
     if subject_kind == SubjectKind.BREAK_GLASS and (required != 1 or expires_seconds > GLASS_SECONDS):
-        raise PolicyError("One person breaks the glass, for one plan and at most 15 minutes: ask for 1 person, 900 s.")
+        raise PolicyError(
+            gettext("One person breaks the glass, for one plan and at most 15 minutes: ask for 1 person, 900 s.")
+        )
     if not 1 <= required <= MOST_APPROVALS:
-        raise PolicyError(f"A policy needs between 1 and {MOST_APPROVALS} people.")
+        raise PolicyError(
+            gettext("A policy needs between 1 and %(most_approvals)s people.") % {"most_approvals": MOST_APPROVALS}
+        )
     approving = [str(role) for role in Role.values if "approve" in PERMISSIONS[role]]
     roles = [factor["role"] for factor in factors]
     for role in roles:
         if role not in approving:
-            raise PolicyError(f"The role {role} can't approve. The roles that can: {', '.join(approving)}.")
+            raise PolicyError(
+                gettext("The role %(role)s can't approve. The roles that can: %(names)s.")
+                % {"role": role, "names": ", ".join(approving)}
+            )
     if len(set(roles)) != len(roles):
-        raise PolicyError("Name each role once, with its count.")
+        raise PolicyError(gettext("Name each role once, with its count."))
     if any(factor["count"] < 1 for factor in factors):
-        raise PolicyError("Each role needs a count of at least 1.")
+        raise PolicyError(gettext("Each role needs a count of at least 1."))
     if sum(factor["count"] for factor in factors) > required:
-        raise PolicyError("The roles name more people than the policy requires. Raise the number of people.")
+        raise PolicyError(gettext("The roles name more people than the policy requires. Raise the number of people."))
     for word, seconds, (low, high) in (
         ("step-up time", step_up_seconds, STEP_UP_SECONDS),
         ("time until a request expires", expires_seconds, EXPIRES_SECONDS),
     ):
         if not low <= seconds <= high:
-            raise PolicyError(f"The {word} must be between {low} and {high} seconds.")
+            raise PolicyError(
+                gettext("The %(word)s must be between %(low)s and %(high)s seconds.")
+                % {"word": word, "low": low, "high": high}
+            )
 
 
 def _check_stop(roles: list[str]) -> None:
     able = [str(role) for role in Role.values if "plan.stop" in PERMISSIONS[role]]
     for role in roles:
         if role not in able:
-            raise PolicyError(f"The role {role} can't stop a run. The roles that can: {', '.join(able)}.")
+            raise PolicyError(
+                gettext("The role %(role)s can't stop a run. The roles that can: %(names)s.")
+                % {"role": role, "names": ", ".join(able)}
+            )
 
 
 def change_policy(*, user: User, actor: Actor, reason: str = "", **wish: Any) -> ApprovalPolicy | Act:
@@ -181,7 +197,7 @@ def retire_policy(
     """
     lock_glass()
     if not ApprovalPolicy.objects.filter(pk=policy.pk, active=True).update(active=False):
-        raise PolicyError(f"The policy {policy} is not in force any more.")
+        raise PolicyError(gettext("The policy %(policy)s is not in force any more.") % {"policy": policy})
     data: dict[str, Any] = {"policy": policy_facts(policy), "policy_hash": policy_hash(policy)}
     if edited_by is not None:
         data["edited_by"] = edited_by.pseudonym
@@ -198,11 +214,11 @@ def ask_to_retire(*, policy: ApprovalPolicy, user: User, actor: Actor, reason: s
     Raises PolicyError, acts.ActRefused.
     """
     if not reason.strip():
-        raise PolicyError("Say in a sentence why nobody need agree by this policy any more.")
+        raise PolicyError(gettext("Say in a sentence why nobody need agree by this policy any more."))
     if not policy.active:
-        raise PolicyError(f"The policy {policy} is not in force any more.")
+        raise PolicyError(gettext("The policy %(policy)s is not in force any more.") % {"policy": policy})
     if policy.subject_kind == SubjectKind.POLICY_CHANGE:
-        raise PolicyError("The policy by which policies are changed can be replaced, and not retired.")
+        raise PolicyError(gettext("The policy by which policies are changed can be replaced, and not retired."))
     alone = not _had_two_administrators()
     if not alone:
         asked = acts.ask(
@@ -276,7 +292,9 @@ def _name(body: dict[str, Any]) -> str:
 def _perform(act: Act, body: dict[str, Any], actor: Actor) -> None:
     wish, before = body["policy"], _in_force(body["policy"])
     if (policy_hash(before) if before else "") != body["replaces"]:
-        raise acts.ActRefused("moved", f"The policy {_name(wish)} was changed since. Propose the change again.")
+        raise acts.ActRefused(
+            "moved", gettext("The policy %(name)s was changed since. Propose the change again.") % {"name": _name(wish)}
+        )
     by = {"edited_by": act.proposer, "actor": actor, "reason": act.reason}
     try:
         if before is not None and "retires" in body:

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -31,7 +32,7 @@ def policy_list(request: HttpRequest) -> HttpResponse:
     chosen = [row["policy"] for row in rows if may_retire and row["retirable"] and str(row["policy"].pk) == wanted]
     context = {
         "sentence": f"{len(rows)} {'policy is' if len(rows) == 1 else 'policies are'} in force.",
-        "trail": [(reverse("approval-list"), "Approvals")],
+        "trail": [(reverse("approval-list"), gettext("Approvals"))],
         "rows": rows,
         "past": ApprovalPolicy.objects.filter(active=False).order_by("-created_at")[:SHOWN_PAST],
         "may_retire": may_retire,
@@ -58,7 +59,7 @@ def policy_retire(request: HttpRequest, pk: int) -> HttpResponse:
     policy = get_object_or_404(ApprovalPolicy, pk=pk)
     form = RetireForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Nothing was changed: say in a sentence why nobody need agree by it any more.")
+        messages.error(request, gettext("Nothing was changed: say in a sentence why nobody need agree by it any more."))
         return redirect("policy-list")
     try:
         act = ask_to_retire(
@@ -68,7 +69,9 @@ def policy_retire(request: HttpRequest, pk: int) -> HttpResponse:
         messages.error(request, str(refused))
         return redirect("policy-list")
     if act is None:
-        messages.success(request, f"The policy {policy} is retired.")
+        messages.success(request, gettext("The policy %(policy)s is retired.") % {"policy": policy})
         return redirect("policy-list")
-    messages.success(request, f"It waits for its approvals. Until they are there, {policy} counts.")
+    messages.success(
+        request, gettext("It waits for its approvals. Until they are there, %(policy)s counts.") % {"policy": policy}
+    )
     return redirect("approval-detail", pk=act.request_id)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext
 
 from accounts import oncall
 from accounts.approvals.models import (
@@ -76,8 +77,11 @@ def policy_for(*, subject_kind: str, risk_tier: str, environment: str) -> Approv
     found = min(inexact, key=lambda policy: inexact[policy], default=None)
     if found is None:
         raise NoPolicy(
-            f"No approval policy covers a {subject_kind} of a {risk_tier}-risk model in {environment}. "
-            "Ask an administrator to add one."
+            gettext(
+                "No approval policy covers a %(subject_kind)s of a %(risk_tier)s-risk model in %(environment)s. Ask "
+                "an administrator to add one."
+            )
+            % {"subject_kind": subject_kind, "risk_tier": risk_tier, "environment": environment}
         )
     return found
 

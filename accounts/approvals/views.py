@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.actions import actor_for
@@ -53,7 +54,7 @@ def _list_sentence(mine: int, live: int) -> str:
         return f"{mine} {'request waits' if mine == 1 else 'requests wait'} for your approval."
     if live:
         return f"Nothing waits for you; {live} {'request waits' if live == 1 else 'requests wait'} for others."
-    return "Nothing waits for an approval."
+    return gettext("Nothing waits for an approval.")
 
 
 def _can_fill(entry: ApprovalRequest, user: User) -> bool:
@@ -115,7 +116,7 @@ def approval_evidence(request: HttpRequest, pk: str, digest: str) -> HttpRespons
         shown = evidence.shown(entry, digest)
     except ApprovalEvidence.DoesNotExist as gone:
         erased = "erased" in str(gone)
-        raise Http404(str(gone) if erased else "Nobody was shown evidence of that digest here.") from None
+        raise Http404(str(gone) if erased else gettext("Nobody was shown evidence of that digest here.")) from None
     row = ApprovalEvidence.objects.get(digest=digest)
     makers = [str(decision.by) for decision in entry.decisions.filter(evidence=digest).select_related("by")]
     told = f"{' and '.join(dict.fromkeys(makers))} decided on it." if makers else "Nobody decided on it."
@@ -124,7 +125,8 @@ def approval_evidence(request: HttpRequest, pk: str, digest: str) -> HttpRespons
         "shown": shown,
         "shown_at": row.shown_at,
         "digest": digest,
-        "sentence": f"This is what was shown for “{shown['title']}”. {told}",
+        "sentence": gettext("This is what was shown for “%(title)s”. %(told)s")
+        % {"title": shown["title"], "told": told},
         "trail": [*_trail(entry), (reverse("approval-detail", args=[entry.pk]), entry.title)],
     }
     return render(request, "accounts/approval_evidence.html", context)
@@ -134,16 +136,18 @@ def _sentence(entry: ApprovalRequest, now: Standing, subject: Subject) -> str:
     title = subject.title
     if entry.state in ("open", "approved"):
         if subject.moved:
-            return f"{title}: it is no longer what was put to its approvers, so it can't be approved."
+            return gettext("%(title)s: it is no longer what was put to its approvers, so it can't be approved.") % {
+                "title": title
+            }
         missing = len(now.open)
         if missing:
             return f"{title}: {missing} more {'approval is' if missing == 1 else 'approvals are'} needed."
-        return f"{title}: approved by everybody who must."
+        return gettext("%(title)s: approved by everybody who must.") % {"title": title}
     return f"{title}: {entry.get_state_display().lower()}."
 
 
 def _trail(entry: ApprovalRequest) -> list[tuple[str, str]]:
-    trail = [(reverse("approval-list"), "Approvals")]
+    trail = [(reverse("approval-list"), gettext("Approvals"))]
     return [*trail, (f"/incidents/{entry.incident_ref}/", entry.incident_ref)] if entry.incident_ref else trail
 
 
@@ -168,7 +172,9 @@ def _card(entry: ApprovalRequest, now: Standing, able: Able) -> dict[str, object
         "proposer": str(entry.proposer),
         "expires_at": entry.expires_at if entry.state in ("open", "approved") else None,
         "hash": entry.subject_hash,
-        "note": f"Denied by {now.denied.by}: {now.denied.reason}" if now.denied else "",
+        "note": gettext("Denied by %(by)s: %(reason)s") % {"by": now.denied.by, "reason": now.denied.reason}
+        if now.denied
+        else "",
     }
 
 
@@ -183,25 +189,30 @@ def _why_not(
 ) -> str:
     """Why this reader has nothing to approve, and who has."""
     if not is_live:
-        return "This request is closed."
+        return gettext("This request is closed.")
     if subject.moved:
-        return "It has to be proposed again."
+        return gettext("It has to be proposed again.")
     if has_approved:
-        return "You have approved it."
+        return gettext("You have approved it.")
     if now.complete:
-        return "It has all the approvals that it needs."
+        return gettext("It has all the approvals that it needs.")
     others = " or ".join(dict.fromkeys(str(person) for role in now.open for person in able[role]))
     if entry.proposer_id == user.pk:
-        return f"You proposed this, so you can't approve it. {others or 'Nobody yet'} can."
+        return gettext("You proposed this, so you can't approve it. %(what)s can.") % {"what": others or "Nobody yet"}
     if is_excluded(entry, user):
-        return f"{EXCLUDED[entry.excluded[user.pseudonym]]} {others or 'Nobody yet'} can."
-    return f"You hold no role that approves this. {others or 'Nobody yet'} can."
+        return gettext("%(excluded)s %(what)s can.") % {
+            "excluded": EXCLUDED[entry.excluded[user.pseudonym]],
+            "what": others or "Nobody yet",
+        }
+    return gettext("You hold no role that approves this. %(what)s can.") % {"what": others or "Nobody yet"}
 
 
 def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
     form = DecisionForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Nothing was decided: the form did not say what was read. Read the plan and try again.")
+        messages.error(
+            request, gettext("Nothing was decided: the form did not say what was read. Read the plan and try again.")
+        )
         return redirect("approval-detail", pk=entry.pk)
     method, auth_time = last_authentication(request) or ("session", None)
     try:
@@ -221,6 +232,10 @@ def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:
         if refused.code in CHANGED:
             return render(request, "accounts/approval_detail.html", _approval_context(request, entry), status=409)
         return redirect("approval-detail", pk=entry.pk)
-    said = {"approve": "You approved it.", "deny": "You denied it.", "revoke": "You took your approval back."}
+    said = {
+        "approve": gettext("You approved it."),
+        "deny": gettext("You denied it."),
+        "revoke": gettext("You took your approval back."),
+    }
     messages.success(request, said[row.decision])
     return redirect("approval-detail", pk=entry.pk)

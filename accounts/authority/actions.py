@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.authority.models import Delegation, ProposalState, Role, RoleGrant, RoleProposal
 from accounts.errors import AccountError
@@ -46,7 +47,9 @@ def grant_role(
     limits = _checked(role, scope)
     if role in APPROVING_ROLES and actor.kind != "service":
         raise AuthorityRefused(
-            "two_people_needed", f"The role {_label(role)} is proposed, and counts when another administrator confirms."
+            "two_people_needed",
+            gettext("The role %(label)s is proposed, and counts when another administrator confirms.")
+            % {"label": _label(role)},
         )
     grant, created = RoleGrant.objects.get_or_create(
         user=user, role=role, scope=limits, until=None, defaults={"granted_by": granted_by}
@@ -70,17 +73,29 @@ def propose_role(
     with transaction.atomic():
         limits = _checked(role, scope)
         if role not in APPROVING_ROLES:
-            raise AuthorityRefused("unknown_role", f"The role {_label(role)} needs no second person. Grant it.")
+            raise AuthorityRefused(
+                "unknown_role",
+                gettext("The role %(label)s needs no second person. Grant it.") % {"label": _label(role)},
+            )
         if user.pk == proposer.pk:
-            raise AuthorityRefused("own_role", "You can't propose a role for yourself. Ask another administrator.")
+            raise AuthorityRefused(
+                "own_role", gettext("You can't propose a role for yourself. Ask another administrator.")
+            )
         if not may(proposer, "admin"):
-            raise AuthorityRefused("not_an_administrator", "Only an administrator proposes roles.")
+            raise AuthorityRefused("not_an_administrator", gettext("Only an administrator proposes roles."))
         if RoleGrant.objects.filter(user=user, role=role, scope=limits, until=None).exists():
-            raise AuthorityRefused("already_held", f"{user} has the role {_label(role)} already.")
+            raise AuthorityRefused(
+                "already_held",
+                gettext("%(user)s has the role %(label)s already.") % {"user": user, "label": _label(role)},
+            )
         User.objects.select_for_update().get(pk=user.pk)
         same = RoleProposal.objects.filter(user=user, role=role, scope=limits, state=ProposalState.OPEN)
         if same.filter(expires_at__gt=Now()).exists():
-            raise AuthorityRefused("already_proposed", f"The role {_label(role)} was proposed for {user} already.")
+            raise AuthorityRefused(
+                "already_proposed",
+                gettext("The role %(label)s was proposed for %(user)s already.")
+                % {"label": _label(role), "user": user},
+            )
         for old in same:
             expire_proposal(proposal_id=old.pk, actor=actor)
         proposal = RoleProposal.objects.create(
@@ -121,16 +136,22 @@ def _confirm(
 ) -> RoleGrant:
     proposal = _open_proposal(proposal_id, by)
     if proposal.proposer_id == by.pk:
-        raise AuthorityRefused("own_proposal", "You proposed this role, so another administrator must confirm it.")
+        raise AuthorityRefused(
+            "own_proposal", gettext("You proposed this role, so another administrator must confirm it.")
+        )
     if proposal.user_id == by.pk:
-        raise AuthorityRefused("own_role", "The role is for you, so another administrator must confirm it.")
+        raise AuthorityRefused("own_role", gettext("The role is for you, so another administrator must confirm it."))
     if not grants_that_count().filter(user=proposal.proposer_id, role=Role.ADMINISTRATOR).exists():
-        raise AuthorityRefused("proposer_gone", "Who proposed it is no administrator any more. Propose it anew.")
+        raise AuthorityRefused(
+            "proposer_gone", gettext("Who proposed it is no administrator any more. Propose it anew.")
+        )
     now = database_now()
     if proposal.expires_at <= now:
-        raise AuthorityRefused("expired", "This proposal has expired. Propose the role anew.")
+        raise AuthorityRefused("expired", gettext("This proposal has expired. Propose the role anew."))
     if auth_time is None or now - auth_time > FRESH_PROOF:
-        raise AuthorityRefused("step_up_needed", "Confirm who you are first: this needs a proof of the last minutes.")
+        raise AuthorityRefused(
+            "step_up_needed", gettext("Confirm who you are first: this needs a proof of the last minutes.")
+        )
     _settle(proposal, ProposalState.CONFIRMED, by)
     rest = datetime.timedelta(seconds=settings.LASTGOOD_ROLE_REST_SECONDS)
     grant, created = RoleGrant.objects.get_or_create(
@@ -147,7 +168,11 @@ def _confirm(
         },
     )
     if not created:
-        raise AuthorityRefused("already_held", f"{proposal.user} has the role {_label(proposal.role)} already.")
+        raise AuthorityRefused(
+            "already_held",
+            gettext("%(user)s has the role %(label)s already.")
+            % {"user": proposal.user, "label": _label(proposal.role)},
+        )
     roles_changed(user=proposal.user)
     data = {
         **_facts(grant),
@@ -170,7 +195,7 @@ def refuse_role(*, proposal_id: Any, by: User, reason: str, actor: Actor) -> Non
     with _on_record("role.refuse", proposal_id, by, actor):
         proposal = _open_proposal(proposal_id, by)
         if not reason.strip():
-            raise AuthorityRefused("reason_needed", "Say in a sentence why you refuse it.")
+            raise AuthorityRefused("reason_needed", gettext("Say in a sentence why you refuse it."))
         _settle(proposal, ProposalState.REFUSED, by)
         data = {"grant": str(proposal.id), "by": by.pseudonym}
         target = Target("role_grant", str(proposal.id))
@@ -206,11 +231,11 @@ def _open_proposal(proposal_id: Any, by: User) -> RoleProposal:
     """The proposal, locked, for an administrator who decides on it."""
     forget_roles(by)
     if not may(by, "admin"):
-        raise AuthorityRefused("not_an_administrator", "Only an administrator decides on roles.")
+        raise AuthorityRefused("not_an_administrator", gettext("Only an administrator decides on roles."))
     locked = RoleProposal.objects.select_for_update(of=("self",)).select_related("user", "proposer")
     proposal = locked.filter(pk=proposal_id).first()
     if proposal is None or proposal.state != ProposalState.OPEN:
-        raise AuthorityRefused("not_open", "This proposal was decided before. Nothing was changed.")
+        raise AuthorityRefused("not_open", gettext("This proposal was decided before. Nothing was changed."))
     return proposal
 
 
@@ -219,21 +244,23 @@ def _settle(proposal: RoleProposal, state: str, by: User) -> None:
         state=state, decided_by=by, decided_at=Now()
     )
     if moved != 1:
-        raise AuthorityRefused("not_open", "Another administrator decided at the same moment. Load the page again.")
+        raise AuthorityRefused(
+            "not_open", gettext("Another administrator decided at the same moment. Load the page again.")
+        )
 
 
 @transaction.atomic
 def end_role(*, user: User, role: str, actor: Actor) -> None:
     """Take a role away from now on, in every scope. Raises AccountError when it is not held."""
     if not _end(RoleGrant.objects.filter(user=user, role=role, until=None), actor):
-        raise AccountError(f"{user} does not hold the role {role}.")
+        raise AccountError(gettext("%(user)s does not hold the role %(role)s.") % {"user": user, "role": role})
 
 
 @transaction.atomic
 def end_grant(*, grant: RoleGrant, actor: Actor) -> None:
     """End one grant from now on. Raises AccountError when it was ended before."""
     if not _end(RoleGrant.objects.filter(pk=grant.pk, until=None), actor):
-        raise AccountError("This role was ended before.")
+        raise AccountError(gettext("This role was ended before."))
 
 
 def _end(grants: QuerySet[RoleGrant], actor: Actor) -> int:
@@ -241,7 +268,7 @@ def _end(grants: QuerySet[RoleGrant], actor: Actor) -> int:
     ending = list(grants.select_for_update(of=("self",)).select_related("user"))
     ended = RoleGrant.objects.filter(pk__in=[grant.pk for grant in ending], until=None).update(until=Now())
     if ended != len(ending):
-        raise AccountError("Somebody ended one of these roles at the same moment. Load the page again.")
+        raise AccountError(gettext("Somebody ended one of these roles at the same moment. Load the page again."))
     for grant in ending:
         data = {"grant": str(grant.uuid), "user": grant.user.pseudonym, "role": grant.role}
         record(action="role.end", target=Target("user", grant.user.pseudonym), actor=actor, data=data)
@@ -250,7 +277,9 @@ def _end(grants: QuerySet[RoleGrant], actor: Actor) -> int:
             roles_changed(user=person)
     by_a_person = actor.kind != "service" and any(grant.role == Role.ADMINISTRATOR for grant in ending)
     if by_a_person and not grants_that_count().filter(role=Role.ADMINISTRATOR).exists():
-        raise AuthorityRefused("last_administrator", "Somebody must stay administrator. Make another one first.")
+        raise AuthorityRefused(
+            "last_administrator", gettext("Somebody must stay administrator. Make another one first.")
+        )
     return len(ending)
 
 
@@ -272,19 +301,28 @@ def delegate(
     """
     with transaction.atomic():
         if role not in SCOPED_ROLES:
-            raise AuthorityRefused("not_lendable", f"The role {_label(role)} can't be lent.")
+            raise AuthorityRefused(
+                "not_lendable", gettext("The role %(label)s can't be lent.") % {"label": _label(role)}
+            )
         if lender.pk == borrower.pk or not borrower.is_active:
-            raise AuthorityRefused("to_oneself", "Lend a role to another person who can sign in.")
+            raise AuthorityRefused("to_oneself", gettext("Lend a role to another person who can sign in."))
         now = database_now()
         if not now < ends or not starts < ends or ends - max(starts, now) > LONGEST_LOAN:
-            raise AuthorityRefused("bad_time", "A loan ends after it starts, in the future, within 31 days.")
+            raise AuthorityRefused("bad_time", gettext("A loan ends after it starts, in the future, within 31 days."))
         limits = _checked(role, scope)
         own = grants_that_count().select_for_update(of=("self",)).filter(user=lender, role=role)
         grant = next((grant for grant in own.order_by("pk") if within(limits, grant.scope)), None)
         if grant is None:
-            raise AuthorityRefused("not_held", f"You hold no role {_label(role)} of your own that covers this.")
+            raise AuthorityRefused(
+                "not_held",
+                gettext("You hold no role %(label)s of your own that covers this.") % {"label": _label(role)},
+            )
         if grants_that_count().filter(user=borrower, role=role, scope={}).exists():
-            raise AuthorityRefused("already_held", f"{borrower} holds the role {_label(role)} anyway.")
+            raise AuthorityRefused(
+                "already_held",
+                gettext("%(borrower)s holds the role %(label)s anyway.")
+                % {"borrower": borrower, "label": _label(role)},
+            )
         loan = Delegation.objects.create(
             grant=grant, lender=lender, borrower=borrower, role=role, scope=limits, starts=max(starts, now), ends=ends
         )
@@ -308,7 +346,7 @@ def delegate(
 def end_delegation(*, delegation: Delegation, actor: Actor) -> None:
     """End a loan before its time. Raises AccountError when it is over."""
     if not Delegation.objects.filter(pk=delegation.pk, ended_at=None, ends__gt=Now()).update(ended_at=Now()):
-        raise AccountError("This loan is over.")
+        raise AccountError(gettext("This loan is over."))
     roles_changed(user=delegation.borrower)
     data = {
         "delegation": str(delegation.pk),
@@ -334,13 +372,20 @@ def roles_changed(*, user: User) -> None:
 
 def _checked(role: str, scope: dict[str, Any] | None) -> dict[str, list[str]]:
     if role not in Role.values:
-        raise AuthorityRefused("unknown_role", f"There is no role {role}. The roles are: {', '.join(Role.values)}.")
+        raise AuthorityRefused(
+            "unknown_role",
+            gettext("There is no role %(role)s. The roles are: %(names)s.")
+            % {"role": role, "names": ", ".join(Role.values)},
+        )
     try:
         limits = normal_scope(scope)
     except ValueError as error:
         raise AuthorityRefused("bad_scope", str(error)) from None
     if limits and role not in SCOPED_ROLES:
-        raise AuthorityRefused("bad_scope", f"The role {_label(role)} holds everywhere; leave teams and models empty.")
+        raise AuthorityRefused(
+            "bad_scope",
+            gettext("The role %(label)s holds everywhere; leave teams and models empty.") % {"label": _label(role)},
+        )
     return limits
 
 

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -85,7 +86,9 @@ def person_new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             made = create_user(**form.cleaned_data, roles=[], actor=actor_for(request=request))
-            messages.success(request, f"{made} can sign in, and may do nothing yet. Give a role.")
+            messages.success(
+                request, gettext("%(made)s can sign in, and may do nothing yet. Give a role.") % {"made": made}
+            )
             return redirect("person-detail", username=made.username)
         except (AccountError, ValidationError) as error:
             form.add_error(None, str(error))
@@ -112,7 +115,10 @@ def person_detail(request: HttpRequest, username: str) -> HttpResponse:
             )
             waits = role in APPROVING_ROLES
             messages.success(
-                request, "It is proposed. Another administrator must confirm it." if waits else "The role counts now."
+                request,
+                gettext("It is proposed. Another administrator must confirm it.")
+                if waits
+                else gettext("The role counts now."),
             )
             return redirect("person-detail", username=username)
         except AuthorityRefused as refused:
@@ -222,7 +228,9 @@ def loan_list(request: HttpRequest) -> HttpResponse:
         wish = {name: form.cleaned_data[name] for name in ("borrower", "role", "starts", "ends", "reason")}
         try:
             delegate(lender=request.user, scope=form.scope(), actor=actor_for(request=request), **wish)
-            messages.success(request, f"{wish['borrower']} holds the role in that time.")
+            messages.success(
+                request, gettext("%(borrower)s holds the role in that time.") % {"borrower": wish["borrower"]}
+            )
             return redirect("loan-list")
         except AuthorityRefused as refused:
             form.add_error(None, refused.sentence)

@@ -4,6 +4,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -33,7 +34,11 @@ def person_erase(request: HttpRequest, username: str) -> HttpResponse:
             form.add_error(None, str(error))
         else:
             rows = sum(erased.rows.values())
-            messages.success(request, f"Erased: {erased.texts} texts can't be opened any more, {rows} rows changed.")
+            messages.success(
+                request,
+                gettext("Erased: %(texts)s texts can't be opened any more, %(rows)s rows changed.")
+                % {"texts": erased.texts, "rows": rows},
+            )
             return redirect("person-detail", username=person.pseudonym)
     hold = hold_on_subject(person.pseudonym)
     context = {"person": person, "form": form, "hold": in_words(hold) if hold else ""}

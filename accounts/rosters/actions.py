@@ -5,6 +5,7 @@ import hashlib
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext
 
 from accounts.errors import AccountError
 from accounts.models import User
@@ -29,7 +30,9 @@ def set_roster(*, team: str, actor: Actor, address: str = "", calendar: str = ""
     read.
     """
     if not team.strip() or bool(address) == bool(calendar):
-        raise AccountError("Name the team, and give either the address of its calendar or the calendar itself.")
+        raise AccountError(
+            gettext("Name the team, and give either the address of its calendar or the calendar itself.")
+        )
     try:
         if address:
             split_address(address)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import recurring_ical_events
+from django.utils.translation import gettext
 from icalendar import Calendar
 
 MOST_SHIFTS = 2000
@@ -35,7 +36,7 @@ def duties_in(text: str, start: datetime.datetime, end: datetime.datetime) -> li
     Raises CalendarUnreadable for anything else than a calendar of at most 1 MiB and 2,000 shifts in that time.
     """
     if len(text.encode()) > MOST_BYTES:
-        raise CalendarUnreadable("The calendar is longer than 1 MiB.")
+        raise CalendarUnreadable(gettext("The calendar is longer than 1 MiB."))
     try:
         calendar = Calendar.from_ical(text)
         _refuse_fast_repeats(calendar)
@@ -44,23 +45,28 @@ def duties_in(text: str, start: datetime.datetime, end: datetime.datetime) -> li
             if str(event.get("STATUS", "")).upper() != "CANCELLED":
                 found.append(_duty(event))
             if len(found) > MOST_SHIFTS:
-                raise CalendarUnreadable(f"The calendar has more than {MOST_SHIFTS} shifts in two months.")
+                raise CalendarUnreadable(
+                    gettext("The calendar has more than %(most_shifts)s shifts in two months.")
+                    % {"most_shifts": MOST_SHIFTS}
+                )
     except CalendarUnreadable:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
-        raise CalendarUnreadable(f"This is no calendar that can be read: {str(error)[:200] or 'malformed'}.") from error
+        raise CalendarUnreadable(
+            gettext("This is no calendar that can be read: %(error)s.") % {"error": str(error)[:200] or "malformed"}
+        ) from error
     return sorted(found, key=lambda duty: (duty.starts, duty.title))
 
 
 def _refuse_fast_repeats(calendar: Any) -> None:
     events = calendar.walk("VEVENT")
     if calendar.name != "VCALENDAR":
-        raise CalendarUnreadable("This is no calendar: it does not begin with BEGIN:VCALENDAR.")
+        raise CalendarUnreadable(gettext("This is no calendar: it does not begin with BEGIN:VCALENDAR."))
     for event in events:
         rules = event.get("RRULE", [])
         for rule in rules if isinstance(rules, list) else [rules]:
             if not {str(word).upper() for word in rule.get("FREQ", [])} <= FREQUENCIES:
-                raise CalendarUnreadable("A shift repeats more often than daily.")
+                raise CalendarUnreadable(gettext("A shift repeats more often than daily."))
 
 
 def _duty(event: Any) -> Duty:

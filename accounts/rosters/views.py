@@ -5,6 +5,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import oncall
@@ -16,9 +17,13 @@ from accounts.rosters.models import Roster
 
 
 class RosterForm(forms.Form):
-    team = forms.CharField(max_length=100, help_text="As it stands at the team's models.")
-    address = forms.CharField(max_length=2000, required=False, label="Address of its calendar (iCalendar)")
-    file = forms.FileField(required=False, label="Or the calendar as a file")
+    team = forms.CharField(
+        max_length=100, label=gettext_lazy("Team"), help_text=gettext_lazy("As it stands at the team's models.")
+    )
+    address = forms.CharField(
+        max_length=2000, required=False, label=gettext_lazy("Address of its calendar (iCalendar)")
+    )
+    file = forms.FileField(required=False, label=gettext_lazy("Or the calendar as a file"))
 
     def calendar(self) -> str:
         """The file's text. Raises AccountError for one that is too long or is no text."""
@@ -26,11 +31,11 @@ class RosterForm(forms.Form):
         if not file:
             return ""
         if file.size > MOST_BYTES:
-            raise AccountError("The calendar is longer than 1 MiB.")
+            raise AccountError(gettext("The calendar is longer than 1 MiB."))
         try:
             return str(file.read().decode())
         except UnicodeDecodeError:
-            raise AccountError("The file is no text in UTF-8.") from None
+            raise AccountError(gettext("The file is no text in UTF-8.")) from None
 
 
 @login_required
@@ -47,15 +52,17 @@ def roster_list(request: HttpRequest) -> HttpResponse:
                 calendar=form.calendar(),
                 actor=actor_for(request=request),
             )
-            messages.success(request, f"The roster of {wish['team']} is set.")
+            messages.success(request, gettext("The roster of %(team)s is set.") % {"team": wish["team"]})
             return redirect("roster-list")
         except AccountError as error:
             form.add_error(None, str(error))
     listed = list(oncall.rosters())
     troubled = [roster.team for roster in listed if roster.problem]
-    sentence = "Who is on call now, by team."
+    sentence = gettext("Who is on call now, by team.")
     if troubled:
-        sentence = f"The calendar of {', '.join(troubled)} can't be read; the last good one counts."
+        sentence = gettext("The calendar of %(what)s can't be read; the last good one counts.") % {
+            "what": ", ".join(troubled)
+        }
     context = {
         "rosters": listed,
         "form": form,
@@ -72,5 +79,5 @@ def roster_remove(request: HttpRequest, pk: int) -> HttpResponse:
     require(request, "admin")
     roster = get_object_or_404(Roster, pk=pk)
     remove_roster(roster=roster, actor=actor_for(request=request))
-    messages.success(request, f"The roster of {roster.team} is gone.")
+    messages.success(request, gettext("The roster of %(team)s is gone.") % {"team": roster.team})
     return redirect("roster-list")

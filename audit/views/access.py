@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 
 from audit.actions import Actor, record_refused_reading
@@ -38,7 +39,7 @@ def require(request: HttpRequest, *permissions: str) -> None:
         return
     record_refused_reading(actor=actor_of(request), permission=permissions[0], path=request.path)
     what, whom = WORDS[permissions[0]]
-    raise PermissionDenied(f"You may not {what}. {whom}")
+    raise PermissionDenied(gettext("You may not %(what)s. %(whom)s") % {"what": what, "whom": whom})
 
 
 def auditors(*permissions: str) -> Callable[[View], View]:

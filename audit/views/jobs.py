@@ -5,6 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from audit import duties as known_duties
@@ -61,10 +62,10 @@ def changes(request: HttpRequest) -> HttpResponse:
 
 def _changes_sentence(rows: int, questions: int, *, whole: bool) -> str:
     if not rows:
-        return "Nothing was changed in this span."
+        return gettext("Nothing was changed in this span.")
     counted = f"{rows} change{'' if rows == 1 else 's'}{' in this span' if whole else ' on this page'}"
     if not questions:
-        return f"{counted}; none raises a question."
+        return gettext("%(counted)s; none raises a question.") % {"counted": counted}
     return f"{counted}; {questions} {'raises' if questions == 1 else 'raise'} a question."
 
 
@@ -91,12 +92,14 @@ def break_glass(request: HttpRequest) -> HttpResponse:
 
 def _glass_sentence(found: int, owed: int, late: int) -> str:
     if not found:
-        return "Nobody has used break-glass."
+        return gettext("Nobody has used break-glass.")
     sentence = f"Break-glass was used {found} time{'' if found == 1 else 's'}"
     if late:
         return f"{sentence}; {late} {'was' if late == 1 else 'were'} not reviewed within 24 hours."
     return (
-        f"{sentence}; {owed} review{' is' if owed == 1 else 's are'} owed." if owed else f"{sentence}, each reviewed."
+        f"{sentence}; {owed} review{' is' if owed == 1 else 's are'} owed."
+        if owed
+        else gettext("%(sentence)s, each reviewed.") % {"sentence": sentence}
     )
 
 
@@ -140,7 +143,11 @@ def versions(request: HttpRequest) -> HttpResponse:
     first = min((span.since for span in spans), default=now)
     start = max(since, first) if since else first
     serving = sorted({span.number for span in spans if span.until is None})
-    sentence = f"No switch of {endpoint} is on record." if endpoint else "No endpoint was ever registered."
+    sentence = (
+        gettext("No switch of %(endpoint)s is on record.") % {"endpoint": endpoint}
+        if endpoint
+        else gettext("No endpoint was ever registered.")
+    )
     if spans:
         answers = f"version {', '.join(serving)} answers" if serving else "nothing answers"
         hosts = len({span.host for span in spans})
@@ -165,8 +172,10 @@ def duties(request: HttpRequest) -> HttpResponse:
     gaps = sum(bool(duty.gaps) for duty in newest.duties)
     context = {
         "known": newest,
-        "sentence": f"{len(newest.duties)} duties as known in {newest.edition}; {gaps} of them have gaps that "
-        "Lastgood does not fill.",
+        "sentence": gettext(
+            "%(count)s duties as known in %(edition)s; %(gaps)s of them have gaps that Lastgood does not fill."
+        )
+        % {"count": len(newest.duties), "edition": newest.edition, "gaps": gaps},
         "tone": "quiet",
     }
     return page(request, "duties", context)

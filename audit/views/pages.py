@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from audit import queries, search
@@ -30,18 +31,35 @@ PER_PAGE = 50
 
 def state_in_words(status: LogStatus) -> tuple[str, str]:
     """The state of the log in one sentence, and its tone."""
-    apart = "keys separated" if status.separated else "keys not separated"
+    apart = gettext("keys separated") if status.separated else gettext("keys not separated")
     if not status.events:
-        return f"No event has been recorded yet; {apart}.", "quiet"
+        return gettext("No event has been recorded yet; %(apart)s.") % {"apart": apart}, "quiet"
     if not status.tree_size:
-        return f"{status.events:,} events, none in the tree yet: the sequencer has not signed anything.", "bad"
-    inside = "all in the tree" if not status.lag_events else f"{status.lag_events:,} of them not in the tree yet"
-    signature = f"signature by key {status.vkey.split('+')[1]} valid" if status.signed else "its signature is NOT valid"
+        return gettext("%(events)s events, none in the tree yet: the sequencer has not signed anything.") % {
+            "events": f"{status.events:,}"
+        }, "bad"
+    inside = (
+        gettext("all in the tree")
+        if not status.lag_events
+        else gettext("%(lag_events)s of them not in the tree yet") % {"lag_events": f"{status.lag_events:,}"}
+    )
+    signature = (
+        gettext("signature by key %(split)s valid") % {"split": status.vkey.split("+")[1]}
+        if status.signed
+        else gettext("its signature is NOT valid")
+    )
     age = in_words(status.checkpoint_age_seconds)
-    sentence = f"{status.events:,} events, {inside}; last checkpoint {age} ago, {signature}; {apart}."
+    sentence = gettext("%(events)s events, %(inside)s; last checkpoint %(age)s ago, %(signature)s; %(apart)s.") % {
+        "events": f"{status.events:,}",
+        "inside": inside,
+        "age": age,
+        "signature": signature,
+        "apart": apart,
+    }
     if not status.healthy:
         late = (
-            f" The oldest has waited {in_words(status.lag_seconds)}: look at the sequencer."
+            gettext(" The oldest has waited %(in_words)s: look at the sequencer.")
+            % {"in_words": in_words(status.lag_seconds)}
             if status.lag_events
             else ""
         )
@@ -110,10 +128,10 @@ def _leaf_index(event: AuditEvent) -> int | None:
 
 def _scope_words(form: FilterForm) -> str:
     if form.cleaned_data["incident"]:
-        return f"incident {form.cleaned_data['incident']}"
+        return gettext("incident %(incident)s") % {"incident": form.cleaned_data["incident"]}
     if form.cleaned_data["since"] or form.cleaned_data["until"]:
-        return "this span of time"
-    return "the whole log"
+        return gettext("this span of time")
+    return gettext("the whole log")
 
 
 @require_safe
@@ -149,7 +167,7 @@ def event(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
 def _event_for(event_uuid: uuid.UUID) -> AuditEvent:
     found = search.events().filter(event_uuid=event_uuid).first()
     if found is None:
-        raise Http404("There is no such event in the log.")
+        raise Http404(gettext("There is no such event in the log."))
     return found
 
 
@@ -180,7 +198,7 @@ def checkpoint(request: HttpRequest, size: int | None = None) -> HttpResponse:
     """A signed checkpoint, and how to check an export against it."""
     found = queries.checkpoint_at(size)
     if found is None and size is not None:
-        raise Http404(f"No checkpoint was signed at {size} leaves.")
+        raise Http404(gettext("No checkpoint was signed at %(size)s leaves.") % {"size": size})
     status = queries.status()
     sentence, tone = state_in_words(status)
     context = {

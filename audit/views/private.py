@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audit import holds as keeping
@@ -27,7 +28,7 @@ def reveal_text(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
     """The text of one event, for an auditor who says why. It is shown once, as the answer to the post."""
     event = search.events().filter(event_uuid=event_uuid).first()
     if event is None:
-        raise Http404("There is no such event in the log.")
+        raise Http404(gettext("There is no such event in the log."))
     form, text = RevealForm(request.POST), ""
     if form.is_valid():
         try:
@@ -40,7 +41,8 @@ def reveal_text(request: HttpRequest, event_uuid: uuid.UUID) -> HttpResponse:
         "event": event,
         "text": text,
         "form": form,
-        "sentence": f"What {names[event.actor]} wrote: {action_words(event.action)}",
+        "sentence": gettext("What %(names)s wrote: %(action_words)s")
+        % {"names": names[event.actor], "action_words": action_words(event.action)},
         "tone": "quiet",
     }
     return render(request, "audit/revealed.html", context)
@@ -60,7 +62,9 @@ def holds(request: HttpRequest) -> HttpResponse:
             except keeping.HoldError as error:
                 form.add_error(None, str(error))
             else:
-                messages.success(request, "The hold stands. Nothing about it is erased or pruned until it is lifted.")
+                messages.success(
+                    request, gettext("The hold stands. Nothing about it is erased or pruned until it is lifted.")
+                )
                 return redirect("audit-holds")
     standing = list(keeping.active())
     past = AuditHold.objects.select_related("event").exclude(pk__in=[hold.pk for hold in standing])[:SHOWN]
@@ -74,7 +78,7 @@ def holds(request: HttpRequest) -> HttpResponse:
         "may_read": request.user.has_perm(READ),
         "sentence": f"{count} legal {'hold stands' if count == 1 else 'holds stand'}."
         if count
-        else "No legal hold stands.",
+        else gettext("No legal hold stands."),
         "tone": "warn" if count else "quiet",
     }
     return render(request, "audit/holds.html", context)
@@ -102,7 +106,9 @@ def lift_hold(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     hold = get_object_or_404(AuditHold.objects.select_related("event"), pk=pk)
     try:
         keeping.lift(hold=hold, reason=request.POST.get("reason", "")[:2000], actor=actor_of(request))
-        messages.success(request, f"The hold on the {keeping.in_words(hold)} is lifted.")
+        messages.success(
+            request, gettext("The hold on the %(in_words)s is lifted.") % {"in_words": keeping.in_words(hold)}
+        )
     except keeping.HoldError as error:
         messages.error(request, str(error))
     return redirect("audit-holds")

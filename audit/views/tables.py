@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from audit import duties
@@ -139,7 +140,7 @@ TABLES: dict[str, Callable[[Asked], Iterable[Row]]] = {
 def export_table(request: HttpRequest, view: str) -> HttpResponse:
     """The table of a page as CSV, in UTF-8, with what would be a formula made harmless."""
     if view not in TABLES:
-        raise Http404(f"There is no table {view}.")
+        raise Http404(gettext("There is no table %(view)s.") % {"view": view})
     asked = {name: str(value)[:100] for name, value in request.POST.items() if name != "csrfmiddlewaretoken" and value}
     try:
         return csv_file(view, TABLES[view](asked), asked, actor_of(request))
