@@ -8,6 +8,7 @@ loaded. The archive's inner version string, which we do not choose, is TorchServ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ INFER_SECONDS = 10.0
 LOAD_SECONDS = 600.0
 STORE = ".lastgood"
 ARCHIVE = ".mar"
+KEYS = ":"
+"""Stands between the management key and the inference key in a host's control token."""
 ANSWERS = (400, 403, 404, 409, 500, 503, 507)
 MEBIBYTE = 2**20
 
@@ -52,7 +55,9 @@ class TorchServeDriver:
     def observe(self, address: HostAddress) -> Observation:
         observed_at = datetime.now(UTC)
         root = repository.root_of(address.options)
-        call(address, "GET", "/ping", seconds=READ_SECONDS, accept=(500,))
+        ping = call(_predicting(address), "GET", "/ping", seconds=READ_SECONDS, accept=ANSWERS)
+        if ping.status != 500:  # 500: a default version has no worker, which its own description tells
+            ping.granted(_reason)
         metrics = self.metrics(address) if "metrics" in address.options else {}
         store = root / STORE
         models = {}
@@ -135,7 +140,9 @@ class TorchServeDriver:
         path = f"/predictions/{model}" + (f"/{held['modelVersion']}" if version is not None else "")
         body = dump({"id": request_id, "inputs": tensors(inputs, {})})
         headers = {"Content-Type": "application/json"}
-        answer = call(address, "POST", path, seconds=INFER_SECONDS, content=body, headers=headers, accept=ANSWERS)
+        answer = call(
+            _predicting(address), "POST", path, seconds=INFER_SECONDS, content=body, headers=headers, accept=ANSWERS
+        )
         names = {stored.digest: stored.version for stored in _stored(address, model)}
         granted = answer.granted(_reason)
         if digest not in names:
@@ -201,7 +208,19 @@ class TorchServeDriver:
         params: Mapping[str, str],
         seconds: float = LOAD_SECONDS,
     ) -> HttpAnswer:
-        return call(address.beside("management"), method, path, seconds=seconds, params=params or None, accept=ANSWERS)
+        managed = _managing(address.beside("management"))
+        return call(managed, method, path, seconds=seconds, params=params or None, accept=ANSWERS)
+
+
+def _managing(address: HostAddress) -> HostAddress:
+    """With the first of the two keys that a control token may hold."""
+    return replace(address, token=address.token.partition(KEYS)[0])
+
+
+def _predicting(address: HostAddress) -> HostAddress:
+    """With the second; where there is one only, with that."""
+    management, _, inference = address.token.partition(KEYS)
+    return replace(address, token=inference or management)
 
 
 def _digest(entry: Mapping[str, Any]) -> str:

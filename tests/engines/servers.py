@@ -273,6 +273,11 @@ class MLServer(Server):
 class TorchServe(Server):
     engine = "torchserve"
     alive_path = "/ping"
+    guarded = False
+
+    @property
+    def token(self) -> str:
+        return ""
 
     @property
     def address(self) -> HostAddress:
@@ -281,7 +286,7 @@ class TorchServe(Server):
             "management": f"http://127.0.0.1:{self.other}",
             "metrics": f"http://127.0.0.1:{self.third}",
         }
-        return HostAddress(self.url, "", options=options)
+        return HostAddress(self.url, self.token, options=options)
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         java()
@@ -294,12 +299,14 @@ class TorchServe(Server):
             "grpc_inference_port": free_port(),
             "grpc_management_port": free_port(),
             "model_store": self.repository,
-            "disable_token_authorization": "true",
+            "disable_token_authorization": str(not self.guarded).lower(),
             "enable_model_api": "true",
+            "token_expiration_min": 1440,
         }
         file = self.folder / "config.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        switches = ["--foreground", "--no-config-snapshots", "--disable-token-auth", "--enable-model-api"]
+        switches = ["--foreground", "--no-config-snapshots", "--enable-model-api"]
+        switches += [] if self.guarded else ["--disable-token-auth"]
         env = {
             "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
             "LOG_LOCATION": str(self.folder / "logs"),
@@ -323,6 +330,22 @@ class TorchServe(Server):
 
     def file_on_disk(self, model: str, version: str, made: Made) -> Path:
         return self.repository / ".lastgood" / model / version / "model.mar"
+
+
+class GuardedTorchServe(TorchServe):
+    """With its token authorisation on: its keys are new after each start."""
+
+    guarded = True
+
+    @property
+    def token(self) -> str:
+        keys = json.loads((self.folder / "key_file.json").read_text())
+        return f"{keys['management']['key']}:{keys['inference']['key']}"
+
+    def answers(self) -> bool:
+        with suppress(OSError, ValueError, KeyError):  # the file is not written yet
+            self.http.headers["Authorization"] = f"Bearer {self.token.partition(':')[2]}"
+        return super().answers()
 
 
 SERVERS: dict[str, type[Server]] = {one.engine: one for one in (Bundled, Triton, MLServer, TorchServe)}

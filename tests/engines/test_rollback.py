@@ -9,7 +9,7 @@ import pytest
 from django.db.models.functions import Now
 
 from accounts.actions import actor_for
-from incidents.rollback import advance
+from incidents.rollback import advance, converge
 from incidents.rollback import run as runs
 from incidents.rollback.consequences import consequences
 from incidents.rollback.models import RunState, WaveState
@@ -175,3 +175,30 @@ def test_a_host_that_forgot_its_version_is_seen_to_serve_nothing(
     placement = observed("triton")
 
     assert (placement.health, placement.observed_digest) == (Health.NOT_READY, "")
+
+
+@pytest.mark.parametrize("engine", ["triton", "torchserve"])
+def test_a_host_whose_engine_was_killed_and_started_again_is_converged_to_what_was_approved(
+    committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any, engine: str
+) -> None:
+    # given a rollback that was approved and carried out, and an engine that forgets everything at a restart
+    server = servers(engine)
+    settings.LASTGOOD_VAR = tmp_path / "var"
+    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
+    fleet = EngineFleet(tmp_path, server).build()
+    fleet.serve(fleet.bad)
+    assert fleet.finished().state == RunState.SWITCHED
+    server.kill()
+    server.start()
+    placement = observed(engine)
+    assert placement.health == Health.NOT_READY
+
+    # when the reconciler asks for it
+    run = converge.converge(placement.pk)
+    assert run is not None
+    until_ended(run)
+
+    # then
+    assert run.state == RunState.SWITCHED, run.state_reason
+    assert fleet.answers() == server.expected(1)
+    assert observed(engine).health == Health.SERVING

@@ -3,15 +3,16 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from registry.serving.base import HostAddress, Refused
-from tests.engines.servers import Server, weights
+from registry.serving.base import HostAddress, Refused, ServingError
+from tests.engines.servers import GuardedTorchServe, Server, weights
 from tests.engines.story import Story
 from tests.waiting import until
 
@@ -258,6 +259,28 @@ def test_torchserve_a_version_of_an_archive_that_is_not_ours_is_unknown(torchser
     assert management(torchserve, "PUT", f"/models/{torchserve.model}/5.0/set-default") == 200
 
     assert (torchserve.seen().default_version, torchserve.seen().default_digest) == ("unknown", "unknown")
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Story]:
+    """A TorchServe of its own with its token authorisation on."""
+    server = GuardedTorchServe(tmp_path)
+    server.start()
+    yield Story(server)
+    server.kill()
+    server.http.close()
+
+
+def test_torchserve_asks_for_one_key_to_manage_and_another_to_predict(guarded: Story) -> None:
+    guarded.serve(1)
+    assert guarded.answers() == guarded.answers("1") == guarded.server.expected(1)
+    management, inference = guarded.address.token.split(":")
+
+    # when a key is not what is asked for, as after a restart or its hour
+    for token, act in ((management, guarded.answers), (f"{inference}:{inference}", guarded.seen)):
+        guarded.address = replace(guarded.server.address, token=token)
+        with pytest.raises(ServingError, match="Token either incorrect, expired"):
+            act()
 
 
 def test_torchserve_two_archives_of_one_inner_version_do_not_stand_beside_each_other(torchserve: Story) -> None:
