@@ -51,13 +51,14 @@ def register(needing: Needing) -> None:
         _needing.append(needing)
 
 
-def needs(now: datetime.datetime) -> Needs:
-    """Everything that is needed at `now`, the database's clock."""
+def needs(now: datetime.datetime, days: int | None = None) -> Needs:
+    """Everything that is needed at `now`, the database's clock; `days` instead of LASTGOOD_ARTIFACTS_DAYS."""
     found = Needs()
+    young = datetime.timedelta(days=settings.LASTGOOD_ARTIFACTS_DAYS if days is None else days)
     _named(found)
-    _served(found, now)
+    _served(found, now, young)
     _at_work(found)
-    _young(found, now)
+    _young(found, now, young)
     for hold in holds.active().filter(kind="model"):
         for key in Model.objects.filter(slug=hold.ref).values_list("pk", flat=True):
             found.model(key, f"a legal hold on the model {hold.ref}")
@@ -93,15 +94,17 @@ def _named(found: Needs) -> None:
         found.version(endpoint.fallback_id, f"{endpoint.slug} falls back on it")
 
 
-def _served(found: Needs, now: datetime.datetime) -> None:
+def _served(found: Needs, now: datetime.datetime, young: datetime.timedelta) -> None:
     """What is live, wanted or seen on a host, and what was live there within the undo window or the rule's days."""
     for row in Placement.objects.select_related("endpoint", "host"):
         found.version(row.desired_id, f"it should serve {row.endpoint.slug} on {row.host.name}")
     seen = Placement.objects.exclude(observed_digest="").values_list("observed_digest", flat=True)
     for key in Version.objects.filter(digest__in=list(seen)).values_list("pk", flat=True):
         found.version(key, "a host was seen with it in memory")
-    for deployed in Deployment.objects.filter(Q(until=None) | Q(until__gt=now - _longest())).select_related("endpoint"):
-        lately = now - max(_days(), datetime.timedelta(seconds=deployed.endpoint.undo_seconds))
+    for deployed in Deployment.objects.filter(Q(until=None) | Q(until__gt=now - _longest(young))).select_related(
+        "endpoint"
+    ):
+        lately = now - max(young, datetime.timedelta(seconds=deployed.endpoint.undo_seconds))
         if deployed.until is None or deployed.until > lately:
             found.version(deployed.version_id, f"it is or was lately live on {deployed.endpoint.slug}")
 
@@ -115,22 +118,18 @@ def _at_work(found: Needs) -> None:
             found.version(key, "it is being compared")
 
 
-def _young(found: Needs, now: datetime.datetime) -> None:
+def _young(found: Needs, now: datetime.datetime, young: datetime.timedelta) -> None:
     """The newest of each model by count, and all that were registered within the rule's days."""
     counted: dict[int, int] = {}
     for key, model, made in Version.objects.order_by("model", "-number").values_list("pk", "model", "created_at"):
         counted[model] = counted.get(model, 0) + 1
         if counted[model] <= settings.LASTGOOD_ARTIFACTS_VERSIONS:
             found.version(key, f"it is one of the newest {settings.LASTGOOD_ARTIFACTS_VERSIONS} of its model")
-        elif made > now - _days():
-            found.version(key, f"it is younger than {settings.LASTGOOD_ARTIFACTS_DAYS} days")
+        elif made > now - young:
+            found.version(key, f"it is younger than {young.days} days")
 
 
-def _days() -> datetime.timedelta:
-    return datetime.timedelta(days=settings.LASTGOOD_ARTIFACTS_DAYS)
-
-
-def _longest() -> datetime.timedelta:
+def _longest(young: datetime.timedelta) -> datetime.timedelta:
     """Beyond it no deployment is looked at: the longest undo window of all, or the rule's days."""
     longest = max([0, *Endpoint.objects.values_list("undo_seconds", flat=True)])
-    return max(_days(), datetime.timedelta(seconds=longest))
+    return max(young, datetime.timedelta(seconds=longest))

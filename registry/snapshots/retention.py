@@ -5,7 +5,7 @@ again, under the same digests.
 """
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -17,7 +17,7 @@ from audit import holds
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from registry import store
-from registry.models import Artifact, Version
+from registry.models import Artifact, Version, VersionFile
 from registry.snapshots.actions import target_of
 from registry.snapshots.models import Snapshot, Sweep
 from registry.snapshots.needs import Needs, needed_artifacts, needs
@@ -56,11 +56,18 @@ def going_files(found: Needs, now: datetime.datetime) -> Iterator[Going]:
     ArtifactUnavailable."""
     if not settings.LASTGOOD_ARTIFACTS_DAYS:
         return
-    needed = needed_artifacts(found)
-    oldest = (now - datetime.timedelta(days=settings.LASTGOOD_ARTIFACTS_DAYS)).timestamp()
+    needed, named = needed_artifacts(found), owners()
+    for sha256, size, old in files_by_age(settings.LASTGOOD_ARTIFACTS_DAYS, now):
+        if old and sha256 not in needed:
+            yield Going(sha256, size, named(sha256))
+
+
+def files_by_age(days: int, now: datetime.datetime) -> Iterator[tuple[str, int, bool]]:
+    """SHA-256 and bytes of each file in the store, and whether it has lain there for longer than `days`; for 0, which
+    is no rule, never. Raises ArtifactUnavailable."""
+    oldest = (now - datetime.timedelta(days=days)).timestamp() if days else 0.0
     for sha256, size, changed in store.place().names():
-        if sha256 not in needed and changed < oldest:
-            yield Going(sha256, size, _of(sha256))
+        yield sha256, size, changed < oldest
 
 
 def sweep(*, actor: Actor = WORKER) -> tuple[int, int, int]:
@@ -131,8 +138,23 @@ def _versions(sha256: str) -> QuerySet[Version]:
     return Version.objects.filter(pk__in=Version.objects.filter(keys).values("pk"))
 
 
-def _of(sha256: str) -> str:
-    named = [f"{version.model.slug} {version.number}" for version in _versions(sha256).select_related("model")]
-    if named:
-        return ", ".join(named[:5])
-    return "no version" if Artifact.objects.filter(pk=sha256).exists() else "nothing that is registered"
+def owners() -> Callable[[str], str]:
+    """A function that says of which versions a file is, in words; asked for all files, in a few queries."""
+    numbers: dict[int, str] = {}
+    named: dict[str, list[str]] = {}
+    extras = ("profile", "golden", "holdout")
+    rows = Version.objects.order_by("pk").values_list("pk", "model__slug", "number", *extras)
+    for key, slug, number, *files in rows:
+        numbers[key] = f"{slug} {number}"
+        for sha256 in {one for one in files if one}:
+            named.setdefault(sha256, []).append(numbers[key])
+    for key, sha256 in VersionFile.objects.order_by("version").values_list("version", "artifact").distinct():
+        named.setdefault(sha256, []).append(numbers[key])
+    registered = set(Artifact.objects.values_list("pk", flat=True))
+
+    def told(sha256: str) -> str:
+        if sha256 in named:
+            return ", ".join(named[sha256][:5])
+        return "no version" if sha256 in registered else "nothing that is registered"
+
+    return told

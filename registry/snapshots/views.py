@@ -1,5 +1,8 @@
 """Pages of snapshots: those of an endpoint, one of them, and what differs since."""
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -12,10 +15,23 @@ from accounts.permissions import may_on, require, require_on
 from audit.names import display
 from registry.errors import RegistryError
 from registry.snapshots import actions, queries
-from registry.snapshots.models import Reason, Snapshot
+from registry.snapshots.forms import RetentionForm
+from registry.snapshots.models import Reason, Snapshot, Sweep
+from registry.snapshots.preview import preview
+from registry.store import ArtifactUnavailable
 from registry.views import endpoint_for
 
 PAGE = 50
+
+
+def rule_in_force() -> dict[str, int]:
+    """The settings by which things are removed, for the page that explains them."""
+    return {
+        "days": settings.LASTGOOD_ARTIFACTS_DAYS,
+        "versions": settings.LASTGOOD_ARTIFACTS_VERSIONS,
+        "snapshot_days": settings.LASTGOOD_SNAPSHOTS_DAYS,
+        "snapshot_count": settings.LASTGOOD_SNAPSHOTS_COUNT,
+    }
 
 
 def snapshot_for(request: HttpRequest, pk: int, permission: str = "view") -> Snapshot:
@@ -67,6 +83,21 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "may_keep": may_on(request.user, "incident.command", snapshot),
     }
     return render(request, "snapshots/detail.html", context)
+
+
+@login_required
+@require_GET
+def retention(request: HttpRequest) -> HttpResponse:
+    """What the next sweep removes and why the rest stays; with `days`, what a rule of so many would remove."""
+    require(request, "view")
+    form = RetentionForm(request.GET)
+    asked = form.cleaned_data["days"] if form.is_valid() else None
+    context: dict[str, Any] = {"form": form, "asked": asked, "sweeps": Sweep.objects.order_by("-day")[:PAGE]}
+    try:
+        context["seen"] = preview(asked)
+    except ArtifactUnavailable as error:
+        context["unavailable"] = str(error)
+    return render(request, "snapshots/retention.html", context | {"rule": rule_in_force()})
 
 
 @login_required

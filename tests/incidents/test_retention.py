@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import transaction
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -26,6 +28,8 @@ from registry import store
 from registry.models import Artifact, Deployment, Endpoint, Placement, Version
 from registry.snapshots import actions, retention
 from registry.snapshots.models import Reason, Snapshot, Sweep
+from registry.snapshots.preview import preview
+from tests.accounts.people import person
 from tests.registry.world import (
     ALICE,
     events,
@@ -167,6 +171,54 @@ def test_a_dry_run_names_what_would_go_and_removes_nothing(town: Town) -> None:
     assert events("artifact.remove") == []
 
 
+def test_the_preview_says_what_would_go_and_why_the_rest_stays(town: Town) -> None:
+    registry_actions.move_alias(model=town.endpoint.model, name="champion", version=town.versions[1], actor=ALICE)
+    goes = town.files(town.versions[0], town.versions[2]) - town.files(town.versions[1], town.versions[3])
+
+    seen = preview()
+
+    assert {one.sha256 for one in seen.shown} == goes
+    assert seen.going.files == len(goes)
+    assert seen.needed.files == len(town.files(town.versions[1], town.versions[3]))
+    assert [(one.version.number, one.why) for one in seen.stays] == [
+        (4, "it is one of the newest 1 of its model"),
+        (2, "it is champion of toy"),
+    ]
+    assert town.lacking() == set()
+
+
+def test_another_rule_is_asked_about_and_changes_nothing(town: Town, settings: Any) -> None:
+    everything = town.files(*town.versions)
+
+    longer = preview(1000)
+    assert (longer.going.files, longer.needed.files) == (0, len(everything))
+    assert [one.why for one in longer.stays] == [
+        "it is one of the newest 1 of its model",
+        *["it is younger than 1000 days"] * 3,
+    ]
+    assert (preview(0).going.files, settings.LASTGOOD_ARTIFACTS_DAYS > 0) == (0, True)
+    settings.LASTGOOD_ARTIFACTS_DAYS = 0
+    assert {one.sha256 for one in preview(30).shown} == everything - town.files(town.versions[3])
+
+
+def test_the_page_shows_the_preview_and_what_was_removed(town: Town, client: Client) -> None:
+    client.force_login(person("ada", "viewer"), backend="django.contrib.auth.backends.ModelBackend")
+    Sweep.objects.create(day="2026-01-02", due_at=timezone.now(), ended_at=timezone.now(), files=7, bytes=3 * 2**20)
+
+    page = client.get(reverse("retention"))
+
+    text = page.content.decode()
+    weights = town.versions[0].files.get(component="weights").artifact_id
+    assert page.status_code == 200
+    assert weights[:12] in text
+    assert "it is one of the newest 1 of its model" in text
+    assert "2026-01-02" in text
+    later = client.get(reverse("retention"), {"days": "1000"}).content.decode()
+    assert "The next sweep would remove nothing" in later
+    assert weights[:12] not in later
+    assert client.get(reverse("retention"), {"days": "x"}).status_code == 200
+
+
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     facts=st.lists(
@@ -179,7 +231,8 @@ def test_whatever_the_state_nothing_needed_is_removed(town: Town, facts: list[tu
     town.placement.refresh_from_db()  # an example before may have changed it, and was rolled back
     try:
         with transaction.atomic():
-            for name, index in sorted(facts, key=lambda fact: fact[0] != "kept snapshot"):
+            # A switch says what should serve as well, and would take the place of what was wanted before it.
+            for name, index in sorted(facts, key=lambda fact: (fact[0] != "kept snapshot", fact[0] != "live")):
                 OF_A_VERSION[name](town, town.versions[index])
             if whole:
                 OF_THE_MODEL[whole](town, town.versions[0])
