@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
@@ -89,9 +90,12 @@ def change_rule(*, rule: Rule, changes: dict[str, Any], reason: str, actor: Acto
     """Change limits of a rule; windows judged from now on are held to them. Raises Refused."""
     unknown = sorted(set(changes) - set(CHANGEABLE))
     if unknown:
-        raise Refused(f"{unknown[0]} of a rule cannot be changed; {', '.join(CHANGEABLE)} can.")
+        raise Refused(
+            gettext("%(unknown)s of a rule cannot be changed; %(names)s can.")
+            % {"unknown": unknown[0], "names": ", ".join(CHANGEABLE)}
+        )
     if not reason.strip():
-        raise Refused("Say why the rule is changed; the reason goes on record.")
+        raise Refused(gettext("Say why the rule is changed; the reason goes on record."))
     checked = {name: _checked(rule.kind, name, value) for name, value in changes.items()}
     with transaction.atomic():
         locked = Rule.objects.select_for_update().get(pk=rule.pk)
@@ -114,14 +118,14 @@ def change_rule(*, rule: Rule, changes: dict[str, Any], reason: str, actor: Acto
 def _checked(kind: str, name: str, value: Any) -> Any:
     if name == "params":
         if not isinstance(value, dict):
-            raise Refused("params must be an object of numbers.")
+            raise Refused(gettext("params must be an object of numbers."))
         try:
             return checked_params(kind, value)
         except ValueError as error:
             raise Refused(str(error)) from error
     if name == "enabled":
         if not isinstance(value, bool):
-            raise Refused("enabled must be true or false.")
+            raise Refused(gettext("enabled must be true or false."))
         return value
     _check(name, value, *RANGES[name])
     return value
@@ -129,7 +133,10 @@ def _checked(kind: str, name: str, value: Any) -> Any:
 
 def _check(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise Refused(f"{name} must be a whole number from {low:,} to {high:,}.")
+        raise Refused(
+            gettext("%(name)s must be a whole number from %(low)s to %(high)s.")
+            % {"name": name, "low": f"{low:,}", "high": f"{high:,}"}
+        )
 
 
 def _texts(values: dict[str, Any]) -> dict[str, Any]:

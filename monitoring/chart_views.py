@@ -11,6 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import condition, require_GET
 
 from monitoring import charts, queries
@@ -57,9 +58,13 @@ def asked_by(values: Mapping[str, str]) -> Asked:
         try:
             since, until = moment(values.get("since", "")), moment(values.get("until", ""))
         except ValueError:
-            return Asked(**names, problem="A span needs a beginning and an end, such as 2026-11-21T12:00, in UTC.")
+            return Asked(
+                **names, problem=gettext("A span needs a beginning and an end, such as 2026-11-21T12:00, in UTC.")
+            )
         if not SHORTEST <= until - since <= LONGEST:
-            return Asked(**names, problem="A span must end at least a minute after it begins, and within 400 days.")
+            return Asked(
+                **names, problem=gettext("A span must end at least a minute after it begins, and within 400 days.")
+            )
         return Asked(**names, since=since, until=until)
     hours = values.get("hours", "")
     return Asked(**names, hours=int(hours) if hours.isdecimal() and int(hours) in HOURS else None)
@@ -173,14 +178,19 @@ def _drawn(endpoint: Endpoint, asked: Asked, name: str) -> charts.Chart | None:
     try:
         return charts.chart_of(span_of(endpoint, asked), name, asked.column)
     except KeyError as error:
-        raise Http404(f"There is no chart {name}; there are {', '.join(charts.CHARTS)}.") from error
+        raise Http404(
+            gettext("There is no chart %(name)s; there are %(names)s.")
+            % {"name": name, "names": ", ".join(charts.CHARTS)}
+        ) from error
 
 
 def _spans(asked: Asked, over: charts.Span) -> list[dict[str, Any]]:
     """The spans that one click leads to: the newest windows, hours up to now, and earlier, later and twice as long."""
     length = over.until - over.since
     bare = {"since": "", "until": "", "hours": ""}
-    found = [{"label": "newest windows", "query": asked.address(**bare), "now": not (asked.hours or asked.since)}]
+    found = [
+        {"label": gettext("newest windows"), "query": asked.address(**bare), "now": not (asked.hours or asked.since)}
+    ]
     found += [
         {"label": label, "query": asked.address(**{**bare, "hours": hours}), "now": asked.hours == hours}
         for hours, label in HOURS.items()
@@ -218,5 +228,5 @@ def numbers(request: HttpRequest, slug: str, name: str) -> HttpResponse:
 def _one(request: HttpRequest, slug: str, name: str) -> charts.Chart:
     chart = _drawn(endpoint_for(request, slug), asked_by(request.GET), name)
     if chart is None:
-        raise Http404("There is no data for this chart in this span yet.")
+        raise Http404(gettext("There is no data for this chart in this span yet."))
     return chart

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 from django.db import transaction
 from django.db.models import Sum
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.canonical import instant
@@ -50,16 +51,21 @@ def read_rows(
     MOST_FOUND, and for more than MOST_ROWS rows; monitoring.store.StoreDamaged where a file is not what was written.
     """
     if not reason.strip():
-        raise ReadingRefused("Say in a sentence why you read rows about people. Your reason is recorded.")
+        raise ReadingRefused(gettext("Say in a sentence why you read rows about people. Your reason is recorded."))
     if not since < until <= since + LONGEST_SPAN:
-        raise ReadingRefused(f"The span must end after it begins, at most {LONGEST_SPAN.days} days later.")
+        raise ReadingRefused(
+            gettext("The span must end after it begins, at most %(days)s days later.") % {"days": LONGEST_SPAN.days}
+        )
     if not 1 <= limit <= MOST_ROWS:
-        raise ReadingRefused(f"Between 1 and {MOST_ROWS} rows are read at once.")
+        raise ReadingRefused(gettext("Between 1 and %(most_rows)s rows are read at once.") % {"most_rows": MOST_ROWS})
     only = ({"version": version} if version else {}) | ({"host__name": host} if host else {})
     batches = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=until, last_at__gte=since, **only)
     held = batches.aggregate(rows=Sum("rows"))["rows"] or 0
     if held > MOST_FOUND:
-        raise ReadingRefused(f"That span holds up to {held:,} predictions. Choose a shorter one, or a version or host.")
+        raise ReadingRefused(
+            gettext("That span holds up to %(held)s predictions. Choose a shorter one, or a version or host.")
+            % {"held": f"{held:,}"}
+        )
     table = load_predictions(endpoint, since, until, [version] if version else None, [host] if host else None)
     given = table.slice(0, limit)
     with transaction.atomic():

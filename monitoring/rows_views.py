@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -23,12 +24,12 @@ MOMENT_TEXT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00")
 
 
 class RowsForm(forms.Form):
-    since = forms.DateTimeField(label="From (UTC)", widget=MOMENT)
-    until = forms.DateTimeField(label="Before (UTC)", widget=MOMENT)
-    version = forms.CharField(label="Version", max_length=40, required=False)
-    host = forms.CharField(label="Host", max_length=50, required=False)
-    limit = forms.IntegerField(label="At most", min_value=1, max_value=MOST_ROWS, initial=50)
-    reason = forms.CharField(label="Why?", max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+    since = forms.DateTimeField(label=gettext_lazy("From (UTC)"), widget=MOMENT)
+    until = forms.DateTimeField(label=gettext_lazy("Before (UTC)"), widget=MOMENT)
+    version = forms.CharField(label=gettext_lazy("Version"), max_length=40, required=False)
+    host = forms.CharField(label=gettext_lazy("Host"), max_length=50, required=False)
+    limit = forms.IntegerField(label=gettext_lazy("At most"), min_value=1, max_value=MOST_ROWS, initial=50)
+    reason = forms.CharField(label=gettext_lazy("Why?"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
 
 @login_required
@@ -65,8 +66,14 @@ def _cell(value: object) -> object:
 
 def _sentence(endpoint: Endpoint, found: Rows | None) -> str:
     if found is None:
-        return f"Each prediction of {endpoint.name} is about a {endpoint.model.subject_noun}: reading them is recorded."
+        return gettext("Each prediction of %(name)s is about a %(subject_noun)s: reading them is recorded.") % {
+            "name": endpoint.name,
+            "subject_noun": endpoint.model.subject_noun,
+        }
     shown = len(found.rows)
     if not shown:
-        return "No prediction lies in that span. That you looked is on record."
-    return f"{shown} of {found.found} predictions, the oldest first. That you read them is on record."
+        return gettext("No prediction lies in that span. That you looked is on record.")
+    return gettext("%(shown)s of %(found)s predictions, the oldest first. That you read them is on record.") % {
+        "shown": shown,
+        "found": found.found,
+    }

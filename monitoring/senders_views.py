@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.validators import validate_slug
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -25,8 +26,8 @@ class SenderForm(forms.Form):
     name = forms.CharField(
         max_length=40,
         validators=[validate_slug],
-        label="Name",
-        help_text="Letters, digits, hyphens and underscores, as in the address to which it posts.",
+        label=gettext_lazy("Name"),
+        help_text=gettext_lazy("Letters, digits, hyphens and underscores, as in the address to which it posts."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
@@ -71,7 +72,7 @@ def sender_rotate(request: HttpRequest, name: str) -> HttpResponse:
 def sender_end(request: HttpRequest, name: str) -> HttpResponse:
     source = get_sender_for(request, name)
     if _attempt(request, lambda: sources.end_source(source=source, actor=actor_for(request=request))):
-        messages.success(request, f"Nothing of {name} is taken any more.")
+        messages.success(request, gettext("Nothing of %(name)s is taken any more.") % {"name": name})
     return redirect("sender-list")
 
 
@@ -93,7 +94,9 @@ def _page(request: HttpRequest, form: SenderForm, name: str = "", secret: str = 
         for source in listed
     ]
     context = {
-        "sentence": "1 sender signs its webhooks." if live == 1 else f"{live} senders sign their webhooks.",
+        "sentence": gettext("1 sender signs its webhooks.")
+        if live == 1
+        else gettext("%(live)s senders sign their webhooks.") % {"live": live},
         "rows": rows,
         "form": form,
         "shown_for": name,

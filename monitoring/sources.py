@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import ANONYMOUS, Actor, Target, record
 from audit.clock import database_now
@@ -31,10 +32,14 @@ def create_source(*, name: str, actor: Actor) -> tuple[WebhookSource, str]:
     Raises SourceError when the name is taken, or Lastgood's own.
     """
     if name == SYNTHETIC:
-        raise SourceError(f"Lastgood sends itself alerts under the name {name}. Choose another.")
+        raise SourceError(
+            gettext("Lastgood sends itself alerts under the name %(name)s. Choose another.") % {"name": name}
+        )
     source, created = WebhookSource.objects.get_or_create(name=name)
     if not created:
-        raise SourceError(f"There is a sender {name} already. Change its secret, or choose another name.")
+        raise SourceError(
+            gettext("There is a sender %(name)s already. Change its secret, or choose another name.") % {"name": name}
+        )
     secret = _new_secret(source)
     record(action="webhook_source.create", target=Target("webhook_source", name), actor=actor)
     return source, secret
@@ -48,7 +53,7 @@ def rotate_source(*, source: WebhookSource, actor: Actor) -> str:
     """
     locked = WebhookSource.objects.select_for_update().get(pk=source.pk)
     if locked.ended_at is not None:
-        raise SourceError(f"The sender {source.name} was ended. Make one of another name.")
+        raise SourceError(gettext("The sender %(name)s was ended. Make one of another name.") % {"name": source.name})
     until = database_now() + OVERLAP
     before = sealing.unseal(bytes(locked.secret_sealed), _place(locked, "secret_sealed"))
     kept = sealing.seal(before, _place(locked, "previous_sealed"))
@@ -65,7 +70,7 @@ def end_source(*, source: WebhookSource, actor: Actor) -> None:
     if not WebhookSource.objects.filter(pk=source.pk, ended_at=None).update(
         ended_at=Now(), secret_sealed=b"", previous_sealed=b""
     ):
-        raise SourceError(f"The sender {source.name} was ended before.")
+        raise SourceError(gettext("The sender %(name)s was ended before.") % {"name": source.name})
     record(action="webhook_source.end", target=Target("webhook_source", source.name), actor=actor)
 
 

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
 from accounts.permissions import may, require
@@ -58,10 +59,16 @@ def sentence_of(endpoint: Endpoint, silent: datetime | None, window: Window | No
     if found:
         return found[0].sentence
     if window is None:
-        return f"No window of {endpoint.name} has been judged yet."
+        return gettext("No window of %(name)s has been judged yet.") % {"name": endpoint.name}
     if silent:
-        return f"No data from {endpoint.name} since {_clock(silent)} UTC: whether it is well is not known."
-    return f"Nothing was beyond its limit in the newest window of {endpoint.name}, {_clock(window.start)} UTC."
+        return gettext("No data from %(name)s since %(clock)s UTC: whether it is well is not known.") % {
+            "name": endpoint.name,
+            "clock": _clock(silent),
+        }
+    return gettext("Nothing was beyond its limit in the newest window of %(name)s, %(clock)s UTC.") % {
+        "name": endpoint.name,
+        "clock": _clock(window.start),
+    }
 
 
 def silent_of(endpoint: Endpoint, monitor: Monitor | None) -> datetime | None:
@@ -135,16 +142,20 @@ def window_detail(request: HttpRequest, pk: int) -> HttpResponse:
     rows = [row_of(finding) for finding in found]
     breaches = [row.note for row in rows if row.answer == "fail"]
     if window.state == WindowState.OPEN:
-        sentence = f"This window is judged when its labels have had their time, {_clock(window.due_at)} UTC."
+        sentence = gettext("This window is judged when its labels have had their time, %(clock)s UTC.") % {
+            "clock": _clock(window.due_at)
+        }
     elif breaches:
         sentence = breaches[0]
     else:
         sentence = (
-            "Nothing in this window was beyond its limit." if window.rows else "Nothing was answered in this window."
+            gettext("Nothing in this window was beyond its limit.")
+            if window.rows
+            else gettext("Nothing was answered in this window.")
         )
     trail = [
         (reverse("endpoint-detail", args=[window.endpoint.slug]), window.endpoint.name),
-        (reverse("window-list", args=[window.endpoint.slug]), "Windows"),
+        (reverse("window-list", args=[window.endpoint.slug]), gettext("Windows")),
     ]
     context = {
         "window": window,

@@ -7,6 +7,8 @@ approvals where one does.
 import uuid
 from typing import Any
 
+from django.utils.translation import gettext
+
 from accounts.approvals import acts
 from accounts.approvals.models import Act, SubjectKind
 from accounts.models import User
@@ -26,9 +28,9 @@ def environment_of(model: Model) -> str:
 def lift_quarantine(*, version: Version, reason: str, user: User, actor: Actor) -> Version | Act:
     """Raises RegistryError where there is none, or no reason; acts.ActRefused."""
     if version.quarantined_at is None:
-        raise actions.RegistryError(f"{version} is not quarantined.")
+        raise actions.RegistryError(gettext("%(version)s is not quarantined.") % {"version": version})
     if not reason.strip():
-        raise actions.RegistryError("Say why the version may be used again.")
+        raise actions.RegistryError(gettext("Say why the version may be used again."))
     asked = acts.ask(
         kind=SubjectKind.UNQUARANTINE,
         body={**_version_facts(version), "quarantined_at": instant(version.quarantined_at)},
@@ -135,7 +137,9 @@ def _place(identity: uuid.UUID) -> str:
 def _perform_unquarantine(act: Act, body: dict[str, Any], actor: Actor) -> None:
     version = _version(body)
     if version.quarantined_at is None or instant(version.quarantined_at) != body["quarantined_at"]:
-        raise acts.ActRefused("moved", f"{version} is no longer quarantined as it was. Propose it again.")
+        raise acts.ActRefused(
+            "moved", gettext("%(version)s is no longer quarantined as it was. Propose it again.") % {"version": version}
+        )
     try:
         actions.lift_quarantine(version=version, reason=act.reason, actor=actor)
     except actions.RegistryError as error:
@@ -149,9 +153,14 @@ def _perform_promotion(act: Act, body: dict[str, Any], actor: Actor) -> None:
     before = _champion(model)
     version.refresh_from_db(fields=["quarantined_at"])
     if version.quarantined_at is not None:
-        raise acts.ActRefused("moved", f"{version} was quarantined since. Its quarantine has to be lifted first.")
+        raise acts.ActRefused(
+            "moved",
+            gettext("%(version)s was quarantined since. Its quarantine has to be lifted first.") % {"version": version},
+        )
     if (before.digest if before else "") != body["from"]:
-        raise acts.ActRefused("moved", f"The champion of {model.slug} was moved since. Propose it again.")
+        raise acts.ActRefused(
+            "moved", gettext("The champion of %(slug)s was moved since. Propose it again.") % {"slug": model.slug}
+        )
     actions.move_alias(model=model, name=Alias.CHAMPION, version=version, actor=actor, reason=act.reason)
 
 

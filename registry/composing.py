@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from django.utils.translation import gettext
+
 from audit.canonical import canonical_bytes
 from audit.english import in_english
 from registry import content, fitting, store, tensors
@@ -47,9 +49,12 @@ def wish_for(*, base: Version, other: Version, kind: str, patterns: Iterable[str
     that don't belong together, a part that one lacks or both share, and a pattern that names no tensor.
     """
     if base.model_id != other.model_id or base.pk == other.pk:
-        raise RegistryError("Choose two different versions of one model.")
+        raise RegistryError(gettext("Choose two different versions of one model."))
     if kind not in CompositionKind.values:
-        raise RegistryError(f"There is no part {kind!r}. There are: {', '.join(CompositionKind.values)}.")
+        raise RegistryError(
+            gettext("There is no part %(kind)r. There are: %(names)s.")
+            % {"kind": kind, "names": ", ".join(CompositionKind.values)}
+        )
     try:
         fitting.same_signature(base.signature, other.signature, (_named(base), _named(other)))
     except fitting.DoesNotFit as error:
@@ -58,22 +63,30 @@ def wish_for(*, base: Version, other: Version, kind: str, patterns: Iterable[str
         return Wish(base, other, kind, _chosen(base, other, [text for text in patterns if text]))
     mine, theirs = _digests(base, kind), _digests(other, kind)
     if not theirs and not (mine and kind == ADAPTER):
-        raise RegistryError(f"{_big(_named(other))} has no {kind}. Choose another part, or another version.")
+        raise RegistryError(
+            gettext("%(big)s has no %(kind)s. Choose another part, or another version.")
+            % {"big": _big(_named(other)), "kind": kind}
+        )
     if mine == theirs:
-        raise RegistryError(f"{_big(_named(base))} and {_named(other)} have the same {kind}. Choose another part.")
+        raise RegistryError(
+            gettext("%(big)s and %(named)s have the same %(kind)s. Choose another part.")
+            % {"big": _big(_named(base)), "named": _named(other), "kind": kind}
+        )
     return Wish(base, other, kind)
 
 
 def _chosen(base: Version, other: Version, patterns: Sequence[str]) -> tuple[str, ...]:
     """The names that the patterns stand for, sorted. Raises RegistryError naming the first tensor that won't do."""
     if not patterns:
-        raise RegistryError("Name the layers to take: tensors, or patterns such as embeddings.*")
+        raise RegistryError(gettext("Name the layers to take: tensors, or patterns such as embeddings.*"))
     before, after = tensors_of(base), tensors_of(other)
     chosen: set[str] = set()
     for pattern in patterns:
         found = [name for name in before if fnmatchcase(name, pattern)]
         if not found:
-            raise RegistryError(f"No tensor of {_named(base)} is named by {pattern!r}.")
+            raise RegistryError(
+                gettext("No tensor of %(named)s is named by %(pattern)r.") % {"named": _named(base), "pattern": pattern}
+            )
         chosen.update(found)
     for name in sorted(chosen):
         objection = tensors.unlike(name, before[name][1], after[name][1] if name in after else None)
@@ -88,14 +101,23 @@ def tensors_of(version: Version) -> dict[str, tuple[str, tensors.Entry]]:
     files = VersionFile.objects.filter(version=version, component=WEIGHTS, artifact__media_type=content.SAFETENSORS)
     for file in files:
         if not store.holds(file.artifact_id):
-            raise RegistryError(f"{file.path} of {_named(version)} is not in the store. Upload it again.")
+            raise RegistryError(
+                gettext("%(path)s of %(named)s is not in the store. Upload it again.")
+                % {"path": file.path, "named": _named(version)}
+            )
         try:
             index = tensors.read_index(store.local(file.artifact_id))
         except tensors.NotSafetensors as error:
-            raise RegistryError(f"{file.path} of {_named(version)} can't be read: {error}") from None
+            raise RegistryError(
+                gettext("%(path)s of %(named)s can't be read: %(error)s")
+                % {"path": file.path, "named": _named(version), "error": error}
+            ) from None
         found |= {name: (file.artifact_id, entry) for name, entry in index.items()}
     if not found:
-        raise RegistryError(f"{_big(_named(version))} has no weights in safetensors, so no layers can be taken.")
+        raise RegistryError(
+            gettext("%(big)s has no weights in safetensors, so no layers can be taken.")
+            % {"big": _big(_named(version))}
+        )
     return found
 
 
@@ -126,7 +148,8 @@ def _spliced(file: ManifestFile, wish: Wish) -> ManifestFile:
         return file
     if len(sources) > 1:
         raise RegistryError(
-            f"The tensors of {file.path} lie in {len(sources)} files of {_named(wish.other)}. Take fewer at once."
+            gettext("The tensors of %(path)s lie in %(count)s files of %(named)s. Take fewer at once.")
+            % {"path": file.path, "count": len(sources), "named": _named(wish.other)}
         )
     with store.open_verified(file.sha256), store.open_verified(sources[0]):
         sha256, size = store.put_new(tensors.spliced(store.local(file.sha256), store.local(sources[0]), mine))

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.actions import actor_for
@@ -118,7 +119,9 @@ def composition(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         Composition.objects.select_related("model", "base", "other", "version"), model__slug=slug, pk=number
     )
     if asked.state == CompositionState.DONE and asked.version is not None and "HX-Request" not in request.headers:
-        messages.success(request, f"Version {asked.version.number} is what you asked for.")
+        messages.success(
+            request, gettext("Version %(number)s is what you asked for.") % {"number": asked.version.number}
+        )
         return redirect(version_address(asked))
     context = {
         "asked": asked,

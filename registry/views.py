@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModif
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from markdown_it import MarkdownIt
 
@@ -112,7 +113,7 @@ def _placements_context(request: HttpRequest, endpoint: Endpoint) -> dict[str, A
         "placements": placements,
         "head": queries.sentence_of(endpoint, placements, freezes),
         "trail": [
-            (reverse("endpoint-list"), "Endpoints"),
+            (reverse("endpoint-list"), gettext("Endpoints")),
             (reverse("endpoint-detail", args=[endpoint.slug]), endpoint.slug),
         ],
         "live": FAST if queries.is_moving(placements) else SLOW,
@@ -133,19 +134,21 @@ def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     if verb == "freeze":
         _act(request, FreezeForm, actions.freeze, f"The freeze of {endpoint.slug} is set.", endpoint=endpoint)
     elif verb == "fallback":
-        said = f"What {endpoint.slug} falls back on is set."
+        said = gettext("What %(slug)s falls back on is set.") % {"slug": endpoint.slug}
         _act(request, FallbackForm, partial(_name_fallback, request.POST.get("version", "")), said, endpoint=endpoint)
     elif verb == "lift":
         _act(request, LiftForm, actions.lift, f"That freeze of {endpoint.slug} is lifted.", endpoint=endpoint)
     else:
-        raise Http404(f"An endpoint has no verb {verb}.")
+        raise Http404(gettext("An endpoint has no verb %(verb)s.") % {"verb": verb})
     return redirect("endpoint-detail", slug=slug)
 
 
 def _name_fallback(number: str, *, endpoint: Endpoint, **what: Any) -> None:
     version = endpoint.model.versions.filter(number=int(number)).first() if number else None
     if number and version is None:
-        raise actions.RegistryError(f"{endpoint.model} has no version {number}.")
+        raise actions.RegistryError(
+            gettext("%(model)s has no version %(number)s.") % {"model": endpoint.model, "number": number}
+        )
     actions.name_fallback(endpoint=endpoint, version=version, **what)
 
 
@@ -165,7 +168,7 @@ def host_act(request: HttpRequest, slug: str, name: str, verb: str) -> HttpRespo
     host = get_object_or_404(Host, name=name, placements__endpoint__slug=slug)
     require_on(request, "incident.command", host)
     if verb not in HOST_VERBS:
-        raise Http404(f"A host has no verb {verb}.")
+        raise Http404(gettext("A host has no verb %(verb)s.") % {"verb": verb})
     form, change, said = HOST_VERBS[verb]
     _act(request, form, change, said.format(name), host=host)
     return redirect("endpoint-detail", slug=slug)
@@ -178,7 +181,7 @@ def _act(
     form = form_class(request.POST)
     if not form.is_valid():
         problems = " ".join(f"{form.fields[name].label}: {' '.join(found)}" for name, found in form.errors.items())
-        messages.error(request, f"Nothing was changed. {problems}")
+        messages.error(request, gettext("Nothing was changed. %(problems)s") % {"problems": problems})
         return
     until = {"until": form.until} if isinstance(form, SpanForm) else {}
     if isinstance(form, FreezeForm):
@@ -210,7 +213,7 @@ def model_detail(request: HttpRequest, slug: str) -> HttpResponse:
         "model": model,
         "versions": versions,
         "head": queries.model_sentence(model, versions),
-        "trail": [(reverse("model-list"), "Models"), (reverse("model-detail", args=[slug]), slug)],
+        "trail": [(reverse("model-list"), gettext("Models")), (reverse("model-detail", args=[slug]), slug)],
         "spans": Paginator(spans, PAGE).get_page(request.GET.get("page")),
         "difference": difference,
         "may_compose": len(versions) > 1 and may_on(request.user, "plan.propose", model),
@@ -276,7 +279,7 @@ def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse
         "version": version,
         "head": _version_sentence(version),
         "endpoints": model.endpoints.order_by("environment", "slug"),
-        "trail": [(reverse("model-list"), "Models"), (reverse("model-detail", args=[slug]), slug)],
+        "trail": [(reverse("model-list"), gettext("Models")), (reverse("model-detail", args=[slug]), slug)],
         "files": files,
         "part": part_sentence(version),
         "rehearsed": rehearsal_sentence(version),
@@ -298,13 +301,13 @@ def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse
 
 
 def _version_sentence(version: Version) -> queries.Sentence:
-    name = f"Version {version.number} of {version.model.name}"
+    name = gettext("Version %(number)s of %(name)s") % {"number": version.number, "name": version.model.name}
     if version.quarantined_at is not None:
         why = version.quarantine_reason.rstrip(".")
-        return queries.Sentence(f"{name} is quarantined: {why}.", "warn")
+        return queries.Sentence(gettext("%(name)s is quarantined: %(why)s.") % {"name": name, "why": why}, "warn")
     if version.soaked_at is not None:
-        return queries.Sentence(f"{name} has soaked in production without an alert.", "ok")
-    return queries.Sentence(f"{name} has not soaked in production yet.", "quiet")
+        return queries.Sentence(gettext("%(name)s has soaked in production without an alert.") % {"name": name}, "ok")
+    return queries.Sentence(gettext("%(name)s has not soaked in production yet.") % {"name": name}, "quiet")
 
 
 def rendered(markdown: str) -> str:

@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -42,7 +43,7 @@ def ledger(request: HttpRequest) -> HttpResponse:
 
 def _sentence(health: beats.Standing) -> dict[str, Any]:
     if health.ok is False:
-        return {"sentence": "Alerts may not come through.", "tone": "bad"}
+        return {"sentence": gettext("Alerts may not come through."), "tone": "bad"}
     told = [
         ("waits on disk since a time without the database", "wait on disk since a time without the database",
          len(spool.waiting())),
@@ -52,9 +53,13 @@ def _sentence(health: beats.Standing) -> dict[str, Any]:
     ]  # fmt: skip
     for of_one, of_many, count in told:
         if count:
-            said = f"1 delivery {of_one}." if count == 1 else f"{count} deliveries {of_many}."
+            said = (
+                gettext("1 delivery %(of_one)s.") % {"of_one": of_one}
+                if count == 1
+                else gettext("%(count)s deliveries %(of_many)s.") % {"count": count, "of_many": of_many}
+            )
             return {"sentence": said, "tone": "warn"}
-    return {"sentence": "Everything that senders of alerts sent was read.", "tone": ""}
+    return {"sentence": gettext("Everything that senders of alerts sent was read."), "tone": ""}
 
 
 def get_delivery_for(request: HttpRequest, pk: Any) -> Delivery:
@@ -71,9 +76,9 @@ def read_again(request: HttpRequest, pk: Any) -> HttpResponse:
     """Have a delivery that could not be read be read once more."""
     delivery = get_delivery_for(request, pk)
     if intake.read_again(delivery=delivery, actor=actor_for(request=request)):
-        messages.success(request, "It is being read once more; look again in a moment.")
+        messages.success(request, gettext("It is being read once more; look again in a moment."))
     else:
-        messages.error(request, "There is nothing to read: it was read meanwhile, or its body is gone.")
+        messages.error(request, gettext("There is nothing to read: it was read meanwhile, or its body is gone."))
     back = request.POST.get("back", "")
     if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):
         back = "ledger"

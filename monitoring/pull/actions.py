@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.outgoing import AddressRefused, allowed_addresses, split_address
 from audit.actions import Actor, Target, record
@@ -44,7 +45,10 @@ def create_source(
             name=name, defaults={"address": address, "host_label": host_label[:60]}
         )
         if not created:
-            raise PullRefused(f"There is a source {name} already. Change its credential, or choose another name.")
+            raise PullRefused(
+                gettext("There is a source %(name)s already. Change its credential, or choose another name.")
+                % {"name": name}
+            )
         _seal(source, credential, username, secret)
         record(
             action="metric_source.create",
@@ -60,7 +64,7 @@ def set_credential(*, source: Source, credential: str, actor: Actor, username: s
     """Replace what the source is asked with. Raises PullRefused where it was ended, or parts are missing."""
     _check_credential(credential, username, secret)
     if not Source.objects.select_for_update().filter(pk=source.pk, ended_at=None).exists():
-        raise PullRefused(f"The source {source.name} was ended. Make one of another name.")
+        raise PullRefused(gettext("The source %(name)s was ended. Make one of another name.") % {"name": source.name})
     _seal(source, credential, username, secret)
     data = {"credential": str(credential)}
     record(action="metric_source.credential", target=Target("metric_source", source.name), actor=actor, data=data)
@@ -70,7 +74,7 @@ def set_credential(*, source: Source, credential: str, actor: Actor, username: s
 def end_source(*, source: Source, actor: Actor) -> None:
     """Ask it nothing any more; what came stays. Its queries end with it. Raises PullRefused when it was ended."""
     if not Source.objects.filter(pk=source.pk, ended_at=None).update(ended_at=Now(), secret_sealed=b""):
-        raise PullRefused(f"The source {source.name} was ended before.")
+        raise PullRefused(gettext("The source %(name)s was ended before.") % {"name": source.name})
     queries = Query.objects.filter(source=source, ended_at=None).update(ended_at=Now())
     data = {"queries": queries}
     record(action="metric_source.end", target=Target("metric_source", source.name), actor=actor, data=data)
@@ -92,9 +96,14 @@ def create_query(
     said, and where the name is no metric's, the step not from 15 s to an hour, or the endpoint pulls that name already.
     """
     if not NAME.fullmatch(name):
-        raise PullRefused("A metric's name has letters, digits and underscores, at most 60, and begins with no digit.")
+        raise PullRefused(
+            gettext("A metric's name has letters, digits and underscores, at most 60, and begins with no digit.")
+        )
     if not STEPS[0] <= step_seconds <= STEPS[1]:
-        raise PullRefused(f"The step must be from {STEPS[0]} to {STEPS[1]} seconds.")
+        raise PullRefused(
+            gettext("The step must be from %(steps)s to %(steps_2)s seconds.")
+            % {"steps": STEPS[0], "steps_2": STEPS[1]}
+        )
     now, step = database_now(), timedelta(seconds=step_seconds)
     try:
         query_range(source, promql, now - 5 * step, now, step)
@@ -109,7 +118,9 @@ def create_query(
             data = {"source": source.name, "endpoint": endpoint.slug, "name": name, "promql": promql}
             record(action="metric_query.create", target=Target("metric_query", str(query.pk)), actor=actor, data=data)
     except IntegrityError as error:
-        raise PullRefused(f"{endpoint.slug} pulls {name} already. End that query first.") from error
+        raise PullRefused(
+            gettext("%(slug)s pulls %(name)s already. End that query first.") % {"slug": endpoint.slug, "name": name}
+        ) from error
     return query
 
 
@@ -117,7 +128,7 @@ def create_query(
 def end_query(*, query: Query, actor: Actor) -> None:
     """Pull it no more; what came stays. Raises PullRefused when it was ended before."""
     if not Query.objects.filter(pk=query.pk, ended_at=None).update(ended_at=Now()):
-        raise PullRefused(f"The query {query.name} was ended before.")
+        raise PullRefused(gettext("The query %(name)s was ended before.") % {"name": query.name})
     record(
         action="metric_query.end",
         target=Target("metric_query", str(query.pk)),
@@ -131,7 +142,9 @@ def scrape_host(*, host: Host, exporter: str, address: str, actor: Actor, every_
     an address that is not allowed, and for less than 5 s or more than an hour between readings."""
     _check(address)
     if exporter not in Exporter.values or not 5 <= every_seconds <= 3600:
-        raise PullRefused(f"Choose one of {', '.join(Exporter.values)}, and from 5 to 3600 seconds.")
+        raise PullRefused(
+            gettext("Choose one of %(names)s, and from 5 to 3600 seconds.") % {"names": ", ".join(Exporter.values)}
+        )
     with transaction.atomic():
         scrape, _ = Scrape.objects.update_or_create(
             host=host, exporter=exporter,
@@ -149,7 +162,7 @@ def scrape_host(*, host: Host, exporter: str, address: str, actor: Actor, every_
 def end_scrape(*, scrape: Scrape, actor: Actor) -> None:
     """Read it no more. Raises PullRefused when it was ended before."""
     if not Scrape.objects.filter(pk=scrape.pk, ended_at=None).update(ended_at=Now()):
-        raise PullRefused("That page is read no more already.")
+        raise PullRefused(gettext("That page is read no more already."))
     data = {"host": scrape.host.name, "exporter": scrape.exporter}
     record(action="scrape.end", target=Target("scrape", str(scrape.pk)), actor=actor, data=data)
 
@@ -170,13 +183,13 @@ def _check(address: str) -> None:
 
 def _check_credential(credential: str, username: str, secret: str) -> None:
     if credential not in Credential.values:
-        raise PullRefused(f"A credential is one of {', '.join(Credential.values)}.")
+        raise PullRefused(gettext("A credential is one of %(names)s.") % {"names": ", ".join(Credential.values)})
     if credential != Credential.NONE and not secret:
-        raise PullRefused("Enter the secret that the source asks for.")
+        raise PullRefused(gettext("Enter the secret that the source asks for."))
     if credential == Credential.BASIC and (not username or ":" in username):
-        raise PullRefused("Enter a user name, without a colon.")
+        raise PullRefused(gettext("Enter a user name, without a colon."))
     if not (secret.isascii() and secret.isprintable() and username.isprintable()):
-        raise PullRefused("A secret has letters, digits and signs of ASCII alone.")
+        raise PullRefused(gettext("A secret has letters, digits and signs of ASCII alone."))
 
 
 def _seal(source: Source, credential: str, username: str, secret: str) -> None:

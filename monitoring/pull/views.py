@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -48,9 +49,11 @@ def source_list(request: HttpRequest) -> HttpResponse:
         f"{failing} {'query' if failing == 1 else 'queries'} can't be pulled" if failing else "",
         f"{down} of {len(scrapes)} pages of figures can't be read" if down else "",
     ]
-    sentence = " and ".join(filter(None, told)) or "Everything that is pulled comes in"
+    sentence = " and ".join(filter(None, told)) or gettext("Everything that is pulled comes in")
     context = {
-        "sentence": f"{sentence[0].upper()}{sentence[1:]}." if sources or scrapes else "No metric is pulled yet.",
+        "sentence": f"{sentence[0].upper()}{sentence[1:]}."
+        if sources or scrapes
+        else gettext("No metric is pulled yet."),
         "bad": bool(failing or down),
         "sources": sources,
         "scrapes": scrapes,
@@ -94,7 +97,7 @@ def source_detail(request: HttpRequest, name: str) -> HttpResponse:
         "may_change": may(request.user, "admin") and source.ended_at is None,
         "form": QueryForm(),
         "credential_form": CredentialForm(initial={"credential": source.credential, "username": source.username}),
-        "trail": [("/monitoring/sources/", "Sources of metrics")],
+        "trail": [("/monitoring/sources/", gettext("Sources of metrics"))],
     }
     return render(request, "pull/source.html", context)
 

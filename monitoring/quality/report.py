@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext
+
 from audit.clock import database_now
 from monitoring.comparing.columns import NothingThere, main_number
 from monitoring.comparing.sides import Asked, asked_by
@@ -76,7 +78,9 @@ class Quality:
             "worst_slice": self.worst.sentence if self.worst else None,
             "drift_in_slices": [_slice_json(one) for one in self.slices],
             "skew": {"sentence": self.skew.sentence, "offline": self.skew.offline,
-                     "first": self.skew.first.column if self.skew.first else None,
+                     "first": self.skew.first_of_all.column if self.skew.first_of_all else None,
+                     "answers_sentence": self.skew.answers_sentence,
+                     "answers": [asdict(one) for one in self.skew.answers],
                      "columns": [asdict(one) for one in self.skew.columns]},
         }  # fmt: skip
 
@@ -90,12 +94,18 @@ def quality_of(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> 
     asked = asked_by(endpoint, {"against": "before", **values, **_earlier(values)}, now)
     number = main_number(asked)
     if not number:
-        raise NothingThere(f"Nothing was answered from {asked.now.span}. Choose a span in which a version answered.")
+        raise NothingThere(
+            gettext("Nothing was answered from %(span)s. Choose a span in which a version answered.")
+            % {"span": asked.now.span}
+        )
     asked = replace(asked, now=replace(asked.now, version=number))
     assert asked.before is not None
     rows = rows_of(endpoint, asked.now.since, asked.now.until, number)
     if not len(rows):
-        raise NothingThere(f"Version {number} answered nothing from {asked.now.span}. Choose another span.")
+        raise NothingThere(
+            gettext("Version %(number)s answered nothing from %(span)s. Choose another span.")
+            % {"number": number, "span": asked.now.span}
+        )
     # Before, another version may have answered: how people were answered then is what they are held to.
     earlier = asked.before.version or number
     before = rows_of(endpoint, asked.before.since, asked.before.until, earlier)
@@ -112,7 +122,7 @@ def quality_of(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> 
         delay(label_delays(endpoint, rows), answered_at(rows), database_now().timestamp()),
         groups.rates(rows, features), groups.calibrations(rows, features), accuracies, worst,
         groups.slice_drifts(rows, before, features, kinds),
-        skew.skew(rows, number, _offline(endpoint, values.get("offline", ""), version)),
+        skew.skew(rows, number, *_offline(endpoint, values.get("offline", ""), version)),
     )  # fmt: skip
 
 
@@ -128,13 +138,17 @@ def _earlier(values: Mapping[str, str]) -> dict[str, str]:
     return {"against": "before"} if values.get("against", "") in ("", "training") else {}
 
 
-def _offline(endpoint: Endpoint, number: str, served: Version | None) -> Version | None:
+def _offline(endpoint: Endpoint, number: str, served: Version | None) -> tuple[Version | None, Version | None]:
+    """The version whose preprocessing the inputs are held against, and the one whose files answer once more: the one
+    that is named, else last-good and the version itself."""
     versions = Version.objects.filter(model=endpoint.model_id)
     if number:
-        return versions.filter(number=int(number)).first() if number.isdecimal() and len(number) < 9 else None
+        named = versions.filter(number=int(number)).first() if number.isdecimal() and len(number) < 9 else None
+        return named, named
     good = Alias.objects.filter(model=endpoint.model_id, name=Alias.LAST_GOOD).values_list("version", flat=True).first()
-    pk = good or (served.pk if served else None)
-    return versions.filter(pk=pk).first()
+    found = {one.pk: one for one in versions.filter(pk__in=[pk for pk in (good, served and served.pk) if pk])}
+    own = found.get(served.pk) if served else None
+    return found.get(good) or own if good else own, own
 
 
 def _interval(value: tuple[float, float, float] | None) -> dict[str, float] | None:

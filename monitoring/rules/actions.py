@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Actor, Target, record
@@ -49,21 +50,29 @@ def draft(*, endpoint: Endpoint, **fields: Any) -> AlertRule:
     """
     unknown = sorted(set(fields) - set(FIELDS))
     if unknown:
-        raise UnfitRule(f"A rule has no {unknown[0]}; it has {', '.join(FIELDS)}.")
+        raise UnfitRule(
+            gettext("A rule has no %(unknown)s; it has %(names)s.")
+            % {"unknown": unknown[0], "names": ", ".join(FIELDS)}
+        )
     rule = AlertRule(endpoint=endpoint, **{name: value for name, value in fields.items() if value is not None})
     for name, choices in CHOICES.items():
         if getattr(rule, name) not in choices.values:
-            raise UnfitRule(f"{name} must be one of {', '.join(choices.values)}.")
+            raise UnfitRule(
+                gettext("%(name)s must be one of %(names)s.") % {"name": name, "names": ", ".join(choices.values)}
+            )
     for name, (low, high) in RANGES.items():
         value = getattr(rule, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise UnfitRule(f"{name} must be a whole number from {low:,} to {high:,}.")
+            raise UnfitRule(
+                gettext("%(name)s must be a whole number from %(low)s to %(high)s.")
+                % {"name": name, "low": f"{low:,}", "high": f"{high:,}"}
+            )
     if fields.get("delay_seconds") is None:
         rule.delay_seconds = _delay(rule)
     _check_whole(rule)
     given = {} if rule.params is None else rule.params
     if not isinstance(given, Mapping):
-        raise UnfitRule("params must be an object.")
+        raise UnfitRule(gettext("params must be an object."))
     if rule.kind == AlertRuleKind.CONTROL and "centre" not in given:
         given = _frozen(rule, given)
     rule.params = checked(rule.kind, given, window_seconds=rule.window_seconds)
@@ -73,17 +82,20 @@ def draft(*, endpoint: Endpoint, **fields: Any) -> AlertRule:
 def _check_whole(rule: AlertRule) -> None:
     rule.name, rule.metric = str(rule.name).strip(), str(rule.metric).strip()
     if not rule.name or len(rule.name) > 100:
-        raise UnfitRule("Give the rule a name of at most 100 characters, such as: p95 of latency.")
+        raise UnfitRule(gettext("Give the rule a name of at most 100 characters, such as: p95 of latency."))
     if not rule.metric:
-        raise UnfitRule("Say which metric the rule is about.")
+        raise UnfitRule(gettext("Say which metric the rule is about."))
     if rule.subject == Subject.FINDING and rule.metric not in RuleKind.values:
-        raise UnfitRule(f"There is no detector {rule.metric}; there are {', '.join(RuleKind.values)}.")
+        raise UnfitRule(
+            gettext("There is no detector %(metric)s; there are %(names)s.")
+            % {"metric": rule.metric, "names": ", ".join(RuleKind.values)}
+        )
     if rule.window_seconds % 60:
-        raise UnfitRule("The window must be whole minutes: metrics are judged by what each minute came to.")
+        raise UnfitRule(gettext("The window must be whole minutes: metrics are judged by what each minute came to."))
     if rule.kind == AlertRuleKind.CONTROL and rule.scope != Scope.ENDPOINT:
-        raise UnfitRule("A control chart is of the endpoint as a whole: its limits come from one series.")
+        raise UnfitRule(gettext("A control chart is of the endpoint as a whole: its limits come from one series."))
     if rule.means_host_down and rule.scope != Scope.HOSTS:
-        raise UnfitRule("Only a rule that judges each host by itself can say that a host is down.")
+        raise UnfitRule(gettext("Only a rule that judges each host by itself can say that a host is down."))
 
 
 def _delay(rule: AlertRule) -> int:
@@ -98,10 +110,10 @@ def _frozen(rule: AlertRule, given: Mapping[str, Any]) -> dict[str, Any]:
         since, until = (datetime.fromisoformat(str(given.get(name, ""))) for name in ("since", "until"))
     except ValueError as error:
         raise UnfitRule(
-            "Say from when to when it was stable, as 2026-11-01T00:00+00:00, as since and until."
+            gettext("Say from when to when it was stable, as 2026-11-01T00:00+00:00, as since and until.")
         ) from error
     if since.tzinfo is None or until.tzinfo is None or until <= since:
-        raise UnfitRule("The stable period needs a start and a later end, both with an offset from UTC.")
+        raise UnfitRule(gettext("The stable period needs a start and a later end, both with an offset from UTC."))
     at = moments(spec_of(rule), microseconds(since), microseconds(until))
     values = np.empty(0)
     if len(at):
@@ -110,12 +122,15 @@ def _frozen(rule: AlertRule, given: Mapping[str, Any]) -> dict[str, Any]:
     known = int(np.count_nonzero(~np.isnan(values)))
     if known < LEAST_POINTS:
         raise UnfitRule(
-            f"The stable period has {known} points of {rule.metric}; limits need {LEAST_POINTS}. Name a longer one."
+            gettext(
+                "The stable period has %(known)s points of %(metric)s; limits need %(least_points)s. Name a longer one."
+            )
+            % {"known": known, "metric": rule.metric, "least_points": LEAST_POINTS}
         )
     try:
         sigma = individuals_sigma(values)
     except ValueError as error:
-        raise UnfitRule("The stable period has no two points in a row. Name another one.") from error
+        raise UnfitRule(gettext("The stable period has no two points in a row. Name another one.")) from error
     return {**given, "centre": float(np.nanmean(values)), "sigma": sigma, "points": known}
 
 
@@ -132,14 +147,14 @@ def make_rule(*, endpoint: Endpoint, actor: Actor, **fields: Any) -> AlertRule:
 def change_rule(*, rule: AlertRule, changes: Mapping[str, Any], reason: str, actor: Actor) -> AlertRule:
     """Have the rule ask something else from now on; what fires by it ends, and it is judged anew. Raises UnfitRule."""
     if not reason.strip():
-        raise UnfitRule("Say why the rule is changed; the reason goes on record.")
+        raise UnfitRule(gettext("Say why the rule is changed; the reason goes on record."))
     drafted = draft(endpoint=rule.endpoint, **{**{name: getattr(rule, name) for name in FIELDS}, **changes})
     with transaction.atomic():
         before = AlertRule.objects.select_for_update(of=("self",)).select_related("endpoint").get(pk=rule.pk)
         if before.retired_at is not None:
-            raise UnfitRule("This rule was retired. Make a new one.")
+            raise UnfitRule(gettext("This rule was retired. Make a new one."))
         if before.revision != rule.revision:
-            raise UnfitRule("Somebody changed this rule meanwhile. Look at it again, then change it.")
+            raise UnfitRule(gettext("Somebody changed this rule meanwhile. Look at it again, then change it."))
         drafted.pk, drafted.created_at, drafted.revision = before.pk, before.created_at, before.revision + 1
         _end_alerts(before, "The rule was changed and is judged anew.")
         RuleStanding.objects.filter(rule=before).delete()
@@ -175,7 +190,10 @@ def _save(rule: AlertRule, **how: Any) -> None:
         with transaction.atomic():
             rule.save(**how)
     except IntegrityError as error:
-        raise UnfitRule(f"{rule.endpoint.name} has a rule called {rule.name}. Give this one another name.") from error
+        raise UnfitRule(
+            gettext("%(name)s has a rule called %(name_2)s. Give this one another name.")
+            % {"name": rule.endpoint.name, "name_2": rule.name}
+        ) from error
 
 
 def _end_alerts(rule: AlertRule, why: str) -> None:
@@ -204,13 +222,20 @@ def make_silence(
     wanted = {str(name).strip(): str(value).strip() for name, value in matchers.items() if str(value).strip()}
     now = database_now()
     if not wanted:
-        raise UnfitRule("Say which alerts are meant: name at least one label and its value, such as endpoint or host.")
+        raise UnfitRule(
+            gettext("Say which alerts are meant: name at least one label and its value, such as endpoint or host.")
+        )
     if not reason.strip():
-        raise UnfitRule("Say why nobody should be told; the reason is shown beside each alert and goes on record.")
+        raise UnfitRule(
+            gettext("Say why nobody should be told; the reason is shown beside each alert and goes on record.")
+        )
     if ends_at <= now:
-        raise UnfitRule("A silence ends in the future.")
+        raise UnfitRule(gettext("A silence ends in the future."))
     if ends_at > now + LONGEST_SILENCE:
-        raise UnfitRule(f"A silence lasts at most {LONGEST_SILENCE.days} days. Make it anew when it is over.")
+        raise UnfitRule(
+            gettext("A silence lasts at most %(days)s days. Make it anew when it is over.")
+            % {"days": LONGEST_SILENCE.days}
+        )
     with transaction.atomic():
         silence = Silence.objects.create(
             matchers=wanted, reason=reason.strip()[:500], made_by=user, starts_at=now, ends_at=ends_at

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.utils.translation import gettext
+
 from audit.english import in_english
 from monitoring.rules.bins import DAY, HOUR, MINUTE, SECOND
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData
@@ -71,11 +73,17 @@ def checked(kind: str, params: Mapping[str, Any], *, window_seconds: int) -> dic
     """The params of a rule of that kind, with its defaults. Raises UnfitRule."""
     check = _CHECKS.get(kind)
     if check is None:
-        raise UnfitRule(f"There is no kind of rule {kind}; there are {', '.join(_CHECKS)}.")
+        raise UnfitRule(
+            gettext("There is no kind of rule %(kind)s; there are %(names)s.")
+            % {"kind": kind, "names": ", ".join(_CHECKS)}
+        )
     given = dict(params)
     found = check(given, window_seconds)
     if given:
-        raise UnfitRule(f"A rule of kind {kind} has no {sorted(given)[0]}; it has {', '.join(sorted(found))}.")
+        raise UnfitRule(
+            gettext("A rule of kind %(kind)s has no %(sorted)s; it has %(names)s.")
+            % {"kind": kind, "sorted": sorted(given)[0], "names": ", ".join(sorted(found))}
+        )
     return found
 
 
@@ -84,7 +92,10 @@ def _static(given: dict[str, Any], _: int) -> dict[str, Any]:
     limit = _number(given, "limit", -ANY, ANY)
     clear = _number(given, "clear", -ANY, ANY, limit)
     if (clear > limit) if direction == ABOVE else (clear < limit):
-        raise UnfitRule(f"The clear limit must not lie beyond the limit: {clear:g} is {direction} {limit:g}.")
+        raise UnfitRule(
+            gettext("The clear limit must not lie beyond the limit: %(clear)s is %(direction)s %(limit)s.")
+            % {"clear": f"{clear:g}", "direction": direction, "limit": f"{limit:g}"}
+        )
     return {"direction": direction, "limit": limit, "clear": clear}
 
 
@@ -102,7 +113,10 @@ def _seasonal(given: dict[str, Any], _: int) -> dict[str, Any]:
 def _burn(given: dict[str, Any], window_seconds: int) -> dict[str, Any]:
     long = int(_number(given, "long_seconds", 60, 3 * 86_400, 3_600))
     if long <= window_seconds or long % 60:
-        raise UnfitRule(f"The long window must be whole minutes and longer than the short one of {window_seconds} s.")
+        raise UnfitRule(
+            gettext("The long window must be whole minutes and longer than the short one of %(window_seconds)s s.")
+            % {"window_seconds": window_seconds}
+        )
     factor = _number(given, "factor", 0.01, 10_000.0, 14.4)
     return {
         "objective": _number(given, "objective", 0.0, 0.999999),
@@ -121,7 +135,7 @@ def _control(given: dict[str, Any], _: int) -> dict[str, Any]:
         or not numbers
         or any(number not in range(1, RUNS[runs] + 1) for number in numbers)
     ):
-        raise UnfitRule(f"numbers must be a list of rules from 1 to {RUNS[runs]}.")
+        raise UnfitRule(gettext("numbers must be a list of rules from 1 to %(runs)s.") % {"runs": RUNS[runs]})
     return {
         "runs": runs,
         "numbers": sorted({int(number) for number in numbers}),
@@ -152,14 +166,17 @@ def _number(given: dict[str, Any], name: str, low: float, high: float, default: 
 def _word(given: dict[str, Any], name: str, words: tuple[str, ...], default: str) -> str:
     value = given.pop(name, default)
     if value not in words:
-        raise UnfitRule(f"{name} must be {', '.join(words[:-1])} or {words[-1]}.")
+        raise UnfitRule(
+            gettext("%(name)s must be %(names)s or %(words)s.")
+            % {"name": name, "names": ", ".join(words[:-1]), "words": words[-1]}
+        )
     return str(value)
 
 
 def _text(given: dict[str, Any], name: str) -> str:
     value = given.pop(name, "")
     if not isinstance(value, str):
-        raise UnfitRule(f"{name} must be a text.")
+        raise UnfitRule(gettext("%(name)s must be a text.") % {"name": name})
     return value
 
 

@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -68,7 +69,7 @@ def _list_sentence(told: int, held: int, rows: list[queries.RuleRow]) -> str:
         parts.append(f"{held} more {'are' if held != 1 else 'is'} held back.")
     if unknown:
         parts.append(f"Of {unknown} rule{'s' if unknown != 1 else ''} it is not known whether all is well.")
-    return " ".join(parts) or "No alert fires now."
+    return " ".join(parts) or gettext("No alert fires now.")
 
 
 @login_required
@@ -85,7 +86,7 @@ def rule_new(request: HttpRequest) -> HttpResponse:
         try:
             if "save" in request.POST:
                 rule = actions.make_rule(endpoint=endpoint, actor=actor_for(request=request), **form.said())
-                messages.success(request, f"{rule.name} is judged from now on.")
+                messages.success(request, gettext("%(name)s is judged from now on.") % {"name": rule.name})
                 return redirect("alert-rule", pk=rule.pk)
             context |= _previewed(actions.draft(endpoint=endpoint, **form.said()), 30)
         except UnfitRule as error:
@@ -115,7 +116,12 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "worth": worth.of(rule),
         "reason": ReasonForm(),
         "may_write": rule.retired_at is None and may_on(request.user, "admin", rule),
-        "trail": [(f"{reverse('alert-rules')}?endpoint={rule.endpoint.slug}", f"Rules of {rule.endpoint.name}")],
+        "trail": [
+            (
+                f"{reverse('alert-rules')}?endpoint={rule.endpoint.slug}",
+                gettext("Rules of %(name)s") % {"name": rule.endpoint.name},
+            )
+        ],
         **_detail_sentence(rule),
         **(_previewed(rule, days) if rule.retired_at is None else {}),
     }
@@ -124,7 +130,7 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _detail_sentence(rule: AlertRule) -> dict[str, str]:
     if rule.retired_at is not None:
-        return {"sentence": f"{rule.name} is asked no more.", "tone": "quiet"}
+        return {"sentence": gettext("%(name)s is asked no more.") % {"name": rule.name}, "tone": "quiet"}
     [row] = queries.with_standing([rule])
     where = f" on {row.hosts} host{'s' if row.hosts != 1 else ''}" if row.hosts else ""
     return {"sentence": f"{rule.name}: {row.phase.label.lower()}{where}.", "tone": row.tone}
@@ -150,7 +156,7 @@ def rule_edit(request: HttpRequest, pk: int) -> HttpResponse:
                     reason=reason.cleaned_data["reason"],
                     actor=actor_for(request=request),
                 )
-                messages.success(request, f"{rule.name} is judged anew from now on.")
+                messages.success(request, gettext("%(name)s is judged anew from now on.") % {"name": rule.name})
                 return redirect("alert-rule", pk=rule.pk)
             context |= _previewed(actions.draft(endpoint=rule.endpoint, **form.said()), 30)
         except UnfitRule as error:
@@ -164,11 +170,11 @@ def rule_retire(request: HttpRequest, pk: int) -> HttpResponse:
     rule = get_rule_for(request, pk, "admin")
     form = ReasonForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Say why the rule is retired; the reason goes on record.")
+        messages.error(request, gettext("Say why the rule is retired; the reason goes on record."))
     elif actions.retire_rule(rule=rule, reason=form.cleaned_data["reason"], actor=actor_for(request=request)):
-        messages.success(request, f"{rule.name} is asked no more.")
+        messages.success(request, gettext("%(name)s is asked no more.") % {"name": rule.name})
     else:
-        messages.error(request, "This rule was retired before. Nothing was changed.")
+        messages.error(request, gettext("This rule was retired before. Nothing was changed."))
     return redirect("alert-rule", pk=rule.pk)
 
 
@@ -205,14 +211,14 @@ def silence_list(request: HttpRequest) -> HttpResponse:
         "page": page,
         "may_silence": may(request.user, "incident.respond"),
         "sentence": _silence_sentence(len(holding), held),
-        "trail": [(reverse("alert-rules"), "Rules and alerts")],
+        "trail": [(reverse("alert-rules"), gettext("Rules and alerts"))],
     }
     return render(request, "monitoring/rules/silences.html", context)
 
 
 def _silence_sentence(count: int, held: int) -> str:
     if not count:
-        return "Nothing is silenced."
+        return gettext("Nothing is silenced.")
     alerts = f"{held} alert{'s' if held != 1 else ''}"
     back = f"hold{'s' if count == 1 else ''} back {alerts} now"
     return f"{count} silence{'s' if count != 1 else ''} {back}."
@@ -238,7 +244,9 @@ def _silenced(request: HttpRequest, form: SilenceForm) -> bool:
         else ""
     )
     messages.success(
-        request, f"Nobody is told of {queries.in_words(silence)} until {silence.ends_at:%Y-%m-%d %H:%M} UTC.{also}"
+        request,
+        gettext("Nobody is told of %(in_words)s until %(ends_at)s UTC.%(also)s")
+        % {"in_words": queries.in_words(silence), "ends_at": f"{silence.ends_at:%Y-%m-%d %H:%M}", "also": also},
     )
     return True
 
@@ -250,7 +258,7 @@ def silence_end(request: HttpRequest, pk: int) -> HttpResponse:
     silence = get_object_or_404(Silence, pk=pk)
     require_on(request, "incident.respond", silence)
     if actions.end_silence(silence=silence, actor=actor_for(request=request)):
-        messages.success(request, "It is over; what still fires is told within a minute.")
+        messages.success(request, gettext("It is over; what still fires is told within a minute."))
     else:
-        messages.error(request, "This silence was over before. Nothing was changed.")
+        messages.error(request, gettext("This silence was over before. Nothing was changed."))
     return redirect("silences")

@@ -6,6 +6,7 @@ from pathlib import Path
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.dispatch import send_on_commit
@@ -24,7 +25,7 @@ def ask_comparison(*, left: Version, right: Version, actor: Actor) -> TensorComp
     """Have two versions compared tensor by tensor; one that was asked for before is given as it is. Wakes
     `registry.compare_tensors`. Raises RegistryError for versions of different models, or one and the same."""
     if left.model_id != right.model_id or left.pk == right.pk:
-        raise RegistryError("Choose two different versions of one model.")
+        raise RegistryError(gettext("Choose two different versions of one model."))
     known = TensorComparison.objects.filter(left=left, right=right)
     try:
         with transaction.atomic():
@@ -68,7 +69,7 @@ def _rows(left: Version, right: Version) -> list[TensorDifference]:
     before, after = _weights(left), _weights(right)
     shared = [name for name in before if name in after]
     if not shared:
-        raise RegistryError("The two versions have no file of safetensors under one name.")
+        raise RegistryError(gettext("The two versions have no file of safetensors under one name."))
     found = []
     for name in shared:
         if before[name] != after[name] or len(shared) == 1:

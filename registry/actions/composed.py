@@ -8,6 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record, service_actor
 from audit.canonical import canonical_bytes
@@ -174,13 +175,16 @@ def record_rehearsal(
     Raises RegistryError for a version that was not composed or has a golden test, and GoldenInvalid.
     """
     if part_of(version) is None:
-        raise RegistryError(f"Version {version.number} was not composed here; only such a one is rehearsed.")
+        raise RegistryError(
+            gettext("Version %(number)s was not composed here; only such a one is rehearsed.")
+            % {"number": version.number}
+        )
     check_golden(golden, version.signature)
     artifact = stored_artifact(golden, content.JSON)
     with transaction.atomic():
         given = Version.objects.filter(pk=version.pk, golden=None).update(golden=artifact, metrics=dict(metrics))
         if not given:
-            raise RegistryError(f"Version {version.number} has a golden test already.")
+            raise RegistryError(gettext("Version %(number)s has a golden test already.") % {"number": version.number})
         record(
             action="version.rehearse",
             target=Target("version", f"{version.model.slug}/{version.number}", version.digest),

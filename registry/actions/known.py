@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from registry import content, store
@@ -37,7 +38,9 @@ def register_model(*, slug: str, name: str, team: str, actor: Actor, **described
     """A new model. `described`: risk_tier, task, description, subject_noun, subject_noun_plural, error_meaning,
     group_columns. Raises AlreadyThere, RegistryError."""
     if Model.objects.filter(slug=slug).exists():
-        raise AlreadyThere(f"There is a model {slug} already. Add a version to it, or choose another name.")
+        raise AlreadyThere(
+            gettext("There is a model %(slug)s already. Add a version to it, or choose another name.") % {"slug": slug}
+        )
     model = Model(slug=slug, name=name, team=team, **described)
     save_checked(model)
     facts = {"name": name, "team": team, "risk_tier": model.risk_tier, "task": model.task}
@@ -90,9 +93,15 @@ def register_version(
     """
     described = read_manifest(manifest)
     if described.model != model.slug:
-        raise RegistryError(f"The manifest is of the model {described.model}, not of {model.slug}.")
+        raise RegistryError(
+            gettext("The manifest is of the model %(model)s, not of %(slug)s.")
+            % {"model": described.model, "slug": model.slug}
+        )
     if len(documentation) > MAX_DOCUMENTATION:
-        raise RegistryError(f"The documentation is longer than {MAX_DOCUMENTATION} characters. Link to the rest.")
+        raise RegistryError(
+            gettext("The documentation is longer than %(max_documentation)s characters. Link to the rest.")
+            % {"max_documentation": MAX_DOCUMENTATION}
+        )
     digest, _ = store.digest_of(manifest)
     _refuse_known(digest)
     taken = dict(environment or {})
@@ -112,7 +121,10 @@ def register_version(
         _refuse_known(digest)
         last = locked.versions.aggregate(last=Max("number"))["last"] or 0
         if number is not None and number <= last:
-            raise AlreadyThere(f"{model.slug} has a version {last}; a new one has a later number than that.")
+            raise AlreadyThere(
+                gettext("%(slug)s has a version %(last)s; a new one has a later number than that.")
+                % {"slug": model.slug, "last": last}
+            )
         version = Version(
             model=locked,
             number=number or last + 1,
@@ -179,7 +191,10 @@ def complete_adopted(*, version: Version, golden: bytes | None, profile: bytes |
 def _refuse_known(digest: str) -> None:
     known = Version.objects.filter(digest=digest).select_related("model").first()
     if known is not None:
-        raise AlreadyThere(f"This manifest is registered already, as {known} of {known.model.slug}.")
+        raise AlreadyThere(
+            gettext("This manifest is registered already, as %(known)s of %(slug)s.")
+            % {"known": known, "slug": known.model.slug}
+        )
 
 
 def _sources(manifest: Manifest, files: Mapping[str, Path | bytes]) -> dict[str, Path | bytes]:
@@ -191,16 +206,28 @@ def _sources(manifest: Manifest, files: Mapping[str, Path | bytes]) -> dict[str,
         elif store.holds(file.sha256):
             source = store.local(file.sha256)
         else:
-            raise RegistryError(f"{file.path} ({file.sha256[:12]}) is missing. Upload it, then register again.")
+            raise RegistryError(
+                gettext("%(path)s (%(sha256)s) is missing. Upload it, then register again.")
+                % {"path": file.path, "sha256": file.sha256[:12]}
+            )
         sha256, size = store.digest_of(source)
         if sha256 != file.sha256:
-            raise RegistryError(f"{file.path} is not what the manifest says: its SHA-256 is {sha256}.")
+            raise RegistryError(
+                gettext("%(path)s is not what the manifest says: its SHA-256 is %(sha256)s.")
+                % {"path": file.path, "sha256": sha256}
+            )
         if size != file.size:
-            raise RegistryError(f"{file.path} has {size} bytes; the manifest says {file.size}.")
+            raise RegistryError(
+                gettext("%(path)s has %(size)s bytes; the manifest says %(size_2)s.")
+                % {"path": file.path, "size": size, "size_2": file.size}
+            )
         found[sha256] = source
     unnamed = sorted(set(files) - set(found))
     if unnamed:
-        raise RegistryError(f"The manifest does not name the file {unnamed[0][:12]}. Leave it out, or name it.")
+        raise RegistryError(
+            gettext("The manifest does not name the file %(unnamed)s. Leave it out, or name it.")
+            % {"unnamed": unnamed[0][:12]}
+        )
     return found
 
 
@@ -228,7 +255,10 @@ def _link_parents(version: Version, parents: Iterable[tuple[Version, str]]) -> l
     named = []
     for parent, kind in parents:
         if kind not in LineageKind.values:
-            raise RegistryError(f"{kind!r} is no kind of descent. There are: {', '.join(LineageKind.values)}.")
+            raise RegistryError(
+                gettext("%(kind)r is no kind of descent. There are: %(names)s.")
+                % {"kind": kind, "names": ", ".join(LineageKind.values)}
+            )
         Lineage.objects.create(child=version, parent=parent, kind=kind)
         named.append(f"{kind} {parent.digest}")
     return named
@@ -238,9 +268,12 @@ def _link_parents(version: Version, parents: Iterable[tuple[Version, str]]) -> l
 def move_alias(*, model: Model, name: str, version: Version, actor: Actor, reason: str = "") -> Alias:
     """Let the name stand for the version. Where it does already, nothing changes and nothing is recorded."""
     if version.model_id != model.pk:
-        raise RegistryError(f"{version} belongs to another model. Choose a version of {model.slug}.")
+        raise RegistryError(
+            gettext("%(version)s belongs to another model. Choose a version of %(slug)s.")
+            % {"version": version, "slug": model.slug}
+        )
     if name == Alias.LAST_GOOD and version.quarantined_at is not None:
-        raise RegistryError(f"{version} is quarantined, so it can't be last-good.")
+        raise RegistryError(gettext("%(version)s is quarantined, so it can't be last-good.") % {"version": version})
     Model.objects.select_for_update().get(pk=model.pk)
     alias = Alias.objects.filter(model=model, name=name).select_related("version").first()
     before = alias.version if alias is not None else None
@@ -261,7 +294,7 @@ def move_alias(*, model: Model, name: str, version: Version, actor: Actor, reaso
 def quarantine(*, version: Version, reason: str, actor: Actor) -> bool:
     """Mark the version as one that needs an approval to be deployed again. False when it was so marked already."""
     if not reason.strip():
-        raise RegistryError("Say why the version is quarantined.")
+        raise RegistryError(gettext("Say why the version is quarantined."))
     marked = Version.objects.filter(pk=version.pk, quarantined_at=None).update(
         quarantined_at=Now(), quarantine_reason=reason[:300]
     )
@@ -275,10 +308,10 @@ def quarantine(*, version: Version, reason: str, actor: Actor) -> bool:
 def lift_quarantine(*, version: Version, reason: str, actor: Actor) -> None:
     """Take the mark away again, with a reason. Raises RegistryError when there is none."""
     if not reason.strip():
-        raise RegistryError("Say why the version may be used again.")
+        raise RegistryError(gettext("Say why the version may be used again."))
     marked = Version.objects.filter(pk=version.pk, quarantined_at__isnull=False)
     if not marked.update(quarantined_at=None, quarantine_reason=""):
-        raise RegistryError(f"{version} is not quarantined.")
+        raise RegistryError(gettext("%(version)s is not quarantined.") % {"version": version})
     record(action="version.quarantine_lift", target=_target(version), actor=actor, reason=reason)
     version.refresh_from_db(fields=["quarantined_at", "quarantine_reason"])
 
@@ -290,7 +323,9 @@ def mark_soaked(*, version: Version, endpoint: Endpoint, actor: Actor) -> None:
     Raises RegistryError when it is quarantined, or not live on the endpoint.
     """
     if not Deployment.objects.filter(endpoint=endpoint, version=version, until=None).exists():
-        raise RegistryError(f"{version} is not live on {endpoint}.")
+        raise RegistryError(
+            gettext("%(version)s is not live on %(endpoint)s.") % {"version": version, "endpoint": endpoint}
+        )
     if Version.objects.filter(pk=version.pk, soaked_at=None).update(soaked_at=Now()):
         record(action="version.soak", target=_target(version), actor=actor, data={"endpoint": endpoint.slug})
         version.refresh_from_db(fields=["soaked_at"])

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
@@ -33,7 +34,7 @@ def register_endpoint(*, slug: str, name: str, model: Model, actor: Actor, **set
     """A new endpoint of the model. `settled`: environment, soak_seconds, watch_seconds, wave_soak_seconds,
     undo_seconds, min_hosts_serving. Raises AlreadyThere, RegistryError."""
     if Endpoint.objects.filter(slug=slug).exists():
-        raise AlreadyThere(f"There is an endpoint {slug} already. Choose another name.")
+        raise AlreadyThere(gettext("There is an endpoint %(slug)s already. Choose another name.") % {"slug": slug})
     endpoint = Endpoint(slug=slug, name=name, model=model, **settled)
     save_checked(endpoint)
     facts = {"model": model.slug, "environment": endpoint.environment, "soak_seconds": endpoint.soak_seconds}
@@ -77,33 +78,42 @@ def check_host(*, name: str, engine: str, address: str, options: dict[str, str] 
         raise RegistryError(str(error.args[0])) from None
     _check_options(engine, driver.options, options or {})
     if Host.objects.filter(name=name).exists():
-        raise AlreadyThere(f"There is a host {name} already. Choose another name.")
+        raise AlreadyThere(gettext("There is a host %(name)s already. Choose another name.") % {"name": name})
 
 
 def _check_options(engine: str, known: Mapping[str, str], given: dict[str, str]) -> None:
     strangers = sorted(given.keys() - known.keys())
     if strangers:
         has = ", ".join(sorted(known)) or "none"
-        raise RegistryError(f"The engine {engine} has no option {strangers[0]}. Its options: {has}.")
+        raise RegistryError(
+            gettext("The engine %(engine)s has no option %(strangers)s. Its options: %(has)s.")
+            % {"engine": engine, "strangers": strangers[0], "has": has}
+        )
     for name, value in given.items():
         if name in FOLDERS:
             _check_folder(name, value)
         else:
             check_address(value, settings.LASTGOOD_HOST_NETWORKS)
     if "repository" in known and "repository" not in given:
-        raise RegistryError(f"A host of the engine {engine} needs the option repository: {known['repository']}.")
+        raise RegistryError(
+            gettext("A host of the engine %(engine)s needs the option repository: %(repository)s.")
+            % {"engine": engine, "repository": known["repository"]}
+        )
 
 
 def _check_folder(name: str, value: str) -> None:
     """A worker writes below it, so it must lie where whoever runs Lastgood has said that hosts' files are."""
     folder = Path(value)
     if not folder.is_absolute() or ".." in folder.parts:
-        raise RegistryError(f"The option {name} must be a path from the root, without '..'.")
+        raise RegistryError(gettext("The option %(name)s must be a path from the root, without '..'.") % {"name": name})
     roots = [Path(root).resolve() for root in settings.LASTGOOD_REPOSITORIES]
     if name == "repository" and not any(folder.resolve().is_relative_to(root) for root in roots):
         raise RegistryError(
-            f"{value} lies in none of the folders where engines' model repositories may be. "
-            "Whoever runs Lastgood names them in LASTGOOD_REPOSITORIES."
+            gettext(
+                "%(value)s lies in none of the folders where engines' model repositories may be. Whoever runs "
+                "Lastgood names them in LASTGOOD_REPOSITORIES."
+            )
+            % {"value": value}
         )
 
 
@@ -120,7 +130,7 @@ def enter_host(
 ) -> Host:
     """Enter a host that was checked. Raises AlreadyThere, RegistryError."""
     if Host.objects.filter(name=name).exists():
-        raise AlreadyThere(f"There is a host {name} already. Choose another name.")
+        raise AlreadyThere(gettext("There is a host %(name)s already. Choose another name.") % {"name": name})
     host = Host(name=name, engine=engine, address=address.rstrip("/"), labels=labels or {}, options=options or {})
     save_checked(host)
     _seal_token(host, control_token)
@@ -156,10 +166,13 @@ def place(*, endpoint: Endpoint, host: Host, actor: Actor) -> Placement:
     others = Placement.objects.filter(host__address=host.address, endpoint__model=endpoint.model_id)
     other = others.exclude(endpoint=endpoint).select_related("endpoint").first()
     if other is not None:
-        raise RegistryError(f"{host.address} serves this model for {other.endpoint.slug}. Use another host.")
+        raise RegistryError(
+            gettext("%(address)s serves this model for %(slug)s. Use another host.")
+            % {"address": host.address, "slug": other.endpoint.slug}
+        )
     placement, made = Placement.objects.get_or_create(endpoint=endpoint, host=host)
     if not made:
-        raise AlreadyThere(f"{host.name} serves {endpoint.slug} already.")
+        raise AlreadyThere(gettext("%(name)s serves %(slug)s already.") % {"name": host.name, "slug": endpoint.slug})
     touch(endpoint)
     facts = {"endpoint": endpoint.slug, "host": host.name}
     record(action="placement.add", target=Target("endpoint", endpoint.slug), actor=actor, data=facts)
@@ -184,13 +197,19 @@ def record_switch(
     Raises RegistryError when the host does not serve the endpoint, or the version is of another model.
     """
     if version.model_id != endpoint.model_id:
-        raise RegistryError(f"{version} is of another model than {endpoint.slug} serves.")
+        raise RegistryError(
+            gettext("%(version)s is of another model than %(slug)s serves.")
+            % {"version": version, "slug": endpoint.slug}
+        )
     look_at = Now() + min(LOOK_AFTER_SWITCH, datetime.timedelta(seconds=settings.LASTGOOD_OBSERVE_SECONDS))
     placed = Placement.objects.filter(endpoint=endpoint, host=host).update(
         desired=version, observe_due_at=look_at, golden_due_at=look_at
     )
     if not placed:
-        raise RegistryError(f"{host.name} does not serve {endpoint.slug}. Place it there first.")
+        raise RegistryError(
+            gettext("%(name)s does not serve %(slug)s. Place it there first.")
+            % {"name": host.name, "slug": endpoint.slug}
+        )
     touch(endpoint)
     live = Deployment.objects.filter(endpoint=endpoint, host=host, until=None).select_related("version").first()
     if live is not None and live.version_id == version.pk:
@@ -243,7 +262,7 @@ def freeze(
     """
     _check_span(until, reason, "frozen")
     if starts is not None and starts >= until:
-        raise RegistryError("A freeze ends after it has begun. Choose a later end.")
+        raise RegistryError(gettext("A freeze ends after it has begun. Choose a later end."))
     planned = starts if starts is not None and starts > database_now() else None
     touch(endpoint)
     window = FreezeWindow.objects.create(
@@ -263,7 +282,10 @@ def lift(*, endpoint: Endpoint, window: int, actor: Actor, reason: str = "") -> 
     """
     touch(endpoint)
     if not endpoint.freezes.filter(pk=window, lifted_at=None, until__gt=Now()).update(lifted_at=Now()):
-        raise RegistryError(f"{endpoint.slug} is not frozen by {window}: it is over, or lifted. Choose another.")
+        raise RegistryError(
+            gettext("%(slug)s is not frozen by %(window)s: it is over, or lifted. Choose another.")
+            % {"slug": endpoint.slug, "window": window}
+        )
     target = Target("endpoint", endpoint.slug)
     record(action="endpoint.lift", target=target, actor=actor, data={"window": window}, reason=reason)
 
@@ -277,11 +299,16 @@ def name_fallback(*, endpoint: Endpoint, version: Version | None, reason: str, a
     and for one that is quarantined.
     """
     if not reason.strip():
-        raise RegistryError("Say why this version, or none, is the one to fall back on.")
+        raise RegistryError(gettext("Say why this version, or none, is the one to fall back on."))
     if version is not None and version.model_id != endpoint.model_id:
-        raise RegistryError(f"{version} is of another model than {endpoint.slug} serves.")
+        raise RegistryError(
+            gettext("%(version)s is of another model than %(slug)s serves.")
+            % {"version": version, "slug": endpoint.slug}
+        )
     if version is not None and version.quarantined_at is not None:
-        raise RegistryError(f"{version} is quarantined: nobody should fall back on it.")
+        raise RegistryError(
+            gettext("%(version)s is quarantined: nobody should fall back on it.") % {"version": version}
+        )
     before = Endpoint.objects.select_for_update().select_related(None).get(pk=endpoint.pk).fallback_id
     Endpoint.objects.filter(pk=endpoint.pk).update(fallback=version, version=F("version") + 1)
     endpoint.refresh_from_db(fields=["fallback", "version"])
@@ -306,7 +333,7 @@ def hold(*, host: Host, until: datetime.datetime, reason: str, actor: Actor) -> 
 def release(*, host: Host, reason: str, actor: Actor) -> None:
     """End a hold. Raises RegistryError when there is none."""
     if not Host.objects.filter(pk=host.pk, held_until__isnull=False).update(held_until=None, held_reason=""):
-        raise RegistryError(f"{host.name} is not held.")
+        raise RegistryError(gettext("%(name)s is not held.") % {"name": host.name})
     _changed(host, "host.release", actor, reason, {})
 
 
@@ -318,9 +345,9 @@ def drain(*, host: Host, reason: str, actor: Actor) -> None:
     reason, or when the host is drained.
     """
     if not reason.strip():
-        raise RegistryError("Say why the host is drained.")
+        raise RegistryError(gettext("Say why the host is drained."))
     if not Host.objects.filter(pk=host.pk, drained_at=None).update(drained_at=Now()):
-        raise RegistryError(f"{host.name} is drained already.")
+        raise RegistryError(gettext("%(name)s is drained already.") % {"name": host.name})
     _changed(host, "host.drain", actor, reason, {})
 
 
@@ -328,7 +355,7 @@ def drain(*, host: Host, reason: str, actor: Actor) -> None:
 def bring_back(*, host: Host, reason: str, actor: Actor) -> None:
     """Mark that the host takes traffic again. Raises RegistryError when it was not drained."""
     if not Host.objects.filter(pk=host.pk, drained_at__isnull=False).update(drained_at=None):
-        raise RegistryError(f"{host.name} is not drained.")
+        raise RegistryError(gettext("%(name)s is not drained.") % {"name": host.name})
     _changed(host, "host.bring_back", actor, reason, {})
 
 
@@ -339,10 +366,13 @@ def touch(endpoint: Endpoint) -> None:
 
 def _check_span(until: datetime.datetime, reason: str, word: str) -> None:
     if not reason.strip():
-        raise RegistryError(f"Say why it is {word}.")
+        raise RegistryError(gettext("Say why it is %(word)s.") % {"word": word})
     now = database_now()
     if not now < until <= now + MAX_FREEZE:
-        raise RegistryError(f"It can be {word} until a moment from now on, at most {MAX_FREEZE.days} days ahead.")
+        raise RegistryError(
+            gettext("It can be %(word)s until a moment from now on, at most %(days)s days ahead.")
+            % {"word": word, "days": MAX_FREEZE.days}
+        )
 
 
 def _changed(host: Host, action: str, actor: Actor, reason: str, data: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
@@ -25,7 +26,7 @@ def adopt_engine(request: HttpRequest) -> HttpResponse:
     """Look at an engine; register what is there where the form says so. Nothing is changed on the engine."""
     require(request, "registry.write")
     form = AdoptForm(request.POST or None, request.FILES or None)
-    context: dict[str, Any] = {"form": form, "trail": [(reverse("endpoint-list"), "Endpoints")]}
+    context: dict[str, Any] = {"form": form, "trail": [(reverse("endpoint-list"), gettext("Endpoints"))]}
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         asked = {name: given[name] for name in ("url", "token", "engine", "options", "rows")}
@@ -43,9 +44,9 @@ def _register(request: HttpRequest, seen: Seen, given: dict[str, Any]) -> HttpRe
     terms = {name: given[name] for name in ("name", "team", "environment", "token", "options")}
     done = adopt(seen, **terms, user=request.user, actor=actor_for(request=request))
     if done.made:
-        messages.success(request, f"Registered: {', '.join(done.made)}.")
+        messages.success(request, gettext("Registered: %(what)s.") % {"what": ", ".join(done.made)})
     for sentence in done.left:
-        messages.warning(request, f"Not registered: {sentence}")
+        messages.warning(request, gettext("Not registered: %(sentence)s") % {"sentence": sentence})
     if not done.made and not done.left:
-        messages.info(request, "All that was found is registered already.")
+        messages.info(request, gettext("All that was found is registered already."))
     return redirect("endpoint-list")

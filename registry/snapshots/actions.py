@@ -5,6 +5,7 @@ import datetime
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
@@ -96,7 +97,9 @@ def keep(*, snapshot: Snapshot, reason: str, actor: Actor) -> None:
     asked = Snapshot.objects.filter(pk=snapshot.pk)
     changed = asked.filter(kept_reason="") if reason else asked.exclude(kept_reason="")
     if not changed.update(kept_reason=reason):
-        raise RegistryError("The snapshot is kept already." if reason else "The snapshot is not kept by anybody.")
+        raise RegistryError(
+            gettext("The snapshot is kept already.") if reason else gettext("The snapshot is not kept by anybody.")
+        )
     snapshot.kept_reason = reason
     about = {"endpoint": snapshot.endpoint.slug, "kept": bool(reason)}
     record(action="snapshot.keep", target=target_of(snapshot), actor=actor, reason=reason, data=about)
