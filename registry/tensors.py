@@ -164,6 +164,12 @@ def _measured(name: str, left: Path, old: Entry, right: Path, new: Entry) -> Ten
     return TensorDifference(name, change, new.dtype, new.shape, new.items, relative, cosine, largest)
 
 
+def values(path: Path, entry: Entry) -> NDArray[np.float64]:
+    """A tensor whole, in its shape, as float64. Raises NotSafetensors where the file ends before it."""
+    found = [piece for _, piece in _pieces(path, entry)]
+    return np.concatenate(found).reshape(entry.shape) if found else np.zeros(entry.shape)
+
+
 def _pieces(path: Path, entry: Entry) -> Iterator[tuple[bytes, NDArray[np.float64]]]:
     """The tensor's bytes and values, at most PIECE_ITEMS at a time."""
     dtype = np.dtype(NUMPY[entry.dtype])

@@ -1,21 +1,33 @@
-"""Training-serving skew: what a version's declared preprocessing makes of inputs, and what a host really made of them.
+"""Training-serving skew: what a version's declared files make of inputs, and what a host really made of them.
 
-The host logs each input as it was sent and as the network read it. Here the declaration is carried out once more, by
-code that is not the host's, and both are held against each other, column by column, in the order of the declaration.
+The host logs each input as it was sent and as the network read it, and what was answered. Here the declaration is
+carried out once more, by code that is not the host's: the preprocessing of the last-good version, or of another one,
+and then the network of the version that answered. Both are held against each other, column by column, in the order of
+the declaration, the answers after the inputs.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from monitoring.quality.offline import NotCarriedOut, answers
 from monitoring.quality.reading import Rows
 from monitoring.windows import numpy_column
 from registry import store
 from registry.models import Version
+from registry.tensors import NotSafetensors
 
 FORMAT = "lastgood-preprocessing/1"
+ANSWERED_ROWS = 2_000
+"""The newest rows whose answers are made once more."""
+ANSWERS = ("score", "output")
+CLOSE = 1e-4
+"""How far a served score may lie from the offline one, as a share of the larger of 1 and the score: a host computes in
+float32, on a GPU in another order. Where the score is that close to the head's threshold, either answer is right."""
+UNFIT = (OSError, LookupError, TypeError, ValueError, NotSafetensors)
 TOLERANCE = 1e-5
 """How far a float32 may lie from the declared value, as a share of the larger of 1 and the value."""
 
@@ -35,12 +47,16 @@ class Skewed:
 
 @dataclass(frozen=True)
 class Skew:
-    """What came of it. `columns` are in the declaration's order; `why_not` says why nothing could be held."""
+    """What came of it. `columns` are in the declaration's order; `why_not` says why no input could be held. `answers`
+    are score and output as served, held against what the files of version `answers_of` make of the inputs as sent."""
 
     offline: str
     served: str
     columns: list[Skewed]
     why_not: str = ""
+    answers: list[Skewed] = field(default_factory=list)
+    answers_of: str = ""
+    answers_why_not: str = ""
 
     @property
     def first(self) -> Skewed | None:
@@ -66,9 +82,84 @@ class Skew:
             f"{one.declared}; {count} of {len(self.columns)} columns differ."
         )
 
+    @property
+    def answers_sentence(self) -> str:
+        """The same of the answers."""
+        if self.answers_why_not:
+            return self.answers_why_not
+        rows = max((column.n for column in self.answers), default=0)
+        one = next((one for one in self.answers if one.other), None)
+        if one is None:
+            return (
+                f"The newest {rows:,} answers are what the files of version {self.answers_of} make of the same inputs, "
+                f"computed once more without the host."
+            )
+        return (
+            f"{one.column} is the first column of the answers that differs from what the files of version "
+            f"{self.answers_of} make of the same inputs: {one.other:,} of {one.n:,} rows, such as {one.served}, where "
+            f"they make {one.declared}."
+        )
 
-def skew(rows: Rows, served: str, offline: Version | None) -> Skew:
-    """Served rows held against the preprocessing that `offline` declares."""
+    @property
+    def first_of_all(self) -> Skewed | None:
+        """The first column that differs, of the inputs and then of the answers."""
+        return self.first or next((one for one in self.answers if one.other), None)
+
+
+def skew(rows: Rows, served: str, offline: Version | None, answering: Version | None = None) -> Skew:
+    """Served rows held against the preprocessing that `offline` declares, and their answers against what the files of
+    `answering` make of the same inputs."""
+    found = _inputs(rows, served, offline)
+    if answering is None:
+        return replace(
+            found, answers_why_not=f"Version {served} is not registered, so its answers can't be made again."
+        )
+    whose = f"Version {answering.number}"
+    try:
+        return replace(found, answers=_answers(rows, answering), answers_of=str(answering.number))
+    except NotCarriedOut as why:
+        return replace(found, answers_why_not=f"{whose}'s answers can't be made again here: {why}")
+    except UNFIT as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        return replace(found, answers_why_not=f"{whose}'s answers can't be made again here: {said}")
+
+
+def _answers(rows: Rows, version: Version) -> list[Skewed]:
+    """Score and output of the newest rows whose inputs are all there. Raises NotCarriedOut, and what UNFIT names."""
+    declared, network = _declared(version), _component(version, "config", "lastgood-architecture/1")
+    if declared is None or network is None:
+        raise NotCarriedOut("it declares no preprocessing and network that Lastgood can carry out.")
+    items = [*declared["numeric"], *declared["categorical"]]
+    table = rows.table.slice(max(len(rows) - ANSWERED_ROWS, 0))
+    absent = [item["name"] for item in items if f"feature.{item['name']}" not in table.column_names]
+    if absent:
+        raise NotCarriedOut(f"the prediction log holds no input {absent[0]}.")
+    made = {item["name"]: _made(numpy_column(table, f"feature.{item['name']}"), item) for item in items}
+    whole = np.all([np.isfinite(values) for values in made.values()], axis=0)
+    if not whole.any():
+        raise NotCarriedOut("no row has all inputs.")
+    files = {name: _files(version, name) for name in ("weights", "adapter")}
+    if len(files["weights"]) != 1 or len(files["adapter"]) > 1:
+        raise NotCarriedOut("its weights are not one file.")
+    weights, *adapter = (store.local(sha256) for name in ("weights", "adapter") for sha256 in files[name])
+    inputs = {name: values[whole] for name, values in made.items()}
+    offline = answers(network, weights, adapter[0] if adapter else None, inputs)
+    served = {name: numpy_column(table, name)[whole] for name in ANSWERS if name in table.column_names}
+    return list(_held(network["head"], offline, served))
+
+
+def _held(head: dict[str, Any], offline: dict[str, np.ndarray], served: dict[str, np.ndarray]) -> Iterator[Skewed]:
+    for name in ANSWERS:
+        if name not in offline or name not in served:
+            continue
+        made, read = offline[name], served[name].astype(np.float64)
+        other = (np.abs(read - made) > CLOSE * np.maximum(np.abs(made), 1.0)) | (np.isnan(read) != np.isnan(made))
+        if name == "output" and head["type"] == "binary":
+            other &= np.abs(offline["score"] - head["threshold"]) > CLOSE
+        yield _skewed(name, other, np.full(len(made), ""), made, read)
+
+
+def _inputs(rows: Rows, served: str, offline: Version | None) -> Skew:
     number = str(offline.number) if offline else ""
     declared = _declared(offline) if offline else None
     if declared is None:
@@ -85,32 +176,48 @@ def skew(rows: Rows, served: str, offline: Version | None) -> Skew:
 
 
 def _declared(version: Version) -> dict[str, Any] | None:
-    components = json.loads(bytes(version.manifest)).get("components", {})
-    for file in components.get("preprocessing", []):
+    return _component(version, "preprocessing", FORMAT)
+
+
+def _component(version: Version, name: str, wanted: str) -> dict[str, Any] | None:
+    """A component's file as JSON, where it is of the format."""
+    for sha256 in _files(version, name):
         try:
-            with store.open_verified(file["sha256"]) as content:
+            with store.open_verified(sha256) as content:
                 value = json.loads(content.read())
         except (OSError, ValueError, LookupError):
             return None
-        return value if value.get("format") == FORMAT else None
+        return value if value.get("format") == wanted else None
     return None
+
+
+def _files(version: Version, name: str) -> list[str]:
+    components = json.loads(bytes(version.manifest)).get("components", {})
+    return [file["sha256"] for file in components.get(name, [])]
 
 
 def _column(rows: Rows, item: dict[str, Any]) -> Skewed:
     name = item["name"]
     sent = numpy_column(rows.table, f"feature.{name}")
     read = numpy_column(rows.table, f"input.{name}").astype(np.float64)
+    made = _made(sent, item)
+    gap = np.abs(read - made) > TOLERANCE * np.maximum(np.abs(made), 1.0)
+    return _skewed(name, gap | (np.isnan(read) != np.isnan(made)), sent, made, read)
+
+
+def _made(sent: np.ndarray, item: dict[str, Any]) -> np.ndarray:
+    """What the declaration makes of a column."""
     if "codes" in item:
         places = {code: place for place, code in enumerate(item["codes"], 1)}
-        made = np.array([places.get(_plain(value), item["unknown"]) for value in sent.tolist()], np.float64)
-    else:
-        made = _number(sent.astype(np.float64), item)
-    gap = np.abs(read - made) > TOLERANCE * np.maximum(np.abs(made), 1.0)
-    other = gap | (np.isnan(read) != np.isnan(made))
+        return np.array([places.get(_plain(value), item["unknown"]) for value in sent.tolist()], np.float64)
+    return _number(sent.astype(np.float64), item)
+
+
+def _skewed(name: str, other: np.ndarray, sent: np.ndarray, made: np.ndarray, read: np.ndarray) -> Skewed:
     if not other.any():
-        return Skewed(name, len(sent), 0, "", "", "")
+        return Skewed(name, len(other), 0, "", "", "")
     first = int(np.flatnonzero(other)[0])
-    return Skewed(name, len(sent), int(other.sum()), str(sent[first]), f"{made[first]:g}", f"{read[first]:g}")
+    return Skewed(name, len(other), int(other.sum()), str(sent[first]), f"{made[first]:g}", f"{read[first]:g}")
 
 
 def _plain(value: Any) -> Any:
