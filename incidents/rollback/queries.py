@@ -403,6 +403,10 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
     later = [gate.name for gate in asked_at(document.body["gates"], "watch")]
     watched = ", ".join([*(check["name"] for check in document.body["checks"]), *later])
     gates = ", ".join(asked) or "switched off, on record"
+    if "latency" in asked and document.cold:
+        gates += (
+            f" (latency not on {names_of(document.cold)}, where the old version is gone and nothing can be compared)"
+        )
     return [
         *_part_terms(plan, document),
         *_shadow_terms(plan, document),

@@ -35,7 +35,8 @@ def torchserve(servers: Callable[[str], Server]) -> Story:
 
 
 def post(story: Story, path: str, body: Any = None) -> tuple[int, str]:
-    answer = story.server.http.post(path, json={} if body is None else body)
+    # MLServer drops the connection of a request that it answered with 500.
+    answer = story.server.http.post(path, json={} if body is None else body, headers={"Connection": "close"})
     return answer.status_code, answer.text
 
 
@@ -160,7 +161,59 @@ def named(manifest: bytes) -> dict[str, str]:
     return {entry["path"]: entry["sha256"] for entries in components for entry in entries}
 
 
+def test_triton_unloading_what_it_does_not_know_is_answered_200(triton: Story) -> None:
+    triton.serve(1)
+    assert post(triton, "/v2/repository/models/nothing-of-this-name/unload")[0] == 200
+
+    triton.stage(2)
+    triton.driver.unload(triton.address, triton.model, "2")
+
+    assert triton.seen().versions["2"].state == "staged"
+    assert triton.answers() == triton.server.expected(1)
+
+
+def test_triton_a_version_that_is_gone_back_to_right_after_a_switch_is_staged_below_and_not_taken_for_staged(
+    triton: Story,
+) -> None:
+    """While Triton still unloads it, its slot lies above the serving one: loaded there it would take the traffic."""
+    triton.serve(1)
+    triton.serve(2)
+    above = slot(triton, "1")
+    triton.serve(1)
+
+    serving = max(int(number) for number, state in index(triton).items() if state == "READY")
+    assert serving < slot(triton, "2") < above
+    assert triton.answers() == triton.server.expected(1)
+
+
 # MLServer
+
+
+def test_mlserver_refuses_an_index_without_a_body_and_an_unload_of_nothing_and_the_driver_repeats_itself(
+    mlserver: Story,
+) -> None:
+    mlserver.serve(1)
+    mlserver.stage(2)
+    mlserver.load(2)
+    assert mlserver.server.http.post("/v2/repository/index").status_code == 422
+    assert post(mlserver, "/v2/repository/models/nothing-of-this-name/unload")[0] == 404
+
+    for _ in range(2):
+        mlserver.driver.unload(mlserver.address, mlserver.model, "2")
+
+    assert mlserver.seen().versions["2"].state == "staged"
+    assert mlserver.answers() == mlserver.server.expected(1)
+
+
+def test_mlserver_says_what_its_loader_met_without_json_and_the_driver_passes_it_on(mlserver: Story) -> None:
+    mlserver.serve(1)
+    mlserver.stage(3, broken=True)
+
+    with pytest.raises(Refused) as caught:
+        mlserver.load(3)
+
+    assert (caught.value.status, caught.value.type) == (500, "load-failed")
+    assert "these weights are broken" in str(caught.value)
 
 
 def test_mlserver_the_index_shows_what_is_on_disk_and_not_what_is_in_memory(mlserver: Story) -> None:
@@ -238,6 +291,30 @@ def test_torchserve_makes_a_version_without_workers_the_default_and_the_driver_d
     torchserve.load(2)
     torchserve.switch(2)
     assert torchserve.answers() == torchserve.server.expected(2)
+
+
+def test_torchserve_does_not_unregister_its_default_and_the_driver_does_not_ask_it_to(torchserve: Story) -> None:
+    torchserve.serve(1)
+    torchserve.stage(2)
+    torchserve.load(2)
+    assert management(torchserve, "DELETE", f"/models/{torchserve.model}/1.0") == 403
+
+    with pytest.raises(Refused) as caught:
+        torchserve.driver.unload(torchserve.address, torchserve.model, "1")
+
+    assert caught.value.type == "is-default"
+    assert torchserve.answers("1") == torchserve.server.expected(1)
+
+
+def test_torchserve_counts_unversioned_requests_for_no_version_so_a_run_does_not_either(torchserve: Story) -> None:
+    """Whichever version is the default later has the count of all of them: only their growth since is its own."""
+    torchserve.serve(1)
+    for _ in range(3):
+        torchserve.server.ask(torchserve.server.http, torchserve.model)
+    torchserve.serve(2)
+
+    assert torchserve.seen().versions["2"].requests >= 3
+    assert not torchserve.driver.capabilities.counts_by_version
 
 
 def test_torchserve_forgets_versions_and_default_when_it_is_started_again(torchserve: Story) -> None:

@@ -47,6 +47,9 @@ def test_the_plan_says_on_which_hosts_nothing_stays_warm_and_which_load_again_at
     assert mixed["The old version stays warm"] == (
         "3600 s; not on g1, g2, whose engine drops it at the switch: going back loads it again there"
     )
+    assert mixed["Between waves"].endswith(
+        "latency (latency not on g1, g2, where the old version is gone and nothing can be compared)"
+    )
     assert mixed["On each host"] == (
         "both versions in memory, one switch, no request dropped; at it the engine of g2 loads again, and answers with "
         "the old version meanwhile"
