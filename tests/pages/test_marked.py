@@ -1,19 +1,25 @@
 """Texts in templates are marked for translation, and come out in the reader's language where there is one."""
 
 import struct
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django import forms
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.template.loader import get_template, render_to_string
 from django.utils import translation
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import trans_real
 
 from incidents.models import ComponentState
 from incidents.status_render import WORDS
 from tests.marked import unmarked
 
+APPS = ("accounts", "audit", "registry", "monitoring", "incidents")
 TEMPLATES = Path(django_settings.BASE_DIR) / "templates"
 
 
@@ -93,3 +99,32 @@ def test_a_catalogue_of_another_language_reaches_templates_and_labels(settings: 
     assert "As of " not in german
     assert "Our &lt;services&gt;" in german
     assert all(f"{word}<" in english for word in ("Services", "Major outage", "no data", "It does not work"))
+
+
+def forms_of_the_product() -> list[type[forms.BaseForm]]:
+    base = Path(django_settings.BASE_DIR)
+    files = [path for app in APPS for path in (base / app).rglob("*.py") if "forms.Form)" in path.read_text()]
+    modules = [import_module(".".join(path.relative_to(base).with_suffix("").parts)) for path in files]
+    own = [(one, module) for module in modules for one in vars(module).values() if isinstance(one, type)]
+    return [one for one, module in own if issubclass(one, forms.BaseForm) and one.__module__ == module.__name__]
+
+
+def test_every_field_has_a_label_that_can_be_translated() -> None:
+    found = forms_of_the_product()
+    assert len(found) > 100
+    left = [
+        f"{form.__module__}.{form.__name__}.{name}"
+        for form in found
+        for name, field in form.base_fields.items()
+        if not isinstance(field.widget, forms.HiddenInput)
+        for text in (field.label, field.help_text or _("none"))
+        if not isinstance(text, Promise)
+    ]
+    assert left == []
+
+
+def test_every_label_of_a_choice_can_be_translated() -> None:
+    choices = [field.choices for model in apps.get_models() for field in model._meta.get_fields()
+               if model.__module__.split(".")[0] in APPS and getattr(field, "choices", None)]  # fmt: skip
+    assert len(choices) > 40
+    assert [label for each in choices for _value, label in each if not isinstance(label, Promise)] == []
