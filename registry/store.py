@@ -68,6 +68,11 @@ def path(sha256: str) -> Path:
     return copies().path(sha256)
 
 
+def drop_drafts(older_than: float) -> int:
+    """Remove files on this machine that died half written before that (seconds since 1970); how many they were."""
+    return copies().drop_drafts(older_than)
+
+
 def place(*, patient: bool = True) -> Place:
     """Where the files are kept. Raises StoreAddressRefused. `patient` as in Bucket."""
     return _bucket(patient) or copies()

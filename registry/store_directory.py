@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -114,6 +114,18 @@ class Directory:
                 Path(draft.name).unlink(missing_ok=True)
                 raise
         return found, size
+
+    def drop_drafts(self, older_than: float) -> int:
+        """Remove what processes that died left half written, `older_than` seconds since 1970; the number of files. One
+        that a process has in hand stays: it writes to it, or holds its lock."""
+        dropped = 0
+        for path in self.drafts.glob("*"):
+            with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as draft:
+                fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(draft.fileno()).st_mtime < older_than:
+                    path.unlink()
+                    dropped += 1
+        return dropped
 
     def publish(self, draft: Path, sha256: str) -> None:
         """Give the draft its name, over a damaged file too: what is renamed here has just been hashed."""

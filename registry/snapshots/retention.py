@@ -24,6 +24,8 @@ from registry.snapshots.needs import Needs, needed_artifacts, needs
 
 AT_WORK = datetime.timedelta(minutes=30)
 """After it a sweep that has not ended is taken up by another worker."""
+DEAD = datetime.timedelta(days=2)
+"""After it a half-written file, to which nobody has added meanwhile, is one of a process that has died."""
 WORKER = service_actor("retention")
 
 
@@ -92,6 +94,7 @@ def sweep_of(day: str) -> None:
         again = Sweep.objects.filter(day=day, ended_at=None, due_at__lte=Now())
         if not again.update(due_at=Now() + AT_WORK):
             return
+    store.drop_drafts((database_now() - DEAD).timestamp())
     snapshots, files, size = sweep()
     Sweep.objects.filter(day=day, ended_at=None).update(
         ended_at=Now(), snapshots=F("snapshots") + snapshots, files=F("files") + files, bytes=F("bytes") + size

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -17,13 +19,15 @@ class Proxy:
     """Forwards to `target`. `hold_before` and `hold_after` hold calls whose path ends so, until `let_go` is set. What a
     caller no longer waits for is dropped, or with `drop_late` False forwarded all the same: a call that comes late.
     While `down`, nobody is answered, as if the host were away; `cut_before` and `cut_after` let the host go away in the
-    middle of such a call, before or after it has done it."""
+    middle of such a call, before or after it has done it. Of a call whose path ends with `halve` the host gets the head
+    and the first half of the body, and nothing more."""
 
     def __init__(self, target: str, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.hold_before = ""
         self.hold_after = ""
         self.swallow = ""
+        self.halve = ""
         self.cut_before = ""
         self.cut_after = ""
         self.down = False
@@ -33,6 +37,7 @@ class Proxy:
         self.held = threading.Event()
         self.let_go = threading.Event()
         self.calls: list[str] = []
+        self.target = target
         client = httpx.Client(base_url=target, timeout=60)
         proxy = self
 
@@ -49,6 +54,10 @@ class Proxy:
                     return
                 if proxy.rewrite_request is not None:
                     body = proxy.rewrite_request(self.command, self.path, body)
+                if proxy._holds(proxy.halve, self.path, wait=False) and self.command == "PUT":
+                    proxy._send_half(self.path, dict(self.headers), body)
+                    self.close_connection = True
+                    return
                 held = proxy._holds(proxy.hold_before, self.path)
                 if held and proxy.drop_late and not proxy._caller_waits(self.connection):
                     self.close_connection = True
@@ -106,6 +115,15 @@ class Proxy:
             self.held.set()
             self.let_go.wait(60)
         return True
+
+    def _send_half(self, path: str, headers: dict[str, str], body: bytes) -> None:
+        """The first half of a call, on a connection that stays open until `let_go`."""
+        to = urlsplit(self.target)
+        lines = [f"PUT {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        with socket.create_connection((to.hostname, to.port)) as line:
+            line.sendall("\r\n".join([*lines, "", ""]).encode() + body[: len(body) // 2])
+            self.held.set()
+            self.let_go.wait(60)
 
     @staticmethod
     def _caller_waits(connection: Any) -> bool:

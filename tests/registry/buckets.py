@@ -1,8 +1,9 @@
 """A bucket of moto's S3 server on a real socket, and a proxy before it that cuts answers short."""
 
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -94,3 +95,43 @@ class Cutter:
     def __exit__(self, *error: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+class Holder:
+    """Passes bytes on as they come, and holds a connection once it carries the words, until `let_go` or its end."""
+
+    def __init__(self, upstream: str, words: str) -> None:
+        self.held, self.let_go = threading.Event(), threading.Event()
+        self.words, self.target = words.encode(), urlsplit(upstream)
+        self.server = socket.create_server(("127.0.0.1", free_port()))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+
+    def _pass_on(self, near: socket.socket) -> None:
+        with near, socket.create_connection((self.target.hostname, self.target.port)) as far:
+            threading.Thread(target=self._copy, args=(far, near, b""), daemon=True).start()
+            self._copy(near, far, self.words)
+
+    def _copy(self, source: socket.socket, target: socket.socket, words: bytes) -> None:
+        seen = b""
+        with suppress(OSError):
+            while data := source.recv(2**16):
+                seen = seen[-len(self.words) :] + data
+                if words and words in seen and not self.let_go.is_set():
+                    self.held.set()
+                    self.let_go.wait(60)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def __enter__(self) -> "Holder":
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    near, _ = self.server.accept()
+                    threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.let_go.set()
+        self.server.close()

@@ -1,6 +1,8 @@
 """The artifact store: what is in it is what its name says, or it is said that it is not."""
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,17 @@ def test_a_stream_in_pieces_is_stored_whole() -> None:
 
     assert store.put_stream([b"wei", b"ghts"], sha256) == 7
     assert store.path(sha256).read_bytes() == b"weights"
+
+
+def test_what_died_half_written_goes_after_a_while_and_what_is_in_hand_stays() -> None:
+    drafts = store.root() / "drafts"
+    drafts.mkdir(parents=True)
+    for name in ("dead", "young", "locked.part"):
+        (drafts / name).write_bytes(b"half")
+        os.utime(drafts / name, (1000, 1000 if name != "young" else 3000))
+
+    with (drafts / "locked.part").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert store.drop_drafts(2000) == 1
+
+    assert sorted(path.name for path in drafts.iterdir()) == ["locked.part", "young"]
