@@ -238,7 +238,7 @@ def _latency_chart(quantiles: Quantiles, now: str, before: str) -> Chart | None:
     figure = {
         "data": traces,
         "layout": {
-            "xaxis": {"type": "category", "title": "share of answers that took at most so long"},
+            "xaxis": {"type": "category"},
             "yaxis": {"title": "ms", "rangemode": "tozero"},
             "legend": {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"},
         },
@@ -247,7 +247,7 @@ def _latency_chart(quantiles: Quantiles, now: str, before: str) -> Chart | None:
     return Chart(
         "latency-quantiles",
         f"Half of all answers took at most {quantiles[0][middle]:.2f} ms, {quantiles[1][middle]:.2f} ms before.",
-        "Quantiles of latency, preprocessing and forward pass, of both sides.",
+        "What share of answers took at most so long, preprocessing and forward pass, of both sides.",
         figure,
         parts.table(["quantile", "now, ms", "before, ms"], [
             [name, f"{a:.2f}", f"{b:.2f}"] for name, a, b in zip(names, *quantiles, strict=True)

@@ -6,9 +6,14 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page
 from pytest_django.live_server_helper import LiveServer
 
+from accounts.models import User
+from audit.actions import service_actor
+from monitoring.comparing import actions
+from monitoring.comparing.sides import asked_by
 from registry.models import Endpoint, Model
 from tests.chromium import launched
 from tests.monitoring.stream import play, watch
@@ -59,10 +64,23 @@ def _page(browser: Browser, live_server: LiveServer, cookie: str) -> Page:
     return context.new_page()
 
 
+def _exact(endpoint: Endpoint) -> dict[str, str]:
+    """The pages of two exact comparisons: one that waits, one that is done."""
+    user, now = User.objects.get(), timezone.now()
+    found = {}
+    sides = dict(pair.split("=") for pair in PAGES["compare"].removeprefix("compare/?").split("&"))
+    for name, values in (("waits", {"hours": "6"}), ("done", sides)):
+        asked = asked_by(endpoint, values, now)
+        one = actions.ask_exactly(asked=asked, user=user, actor=service_actor("test"))
+        found[f"exact-{name}"] = f"compare/exact/{one.pk}/"
+    actions.compute(one.pk)
+    return found
+
+
 def test_both_pages_are_drawn_and_fit_a_phone(page: Page, endpoint: Endpoint) -> None:
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    for name, address in PAGES.items():
+    for name, address in {**PAGES, **_exact(endpoint)}.items():
         for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
             if not PICTURES and (width, scheme) not in ((1280, "light"), (390, "light")):
                 continue
