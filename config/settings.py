@@ -373,7 +373,7 @@ MEDIA_ROOT = LASTGOOD_VAR / "media"
 # Catalogues, <language>/LC_MESSAGES/django.mo: each language that has one is offered beside English. docs/languages.md
 LOCALE_PATHS = [Path(env.text("LASTGOOD_LOCALE", str(BASE_DIR / "locale")))]
 LANGUAGES = offered(LOCALE_PATHS[0])
-# Of letters, of the written copies of status pages, and of whoever asks for no language that is offered.
+# Of status pages, and of whoever asks for no language that is offered.
 LANGUAGE_CODE = env.text("LASTGOOD_LANGUAGE", "en")
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Prefetch
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import translation
 from django.utils.translation import gettext_lazy
 
 from audit.clock import database_now
@@ -154,8 +155,10 @@ def _entry(posts: list[StatusPost]) -> dict[str, Any]:
 
 
 def page_html(picture: Picture) -> str:
-    """The page as a file that works on any web server: the stylesheet lies beside it."""
-    return render_to_string("status/page.html", page_context(picture) | {"stylesheet": "status.css"})
+    """The page as a file that works on any web server, in the language of readers outside: the stylesheet lies beside
+    it."""
+    with translation.override(settings.LANGUAGE_CODE):
+        return render_to_string("status/page.html", page_context(picture) | {"stylesheet": "status.css"})
 
 
 def address(page: StatusPage) -> str:

@@ -14,7 +14,10 @@ from django.utils.translation import trans_real
 from accounts.models import Role, RoleGrant, User
 from audit.english import english, in_english
 from audit.models import AuditEvent, HoldKind
+from config.celery import app
 from config.languages import offered
+from incidents.models import StatusPage
+from incidents.status_render import Picture, page_html
 from registry.models import Model
 from tests.pages.test_marked import compiled
 
@@ -134,3 +137,21 @@ def test_texts_are_extracted_without_an_error(settings: Any, tmp_path: Path) -> 
     assert found.count("\nmsgid ") > 2000
     assert 'msgid "No legal hold stands."' in found
     assert 'msgid "%(n)s check passed"' in found
+
+
+def test_a_worker_writes_in_english_and_status_pages_in_the_language_of_their_readers(
+    german: Path, settings: Any, db: None
+) -> None:
+    settings.LANGUAGE_CODE = "de"
+    page = StatusPage.objects.create(slug="services", name="Services of all", public=True)
+    said = []
+
+    @app.task(name="tests.say")
+    def say() -> None:
+        said.extend([str(HoldKind.MODEL.label), '<html lang="de">' in page_html(Picture(page))])
+
+    with translation.override("de"):
+        assert str(HoldKind.MODEL.label) == "Modell"
+        say.apply()
+    app.tasks.pop("tests.say")
+    assert said == ["Model", True]
