@@ -120,6 +120,8 @@ def _look_at(plan: Plan, document: PlanDocument, fence: int, wave: int, host: Ho
     path = [state for state in document.path_of(host.name) if state in ACTS]
     if not can.drain:
         path = [state for state in path if state not in (S.DRAINED, S.IN_SERVICE)]
+    if not can.versioned_inference:
+        path = [state for state in path if state != S.GOLDEN_OK]
     true = _true_already(plan, document, seen, read_back=can.digest_read_back)
     steps = [step for state in path for step in _steps(plan, document, fence, host, state, true)]
     return HostSteps(host.name, wave, serves=fleet.serving_digest(seen), steps=steps)
