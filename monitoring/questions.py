@@ -173,17 +173,24 @@ def input_drift(asked: Asked) -> list[Answered]:
     """Are the inputs, as sent, unlike those that the version was trained on?"""
     if asked.inputs is None:
         return [_nothing_known(asked, f"Version {asked.version} came without a profile of its training data.")]
-    known = asked.table.column_names if asked.sketches is None else asked.sketches
-    names = [name for name in asked.inputs.columns if f"feature.{name}" in known]
+    columns = asked.table.column_names if asked.sketches is None else asked.sketches
+    logged = [name.removeprefix("feature.") for name in columns if name.startswith("feature.")]
+    names = [name for name in asked.inputs.columns if name in logged]
     if not names:
         return [_nothing_known(asked, "The prediction log holds none of the columns of the version's profile.")]
+    told = {
+        "absent": [name for name in asked.inputs.columns if name not in logged],
+        "unknown": [name for name in logged if name not in asked.inputs.columns],
+    }
     if asked.sketches is not None:
-        return [_drift_of_fleet(asked, asked.inputs, names)]
-    columns = {name: numpy_column(asked.table, f"feature.{name}") for name in names}
-    return [_drift(asked, asked.inputs, compare(asked.inputs, columns), "The inputs")]
+        return [_drift_of_fleet(asked, asked.inputs, names, told)]
+    given = {name: numpy_column(asked.table, f"feature.{name}") for name in names}
+    return [_drift(asked, asked.inputs, compare(asked.inputs, given), "The inputs", told)]
 
 
-def _drift_of_fleet(asked: Asked, profile: Profile, names: Sequence[str]) -> Answered:
+def _drift_of_fleet(
+    asked: Asked, profile: Profile, names: Sequence[str], told: Mapping[str, Sequence[str]]
+) -> Answered:
     """From the hosts' sketches; the rows are read of those columns alone whose verdict hangs on them, so that it is the
     same as from all rows."""
     assert asked.sketches is not None
@@ -198,7 +205,7 @@ def _drift_of_fleet(asked: Asked, profile: Profile, names: Sequence[str]) -> Ans
             compare_column(one.name, profile.columns[one.name], counted[one.name]) if one.name in open_ else one
             for one in drifts
         ]
-    return _drift(asked, profile, drifts, "The inputs", {"sketch_error": error, "read": open_})
+    return _drift(asked, profile, drifts, "The inputs", {**told, "sketch_error": error, "read": open_})
 
 
 def output_drift(asked: Asked) -> list[Answered]:

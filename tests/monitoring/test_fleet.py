@@ -9,6 +9,7 @@ from monitoring.windows import load_predictions
 from registry.models import Endpoint
 from tests.monitoring.standing import standing
 from tests.monitoring.stream import play, watch
+from tests.monitoring.test_pages import sign_in
 from tests.monitoring.world import make_endpoint, make_hosts, make_version
 
 
@@ -102,3 +103,13 @@ def test_labels_that_come_late_are_judged_without_reading_the_inputs(endpoint):
     assert set(seen.table.column_names) >= {"id", "output", "label", "latency_ms", "host", "version"}
     assert not [name for name in seen.table.column_names if name.startswith("feature.")]
     assert seen.made == []
+
+
+def test_the_page_of_the_window_says_that_it_was_judged_from_sketches(endpoint, client):
+    window = Window.objects.earliest("start")
+
+    page = sign_in(client, "viewer").get(f"/monitoring/windows/{window.pk}/").content.decode()
+
+    assert "Judged from the hosts&#x27; sketches, whose shares are within" in page or (
+        "Judged from the hosts' sketches, whose shares are within" in page
+    )

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -81,3 +82,15 @@ def test_where_false_alarms_cannot_be_told_nothing_is_said():
     assert references.false_alarms(Rule(kind=RuleKind.LATENCY, min_rows=200), monitor, profile, 500) == ""
     assert references.false_alarms(Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200), monitor, profile, 150) == ""
     assert references.false_alarms(Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200), monitor, None, 500) == ""
+
+
+def test_columns_that_are_not_logged_and_columns_that_nobody_knows_are_named():
+    given = asked(DOCUMENT)
+    table = given.table.rename_columns(["feature.age", "feature.hat", "host"])
+
+    [found] = ask(RuleKind.INPUT_DRIFT, replace(given, table=table))
+
+    assert (found.data["absent"], found.data["unknown"]) == (["shoe"], ["hat"])
+    assert (found.answer, found.data["drifted"]) == (Answer.BREACH, ["shoe"])
+    [whole] = ask(RuleKind.INPUT_DRIFT, given)
+    assert (whole.data["absent"], whole.data["unknown"]) == ([], [])
