@@ -80,7 +80,7 @@ def _reference(
     try:
         if rows is None and live is not None:
             told |= {"from": f"live requests of version {live.version}", "since": live.since, "until": live.until}
-            words = f"{count} rows that version {live.version} answered live, {live.since[:16]} to {live.until[:16]}"
+            words = f"{count} rows that version {live.version} answered live, {_minute(live.since)} to {_minute(live.until)} UTC"
         if rows is None and live is not None and live.version == version.name:
             outputs = live.outputs
         else:
@@ -89,6 +89,11 @@ def _reference(
         return reference_from(inputs, outputs, told), words
     except (ServingError, ValueError) as error:
         return None, f"none: {error}"
+
+
+def _minute(instant: str) -> str:
+    """2026-05-01 14:05 of 2026-05-01T14:05:06.789+00:00."""
+    return instant[:16].replace("T", " ")
 
 
 def _asked_all(

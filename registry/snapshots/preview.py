@@ -1,7 +1,6 @@
 """What a sweep would remove now, or under another number of days, and why the rest stays. Nothing is changed."""
 
 import datetime
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -72,7 +71,8 @@ def preview(days: int | None = None) -> Preview:
     needed = needed_artifacts(found)
     _files(seen, needed, now)
     _versions(seen, found)
-    seen.by_snapshots = Counter(why.startswith("the snapshot ") for why in needed.values())[True]
+    else_needed = needed_artifacts(Needs(found.versions, found.models))
+    seen.by_snapshots = len(needed.keys() - else_needed.keys())
     return seen
 
 

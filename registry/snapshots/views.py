@@ -77,7 +77,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "other": other,
         "others": others,
         "changes": queries.against(snapshot, other),
-        "by": display(snapshot.taken_by),
+        "by": display([snapshot.taken_by])[snapshot.taken_by],
         "target": queries.version_to_restore(snapshot),
         "may_propose": may_on(request.user, "plan.propose", snapshot),
         "may_keep": may_on(request.user, "incident.command", snapshot),

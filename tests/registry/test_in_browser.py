@@ -22,7 +22,10 @@ from tests.registry.world import (
 )
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-ADDRESSES = ["/endpoints/", "/endpoints/toy-production/", "/models/", "/models/toy/", "/models/toy/2/"]
+ADDRESSES = [
+    "/endpoints/", "/endpoints/toy-production/", "/models/", "/models/toy/", "/models/toy/2/",
+    "/retention/", "/endpoints/toy-production/snapshots/", "/readiness/toy-production/",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

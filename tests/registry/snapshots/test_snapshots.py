@@ -167,6 +167,7 @@ def test_the_pages_show_what_differs_and_lead_to_a_plan(
     later = client.get(f"/snapshots/{snapshot.pk}/").content.decode()
 
     assert "What most hosts serve" in later
+    assert "by hand, by Mara Lindqvist" in later
     assert f"/rollback/propose/?kind=rollback&amp;endpoint={endpoint.slug}&amp;to_version={one.pk}" in later
     assert f'href="/snapshots/{snapshot.pk}/"' in client.get(path).content.decode()
     assert client.post(f"/snapshots/{snapshot.pk}/keep/", {"reason": "Evidence."}).status_code == 302
