@@ -80,7 +80,8 @@ def _reference(
     try:
         if rows is None and live is not None:
             told |= {"from": f"live requests of version {live.version}", "since": live.since, "until": live.until}
-            words = f"{count} rows that version {live.version} answered live, {_minute(live.since)} to {_minute(live.until)} UTC"
+            words = f"{count} rows that version {live.version} answered live, "
+            words += f"{_minute(live.since)} to {_minute(live.until)} UTC"
         if rows is None and live is not None and live.version == version.name:
             outputs = live.outputs
         else:
