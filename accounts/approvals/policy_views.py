@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -31,7 +31,7 @@ def policy_list(request: HttpRequest) -> HttpResponse:
     may_retire, wanted = may(request.user, "admin"), request.GET.get("retire", "")
     chosen = [row["policy"] for row in rows if may_retire and row["retirable"] and str(row["policy"].pk) == wanted]
     context = {
-        "sentence": f"{len(rows)} {'policy is' if len(rows) == 1 else 'policies are'} in force.",
+        "sentence": ngettext("%(n)s policy is in force.", "%(n)s policies are in force.", len(rows)) % {"n": len(rows)},
         "trail": [(reverse("approval-list"), gettext("Approvals"))],
         "rows": rows,
         "past": ApprovalPolicy.objects.filter(active=False).order_by("-created_at")[:SHOWN_PAST],

@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.actions import actor_for
@@ -51,9 +51,15 @@ def approval_list(request: HttpRequest) -> HttpResponse:
 
 def _list_sentence(mine: int, live: int) -> str:
     if mine:
-        return f"{mine} {'request waits' if mine == 1 else 'requests wait'} for your approval."
+        return ngettext("%(n)s request waits for your approval.", "%(n)s requests wait for your approval.", mine) % {
+            "n": mine
+        }
     if live:
-        return f"Nothing waits for you; {live} {'request waits' if live == 1 else 'requests wait'} for others."
+        return ngettext(
+            "Nothing waits for you; %(n)s request waits for others.",
+            "Nothing waits for you; %(n)s requests wait for others.",
+            live,
+        ) % {"n": live}
     return gettext("Nothing waits for an approval.")
 
 
@@ -141,7 +147,9 @@ def _sentence(entry: ApprovalRequest, now: Standing, subject: Subject) -> str:
             }
         missing = len(now.open)
         if missing:
-            return f"{title}: {missing} more {'approval is' if missing == 1 else 'approvals are'} needed."
+            return ngettext(
+                "%(title)s: %(n)s more approval is needed.", "%(title)s: %(n)s more approvals are needed.", missing
+            ) % {"n": missing, "title": title}
         return gettext("%(title)s: approved by everybody who must.") % {"title": title}
     return f"{title}: {entry.get_state_display().lower()}."
 

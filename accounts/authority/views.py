@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -63,11 +63,16 @@ def person_list(request: HttpRequest) -> HttpResponse:
         person.loans = lent.get(person.pk, [])
     active = sum(person.is_active for person in everybody)
     waiting = len(proposals)
-    sentence = f"{active} {'person' if active == 1 else 'people'} can sign in"
+    told = [ngettext("%(n)s person can sign in", "%(n)s people can sign in", active) % {"n": active}]
     if waiting:
-        sentence += f"; {waiting} {'role waits' if waiting == 1 else 'roles wait'} for a second administrator"
+        told.append(
+            ngettext(
+                "%(n)s role waits for a second administrator", "%(n)s roles wait for a second administrator", waiting
+            )
+            % {"n": waiting}
+        )
     context = {
-        "sentence": f"{sentence}.",
+        "sentence": f"{'; '.join(told)}.",
         "tone": "warn" if waiting else "quiet",
         "everybody": everybody,
         "proposals": proposals,
@@ -201,7 +206,7 @@ def person_deactivate(request: HttpRequest, username: str) -> HttpResponse:
 @require_POST
 def person_reactivate(request: HttpRequest, username: str) -> HttpResponse:
     person = get_person_for(request, username)
-    done = f"{person} can sign in again, without any role."
+    done = gettext("%(person)s can sign in again, without any role.") % {"person": person}
     _attempt(request, lambda: reactivate_user(user=person, actor=actor_for(request=request)), done)
     return redirect("person-detail", username=username)
 
@@ -211,7 +216,11 @@ def person_reactivate(request: HttpRequest, username: str) -> HttpResponse:
 def person_sign_out(request: HttpRequest, username: str) -> HttpResponse:
     person = get_person_for(request, username)
     ended = end_sessions_of(user=person, actor=actor_for(request=request))
-    messages.success(request, f"{ended} {'session' if ended == 1 else 'sessions'} of {person} ended.")
+    said = ngettext("%(n)s session of %(person)s ended.", "%(n)s sessions of %(person)s ended.", ended) % {
+        "n": ended,
+        "person": person,
+    }
+    messages.success(request, said)
     return redirect("person-detail", username=username)
 
 

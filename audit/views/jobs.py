@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_safe
 
 from audit import duties as known_duties
@@ -63,10 +63,13 @@ def changes(request: HttpRequest) -> HttpResponse:
 def _changes_sentence(rows: int, questions: int, *, whole: bool) -> str:
     if not rows:
         return gettext("Nothing was changed in this span.")
-    counted = f"{rows} change{'' if rows == 1 else 's'}{' in this span' if whole else ' on this page'}"
-    if not questions:
-        return gettext("%(counted)s; none raises a question.") % {"counted": counted}
-    return f"{counted}; {questions} {'raises' if questions == 1 else 'raise'} a question."
+    counted = (
+        ngettext("%(n)s change in this span", "%(n)s changes in this span", rows)
+        if whole
+        else ngettext("%(n)s change on this page", "%(n)s changes on this page", rows)
+    ) % {"n": rows}
+    asked = ngettext("%(n)s raises a question", "%(n)s raise a question", questions) % {"n": questions}
+    return f"{counted}; {asked if questions else gettext('none raises a question')}."
 
 
 @require_safe
@@ -93,14 +96,19 @@ def break_glass(request: HttpRequest) -> HttpResponse:
 def _glass_sentence(found: int, owed: int, late: int) -> str:
     if not found:
         return gettext("Nobody has used break-glass.")
-    sentence = f"Break-glass was used {found} time{'' if found == 1 else 's'}"
+    if not late and not owed:
+        used = ngettext(
+            "Break-glass was used %(n)s time, each reviewed.", "Break-glass was used %(n)s times, each reviewed.", found
+        )
+        return used % {"n": found}
+    used = ngettext("Break-glass was used %(n)s time", "Break-glass was used %(n)s times", found) % {"n": found}
     if late:
-        return f"{sentence}; {late} {'was' if late == 1 else 'were'} not reviewed within 24 hours."
-    return (
-        f"{sentence}; {owed} review{' is' if owed == 1 else 's are'} owed."
-        if owed
-        else gettext("%(sentence)s, each reviewed.") % {"sentence": sentence}
-    )
+        said = ngettext("%(n)s was not reviewed within 24 hours", "%(n)s were not reviewed within 24 hours", late) % {
+            "n": late
+        }
+    else:
+        said = ngettext("%(n)s review is owed", "%(n)s reviews are owed", owed) % {"n": owed}
+    return f"{used}; {said}."
 
 
 @require_safe
@@ -119,14 +127,33 @@ def approvers(request: HttpRequest) -> HttpResponse:
         "at": at,
         "rows": sorted(rows, key=lambda row: (ORDER.index(row[1]), row[0].role)),
         "names": display(people),
-        "sentence": f"{len(could)} {'person' if len(could) == 1 else 'people'} could approve at that moment"
-        + (f"; {resting} more role{' rests' if resting == 1 else 's rest'} and did not count yet." if resting else "."),
+        "sentence": _approvers_sentence(len(could), resting),
         "tone": "ok" if could else "warn",
     }
     return page(request, "approvers", context)
 
 
+def _approvers_sentence(could: int, resting: int) -> str:
+    said = ngettext("%(n)s person could approve at that moment", "%(n)s people could approve at that moment", could)
+    told = [said % {"n": could}]
+    if resting:
+        said = ngettext(
+            "%(n)s more role rests and did not count yet", "%(n)s more roles rest and did not count yet", resting
+        )
+        told.append(said % {"n": resting})
+    return f"{'; '.join(told)}."
+
+
 ORDER = ("counts", "resting", "proposed", "ended", "refused", "")
+
+
+def _versions_sentence(endpoint: str, serving: list[str], spans: int, hosts: int) -> str:
+    now = gettext("On %(endpoint)s nothing answers now")
+    if serving:
+        now = gettext("On %(endpoint)s version %(versions)s answers now")
+    said = ngettext("%(spans)s spans on %(n)s host here", "%(spans)s spans on %(n)s hosts here", hosts)
+    told = [now % {"endpoint": endpoint, "versions": ", ".join(serving)}, said % {"spans": spans, "n": hosts}]
+    return f"{'; '.join(told)}."
 
 
 @require_safe
@@ -149,9 +176,7 @@ def versions(request: HttpRequest) -> HttpResponse:
         else gettext("No endpoint was ever registered.")
     )
     if spans:
-        answers = f"version {', '.join(serving)} answers" if serving else "nothing answers"
-        hosts = len({span.host for span in spans})
-        sentence = f"On {endpoint} {answers} now; {len(spans)} spans on {hosts} host{'' if hosts == 1 else 's'} here."
+        sentence = _versions_sentence(endpoint, serving, len(spans), len({span.host for span in spans}))
     context = {
         "form": form,
         "endpoint": endpoint,

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audit import holds as keeping
@@ -76,7 +76,7 @@ def holds(request: HttpRequest) -> HttpResponse:
         "lift_form": LiftForm(auto_id=False),
         "may_place": may_place,
         "may_read": request.user.has_perm(READ),
-        "sentence": f"{count} legal {'hold stands' if count == 1 else 'holds stand'}."
+        "sentence": ngettext("%(n)s legal hold stands.", "%(n)s legal holds stand.", count) % {"n": count}
         if count
         else gettext("No legal hold stands."),
         "tone": "warn" if count else "quiet",

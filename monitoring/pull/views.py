@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -84,7 +84,9 @@ def source_detail(request: HttpRequest, name: str) -> HttpResponse:
             problem = str(error)
     queries = list(source.queries.select_related("endpoint").filter(ended_at=None))
     failing = [query for query in queries if query.problem]
-    sentence = f"{len(queries)} {'metric is' if len(queries) == 1 else 'metrics are'} pulled from {source.name}."
+    sentence = ngettext(
+        "%(n)s metric is pulled from %(name)s.", "%(n)s metrics are pulled from %(name)s.", len(queries)
+    ) % {"n": len(queries), "name": source.name}
     context = {
         "source": source,
         "sentence": failing[0].problem if failing else sentence,

@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -64,11 +64,18 @@ def _list_sentence(told: int, held: int, rows: list[queries.RuleRow]) -> str:
     unknown = sum(row.tone == "unknown" for row in rows)
     parts = []
     if told:
-        parts.append(f"{told} alert{'s' if told != 1 else ''} fire{'' if told != 1 else 's'} now.")
+        parts.append(ngettext("%(n)s alert fires now.", "%(n)s alerts fire now.", told) % {"n": told})
     if held:
-        parts.append(f"{held} more {'are' if held != 1 else 'is'} held back.")
+        parts.append(ngettext("%(n)s more is held back.", "%(n)s more are held back.", held) % {"n": held})
     if unknown:
-        parts.append(f"Of {unknown} rule{'s' if unknown != 1 else ''} it is not known whether all is well.")
+        parts.append(
+            ngettext(
+                "Of %(n)s rule it is not known whether all is well.",
+                "Of %(n)s rules it is not known whether all is well.",
+                unknown,
+            )
+            % {"n": unknown}
+        )
     return " ".join(parts) or gettext("No alert fires now.")
 
 
