@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import F
+from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record, service_actor
 from audit.canonical import instant
@@ -181,14 +182,14 @@ def mark_duty(
     try:
         load().clock(clock)
     except KeyError:
-        raise IncidentError(f"There is no duty {clock}. Choose one of the list.") from None
+        raise IncidentError(gettext("There is no duty %(clock)s. Choose one of the list.") % {"clock": clock}) from None
     if state not in DutyState.values:
-        raise IncidentError(f"A duty is one of {', '.join(DutyState.values)}.")
+        raise IncidentError(gettext("A duty is one of %(names)s.") % {"names": ", ".join(DutyState.values)})
     if not reason.strip():
-        raise IncidentError("Say in a sentence why, or to whom and how the report went; it goes on record.")
+        raise IncidentError(gettext("Say in a sentence why, or to whom and how the report went; it goes on record."))
     now = database_now()
     if (aware_at is not None and aware_at > now) or (notified_at is not None and notified_at > now):
-        raise IncidentError("That moment lies ahead. Give one that has passed, in UTC.")
+        raise IncidentError(gettext("That moment lies ahead. Give one that has passed, in UTC."))
     with transaction.atomic():
         return _mark(incident, clock, state, reason, actor, aware_at, notified_at or now, seen_version, now)
 

@@ -1,8 +1,9 @@
 """From an incident to a plan: what was ranked for it becomes the evidence that its approvers see."""
 
+from django.utils.translation import gettext
+
 from accounts.models import User
 from audit.actions import Actor
-from audit.english import in_english
 from incidents.errors import GuardFailed, IncidentError
 from incidents.models import OPEN_STATES, Incident
 from incidents.rollback.models import Plan, PlanKind, PlanState
@@ -18,13 +19,20 @@ def propose_rollback(*, incident: Incident, to_version: int, reason: str, user: 
     """
     if incident.state not in OPEN_STATES:
         raise GuardFailed(
-            "incident_open", f"{incident.ref} is {in_english(incident.get_state_display).lower()}. Reopen it first."
+            "incident_open",
+            gettext("%(ref)s is %(state)s. Reopen it first.")
+            % {"ref": incident.ref, "state": incident.get_state_display().lower()},
         )
     if incident.endpoint is None:
-        raise IncidentError(f"{incident.ref} is about no endpoint of ours, so there is nothing to roll back.")
+        raise IncidentError(
+            gettext("%(ref)s is about no endpoint of ours, so there is nothing to roll back.") % {"ref": incident.ref}
+        )
     version = Version.objects.filter(model=incident.endpoint.model, number=to_version).first()
     if version is None:
-        raise IncidentError(f"{incident.endpoint.model} has no version {to_version}. Choose one from the list.")
+        raise IncidentError(
+            gettext("%(model)s has no version %(to_version)s. Choose one from the list.")
+            % {"model": incident.endpoint.model, "to_version": to_version}
+        )
     waiting = Plan.objects.filter(
         incident_ref=incident.ref,
         kind=PlanKind.ROLLBACK,

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import require
@@ -37,10 +38,10 @@ class Terms:
     def check(self) -> None:
         """Raises CostRefused."""
         if not re.fullmatch(r"[A-Z]{3}", self.currency):
-            raise CostRefused("Name the currency by its three letters, such as EUR.")
+            raise CostRefused(gettext("Name the currency by its three letters, such as EUR."))
         for amount in (self.wrong_positive, self.wrong_negative, self.degraded_hour):
             if not 0 <= amount <= LARGEST:
-                raise CostRefused(f"Each amount lies between 0 and {LARGEST:,}.")
+                raise CostRefused(gettext("Each amount lies between 0 and %(largest)s.") % {"largest": f"{LARGEST:,}"})
 
     def facts(self) -> dict[str, str]:
         """As it stands in the record and in evidence, without floats."""
@@ -82,7 +83,7 @@ def set_formula(*, model: Model, terms: Terms, reason: str, user: User, actor: A
     require(user, "registry.write", model=model.slug, team=model.team)
     terms.check()
     if not reason.strip():
-        raise CostRefused("Say in a sentence where the amounts come from; it goes on record.")
+        raise CostRefused(gettext("Say in a sentence where the amounts come from; it goes on record."))
     try:
         with transaction.atomic():
             CostFormula.objects.filter(model=model, replaced_at=None).update(replaced_at=Now())
@@ -101,4 +102,4 @@ def set_formula(*, model: Model, terms: Terms, reason: str, user: User, actor: A
             )
             return formula
     except IntegrityError as error:
-        raise CostRefused("Somebody set a formula at the same moment. Look again.") from error
+        raise CostRefused(gettext("Somebody set a formula at the same moment. Look again.")) from error

@@ -5,6 +5,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
@@ -33,7 +34,9 @@ def cost(request: HttpRequest, slug: str) -> HttpResponse:
             except costs.CostRefused as refused:
                 form.add_error(None, str(refused))
             else:
-                messages.success(request, "The amounts are set. Incidents that are examined from now on use them.")
+                messages.success(
+                    request, gettext("The amounts are set. Incidents that are examined from now on use them.")
+                )
                 return redirect("model-cost", slug=slug)
     context = {
         "model": model,
@@ -41,9 +44,9 @@ def cost(request: HttpRequest, slug: str) -> HttpResponse:
         "formulas": list(CostFormula.objects.filter(model=model).select_related("set_by")[:20]),
         "may_set": may_on(request.user, "registry.write", model),
         "trail": [
-            (reverse("model-list"), "Models"),
+            (reverse("model-list"), gettext("Models")),
             (reverse("model-detail", args=[slug]), slug),
-            (reverse("model-cost", args=[slug]), "cost of errors"),
+            (reverse("model-cost", args=[slug]), gettext("cost of errors")),
         ],
     }
     return render(request, "diagnosing/cost.html", context, status=400 if form.errors else 200)

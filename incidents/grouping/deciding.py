@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from fnmatch import translate
 from functools import lru_cache
 
+from django.utils.translation import gettext
+
 from incidents.grouping.models import GroupingRule
 from monitoring.alerts import fingerprint
 
@@ -25,13 +27,19 @@ def read_matchers(text: str) -> list[list[str]]:
     for line in filter(None, (line.strip() for line in text.splitlines())):
         match = LINE.fullmatch(line)
         if match is None:
-            raise NotAMatcher(f"“{line[:60]}” is not read: write a label, = or !=, and a value, as tier = gold.")
+            raise NotAMatcher(
+                gettext("“%(line)s” is not read: write a label, = or !=, and a value, as tier = gold.")
+                % {"line": line[:60]}
+            )
         name, operator, value = match[1], match[2], match[3].strip().strip('"')
         if len(value) > MOST_VALUE or value.count("*") > MOST_STARS:
-            raise NotAMatcher(f"The value for {name} may have {MOST_VALUE} characters and {MOST_STARS} asterisks.")
+            raise NotAMatcher(
+                gettext("The value for %(name)s may have %(most_value)s characters and %(most_stars)s asterisks.")
+                % {"name": name, "most_value": MOST_VALUE, "most_stars": MOST_STARS}
+            )
         found.append([name, operator, value])
     if len(found) > MOST_LINES:
-        raise NotAMatcher(f"A rule may ask for {MOST_LINES} labels.")
+        raise NotAMatcher(gettext("A rule may ask for %(most_lines)s labels.") % {"most_lines": MOST_LINES})
     return found
 
 

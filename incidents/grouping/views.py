@@ -120,13 +120,13 @@ def _page(
         "form": form,
         "may_change": may(request.user, "admin"),
         "flaps": Flap.objects.filter(ended_at=None).select_related("incident")[:50],
-        "sentence": f"The rule {rule.name}" if rule else _sentence(rules),
+        "sentence": gettext("The rule %(name)s") % {"name": rule.name} if rule else _sentence(rules),
     } | more
     return render(request, "grouping/rules.html", context, status=status)
 
 
 def _sentence(rules: list[GroupingRule]) -> str:
     if not rules:
-        return "Alerts of one endpoint and version are one incident"
-    said = "1 rule says" if len(rules) == 1 else f"{len(rules)} rules say"
-    return f"{said} which alerts are one incident"
+        return gettext("Alerts of one endpoint and version are one incident")
+    said = gettext("1 rule says") if len(rules) == 1 else gettext("%(count)s rules say") % {"count": len(rules)}
+    return gettext("%(said)s which alerts are one incident") % {"said": said}

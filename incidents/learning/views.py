@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -33,7 +34,8 @@ def _do(request: HttpRequest, ref: str, form: forms.Form, verb: Any) -> HttpResp
     """Do it with what was typed; what is refused is said on the review's page."""
     if not form.is_valid():
         messages.error(
-            request, "Fill the form: " + "; ".join(f"{name}: {' '.join(why)}" for name, why in form.errors.items())
+            request,
+            gettext("Fill the form: ") + "; ".join(f"{name}: {' '.join(why)}" for name, why in form.errors.items()),
         )
     else:
         try:
@@ -130,18 +132,18 @@ def analytics(request: HttpRequest) -> HttpResponse:
         "models": Model.objects.order_by("slug"),
         "causes": Cause.choices,
         "sentence": _sentence(found.count, mitigate.median),
-        "trail": [("/incidents/", "Incidents")],
+        "trail": [("/incidents/", gettext("Incidents"))],
     }
     return render(request, "learning/analytics.html", context)
 
 
 def _sentence(count: int, seconds: float | None) -> str:
-    said = f"{count} incident{'' if count == 1 else 's'} in this span"
+    said = ngettext("%(n)s incident in this span", "%(n)s incidents in this span", count) % {"n": count}
     if seconds is None:
         return said
     minutes = seconds / 60
     took = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-    return f"{said}; half of those mitigated took at most {took}"
+    return gettext("%(said)s; half of those mitigated took at most %(took)s") % {"said": said, "took": took}
 
 
 @login_required
@@ -167,7 +169,7 @@ def templates(request: HttpRequest) -> HttpResponse:
     require(request, "view" if request.method == "GET" else "admin")
     kind = request.GET.get("kind", "")
     if kind and kind not in RuleKind.values:
-        raise Http404("There is no such kind of incident.")
+        raise Http404(gettext("There is no such kind of incident."))
     kept = ReviewTemplate.objects.filter(kind=kind).first()
     if request.method == "GET":
         initial = {"version": kept.version if kept else 0} | (kept.texts if kept else {})

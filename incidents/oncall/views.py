@@ -116,7 +116,7 @@ def new_rotation(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, gettext("%(made)s is there. Add its first layer.") % {"made": made})
             return redirect("oncall-rotation", pk=made.pk)
-    context = {"form": form, "sentence": "A new rotation", "trail": TRAIL, "button": "Make it"}
+    context = {"form": form, "sentence": gettext("A new rotation"), "trail": TRAIL, "button": "Make it"}
     return render(request, "oncall/form.html", context, status=400 if form.errors else 200)
 
 
@@ -154,7 +154,7 @@ def _shown(request: HttpRequest, one: Rotation, **more: Any) -> HttpResponse:
         "layers": [_layer(number, layer, called) for number, layer in enumerate(one.layers)],
         "covers": [cover for cover in one.covers if cover.ends > plan.now],
         "zone": ZoneInfo(one.zone),
-        "sentence": f"{one}: {plan.current.person or 'nobody'} is on call now",
+        "sentence": gettext("%(one)s: %(what)s is on call now") % {"one": one, "what": plan.current.person or "nobody"},
         "tone": "warn" if plan.current.is_gap else "ok",
         "trail": TRAIL,
         "may_set": may(user, "admin"),
@@ -298,7 +298,7 @@ def _edited(request: HttpRequest, one: Policy | None) -> HttpResponse:
     wrong = bool(form.errors) or any(step.errors for step in steps)
     context = {
         "form": form, "steps": steps, "policy": one, "trail": TRAIL,
-        "sentence": f"The policy {one.name}" if one else "A new escalation policy",
+        "sentence": gettext("The policy %(name)s") % {"name": one.name} if one else gettext("A new escalation policy"),
     }  # fmt: skip
     return render(request, "oncall/policy.html", context, status=400 if wrong else 200)
 

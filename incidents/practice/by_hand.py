@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import require_on
@@ -43,22 +44,32 @@ def record_by_hand(
     endpoint = placement.endpoint
     require_on(user, "incident.command", endpoint)
     if incident.endpoint_id != endpoint.pk:
-        raise NotRecorded("other_endpoint", f"{incident.ref} is about another endpoint than {endpoint.slug}.")
+        raise NotRecorded(
+            "other_endpoint",
+            gettext("%(ref)s is about another endpoint than %(slug)s.") % {"ref": incident.ref, "slug": endpoint.slug},
+        )
     if incident.state not in OPEN_STATES:
-        raise NotRecorded("closed", f"{incident.ref} is closed. Record it on the incident that is open now.")
+        raise NotRecorded(
+            "closed", gettext("%(ref)s is closed. Record it on the incident that is open now.") % {"ref": incident.ref}
+        )
     if not told.strip():
-        raise NotRecorded("reason_needed", "Say in a sentence what was done, and by whom; it goes on record.")
+        raise NotRecorded("reason_needed", gettext("Say in a sentence what was done, and by whom; it goes on record."))
     if at > database_now():
-        raise NotRecorded("bad_time", "It can't have been done later than now.")
+        raise NotRecorded("bad_time", gettext("It can't have been done later than now."))
     row = next((one for one in found(endpoint) if one.pk == placement.pk), None)
     if row is None:
-        raise NotRecorded("not_drifted", f"{placement.host.name} serves what it shall, as last observed.")
+        raise NotRecorded(
+            "not_drifted", gettext("%(name)s serves what it shall, as last observed.") % {"name": placement.host.name}
+        )
     version = Version.objects.get(model=endpoint.model_id, digest=row.observed_digest)
     if version.quarantined_at is not None:
         raise NotRecorded(
             "quarantined",
-            f"Version {version.number} is quarantined, so that the host can't be left with it. "
-            "Let it converge, or lift the quarantine first.",
+            gettext(
+                "Version %(number)s is quarantined, so that the host can't be left with it. Let it converge, or lift "
+                "the quarantine first."
+            )
+            % {"number": version.number},
         )
     _end_convergence(endpoint, user, actor, told)
     Endpoint.objects.filter(pk=endpoint.pk, fence__lt=row.observed_fence).update(fence=row.observed_fence)
@@ -87,5 +98,8 @@ def _end_convergence(endpoint: Endpoint, user: User, actor: Actor, told: str) ->
     if active is None:
         return
     if active.plan.kind != PlanKind.CONVERGE or active.state != RunState.HALTED:
-        raise NotRecorded("active_run", f"A run of {endpoint.slug} is active. Wait for its end, or stop it.")
+        raise NotRecorded(
+            "active_run",
+            gettext("A run of %(slug)s is active. Wait for its end, or stop it.") % {"slug": endpoint.slug},
+        )
     stop(run_id=active.pk, user=user, reason=f"Done by hand: {told}"[:500], actor=actor)

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from accounts.approvals.queries import NoPolicy
 from accounts.models import User
@@ -53,7 +54,10 @@ def ask_drill(
     require_on(user, "plan.propose", endpoint)
     _check_place(endpoint)
     if Drill.objects.filter(endpoint=endpoint, state__in=OPEN_DRILLS).exists():
-        raise DrillRefused("drill_open", f"A drill goes on at {endpoint.slug}. Wait for its end, or give its plan up.")
+        raise DrillRefused(
+            "drill_open",
+            gettext("A drill goes on at %(slug)s. Wait for its end, or give its plan up.") % {"slug": endpoint.slug},
+        )
     hosts = Placement.objects.filter(endpoint=endpoint, host__drained_at=None).count()
     predicted = timing.predict_for(endpoint, hosts)
     try:
@@ -69,7 +73,9 @@ def ask_drill(
             )
             return _keep(plan, user, actor, predicted, schedule=schedule)
     except IntegrityError as error:
-        raise DrillRefused("drill_open", f"A drill of {endpoint.slug} was asked for at the same moment.") from error
+        raise DrillRefused(
+            "drill_open", gettext("A drill of %(slug)s was asked for at the same moment.") % {"slug": endpoint.slug}
+        ) from error
 
 
 def _check_place(endpoint: Endpoint) -> None:
@@ -77,14 +83,16 @@ def _check_place(endpoint: Endpoint) -> None:
     if endpoint.environment == Environment.PRODUCTION:
         raise DrillRefused(
             "drill_in_production",
-            f"{endpoint.slug} answers production. Drill on a staging endpoint of the model, or on a spare host.",
+            gettext("%(slug)s answers production. Drill on a staging endpoint of the model, or on a spare host.")
+            % {"slug": endpoint.slug},
         )
     addresses = Placement.objects.filter(endpoint=endpoint).values("host__address")
     shared = Placement.objects.filter(endpoint__environment=Environment.PRODUCTION, host__address__in=addresses)
     if (other := shared.select_related("endpoint", "host").first()) is not None:
         raise DrillRefused(
             "drill_in_production",
-            f"{other.host.name} serves {other.endpoint.slug} in production too. Drill on hosts that serve none of it.",
+            gettext("%(name)s serves %(slug)s in production too. Drill on hosts that serve none of it.")
+            % {"name": other.host.name, "slug": other.endpoint.slug},
         )
 
 
@@ -219,9 +227,13 @@ def set_schedule(
     require_on(user, "plan.propose", endpoint)
     _check_place(endpoint)
     if not 1 <= every_days <= MOST_DAYS:
-        raise DrillRefused("bad_schedule", f"Say every how many days, from 1 to {MOST_DAYS}.")
+        raise DrillRefused(
+            "bad_schedule", gettext("Say every how many days, from 1 to %(most_days)s.") % {"most_days": MOST_DAYS}
+        )
     if not 0 <= from_hour < to_hour <= 24:
-        raise DrillRefused("bad_schedule", "Say from which hour to which later one of a day, from 0 to 24 (UTC).")
+        raise DrillRefused(
+            "bad_schedule", gettext("Say from which hour to which later one of a day, from 0 to 24 (UTC).")
+        )
     values = {"every_days": every_days, "from_hour": from_hour, "to_hour": to_hour, "active": active}
     schedule, _ = DrillSchedule.objects.update_or_create(
         endpoint=endpoint, defaults={**values, "set_by": user, "due_at": database_now(), "said": ""}
@@ -271,7 +283,9 @@ def _next_target(endpoint: Endpoint) -> Version:
             return found.version
         if found.live is not None:
             return found.live
-    raise DrillRefused("no_target", f"No version is known that {endpoint.model} could be rolled back to.")
+    raise DrillRefused(
+        "no_target", gettext("No version is known that %(model)s could be rolled back to.") % {"model": endpoint.model}
+    )
 
 
 @transaction.atomic
@@ -295,7 +309,9 @@ def set_up_spare(*, endpoint: Endpoint, host: Host, user: User, actor: Actor) ->
     require_on(user, "registry.write", endpoint)
     if (served := Placement.objects.filter(host__address=host.address).select_related("endpoint").first()) is not None:
         raise DrillRefused(
-            "not_spare", f"{host.name} serves {served.endpoint.slug}. Choose a host that serves nothing."
+            "not_spare",
+            gettext("%(name)s serves %(slug)s. Choose a host that serves nothing.")
+            % {"name": host.name, "slug": served.endpoint.slug},
         )
     slug = f"{endpoint.slug}-drills"[:50]
     found = Endpoint.objects.filter(slug=slug, model=endpoint.model, environment=Environment.STAGING).first()

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals import automatic as leaves
 from accounts.models import User
@@ -89,7 +90,7 @@ def set_rule(*, model: Model, terms: Terms, reason: str, user: User, actor: Acto
             _put(rule, "practice.rule.set", actor, reason)
             return rule
     except IntegrityError as error:
-        raise RuleRefused("moved", "Somebody set a rule at the same moment. Look again.") from error
+        raise RuleRefused("moved", gettext("Somebody set a rule at the same moment. Look again.")) from error
 
 
 def arm(*, rule_id: Any, reason: str, user: User, actor: Actor) -> AutomaticRule:
@@ -114,7 +115,7 @@ def _turn(
     with transaction.atomic():
         turned = AutomaticRule.objects.filter(pk=rule.pk, replaced_at=None, state__in=only_from)
         if not turned.update(state=to, state_reason=reason[:500], **armed):
-            raise RuleRefused("moved", "The rule is not as you saw it. Look again.")
+            raise RuleRefused("moved", gettext("The rule is not as you saw it. Look again."))
         if to == RuleState.OFF:
             _take_back(rule.model, "rule_gone", "The rule was disarmed.", actor)
         _put(rule, action, actor, reason)
@@ -143,7 +144,7 @@ def _take_back(model: Model, code: str, why: str, actor: Actor) -> None:
 
 def _check_reason(reason: str) -> None:
     if not reason.strip():
-        raise RuleRefused("reason_needed", "Say in a sentence why; it goes on record.")
+        raise RuleRefused("reason_needed", gettext("Say in a sentence why; it goes on record."))
 
 
 def _put(rule: AutomaticRule, action: str, actor: Actor, reason: str, incident_ref: str = "") -> None:

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -45,16 +46,21 @@ def _head(rows: list[readiness.Readiness]) -> dict[str, str]:
     stuck = [row for row in rows if row.state == readiness.NOT_READY]
     untested = [row for row in rows if row.state == readiness.UNTESTED]
     if not rows:
-        return {"text": "No endpoint answers in production yet.", "tone": "unknown"}
+        return {"text": gettext("No endpoint answers in production yet."), "tone": "unknown"}
     if stuck:
-        text = f"{stuck[0].endpoint.slug} could not be rolled back now."
+        text = gettext("%(slug)s could not be rolled back now.") % {"slug": stuck[0].endpoint.slug}
         if len(stuck) > 1:
-            text = f"{len(stuck)} of {len(rows)} endpoints could not be rolled back now."
+            text = gettext("%(count)s of %(count_2)s endpoints could not be rolled back now.") % {
+                "count": len(stuck),
+                "count_2": len(rows),
+            }
         return {"text": text, "tone": "bad"}
     if untested:
-        text = f"Each could be rolled back now, by all that is known; {len(untested)} not drilled lately."
+        text = gettext("Each could be rolled back now, by all that is known; %(count)s not drilled lately.") % {
+            "count": len(untested)
+        }
         return {"text": text, "tone": "warn"}
-    return {"text": "Every endpoint could be rolled back now.", "tone": "ok"}
+    return {"text": gettext("Every endpoint could be rolled back now."), "tone": "ok"}
 
 
 @login_required
@@ -129,7 +135,7 @@ def set_schedule(request: HttpRequest, slug: str) -> HttpResponse:
     except PlanRefused as refused:
         form.add_error(None, str(refused))
         return _page(request, found, schedule_form=form)
-    messages.success(request, "The schedule is set." if wish["active"] else "The schedule is off.")
+    messages.success(request, gettext("The schedule is set.") if wish["active"] else gettext("The schedule is off."))
     return redirect("readiness-endpoint", slug=slug)
 
 
@@ -146,7 +152,11 @@ def set_up_spare(request: HttpRequest, slug: str) -> HttpResponse:
     except PlanRefused as refused:
         form.add_error(None, str(refused))
         return _page(request, found, spare_form=form)
-    messages.success(request, f"{host.name} takes the drills of {found.slug}, as {made.slug}.")
+    messages.success(
+        request,
+        gettext("%(name)s takes the drills of %(slug)s, as %(slug_2)s.")
+        % {"name": host.name, "slug": found.slug, "slug_2": made.slug},
+    )
     return redirect("readiness-endpoint", slug=slug)
 
 
@@ -163,7 +173,9 @@ def set_rule(request: HttpRequest, slug: str) -> HttpResponse:
     except PlanRefused as refused:
         form.add_error(None, str(refused))
         return _page(request, found, rule_form=form)
-    messages.success(request, f"Rule {rule.number} of {found.model.slug} is armed.")
+    messages.success(
+        request, gettext("Rule %(number)s of %(slug)s is armed.") % {"number": rule.number, "slug": found.model.slug}
+    )
     return redirect("readiness-endpoint", slug=slug)
 
 
@@ -179,7 +191,7 @@ def turn_rule(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     if rule is None or verb not in TURNS:
         raise Http404
     if not form.is_valid():
-        messages.error(request, "Say in a sentence why; it goes on record.")
+        messages.error(request, gettext("Say in a sentence why; it goes on record."))
         return redirect("readiness-endpoint", slug=slug)
     try:
         TURNS[verb](rule_id=rule.pk, user=user_of(request), actor=actor_for(request=request), **form.cleaned_data)
@@ -203,7 +215,11 @@ def record_by_hand(request: HttpRequest, slug: str) -> HttpResponse:
         form.add_error(None, str(refused))
         return _page(request, found, hand_form=form)
     host = wish["placement"].host.name
-    messages.success(request, f"It is on record: {host} shall serve version {version.number} from now on.")
+    messages.success(
+        request,
+        gettext("It is on record: %(host)s shall serve version %(number)s from now on.")
+        % {"host": host, "number": version.number},
+    )
     return redirect("readiness-endpoint", slug=slug)
 
 

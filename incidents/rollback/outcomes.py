@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext
+
 from accounts.approvals.policy import policy_hash
 from accounts.approvals.queries import policy_for
 from accounts.models import User
@@ -41,7 +43,11 @@ class Wish:
 def compose_outcome(wish: Wish, *, user: User, incident_ref: str = "") -> Composed:
     """Write the document that would be approved, and store nothing. Raises PlanRefused, NoPolicy."""
     if wish.outcome not in OUTCOMES:
-        raise PlanRefused("unknown_outcome", f"There is no outcome {wish.outcome!r}. Choose {', '.join(OUTCOMES)}.")
+        raise PlanRefused(
+            "unknown_outcome",
+            gettext("There is no outcome %(outcome)r. Choose %(names)s.")
+            % {"outcome": wish.outcome, "names": ", ".join(OUTCOMES)},
+        )
     endpoint, kind = wish.endpoint, OUTCOMES[wish.outcome]
     policy = policy_for(subject_kind=kind, risk_tier=endpoint.model.risk_tier, environment=endpoint.environment)
     live, identity = _served(endpoint), uuid.uuid4()
@@ -85,7 +91,10 @@ def _served(endpoint: Endpoint) -> Version:
     live = Deployment.objects.filter(endpoint=endpoint, until=None).select_related("version")
     counted = Counter(row.version for row in live)
     if not counted:
-        raise PlanRefused("serves_nothing", f"{endpoint.slug} serves nothing yet. Release a version to it first.")
+        raise PlanRefused(
+            "serves_nothing",
+            gettext("%(slug)s serves nothing yet. Release a version to it first.") % {"slug": endpoint.slug},
+        )
     return counted.most_common(1)[0][0]
 
 
@@ -96,17 +105,27 @@ def _hosts(wish: Wish) -> list[Host]:
     wanted = sorted(set(wish.hosts))
     state = "drained" if back else "in service"
     if not wanted:
-        raise PlanRefused("no_hosts", f"Name the hosts. Those of {wish.endpoint.slug} {state}: {', '.join(able)}.")
+        raise PlanRefused(
+            "no_hosts",
+            gettext("Name the hosts. Those of %(slug)s %(state)s: %(names)s.")
+            % {"slug": wish.endpoint.slug, "state": state, "names": ", ".join(able)},
+        )
     for name in wanted:
         if name not in able:
-            raise PlanRefused("no_hosts", f"{name} is no host of {wish.endpoint.slug} that is {state}.")
+            raise PlanRefused(
+                "no_hosts",
+                gettext("%(name)s is no host of %(slug)s that is %(state)s.")
+                % {"name": name, "slug": wish.endpoint.slug, "state": state},
+            )
     return [able[name] for name in wanted]
 
 
 def _until(wish: Wish) -> datetime.datetime:
     now = database_now()
     if wish.until is None or not now < wish.until <= now + MAX_FREEZE:
-        raise PlanRefused("bad_freeze", f"Say until when, at most {MAX_FREEZE.days} days from now.")
+        raise PlanRefused(
+            "bad_freeze", gettext("Say until when, at most %(days)s days from now.") % {"days": MAX_FREEZE.days}
+        )
     return wish.until
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals.actions import withdraw
 from accounts.approvals.policy import policy_hash
@@ -110,11 +111,18 @@ def compose(
         Placement.objects.filter(endpoint=endpoint, host__drained_at=None).select_related("host").order_by("host__name")
     )
     if not placements:
-        raise PlanRefused("no_hosts", f"No host serves {endpoint.slug}. Place the endpoint on a host first.")
+        raise PlanRefused(
+            "no_hosts",
+            gettext("No host serves %(slug)s. Place the endpoint on a host first.") % {"slug": endpoint.slug},
+        )
     from_version = _live_version(endpoint, to_version)
     settled = not any("left" in placement.observation for placement in placements)
     if from_version is None and settled and Deployment.objects.filter(endpoint=endpoint, until=None).exists():
-        raise PlanRefused("nothing_to_change", f"{endpoint.slug} serves version {to_version.number} already.")
+        raise PlanRefused(
+            "nothing_to_change",
+            gettext("%(slug)s serves version %(number)s already.")
+            % {"slug": endpoint.slug, "number": to_version.number},
+        )
     shown, identity = dict(evidence or {}), uuid.uuid4()
     expires_at = database_now() + datetime.timedelta(seconds=policy.expires_seconds) + PREFLIGHT_ALLOWANCE
     body = who_and_what(identity, kind, endpoint, from_version, to_version, incident_ref, user)
@@ -243,11 +251,15 @@ def read(plan: Plan) -> PlanDocument:
     Raises PlanRefused.
     """
     if plan_hash(bytes(plan.document)) != plan.plan_hash:
-        raise PlanRefused("hash_mismatch", "The plan's document is not the one that was proposed. Propose it again.")
+        raise PlanRefused(
+            "hash_mismatch", gettext("The plan's document is not the one that was proposed. Propose it again.")
+        )
     document = PlanDocument.read(bytes(plan.document))
     named = [version_facts(plan.from_version), version_facts(plan.to_version)]
     if [document.body["from"], document.body["to"]] != named:
-        raise PlanRefused("hash_mismatch", "The plan names other versions than its document. Propose it again.")
+        raise PlanRefused(
+            "hash_mismatch", gettext("The plan names other versions than its document. Propose it again.")
+        )
     return document
 
 
@@ -280,25 +292,33 @@ def void(*, plan_id: Any, reason: str, actor: Actor, moved: Sequence[str] = ()) 
 
 def _check_target(kind: str, endpoint: Endpoint, to_version: Version) -> None:
     if kind not in (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL):
-        raise PlanRefused("unknown_kind", f"There is no plan of the kind {kind!r}. Choose rollback, release or drill.")
+        raise PlanRefused(
+            "unknown_kind",
+            gettext("There is no plan of the kind %(kind)r. Choose rollback, release or drill.") % {"kind": kind},
+        )
     if to_version.model_id != endpoint.model_id:
         raise PlanRefused(
-            "other_model", f"{to_version} belongs to another model than {endpoint.slug}. Choose one of its versions."
+            "other_model",
+            gettext("%(to_version)s belongs to another model than %(slug)s. Choose one of its versions.")
+            % {"to_version": to_version, "slug": endpoint.slug},
         )
     if to_version.environment.get("opaque"):
         raise PlanRefused(
             "opaque",
-            f"Version {to_version.number} was found on an engine that gave no files of it. Register it with its files.",
+            gettext("Version %(number)s was found on an engine that gave no files of it. Register it with its files.")
+            % {"number": to_version.number},
         )
     if to_version.golden_id is None and part_of(to_version) is not None:
         raise PlanRefused(
             "not_rehearsed",
-            f"Version {to_version.number} was composed, and nothing says yet what it should answer. Rehearse it first.",
+            gettext("Version %(number)s was composed, and nothing says yet what it should answer. Rehearse it first.")
+            % {"number": to_version.number},
         )
     if to_version.quarantined_at is not None:
         raise PlanRefused(
             "quarantined",
-            f"Version {to_version.number} is quarantined: {to_version.quarantine_reason} Choose another version.",
+            gettext("Version %(number)s is quarantined: %(quarantine_reason)s Choose another version.")
+            % {"number": to_version.number, "quarantine_reason": to_version.quarantine_reason},
         )
 
 
@@ -359,7 +379,11 @@ def _fleet(
         raise PlanRefused("bad_waves", str(error)) from error
     least = _or(options.get("min_hosts_serving"), endpoint.min_hosts_serving)
     if least > len(hosts):
-        raise PlanRefused("too_few_hosts", f"{least} hosts can't serve all the while: there are {len(hosts)}.")
+        raise PlanRefused(
+            "too_few_hosts",
+            gettext("%(least)s hosts can't serve all the while: there are %(count)s.")
+            % {"least": least, "count": len(hosts)},
+        )
     spare = max(0, len(hosts) - max(1, least))
     return {
         "serving": sorted({from_version.digest if from_version else "", to_version.digest}),
@@ -392,7 +416,11 @@ def _strategy(
     versions, else `blue_green`. Raises PlanRefused."""
     asked = options.get("strategy")
     if asked not in (None, "", *STRATEGIES):
-        raise PlanRefused("unknown_strategy", f"There is no strategy {asked!r}. Choose {', '.join(STRATEGIES)}.")
+        raise PlanRefused(
+            "unknown_strategy",
+            gettext("There is no strategy %(asked)r. Choose %(names)s.")
+            % {"asked": asked, "names": ", ".join(STRATEGIES)},
+        )
     names = [placement.host.name for placement in placements]
     recreated = (
         names if asked == "recreate" else [p.host.name for p in placements if asked is None and _is_full(p, target)]
@@ -403,7 +431,9 @@ def _strategy(
         able = {p.host.name for p in placements if driver_for(p.host.engine).capabilities.weighted_traffic}
         shares = sorted(set(options.get("shares") or SHARES))
         if not all(0 < share < 100 for share in shares):
-            raise PlanRefused("bad_shares", "Shares are whole numbers of percent, from 1 to 99, such as 5, 25.")
+            raise PlanRefused(
+                "bad_shares", gettext("Shares are whole numbers of percent, from 1 to 99, such as 5, 25.")
+            )
         return {"strategy": "weighted", "shares": shares, "shared": [n for n in waves[0].hosts if n in able]}
     return {"strategy": "blue_green"}
 

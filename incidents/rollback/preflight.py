@@ -7,13 +7,13 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals.actions import open_request
 from accounts.approvals.policy import policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for
 from audit.actions import Actor, Target, record, service_actor
 from audit.dispatch import send_on_commit
-from audit.english import in_english
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
     STEERING_KINDS,
@@ -129,17 +129,18 @@ def submit(*, plan_id: Any, actor: Actor) -> Plan:
         )
         if plan.state != PlanState.DRAFT:
             raise PlanRefused(
-                "not_draft", f"The plan can't be submitted: {in_english(plan.get_state_display).lower()}."
+                "not_draft",
+                gettext("The plan can't be submitted: %(state)s.") % {"state": plan.get_state_display().lower()},
             )
         answers = set(plan.preflights.values_list("answer", flat=True))
         if not answers or FAIL in answers or plan.preflight_due_at is not None:
-            raise PlanRefused("preflight", "The preflight has not passed. Its answers say what to mend.")
+            raise PlanRefused("preflight", gettext("The preflight has not passed. Its answers say what to mend."))
         document = read(plan)
         policy = policy_for(
             subject_kind=plan.kind, risk_tier=plan.endpoint.model.risk_tier, environment=plan.endpoint.environment
         )
         if policy_hash(policy) != document.policy_hash:
-            raise PlanRefused("policy_changed", "The approval policy changed since. Propose the plan again.")
+            raise PlanRefused("policy_changed", gettext("The approval policy changed since. Propose the plan again."))
         assert plan.proposer is not None
         move(plan, PlanState.PREFLIGHTED)
         request = open_request(
@@ -183,7 +184,9 @@ def again(*, plan_id: Any, actor: Actor) -> Plan:
         )
         if not ordered:
             raise PlanRefused(
-                "not_draft", f"Only a draft is preflighted; this is {in_english(plan.get_state_display).lower()}."
+                "not_draft",
+                gettext("Only a draft is preflighted; this is %(state)s.")
+                % {"state": plan.get_state_display().lower()},
             )
         record(
             action="rollback.preflight.order",

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import require_on
@@ -52,13 +53,20 @@ def ask_rehearsal(*, version: Version, endpoint: Endpoint, user: User, actor: Ac
     """
     require_on(user, "plan.propose", endpoint)
     if version.model_id != endpoint.model_id:
-        raise NotRehearsed(f"{version} belongs to another model than {endpoint.slug}.")
+        raise NotRehearsed(
+            gettext("%(version)s belongs to another model than %(slug)s.") % {"version": version, "slug": endpoint.slug}
+        )
     if composition_of(version) is None:
-        raise NotRehearsed(f"Version {version.number} was not composed here; only such a one is rehearsed.")
+        raise NotRehearsed(
+            gettext("Version %(number)s was not composed here; only such a one is rehearsed.")
+            % {"number": version.number}
+        )
     if version.golden_id is not None:
-        raise NotRehearsed(f"Version {version.number} was rehearsed already. Propose a plan to it.")
+        raise NotRehearsed(
+            gettext("Version %(number)s was rehearsed already. Propose a plan to it.") % {"number": version.number}
+        )
     if not Placement.objects.filter(endpoint=endpoint, host__drained_at=None).exists():
-        raise NotRehearsed(f"No host serves {endpoint.slug}. Choose another endpoint.")
+        raise NotRehearsed(gettext("No host serves %(slug)s. Choose another endpoint.") % {"slug": endpoint.slug})
     going_on = Trial.objects.filter(endpoint=endpoint, version=version, state__in=OPEN_TRIALS)
     if known := going_on.first():
         return known
@@ -145,10 +153,13 @@ def _asked(bench: Bench, version: Version) -> tuple[bytes, dict[str, Any]]:
     assert made is not None
     source = golden_of(made.base) or golden_of(made.other)
     if source is None:
-        raise NotRehearsed("Neither parent has a golden test, so there are no inputs to ask it.")
+        raise NotRehearsed(gettext("Neither parent has a golden test, so there are no inputs to ask it."))
     hosts = trials.roomy(trials.remotes_of(bench.trial.endpoint), version)[:HOSTS]
     if not hosts:
-        raise NotRehearsed(f"No host of {bench.trial.endpoint.slug} answers and has room for it in its memory.")
+        raise NotRehearsed(
+            gettext("No host of %(slug)s answers and has room for it in its memory.")
+            % {"slug": bench.trial.endpoint.slug}
+        )
     for remote in hosts:
         bench.bring(remote, version)
     golden = _recorded(hosts[0], version, source)
@@ -156,8 +167,11 @@ def _asked(bench: Bench, version: Version) -> tuple[bytes, dict[str, Any]]:
         found = remote.golden(version, golden)
         if not found.passed:
             raise NotRehearsed(
-                f"{remote.host.name} answers {found.mismatches} of {found.n} rows otherwise than {hosts[0].host.name}. "
-                "Find out which of the two hosts is wrong."
+                gettext(
+                    "%(name)s answers %(mismatches)s of %(n)s rows otherwise than %(name_2)s. Find out which of the "
+                    "two hosts is wrong."
+                )
+                % {"name": remote.host.name, "mismatches": found.mismatches, "n": found.n, "name_2": hosts[0].host.name}
             )
     figures = _figures(bench, hosts[0], version, [made.base, made.other])
     figures["rehearsal"] |= {
@@ -182,13 +196,16 @@ def _recorded(remote: Remote, version: Version, source: Mapping[str, Any]) -> di
         answer = remote.infer(batch, version)
         if answer.digest != version.digest:
             raise NotRehearsed(
-                f"{remote.host.name} answered with {answer.digest[:12]}, not with {version.digest[:12]}."
+                gettext("%(name)s answered with %(digest)s, not with %(digest_2)s.")
+                % {"name": remote.host.name, "digest": answer.digest[:12], "digest_2": version.digest[:12]}
             )
         for name, values in outputs.items():
             values += [_exact(value) for value in answer.outputs[name]]
     kept = _clear_rows(version, outputs, Decimal(source["tolerance"]), rows)
     if not kept:
-        raise NotRehearsed("Every golden row lies at the model's threshold, so none can tell two answers apart.")
+        raise NotRehearsed(
+            gettext("Every golden row lies at the model's threshold, so none can tell two answers apart.")
+        )
     return {
         "format": FORMAT,
         "inputs": {name: [values[row] for row in kept] for name, values in columns.items()},

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -64,7 +65,13 @@ def rehearsal(request: HttpRequest, pk: UUID) -> HttpResponse:
         "waiting": trial.state in OPEN_TRIALS,
         "rehearsed": rehearsal_sentence(trial.version),
         "address": f"{address}?incident_ref={trial.incident_ref}" if trial.incident_ref else address,
-        "trail": [(address, f"{trial.version.model.slug} version {trial.version.number}")],
+        "trail": [
+            (
+                address,
+                gettext("%(slug)s version %(number)s")
+                % {"slug": trial.version.model.slug, "number": trial.version.number},
+            )
+        ],
     }
     part = "rollback/parts/rehearsal.html" if "HX-Request" in request.headers else "rollback/rehearsal.html"
     return render(request, part, context)

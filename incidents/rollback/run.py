@@ -6,6 +6,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.actions import record_denial
 from accounts.approvals import automatic, break_glass
@@ -175,21 +176,31 @@ def record_start(
 
 def _check_startable(plan: Plan, endpoint: Endpoint, document: PlanDocument) -> None:
     if plan.state == PlanState.STARTED:
-        raise StartRefused("already_started", "This plan was started before; a plan runs once.")
+        raise StartRefused("already_started", gettext("This plan was started before; a plan runs once."))
     if plan.state != PlanState.AWAITING or plan.request is None:
-        raise StartRefused("not_awaiting", f"The plan can't be started: {in_english(plan.get_state_display).lower()}.")
+        raise StartRefused(
+            "not_awaiting",
+            gettext("The plan can't be started: %(state)s.") % {"state": plan.get_state_display().lower()},
+        )
     if plan.expires_at <= database_now():
-        raise StartRefused("expired", "The plan has expired. Propose it again.")
+        raise StartRefused("expired", gettext("The plan has expired. Propose it again."))
     if document.frozen_until is not None and document.frozen_until <= database_now():
-        raise StartRefused("expired", "The freeze would be over before it began. Propose one that ends later.")
+        raise StartRefused("expired", gettext("The freeze would be over before it began. Propose one that ends later."))
     if Run.objects.filter(endpoint=endpoint, state__in=ACTIVE_RUN_STATES).exists():
-        raise StartRefused("active_run", f"Another run of {endpoint.slug} is active. Wait for its end, or stop it.")
+        raise StartRefused(
+            "active_run",
+            gettext("Another run of %(slug)s is active. Wait for its end, or stop it.") % {"slug": endpoint.slug},
+        )
     check_allowed(plan, endpoint)
     check_fleet(endpoint, document)
     for other in shared_with(endpoint, document):
         if other.hindrance:
             names = ", ".join(other.named)
-            raise StartRefused("shared_host", f"{names}: served for {other.endpoint.slug} too, and {other.hindrance}.")
+            raise StartRefused(
+                "shared_host",
+                gettext("%(names)s: served for %(slug)s too, and %(hindrance)s.")
+                % {"names": names, "slug": other.endpoint.slug, "hindrance": other.hindrance},
+            )
 
 
 def check_allowed(plan: Plan, endpoint: Endpoint) -> None:
@@ -199,16 +210,24 @@ def check_allowed(plan: Plan, endpoint: Endpoint) -> None:
         return
     frozen = endpoint.freeze_at(database_now())
     if frozen is not None:
-        raise StartRefused("frozen", f"{endpoint.slug} is frozen: {frozen.reason} Lift the freeze first.")
+        raise StartRefused(
+            "frozen",
+            gettext("%(slug)s is frozen: %(reason)s Lift the freeze first.")
+            % {"slug": endpoint.slug, "reason": frozen.reason},
+        )
     if plan.to_version.quarantined_at is not None:
-        raise StartRefused("quarantined", f"Version {plan.to_version.number} was quarantined. Choose another target.")
+        raise StartRefused(
+            "quarantined",
+            gettext("Version %(number)s was quarantined. Choose another target.") % {"number": plan.to_version.number},
+        )
 
 
 def check_objections(plan: Plan) -> None:
     """A denial or revocation since the approvals were used stops the waves that are left."""
     if plan.request is not None and objections(plan.request).exists():
         raise StartRefused(
-            "objection", "An approver objects now. Stop the run or turn it back, and propose a plan anew if need be."
+            "objection",
+            gettext("An approver objects now. Stop the run or turn it back, and propose a plan anew if need be."),
         )
 
 
@@ -216,7 +235,9 @@ def check_fleet(endpoint: Endpoint, document: PlanDocument) -> None:
     """The fleet that was approved must be the fleet that is there, as last observed."""
     if differences := fleet_moved(endpoint, document):
         raise StartRefused(
-            "fleet_changed", f"The fleet changed since the plan was made: {'; '.join(differences)}. Propose it again."
+            "fleet_changed",
+            gettext("The fleet changed since the plan was made: %(names)s. Propose it again.")
+            % {"names": "; ".join(differences)},
         )
 
 
@@ -227,7 +248,8 @@ def check_progress(run: Run, document: PlanDocument) -> None:
     if differences := not_as_left(run.endpoint, document, done):
         raise StartRefused(
             "fleet_changed",
-            f"The fleet is not as the run left it: {'; '.join(differences)}. Stop the run, or turn it back.",
+            gettext("The fleet is not as the run left it: %(names)s. Stop the run, or turn it back.")
+            % {"names": "; ".join(differences)},
         )
 
 
@@ -242,7 +264,9 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     if not may_stop(policy, roles_for(user, model=model.slug, team=model.team)):
         record_denial(actor=actor, permission="plan.stop", path=f"run {run.id}")
         who = " or ".join(in_english(Role(role).label).lower() for role in policy.stop_roles) if policy else ""
-        raise PermissionDenied(f"Its policy lets only the role {who} stop this run. Ask somebody who holds it.")
+        raise PermissionDenied(
+            gettext("Its policy lets only the role %(who)s stop this run. Ask somebody who holds it.") % {"who": who}
+        )
     with transaction.atomic():
         _person_moves(run, RunState.STOPPED, [*ACTIVE_RUN_STATES], ended_at=Now(), state_reason=reason[:500])
         return _told(run, "rollback.run.stop", actor, reason)
@@ -303,7 +327,7 @@ def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """
     run = _run(run_id, reason, user, "incident.command")
     if run.halt_code not in ("gate_inconclusive", UNDECIDED):
-        raise RunRefused("not_inconclusive", "Only a gate that is inconclusive can be passed by a person.")
+        raise RunRefused("not_inconclusive", gettext("Only a gate that is inconclusive can be passed by a person."))
     of_shadow = run.halt_code == UNDECIDED
     with transaction.atomic():
         _person_moves(run, RunState.RUNNING, [RunState.HALTED], halt_code="", due_at=Now())
@@ -312,7 +336,7 @@ def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
             _pass_shadow(wave)
             return _told(run, "rollback.gate.pass", actor, reason, {"wave": wave.index, "of": "shadow"}, wake=True)
         if not Wave.objects.filter(pk=wave.pk, state=WaveState.SOAKING).update(gate_passed_by=user):
-            raise RunRefused("moved", "The gate was answered at the same moment. Look again.")
+            raise RunRefused("moved", gettext("The gate was answered at the same moment. Look again."))
         return _told(run, "rollback.gate.pass", actor, reason, {"wave": wave.index}, wake=True)
 
 
@@ -326,13 +350,18 @@ def compensate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
     """Bring every host that has switched back to what it served before. Raises PermissionDenied, RunRefused."""
     run = _run(run_id, reason, user, "plan.start")
     if run.plan.from_version is None and run.plan.kind != PlanKind.DRAIN:
-        raise RunRefused("nothing_before", "Nothing was served before this run, so there is nothing to go back to.")
+        raise RunRefused(
+            "nothing_before", gettext("Nothing was served before this run, so there is nothing to go back to.")
+        )
     if run.state not in (RunState.RUNNING, RunState.HALTED):
-        raise RunRefused("not_active", f"The run can't be turned back: {in_english(run.get_state_display).lower()}.")
+        raise RunRefused(
+            "not_active",
+            gettext("The run can't be turned back: %(state)s.") % {"state": run.get_state_display().lower()},
+        )
     try:
         begin_compensation(run=run, actor=actor, reason=reason)
     except LostRace as error:
-        raise RunRefused("moved", "The run moved at the same moment. Look again.") from error
+        raise RunRefused("moved", gettext("The run moved at the same moment. Look again.")) from error
     return run
 
 
@@ -361,17 +390,20 @@ def _run(run_id: Any, reason: str, user: User, permission: str) -> Run:
     run = Run.objects.select_related(*related).get(pk=run_id)
     require(user, permission, model=run.endpoint.model.slug, team=run.endpoint.model.team)
     if not reason.strip():
-        raise RunRefused("reason_needed", "Say in a sentence why; it goes on record.")
+        raise RunRefused("reason_needed", gettext("Say in a sentence why; it goes on record."))
     return run
 
 
 def _person_moves(run: Run, to: RunState, only_from: list[RunState], **fields: Any) -> None:
     if run.state not in only_from:
-        raise RunRefused("not_active", f"That is not possible: the run is {in_english(run.get_state_display).lower()}.")
+        raise RunRefused(
+            "not_active",
+            gettext("That is not possible: the run is %(state)s.") % {"state": run.get_state_display().lower()},
+        )
     try:
         move(run, to, **fields)
     except LostRace as error:
-        raise RunRefused("moved", "The run moved at the same moment. Look again.") from error
+        raise RunRefused("moved", gettext("The run moved at the same moment. Look again.")) from error
 
 
 def _told(

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals.queries import NoPolicy
 from accounts.models import User
@@ -63,7 +64,7 @@ def undo(*, run_id: Any, user: User, reason: str, actor: Actor) -> Plan:
     run = Run.objects.select_related(*related).get(pk=run_id)
     require(user, "plan.propose", model=run.endpoint.model.slug, team=run.endpoint.model.team)
     if not reason.strip():
-        raise UndoRefused("reason_needed", "Say in a sentence why; it goes on record.")
+        raise UndoRefused("reason_needed", gettext("Say in a sentence why; it goes on record."))
     if refused := why_not_undone(run):
         raise refused
     assert run.plan.from_version is not None

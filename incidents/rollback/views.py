@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -97,7 +98,9 @@ def plan_propose(request: HttpRequest) -> HttpResponse:
         except (PlanRefused, NoPolicy) as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, "The plan is written down and its preflight runs; then its approvers are asked.")
+            messages.success(
+                request, gettext("The plan is written down and its preflight runs; then its approvers are asked.")
+            )
             return redirect(_back(request) or plan_url(plan))
     return render(request, "rollback/plan_propose.html", {"form": form}, status=400 if form.errors else 200)
 
@@ -120,7 +123,9 @@ def plan_steer(request: HttpRequest) -> HttpResponse:
         except (PlanRefused, NoPolicy) as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, "The plan is written down and its preflight runs; then its approvers are asked.")
+            messages.success(
+                request, gettext("The plan is written down and its preflight runs; then its approvers are asked.")
+            )
             return redirect(plan_url(plan))
     return render(request, "rollback/plan_steer.html", {"form": form}, status=400 if form.errors else 200)
 
@@ -160,15 +165,17 @@ def plan_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
     try:
         if verb == "preflight":
             preflight.again(plan_id=plan.pk, actor=actor)
-            messages.success(request, "The preflight is running again.")
+            messages.success(request, gettext("The preflight is running again."))
         elif verb == "start":
             run.start(plan_id=plan.pk, user=_user(request), actor=actor)
-            messages.success(request, "The plan has started.")
+            messages.success(request, gettext("The plan has started."))
         elif verb == "void":
             given_up = void(plan_id=plan.pk, reason=request.POST.get("reason", "")[:500] or "Given up.", actor=actor)
-            messages.success(request, "The plan was given up." if given_up else "The plan was closed before.")
+            messages.success(
+                request, gettext("The plan was given up.") if given_up else gettext("The plan was closed before.")
+            )
         else:
-            raise Http404(f"A plan has no verb {verb}.")
+            raise Http404(gettext("A plan has no verb %(verb)s.") % {"verb": verb})
     except PlanRefused as refused:
         messages.error(request, refused.sentence)
     return redirect(_back(request) or plan_url(plan))
@@ -195,7 +202,7 @@ def run_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
     subject = run_for(request, pk)
     form = ReasonForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Nothing was done: say in a sentence why.")
+        messages.error(request, gettext("Nothing was done: say in a sentence why."))
         return redirect(_back(request) or plan_url(subject.plan))
     who: dict[str, Any] = {
         "run_id": subject.pk,
@@ -233,7 +240,7 @@ def act_on_run(verb: str, who: dict[str, Any]) -> str:
     if verb in ("sign-off", "reject"):
         watch.sign_off(**who, passed=verb == "sign-off")
         return "The verification was signed off." if verb == "sign-off" else "The verification was judged failed."
-    raise Http404(f"A run has no verb {verb}.")
+    raise Http404(gettext("A run has no verb %(verb)s.") % {"verb": verb})
 
 
 def lanes_context(subject: Run, user: User) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.utils.translation import gettext
+
 NAME_LENGTH = 40
 
 
@@ -56,7 +58,7 @@ def lay_out(
     """
     names = [member.name for member in members]
     if len(by) != 1:
-        raise WavesRefused("Waves are made by count, by percent or by label. Name one of these.")
+        raise WavesRefused(gettext("Waves are made by count, by percent or by label. Name one of these."))
     [(how, value)] = by.items()
     if how == "label":
         waves = _by_label(members, str(value))
@@ -65,29 +67,37 @@ def lay_out(
     elif how == "count":
         waves = default_waves(names, _numbers(value, "count", 100_000))
     else:
-        raise WavesRefused(f"Waves can't be made by {how}. Make them by count, by percent or by label.")
+        raise WavesRefused(
+            gettext("Waves can't be made by %(how)s. Make them by count, by percent or by label.") % {"how": how}
+        )
     return [replace(wave, quorum=_quorum(quorum, len(wave.hosts))) for wave in waves]
 
 
 def _numbers(value: Any, how: str, most: int) -> list[int]:
     if not isinstance(value, (list, tuple)) or not value:
-        raise WavesRefused(f"Waves by {how} need a list of whole numbers, such as 1, 10, 50.")
+        raise WavesRefused(gettext("Waves by %(how)s need a list of whole numbers, such as 1, 10, 50.") % {"how": how})
     if any(type(number) is not int or not 0 < number <= most for number in value):
-        raise WavesRefused(f"Waves by {how} need whole numbers from 1 to {most}.")
+        raise WavesRefused(
+            gettext("Waves by %(how)s need whole numbers from 1 to %(most)s.") % {"how": how, "most": most}
+        )
     return list(value)
 
 
 def _sizes(total: int, shares: list[int]) -> list[int]:
     """Sizes of waves after which at least these shares of the hosts, in percent, are done."""
     if shares != sorted(set(shares)):
-        raise WavesRefused("The percentages of the waves say how much is done after each, so they have to grow.")
+        raise WavesRefused(
+            gettext("The percentages of the waves say how much is done after each, so they have to grow.")
+        )
     done = [-(-total * share // 100) for share in shares]
     return [after - before for before, after in zip([0, *done], done, strict=False) if after > before]
 
 
 def _by_label(members: Sequence[Member], label: str) -> list[PlanWave]:
     if not any(label in member.labels for member in members):
-        raise WavesRefused(f"No host of this endpoint has the label {label!r}. Choose one that they have.")
+        raise WavesRefused(
+            gettext("No host of this endpoint has the label %(label)r. Choose one that they have.") % {"label": label}
+        )
     canary, *others = members
     groups: dict[str, list[str]] = {}
     for member in others:
@@ -102,10 +112,12 @@ def _quorum(quorum: Mapping[str, int] | None, size: int) -> int:
     if quorum is None:
         return 0
     if len(quorum) != 1 or not set(quorum) <= {"percent", "hosts"}:
-        raise WavesRefused("A quorum is a percentage of each wave's hosts or a number of them. Name one of the two.")
+        raise WavesRefused(
+            gettext("A quorum is a percentage of each wave's hosts or a number of them. Name one of the two.")
+        )
     [(how, value)] = quorum.items()
     if type(value) is not int or not 0 < value <= (100 if how == "percent" else 100_000):
-        raise WavesRefused("A quorum is a whole number above 0, of percent at most 100.")
+        raise WavesRefused(gettext("A quorum is a whole number above 0, of percent at most 100."))
     return -(-size * value // 100) if how == "percent" else min(size, value)
 
 

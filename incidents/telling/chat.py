@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from accounts.outgoing import AddressRefused, FetchFailed, ask
 from incidents.telling import notes
@@ -103,7 +104,9 @@ def plugin(url: str) -> Any:
     apprise would open that file, or ask for that address, by connections of its own."""
     scheme = urlsplit(url).scheme.lower()
     if scheme not in SERVICES:
-        raise ChatRefused(f"Give an address of apprise's that begins with one of: {', '.join(SERVICES)}.")
+        raise ChatRefused(
+            gettext("Give an address of apprise's that begins with one of: %(names)s.") % {"names": ", ".join(SERVICES)}
+        )
     from apprise import Apprise, AppriseAsset, AppriseAttachment
 
     module = import_module(f"apprise.plugins.{SERVICES[scheme]}")
@@ -114,9 +117,11 @@ def plugin(url: str) -> Any:
     )  # fmt: skip
     made = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     if made is None or type(made).__module__ != module.__name__:
-        raise ChatRefused("apprise can't read this address; its documentation says how one for the service is written.")
+        raise ChatRefused(
+            gettext("apprise can't read this address; its documentation says how one for the service is written.")
+        )
     if any(isinstance(value, AppriseAttachment) and len(value) for value in vars(made).values()):
-        raise ChatRefused("Leave the template out of the address: what is said is written here.")
+        raise ChatRefused(gettext("Leave the template out of the address: what is said is written here."))
     return made
 
 
@@ -125,7 +130,7 @@ def shown(url: str) -> str:
     targets: where one of them fails, another attempt would tell the others again."""
     made = plugin(url)
     if len(made) != 1:
-        raise ChatRefused("Name one channel, topic or user in an address, and enter one way for each.")
+        raise ChatRefused(gettext("Name one channel, topic or user in an address, and enter one way for each."))
     return str(made.url(privacy=True)).partition("?")[0]
 
 

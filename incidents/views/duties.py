@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -40,7 +41,7 @@ def mark(request: HttpRequest, ref: str, clock: str) -> HttpResponse:
     incident = incident_for(request, ref, "incident.command")
     shown = next((one for one in duties.clocks_of(incident) if one.clock.id == clock), None)
     if shown is None:
-        raise Http404(f"There is no duty {clock}.")
+        raise Http404(gettext("There is no duty %(clock)s.") % {"clock": clock})
     version = shown.mark.version if shown.mark else 0
     if request.method == "GET":
         state = DutyState.NOTIFIED if shown.mark and shown.mark.state == DutyState.APPLIES else DutyState.APPLIES
@@ -64,7 +65,7 @@ def mark(request: HttpRequest, ref: str, clock: str) -> HttpResponse:
     except IncidentError as refused:
         form.add_error(None, str(refused))
         return _form(request, incident, shown, form, 409)
-    messages.success(request, "It is on record.")
+    messages.success(request, gettext("It is on record."))
     return redirect("incident-duties", ref=ref)
 
 
@@ -128,7 +129,7 @@ def _page(request: HttpRequest, incident: Incident) -> HttpResponse:
         "may_mark": may_on(user_of(request), "incident.command", incident),
         "sentence": f"{incident.ref}: {sentence}",
         "tone": tone,
-        "trail": [("/incidents/", "Incidents"), (f"/incidents/{incident.ref}/", incident.ref)],
+        "trail": [("/incidents/", gettext("Incidents")), (f"/incidents/{incident.ref}/", incident.ref)],
     }
     return render(request, "incidents/duties.html", context)
 

@@ -120,7 +120,7 @@ def export(request: HttpRequest, ref: str, kind: str) -> HttpResponse:
     """The review as a file: `md` or `html`."""
     review = review_for(request, ref)
     if kind not in KINDS:
-        raise Http404("A review is exported as md or html.")
+        raise Http404(gettext("A review is exported as md or html."))
     content_type, render_as = KINDS[kind]
     name = f"review-{ref}.{kind}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -169,6 +169,6 @@ def _page(
         "form": form or ReviewForm(initial=texts | {"version": review.version}),
         "item_form": item_form or ActionItemForm(auto_id="item_%s"),
         "theirs": theirs,
-        "sentence": f"Review of {incident.ref}: {incident.title}",
+        "sentence": gettext("Review of %(ref)s: %(title)s") % {"ref": incident.ref, "title": incident.title},
     }
     return render(request, "reviews/detail.html", context, status=status)

@@ -95,7 +95,7 @@ def stylesheet(request: HttpRequest, slug: str) -> HttpResponse:
 def _serve(request: HttpRequest, slug: str, name: str) -> HttpResponse:
     """A file of a page as it is now: of one for signed-in people, and of a public one before its copy is written."""
     if name not in KINDS:
-        raise Http404("A status page has no file of that name.")
+        raise Http404(gettext("A status page has no file of that name."))
     try:
         told = get_object_or_404(StatusPage, slug=slug)
         if not may_read(request.user, told):
@@ -105,7 +105,7 @@ def _serve(request: HttpRequest, slug: str, name: str) -> HttpResponse:
         body = _rendered(told, name)
     except OperationalError:
         # There is no copy, or it had been served before anything asked for the database.
-        raise Http404("There is no status page of that name, or it can't be read now.") from None
+        raise Http404(gettext("There is no status page of that name, or it can't be read now.")) from None
     return answer(request, name, body, etag_of(body), FRESH if told.public else "private, no-store")
 
 

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
@@ -119,7 +120,7 @@ def incident_act(request: HttpRequest, ref: str, verb: str) -> HttpResponse:
     """GET shows the verb's form; POST does it and leads back to the incident. A refusal or a conflict keeps what was
     typed and shows how things stand now."""
     if verb not in VERBS:
-        raise Http404(f"An incident has no verb {verb}.")
+        raise Http404(gettext("An incident has no verb %(verb)s.") % {"verb": verb})
     wanted = VERBS[verb]
     incident = incident_for(request, ref, wanted.permission)
     if request.method == "GET":

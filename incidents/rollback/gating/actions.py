@@ -4,11 +4,11 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import require
 from audit.actions import Actor, Target, record
-from audit.english import in_english
 from incidents.rollback.gating.bodies import GateRefused
 from incidents.rollback.gating.models import ASKED, Acceptance, AskedWhen, Asking, GateDefinition, GateKind
 from incidents.rollback.gating.waking import wake
@@ -36,7 +36,11 @@ def enter_gate(*, model: Model, facts: dict[str, Any], actor: Actor) -> GateDefi
 def refuse_known(model: Model, name: str) -> None:
     """Raises GateRefused where the model has a gate of that name."""
     if GateDefinition.objects.filter(model=model, name=name, retired_at=None).exists():
-        raise GateRefused("already_there", f"{model.slug} has a gate {name}. Retire it, or choose another name.")
+        raise GateRefused(
+            "already_there",
+            gettext("%(slug)s has a gate %(name)s. Retire it, or choose another name.")
+            % {"slug": model.slug, "name": name},
+        )
 
 
 @transaction.atomic
@@ -47,10 +51,10 @@ def retire_gate(*, definition: GateDefinition, reason: str, user: User, actor: A
     """
     require(user, "registry.write", model=definition.model.slug, team=definition.model.team)
     if not reason.strip():
-        raise GateRefused("reason_needed", "Say in a sentence why the gate is asked no more.")
+        raise GateRefused("reason_needed", gettext("Say in a sentence why the gate is asked no more."))
     retired = GateDefinition.objects.filter(pk=definition.pk, retired_at=None)
     if not retired.update(retired_at=Now(), retired_reason=reason[:300]):
-        raise GateRefused("retired", f"The gate {definition.name} was retired before.")
+        raise GateRefused("retired", gettext("The gate %(name)s was retired before.") % {"name": definition.name})
     record(
         action="gate.retire",
         target=Target("gate", f"{definition.model.slug}/{definition.name}", definition.digest),
@@ -70,14 +74,15 @@ def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Ac
     require(user, "view")
     definition = asking.definition
     if definition.kind != GateKind.ACCEPTANCE or user.pseudonym not in definition.body["people"]:
-        raise GateRefused("not_named", "The gate names other people. Ask one of them.")
+        raise GateRefused("not_named", gettext("The gate names other people. Ask one of them."))
     if not accepted and not reason.strip():
-        raise GateRefused("reason_needed", "Say in a sentence what is wrong; it goes on record.")
+        raise GateRefused("reason_needed", gettext("Say in a sentence what is wrong; it goes on record."))
     # The run's row first, as whoever moves the run locks them.
     run = Run.objects.select_for_update(of=("self",)).select_related("plan").get(pk=asking.run_id)
     if not Asking.objects.filter(ASKED, pk=asking.pk).exists():
         raise GateRefused(
-            "not_active", f"Nothing waits for it: the run is {in_english(run.get_state_display).lower()}."
+            "not_active",
+            gettext("Nothing waits for it: the run is %(state)s.") % {"state": run.get_state_display().lower()},
         )
     try:
         with transaction.atomic():
@@ -85,7 +90,7 @@ def accept(*, asking: Asking, user: User, accepted: bool, reason: str, actor: Ac
                 asking=asking, user=user, pseudonym=user.pseudonym, accepted=accepted, reason=reason[:500]
             )
     except IntegrityError:
-        raise GateRefused("said", "You have said it before; it stands.") from None
+        raise GateRefused("said", gettext("You have said it before; it stands.")) from None
     record(
         action="gate.accept" if accepted else "gate.refuse",
         target=Target("run", str(run.pk)),

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from django.utils.translation import gettext
+
 from accounts.approvals import acts
 from accounts.approvals.models import Act, SubjectKind
 from accounts.models import User
@@ -99,15 +101,21 @@ def facts_of(
     Names of people become pseudonyms. Raises GateRefused.
     """
     if not re.fullmatch(r"[a-z][a-z0-9-]{1,39}", name) or name in TAKEN:
-        raise GateRefused("malformed", "A gate's name has 2 to 40 small letters, digits and dashes, and is not taken.")
+        raise GateRefused(
+            "malformed", gettext("A gate's name has 2 to 40 small letters, digits and dashes, and is not taken.")
+        )
     if not question.strip().endswith("?") or len(question) > 200:
-        raise GateRefused("malformed", "A gate asks a question of at most 200 characters that ends with “?”.")
+        raise GateRefused("malformed", gettext("A gate asks a question of at most 200 characters that ends with “?”."))
     if not plan_kinds or not set(plan_kinds) <= set(PLAN_KINDS):
-        raise GateRefused("malformed", f"Plans that ask it are of the kinds {', '.join(PLAN_KINDS)}.")
+        raise GateRefused(
+            "malformed", gettext("Plans that ask it are of the kinds %(names)s.") % {"names": ", ".join(PLAN_KINDS)}
+        )
     if environment not in ENVIRONMENTS:
-        raise GateRefused("malformed", f"The environment is one of {', '.join(ENVIRONMENTS)}.")
+        raise GateRefused(
+            "malformed", gettext("The environment is one of %(names)s.") % {"names": ", ".join(ENVIRONMENTS)}
+        )
     if when not in AskedWhen.values:
-        raise GateRefused("malformed", f"It is asked when: {', '.join(AskedWhen.values)}.")
+        raise GateRefused("malformed", gettext("It is asked when: %(names)s.") % {"names": ", ".join(AskedWhen.values)})
     checked = bodies.check(kind, body)
     if kind == GateKind.ACCEPTANCE:
         checked["people"] = [_pseudonym(username) for username in checked["people"]]
@@ -127,7 +135,10 @@ def facts_of(
 def _pseudonym(username: str) -> str:
     person = User.objects.filter(username=username, is_active=True).first()
     if person is None:
-        raise GateRefused("malformed", f"There is nobody called {username}. Name people by their user names.")
+        raise GateRefused(
+            "malformed",
+            gettext("There is nobody called %(username)s. Name people by their user names.") % {"username": username},
+        )
     return person.pseudonym
 
 

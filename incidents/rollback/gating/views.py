@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -48,7 +49,7 @@ def gate_list(request: HttpRequest) -> HttpResponse:
     chosen = [row["gate"] for row in rows if may_write and str(row["gate"].pk) == wanted]
     count = f"{len(rows) or 'No'} {'gate is' if len(rows) < 2 else 'gates are'} registered"
     context = {
-        "sentence": f"{count}, beside those that every plan asks.",
+        "sentence": gettext("%(count)s, beside those that every plan asks.") % {"count": count},
         "rows": rows,
         "may_write": may_write,
         "chosen": chosen[0] if chosen else None,
@@ -71,12 +72,12 @@ def gate_register(request: HttpRequest) -> HttpResponse:
             form.add_error(None, refused.sentence)
         else:
             if isinstance(done, Act):
-                messages.success(request, "It waits for its approvals. Until they are there, no plan asks it.")
+                messages.success(request, gettext("It waits for its approvals. Until they are there, no plan asks it."))
                 return redirect("approval-detail", pk=done.request_id)
-            messages.success(request, f"The gate {done.name} is registered.")
+            messages.success(request, gettext("The gate %(name)s is registered.") % {"name": done.name})
             return redirect("gate-list")
     examples = [{"kind": label, "body": json.dumps(EXAMPLES[value], indent=2)} for value, label in GateKind.choices]
-    context = {"form": form, "examples": examples, "trail": [(reverse("gate-list"), "Gates")]}
+    context = {"form": form, "examples": examples, "trail": [(reverse("gate-list"), gettext("Gates"))]}
     return render(request, "gating/register.html", context, status=400 if form.errors else 200)
 
 
@@ -88,7 +89,7 @@ def gate_retire(request: HttpRequest, item: int) -> HttpResponse:
     reason = form.cleaned_data["reason"] if form.is_valid() else ""
     try:
         retire_gate(definition=definition, reason=reason, user=_user(request), actor=actor_for(request=request))
-        messages.success(request, f"The gate {definition.name} is asked no more.")
+        messages.success(request, gettext("The gate %(name)s is asked no more.") % {"name": definition.name})
     except GateRefused as refused:
         messages.error(request, refused.sentence)
     return redirect("gate-list")
@@ -104,7 +105,12 @@ def asking_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "gate": row.definition,
         "how": sentence_of(row.definition.kind, row.definition.body),
         "may_accept": queries.may_accept(row, row.run, _user(request)),
-        "trail": [(reverse("plan-detail", args=[row.run.plan_id]), f"Run on {row.run.endpoint.slug}")],
+        "trail": [
+            (
+                reverse("plan-detail", args=[row.run.plan_id]),
+                gettext("Run on %(slug)s") % {"slug": row.run.endpoint.slug},
+            )
+        ],
     }
     return render(request, "gating/asking.html", context)
 
@@ -115,13 +121,15 @@ def asking_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
     """A named person accepts the version in a wave, or refuses it."""
     row = asking_for(request, pk)
     if verb not in ("accept", "refuse"):
-        raise Http404(f"A gate has no verb {verb}.")
+        raise Http404(gettext("A gate has no verb %(verb)s.") % {"verb": verb})
     form = AcceptForm(request.POST)
     reason = form.cleaned_data["reason"] if form.is_valid() else ""
     who: dict[str, Any] = {"user": _user(request), "actor": actor_for(request=request)}
     try:
         accept(asking=row, accepted=verb == "accept", reason=reason, **who)
-        messages.success(request, "You have accepted it." if verb == "accept" else "You have refused it.")
+        messages.success(
+            request, gettext("You have accepted it.") if verb == "accept" else gettext("You have refused it.")
+        )
     except GateRefused as refused:
         messages.error(request, refused.sentence)
     return redirect("plan-detail", pk=row.run.plan_id)

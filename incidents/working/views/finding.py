@@ -27,10 +27,10 @@ def find(request: HttpRequest) -> HttpResponse:
     groups = search(text)
     count = sum(len(group.hits) for group in groups)
     if len(text) < SHORTEST:
-        sentence = "Search incidents, notes, reviews, runbooks, models, endpoints and hosts"
+        sentence = gettext("Search incidents, notes, reviews, runbooks, models, endpoints and hosts")
     else:
         found = f"{count}{' or more' if any(group.more for group in groups) else ''}" if count else "Nothing"
-        sentence = f"{found} found for “{text}”"
+        sentence = gettext("%(found)s found for “%(text)s”") % {"found": found, "text": text}
     context = {
         "groups": groups,
         "text": text,

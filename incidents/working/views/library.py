@@ -38,8 +38,8 @@ def library(request: HttpRequest) -> HttpResponse:
     context = {
         "runbooks": found,
         "may_write": may(user_of(request), WRITES),
-        "sentence": "What to do when something goes wrong",
-        "trail": [("/incidents/", "Incidents")],
+        "sentence": gettext("What to do when something goes wrong"),
+        "trail": [("/incidents/", gettext("Incidents"))],
     }
     return render(request, "working/library.html", context)
 
@@ -81,7 +81,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "uses": runbook.uses.select_related("incident").order_by("-pk")[:10],
         "may_write": runbook.retired_at is None and may_on(user_of(request), WRITES, runbook),
         "sentence": runbook.title,
-        "trail": [("/incidents/", "Incidents"), ("/runbooks/", "Runbooks")],
+        "trail": [("/incidents/", gettext("Incidents")), ("/runbooks/", gettext("Runbooks"))],
     }
     return render(request, "working/runbook.html", context)
 
@@ -144,6 +144,6 @@ def _form(
         "sentence": sentence,
         "theirs": as_html(runbook.body) if theirs and runbook else "",
         "back": f"/runbooks/{runbook.slug}/" if runbook else "/runbooks/",
-        "trail": [("/incidents/", "Incidents"), ("/runbooks/", "Runbooks")],
+        "trail": [("/incidents/", gettext("Incidents")), ("/runbooks/", gettext("Runbooks"))],
     }
     return render(request, "working/runbook_form.html", context, status=status)

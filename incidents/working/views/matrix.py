@@ -63,7 +63,7 @@ def _page(request: HttpRequest, form: MatrixForm, status: int = 200) -> HttpResp
         "urgencies": [urgency.label for urgency in Urgency],
         "may_edit": may(user_of(request), "admin"),
         "editions": SeverityMatrix.objects.select_related("by")[:10],
-        "sentence": "Severity follows from impact and urgency",
-        "trail": [("/incidents/", "Incidents")],
+        "sentence": gettext("Severity follows from impact and urgency"),
+        "trail": [("/incidents/", gettext("Incidents"))],
     }
     return render(request, "working/matrix.html", context, status=status)
