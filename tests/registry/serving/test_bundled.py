@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,4 @@ def test_an_address_does_not_show_its_token() -> None:
 def test_an_unknown_engine_has_no_driver() -> None:
     with pytest.raises(LookupError, match="no driver for the engine 'abacus'"):
         driver_for("abacus")
-    assert DRIVER.capabilities == base.Capabilities(
-        True, True, True, True, True, drain=True, weighted_traffic=True, shadow=True
-    )
+    assert DRIVER.capabilities == base.Capabilities(**{field.name: True for field in fields(base.Capabilities)})
