@@ -26,7 +26,15 @@ def render(text: str) -> SafeString:
     out: they would ask another server while somebody reads."""
     html = _reader().render(STEP.sub(lambda found: f"- {found['text']}", text))
     # The page has its own h1; a runbook's headings stand below it.
-    html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>")
+    return _clean(html.replace("<h1>", "<h2>").replace("</h1>", "</h2>"))
+
+
+def render_line(text: str) -> SafeString:
+    """As `render`, of one line, without a paragraph around it: emphasis, code and links."""
+    return _clean(_reader().renderInline(text))
+
+
+def _clean(html: str) -> SafeString:
     cleaned = nh3.clean(
         html,
         tags=TAGS,

@@ -1,5 +1,6 @@
 """Runbooks taken up in an incident, and its tasks."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -12,7 +13,8 @@ from incidents.models import OPEN_STATES
 from incidents.views.pages import incident_for, user_of
 from incidents.working.forms import TaskForm
 from incidents.working.markdown import render as as_html
-from incidents.working.models import TaskState
+from incidents.working.markdown import render_line
+from incidents.working.models import Step, TaskState
 from incidents.working.runbooks import fitting, uses_of
 
 
@@ -26,7 +28,7 @@ def incident_work(request: HttpRequest, ref: str) -> HttpResponse:
     tasks = list(incident.tasks.select_related("owner"))
     context: dict[str, Any] = {
         "incident": incident,
-        "uses": [{"use": use, "html": as_html(use.body), "steps": use.steps.all()} for use in uses],
+        "uses": [{"use": use, "html": as_html(use.body), "steps": _lines(use.steps.all())} for use in uses],
         "offered": [one for one in fitting(incident) if one.pk not in taken] if incident.state in OPEN_STATES else [],
         "tasks": sorted(tasks, key=lambda task: task.state != TaskState.OPEN),
         "left": sum(task.state == TaskState.OPEN for task in tasks),
@@ -35,3 +37,7 @@ def incident_work(request: HttpRequest, ref: str) -> HttpResponse:
     }
     part = context["part"] = request.headers.get("HX-Request") == "true"
     return render(request, "working/parts/work.html" if part else "working/work.html", context)
+
+
+def _lines(steps: Iterable[Step]) -> list[tuple[Step, str]]:
+    return [(step, render_line(step.text)) for step in steps]

@@ -1,5 +1,6 @@
 """Runbooks: the library, what fits an incident, steps ticked off, Markdown that can do nothing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from audit.models import AuditEvent
 from incidents.errors import Conflict, GuardFailed, IncidentError
 from incidents.models import Incident
 from incidents.working import runbooks
-from incidents.working.markdown import render, steps
+from incidents.working.markdown import render, render_line, steps
 from incidents.working.models import Runbook, RunbookUse, Step
 from tests.incidents.world import World, events
 
@@ -42,8 +43,9 @@ def test_task_lines_are_steps_and_the_text_is_read_without_their_boxes() -> None
         "<a href='javascript:alert(1)'>x</a>",
     ],
 )
-def test_markdown_can_do_nothing_but_be_read(text: str) -> None:
-    html = render(text)
+@pytest.mark.parametrize("read", [render, render_line])
+def test_markdown_can_do_nothing_but_be_read(read: Callable[[str], str], text: str) -> None:
+    html = read(text)
     for bad in ("<script", "<img", 'href="javascript', 'href="data', 'href="vbscript', "src="):
         assert bad not in html.replace("&lt;img src=", "").replace("&lt;script", "")
     assert " onmouseover=alert" not in html.replace("&quot; onmouseover", "")
@@ -136,6 +138,7 @@ def test_a_runbook_goes_through_the_pages(world: World) -> None:
     assert rosa.post(f"/incidents/{incident.ref}/tick/", {"step": step.pk}).status_code == 302
     html = rosa.get(f"/incidents/{incident.ref}/work/").content.decode()
     assert "Rosa Example" in html
+    assert "2. Look at the <em>feed</em>." in html
     assert kofi.post("/runbooks/feed/edit/", typed | {"version": 9}).status_code == 409
     assert kofi.post("/runbooks/feed/retire/").status_code == 302
     assert Runbook.objects.get().retired_at is not None
