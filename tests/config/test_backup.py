@@ -16,6 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import User
+from audit import integrity
 from audit.integrity import verify_log
 from audit.models import AuditCheckpoint, AuditEvent, AuditLeaf
 from audit.note import checkpoint_text, read_key_file
@@ -104,6 +105,18 @@ def empty(installation: Installation, settings: Any) -> Iterator[Installation]:
     with pointed_at(name):
         yield installation
     installation.services.drop(name)
+
+
+def test_events_that_were_not_signed_when_the_backup_was_made_may_be_of_long_ago(
+    empty: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integrity, "STALE_SECONDS", -1)
+    said = io.StringIO()
+
+    call_command("restore", str(empty.backup), stdout=said)
+
+    assert "The log is whole." in said.getvalue()
+    assert ["has waited" in problem for problem in verify_log().problems] == [True, True, True]
 
 
 def test_everything_comes_back_and_the_log_goes_on(empty: Installation) -> None:
