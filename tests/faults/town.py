@@ -68,7 +68,7 @@ class Endpoint(Fleet):
 
     def awaiting(self, version: Version | None = None, **wish: Any) -> Plan:
         self.wait_for_hosts()
-        return super().awaiting(version, **wish)
+        return prepared(self, self.propose(version, **wish))
 
     def wait_for_hosts(self) -> None:
         """Until each answers at the address that is registered: one may be booting after what a test did to it."""
@@ -313,7 +313,7 @@ def prepared(endpoint: Endpoint, plan: Plan) -> Plan:
     """Take a draft through its preflight in this process, unless a worker of the town is quicker."""
     endpoint.wait_for_hosts()
     if not preflight.run(plan.pk):
-        until(lambda: Plan.objects.filter(pk=plan.pk, state=PlanState.AWAITING).exists())
+        until(lambda: Plan.objects.filter(pk=plan.pk, state=PlanState.AWAITING).exists(), seconds=PATIENT)
     plan.refresh_from_db()
     failed = list(plan.preflights.filter(answer="fail").values_list("question", "observed"))
     assert plan.state == PlanState.AWAITING, failed
