@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from monitoring import sketches, store
+from monitoring import sketches
 from monitoring.drift.sketch import Sketch
 from monitoring.drift.sketch_bytes import unpacked
-from monitoring.models import PredictionBatch, Window, WindowState
-from monitoring.sketches import FEATURE, Made, merged
-from monitoring.windows import load_predictions
+from monitoring.models import Window, WindowState
+from monitoring.sketches import Made, merged
+from monitoring.windows import batches_within, load_predictions
 
 FLEET_ROWS = 20_000
 """From so many rows of at least two hosts on, a window is judged from sketches of its inputs."""
@@ -42,9 +42,7 @@ def read(window: Window, *, features: bool = True) -> Seen:
     """What the window shows; without `features` nothing is read of the inputs. Raises store.StoreDamaged."""
     if not features:
         return Seen(window, _narrow(window))
-    batches = PredictionBatch.objects.filter(
-        endpoint=window.endpoint, first_at__lt=window.end, last_at__gte=window.start
-    ).order_by("pk")
+    batches = batches_within(window.endpoint, window.start, window.end).order_by("pk")
     of_hosts: dict[int | None, list[int]] = defaultdict(list)
     rows, paths = 0, {}
     for key, host, count, path in batches.values_list("pk", "host_id", "rows", "path"):
@@ -54,9 +52,7 @@ def read(window: Window, *, features: bool = True) -> Seen:
         table = load_predictions(window.endpoint, window.start, window.end)
         made = sketches.of_table(window.endpoint, table) if window.state == WindowState.OPEN else []
         return Seen(window, table, made)
-    made = [
-        one for keys in of_hosts.values() for one in _of_host(window, keys, [paths[key] for key in keys])
-    ]  # fmt: skip
+    made = [one for keys in of_hosts.values() for one in _of_host(window, keys, [paths[key] for key in keys])]
     return Seen(window, _narrow(window), made, dict(_merged(made)))
 
 
@@ -65,11 +61,8 @@ def _narrow(window: Window) -> pa.Table:
 
 
 def _of_host(window: Window, batches: list[int], paths: list[str]) -> list[Made]:
-    known = dict.fromkeys(name for path in paths for name in store.column_names(path))
-    names = [name for name in known if name.startswith(FEATURE) or name in sketches.OWN]
-    table = load_predictions(
-        window.endpoint, window.start, window.end, columns=["version", "digest", "host", *names], batches=batches
-    )
+    names = ["version", "digest", "host", *sketches.columns_in(paths)]
+    table = load_predictions(window.endpoint, window.start, window.end, columns=names, batches=batches)
     return sketches.of_table(window.endpoint, table)
 
 

@@ -12,8 +12,7 @@ from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
 from audit.canonical import instant
-from monitoring.models import PredictionBatch
-from monitoring.windows import load_predictions
+from monitoring.windows import batches_within, load_predictions
 from registry.models import Endpoint
 
 MOST_ROWS = 1000
@@ -59,7 +58,7 @@ def read_rows(
     if not 1 <= limit <= MOST_ROWS:
         raise ReadingRefused(gettext("Between 1 and %(most_rows)s rows are read at once.") % {"most_rows": MOST_ROWS})
     only = ({"version": version} if version else {}) | ({"host__name": host} if host else {})
-    batches = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=until, last_at__gte=since, **only)
+    batches = batches_within(endpoint, since, until).filter(**only)
     held = batches.aggregate(rows=Sum("rows"))["rows"] or 0
     if held > MOST_FOUND:
         raise ReadingRefused(

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from django.db import transaction
 from django.db.models import Count, Max, Min, QuerySet, Sum
 
+from monitoring import store
 from monitoring.drift.profile import Kind
 from monitoring.drift.sketch import NotMergeable, Sketch, merge, sketch_column
 from monitoring.drift.sketch_bytes import packed, unpacked
@@ -95,8 +96,18 @@ def kinds_of(version: Version | None, table: pa.Table) -> dict[str, Kind]:
     if profiles:
         told |= {f"{FEATURE}{name}": column.kind for name, column in profiles[0].columns.items()}
         told |= {name: column.kind for name, column in profiles[1].columns.items() if name in OWN}
-    names = [name for name in table.column_names if name in OWN or name.startswith(FEATURE)][:MOST_COLUMNS]
+    names = [name for name in table.column_names if _is_sketched(name)][:MOST_COLUMNS]
     return {name: told.get(name) or _kind(name, table.schema.field(name).type) for name in names}
+
+
+def columns_in(paths: Iterable[str]) -> list[str]:
+    """The columns of these files of the prediction log that sketches are made of, in the order in which they come."""
+    known = dict.fromkeys(name for path in paths for name in store.column_names(path))
+    return [name for name in known if _is_sketched(name)]
+
+
+def _is_sketched(name: str) -> bool:
+    return name in OWN or name.startswith(FEATURE)
 
 
 def _kind(name: str, kind: pa.DataType) -> Kind:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from django.db import connection
+from django.db.models import QuerySet
 
 from monitoring import store
 from monitoring.models import PredictionBatch
@@ -42,6 +43,11 @@ class Mixed(pa.ExtensionType):
         return MixedScalar
 
 
+def batches_within(endpoint: Endpoint, start: datetime, end: datetime) -> QuerySet[PredictionBatch]:
+    """The deliveries that may hold predictions answered in [start, end)."""
+    return PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=end, last_at__gte=start)
+
+
 def load_predictions(
     endpoint: Endpoint,
     start: datetime,
@@ -60,7 +66,7 @@ def load_predictions(
     that are read; None means all.
     Raises monitoring.store.StoreDamaged when a stored file is not what was written.
     """
-    found = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=end, last_at__gte=start)
+    found = batches_within(endpoint, start, end)
     if batches is not None:
         found = found.filter(pk__in=batches)
     if versions is not None:

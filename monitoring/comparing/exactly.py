@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from django.utils.translation import gettext
 
-from monitoring import sketches, store
+from monitoring import sketches
 from monitoring.charts.distributions import cells_of
 from monitoring.comparing.columns import (
     LATENCY,
@@ -30,11 +30,10 @@ from monitoring.drift.exact import compare_exact, sort_reference
 from monitoring.drift.profile import CategoricalWindow, NumericProfile, Profile
 from monitoring.drift.values import category_counts, numeric_values
 from monitoring.drift.window import count_sorted, count_window
-from monitoring.models import PredictionBatch
 from monitoring.references import versions_of
-from monitoring.sketches import FEATURE, OWN, Counted, TooMuch
+from monitoring.sketches import Counted, TooMuch
 from monitoring.store import StoreDamaged
-from monitoring.windows import load_predictions, numpy_column
+from monitoring.windows import batches_within, load_predictions, numpy_column
 from registry.models import Endpoint, Version
 
 MOST_ROWS = 20_000_000
@@ -101,9 +100,7 @@ def exactly(asked: Asked, told: Told) -> tuple[Columns, str]:
 
 def _rows(endpoint: Endpoint, side: Side) -> _Rows:
     only = ({"version": side.version} if side.version else {}) | ({"host__name": side.host} if side.host else {})
-    within = PredictionBatch.objects.filter(
-        endpoint=endpoint, first_at__lt=side.until, last_at__gte=side.since, **only
-    ).order_by("first_at", "pk")
+    within = batches_within(endpoint, side.since, side.until).filter(**only).order_by("first_at", "pk")
     chosen = list(within.values_list("pk", "path", "sha256", "rows"))
     rows = sum(count for *_, count in chosen)
     if rows > MOST_ROWS:
@@ -118,8 +115,7 @@ def _rows(endpoint: Endpoint, side: Side) -> _Rows:
             gettext("Nothing was answered by %(words)s from %(span)s. Choose a span in which it answered.")
             % {"words": side.words, "span": side.span}
         )
-    known = dict.fromkeys(name for _, path, *_ in chosen for name in store.column_names(path))
-    names = [name for name in known if name.startswith(FEATURE) or (name in OWN and name != LATENCY)]
+    names = [name for name in sketches.columns_in(path for _, path, *_ in chosen) if name != LATENCY]
     digests = [f"{path} {sha256}" for _, path, sha256, _ in chosen]
     counts = pc.value_counts(table.column("version")).to_pylist()
     most = max(counts, key=lambda one: one["counts"])["values"] or ""

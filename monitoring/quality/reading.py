@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 from django.db import connection
 
-from monitoring.models import PredictionBatch
-from monitoring.windows import load_predictions, numpy_column
+from monitoring.windows import batches_within, load_predictions, numpy_column
 from registry.models import Endpoint
 
 MOST_ROWS = 40_000
@@ -62,7 +61,7 @@ class Rows:
 
 def rows_of(endpoint: Endpoint, since: datetime, until: datetime, version: str, most: int = MOST_ROWS) -> Rows:
     """At most some `most` rows of [since, until), the newest. Raises monitoring.store.StoreDamaged."""
-    batches = PredictionBatch.objects.filter(endpoint=endpoint, first_at__lt=until, last_at__gte=since, version=version)
+    batches = batches_within(endpoint, since, until).filter(version=version)
     taken, start, left_out = 0, since, 0
     for first_at, rows in batches.order_by("-first_at").values_list("first_at", "rows"):
         if taken and taken + rows > most:
