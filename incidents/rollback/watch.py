@@ -2,8 +2,10 @@
 
 import datetime
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache, partial
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -145,7 +147,8 @@ def _ask_hosts(
     run: Run, document: PlanDocument, *, thorough: bool
 ) -> tuple[list[Answered], list[tuple[HostStep, Remote]]]:
     target = run.plan.to_version
-    golden = golden_of(target) if thorough else None
+    read_golden = cache(partial(golden_of, target))
+    golden = read_golden() if thorough else None
     answers: list[Answered] = []
     reached: list[tuple[HostStep, Remote]] = []
     for step in run.steps.select_related("host").order_by("id"):
@@ -154,7 +157,7 @@ def _ask_hosts(
             continue
         try:
             remote = fleet.reach(step.host, run.endpoint)
-            answers += _ask_host(run, document, step, remote)
+            answers += _ask_host(run, document, step, remote, read_golden)
             if golden is not None:
                 where = f"version {target.number} on {step.host.name}"
                 answers.append(golden_answer(step.host, remote.golden(target, golden), target.digest, where))
@@ -188,7 +191,13 @@ def _left_out(run: Run, step: HostStep) -> Answered:
     return Answered("serving", question, INCONCLUSIVE, observed, expected, host=step.host, wait=True)
 
 
-def _ask_host(run: Run, document: PlanDocument, step: HostStep, remote: Remote) -> list[Answered]:
+def _ask_host(
+    run: Run,
+    document: PlanDocument,
+    step: HostStep,
+    remote: Remote,
+    read_golden: Callable[[], Mapping[str, Any] | None],
+) -> list[Answered]:
     target, seen = run.plan.to_version, remote.look()
     right = fleet.serves(seen, target, read_back=remote.driver.capabilities.digest_read_back)
     answers = [
@@ -205,7 +214,7 @@ def _ask_host(run: Run, document: PlanDocument, step: HostStep, remote: Remote) 
     held, check = fleet.version_on(seen, target), document.check("errors")
     if check is not None and held is not None and step.state == StepState.DONE:
         can = remote.driver.capabilities
-        requests, failures = counted.since_done(step, held, can, None if can.probes_apart else golden_of(target))
+        requests, failures = counted.since_done(step, held, can, None if can.probes_apart else read_golden())
         answers.append(
             error_answer(
                 failures=failures,
