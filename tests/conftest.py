@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck
@@ -15,6 +16,9 @@ from pytest_django.plugin import blocking_manager_key
 
 from tests.ports import free_port as draw_port
 from tests.services import Services, database_of_this_process, pointed_at
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = pytest.StashKey[Services]()
@@ -48,6 +52,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    """One for the tests of a file; each opens a context of its own."""
+    from tests.chromium import launched
+
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import redis
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.product import PASSWORD, Product, running
-from tests.chromium import PATIENCE_MS, launched
+from tests.chromium import PATIENCE_MS
 from tests.conftest import pointed_at
 from tests.services import Services
 
@@ -30,12 +30,6 @@ def product(
             yield product
         connections.close_all()
     services.drop(name)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 class People:

@@ -63,6 +63,13 @@ class EngineFleet(Fleet):
         return self.server.ask(self.server.http, self.slug)
 
 
+def fleet_on(server: Server, folder: Path, settings: Any, **endpoint_fields: Any) -> EngineFleet:
+    """Registered, with a store of its own."""
+    settings.LASTGOOD_VAR = folder / "var"
+    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
+    return EngineFleet(folder, server).build(**endpoint_fields)
+
+
 def observed(host: str) -> Placement:
     """What the host is seen to serve when it is looked at now."""
     placement = Placement.objects.get(host__name=host)
@@ -78,9 +85,7 @@ def test_an_endpoint_on_another_engine_is_rolled_back(
 ) -> None:
     # given version 2 on a real server, which is wrong
     server = servers(engine)
-    settings.LASTGOOD_VAR = tmp_path / "var"
-    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
-    fleet = EngineFleet(tmp_path, server).build()
+    fleet = fleet_on(server, tmp_path, settings)
     fleet.serve(fleet.bad)
     assert fleet.answers() == server.expected(2)
 
@@ -105,9 +110,7 @@ def test_a_release_on_another_engine_goes_back_whether_or_not_the_old_version_is
 ) -> None:
     # given a release whose one host has switched, and soaks
     server = servers(engine)
-    settings.LASTGOOD_VAR = tmp_path / "var"
-    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
-    fleet = EngineFleet(tmp_path, server).build(wave_soak_seconds=3600)
+    fleet = fleet_on(server, tmp_path, settings, wave_soak_seconds=3600)
     fleet.serve(fleet.good)
     run = fleet.finished(fleet.bad, kind="release")
     assert fleet.answers() == server.expected(2), run.state_reason
@@ -131,9 +134,7 @@ def test_probes_that_an_engine_counts_are_not_taken_for_live_traffic(
 ) -> None:
     # given a host without traffic, whose gate asks for some
     server = servers(engine)
-    settings.LASTGOOD_VAR = tmp_path / "var"
-    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
-    fleet = EngineFleet(tmp_path, server).build()
+    fleet = fleet_on(server, tmp_path, settings)
     fleet.serve(fleet.bad)
     run = fleet.started(min_requests=5)
     step = run.steps.get()
@@ -183,9 +184,7 @@ def test_a_host_whose_engine_was_killed_and_started_again_is_converged_to_what_w
 ) -> None:
     # given a rollback that was approved and carried out, and an engine that forgets everything at a restart
     server = servers(engine)
-    settings.LASTGOOD_VAR = tmp_path / "var"
-    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
-    fleet = EngineFleet(tmp_path, server).build()
+    fleet = fleet_on(server, tmp_path, settings)
     fleet.serve(fleet.bad)
     assert fleet.finished().state == RunState.SWITCHED
     server.kill()

@@ -12,7 +12,7 @@ from incidents.practice.exported import compose
 from registry.actions import mark_soaked
 from registry.models import Endpoint
 from tests.engines.servers import Server
-from tests.engines.test_rollback import EngineFleet, observed
+from tests.engines.test_rollback import fleet_on, observed
 from tests.incidents.rollback.fleet import SETUP
 
 pytestmark = pytest.mark.engines
@@ -35,9 +35,7 @@ def test_the_printed_lines_bring_a_host_to_the_older_version_and_back(
 ) -> None:
     # given version 2 live, version 1 last-good
     server = servers(engine)
-    settings.LASTGOOD_VAR = tmp_path / "var"
-    settings.LASTGOOD_REPOSITORIES = [str(server.repository.parent)]
-    fleet = EngineFleet(tmp_path, server).build()
+    fleet = fleet_on(server, tmp_path, settings)
     fleet.serve(fleet.good)
     mark_soaked(version=fleet.good, endpoint=fleet.endpoint, actor=SETUP)
     fleet.serve(fleet.bad)

@@ -1,7 +1,6 @@
 """A commander's whole decision without a mouse: triage, the plan, and the approval of another person."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from accounts.models import ApprovalDecision
 from incidents.models import Incident
 from incidents.rollback.models import CheckAnswer, Plan, PlanState, Preflight
 from registry.models import Host, Version
-from tests.chromium import launched
 from tests.host.artifacts import make_model
 from tests.incidents import world as worlds
 from tests.incidents.world import World
@@ -25,12 +23,6 @@ from tests.pages.test_query_counts import serves
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 PASSWORD = "correct horse battery staple"
 FOCUS = "const at = document.activeElement; return (at.labels?.[0] ?? at).textContent.trim().replace(/\\s+/g, ' ')"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from pytest_django.live_server_helper import LiveServer
 from monitoring.reading import PointRow
 from monitoring.series import keep_points
 from registry.models import Endpoint
-from tests.chromium import launched
 from tests.monitoring.stream import play, watch
 from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version, swap_codes
 from tests.registry.test_pages import person
@@ -23,12 +22,6 @@ from tests.registry.test_pages import person
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PICTURES = os.environ.get("PICTURES", "")
 WINDOWS = int(os.environ.get("WINDOWS", "6"))
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from django.test import override_settings
 from django.urls import clear_url_caches
 from playwright.sync_api import Browser, Page
 
-from tests.chromium import PATIENCE_MS, launched
+from tests.chromium import PATIENCE_MS
 from tests.pages.gallery.views import LIVE, LiveState
 from tests.ports import free_port
 
@@ -57,12 +57,6 @@ def gallery_url() -> Iterator[str]:
         server.server_close()
         thread.join()
     clear_url_caches()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

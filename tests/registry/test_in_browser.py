@@ -11,7 +11,6 @@ from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from registry.models import Endpoint, Health, Placement, Version
-from tests.chromium import launched
 from tests.registry.test_pages import person
 from tests.registry.world import (
     make_endpoint,
@@ -26,12 +25,6 @@ ADDRESSES = [
     "/endpoints/", "/endpoints/toy-production/", "/models/", "/models/toy/", "/models/toy/2/",
     "/retention/", "/endpoints/toy-production/snapshots/", "/readiness/toy-production/",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The page of grouping rules in a real browser: readable by everyone, on a phone as well, in light and dark."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,12 @@ from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
 
 from incidents.grouping.models import Flap, GroupingRule
-from tests.chromium import launched
 from tests.forced_colours import lost_in
 from tests.incidents.grouping.made import fired, rule
 from tests.registry.test_pages import person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SHOTS = os.environ.get("SHOTS")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 def test_a_rule_is_previewed_and_added_by_keyboard_on_a_phone(chromium: Browser, live_server: LiveServer) -> None:

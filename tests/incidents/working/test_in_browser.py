@@ -1,7 +1,6 @@
 """The pages on which incidents are worked with, in a browser: readable by everyone, on a phone, by keyboard alone."""
 
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from incidents.working import notes, roles, runbooks, todo
 from incidents.working.models import Step
 from registry.actions import place, record_switch
 from registry.models import Host
-from tests.chromium import launched
 from tests.forced_colours import lost_in
 from tests.incidents import world as worlds
 from tests.incidents.world import TEST, World
@@ -28,12 +26,6 @@ from tests.incidents.world import TEST, World
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 SHOTS = os.environ.get("LASTGOOD_SHOTS", "")
 """A folder for pictures of the pages, for people."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The ledger in a real browser: readable by everyone, on a phone as well, and in the dark."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -14,17 +13,10 @@ from incidents.intake import take_alert
 from monitoring import intake
 from monitoring.inbound import ledger
 from monitoring.models import Alert
-from tests.chromium import launched
 from tests.monitoring.inbound.test_formats import GRAFANA, MIXED
 from tests.registry.test_pages import person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 def some_arrivals() -> None:

@@ -1,6 +1,5 @@
 """Rules, an alert and silences in a real browser: readable by everyone, on a phone as well, in light and dark."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -14,19 +13,12 @@ from incidents.intake import take_alert
 from monitoring.models import Alert
 from monitoring.rules.actions import make_silence
 from registry.models import Placement
-from tests.chromium import launched
 from tests.monitoring.rules.world import ACTOR, ask, now, points, rule
 from tests.monitoring.world import make_endpoint, make_hosts
 from tests.registry.test_pages import person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 def some_rules() -> list[str]:
