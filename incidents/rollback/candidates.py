@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from django.db import transaction
 
 from audit.actions import Actor, Target, record
-from incidents.rollback import fleet, live, replaying, trials
+from incidents.rollback import fleet, replaying, trials
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import LeaseLost
 from incidents.rollback.models import Candidate, TrialPurpose, TrialState
@@ -21,6 +21,7 @@ from incidents.rollback.plan import promised_accuracy
 from incidents.rollback.prepare import NotPrepared
 from incidents.rollback.replaying import Basis
 from incidents.rollback.trials import Bench, TrialLease
+from monitoring.holdouts import evenly
 from monitoring.windows import load_predictions
 from registry.actions import ask_composition, compose
 from registry.composing import composition_of, part_sentence
@@ -132,7 +133,7 @@ def _traffic(
     versions = [str(suspect.number)] if suspect else None
     table = load_predictions(endpoint, window[0], window[1], versions=versions)
     labelled = table.filter(pc.is_valid(table.column("label")))
-    return live.evenly(labelled if len(labelled) else table, REPLAY_ROWS)
+    return evenly(labelled if len(labelled) else table, REPLAY_ROWS)
 
 
 def _weigh(version: Version, suspect: Version | None, endpoint: Endpoint, remotes: list[Remote]) -> Weighed:

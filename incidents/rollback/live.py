@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from incidents.rollback.checks import Answered, between, percent
 from incidents.rollback.fleet import Remote
 from incidents.rollback.models import CheckAnswer
 from monitoring.drift.compare import compare
 from monitoring.drift.measures import wilson
+from monitoring.holdouts import holdout_rows
 from monitoring.judging.answers import POWER_FLOOR
 from monitoring.judging.latency import LatencyQuantile
 from monitoring.judging.promise import PromisedShare
@@ -23,7 +23,6 @@ from monitoring.queries import latency_of, right_rows
 from monitoring.references import latency_reference
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Endpoint, Version
-from registry.store import open_verified
 
 PASS, FAIL, INCONCLUSIVE = CheckAnswer.PASS, CheckAnswer.FAIL, CheckAnswer.INCONCLUSIVE
 BATCH_ROWS = 500
@@ -138,22 +137,6 @@ def holdout_answer(remotes: Sequence[Remote], version: Version, check: dict[str,
         margin=Decimal(check["margin"]),
         holdout=True,
     )
-
-
-def holdout_rows(version: Version, limit: int) -> pa.Table | None:
-    """At most `limit` rows of the version's holdout set, evenly spaced through the file; None when it has none."""
-    if version.holdout_id is None:
-        return None
-    with open_verified(version.holdout_id) as file:
-        table = pq.read_table(file)
-    return evenly(table, limit)
-
-
-def evenly(table: pa.Table, limit: int) -> pa.Table:
-    """At most `limit` rows, evenly spaced, so that the choice needs no random numbers and is the same each time."""
-    if len(table) <= limit:
-        return table
-    return table.take(np.linspace(0, len(table) - 1, limit).astype(np.int64))
 
 
 def columns_of(table: pa.Table, version: Version, prefix: str = "") -> dict[str, list[Any]]:

@@ -24,6 +24,7 @@ from incidents.rollback.lease import LeaseLost
 from incidents.rollback.models import OPEN_TRIALS, Trial, TrialPurpose, TrialState
 from incidents.rollback.prepare import NotPrepared
 from incidents.rollback.trials import Bench, TrialLease
+from monitoring.holdouts import holdout_rows
 from monitoring.windows import numpy_column
 from registry.actions import RegistryError, record_rehearsal
 from registry.composing import composition_of
@@ -231,7 +232,7 @@ def _clear_rows(version: Version, outputs: Mapping[str, list[Any]], tolerance: D
 
 def _figures(bench: Bench, remote: Remote, version: Version, parents: list[Version]) -> dict[str, Any]:
     """How often the version is right on its held-out rows, and its parents on the very same rows and host."""
-    rows = live.holdout_rows(version, HOLDOUT_ROWS)
+    rows = holdout_rows(version, HOLDOUT_ROWS)
     if rows is None:
         return {"rehearsal": {}}
     labels = numpy_column(rows, live.LABEL).astype(float)

@@ -15,6 +15,7 @@ from incidents.rollback.checks import percent
 from incidents.rollback.fleet import Remote
 from monitoring.drift.compare import compare
 from monitoring.drift.judge import Limits, judge
+from monitoring.holdouts import holdout_rows
 from monitoring.judging.counts import fisher_more
 from monitoring.judging.paired import Paired, paired
 from monitoring.profiles import profiles_of
@@ -127,7 +128,7 @@ def candidate(basis: Basis, remote: Remote, version: Version) -> dict[str, Any]:
 
 
 def _holdout(remote: Remote, version: Version) -> dict[str, Any] | None:
-    rows = live.holdout_rows(version, HOLDOUT_ROWS)
+    rows = holdout_rows(version, HOLDOUT_ROWS)
     if rows is None:
         return None
     answers = live.predict(remote, version, live.columns_of(rows, version), len(rows))
