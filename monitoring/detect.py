@@ -16,12 +16,13 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
 from monitoring import alerts, fleet, sketches
+from monitoring.asked import Answered, Asked
 from monitoring.drift.profile import Profile
 from monitoring.measure import LABELLED, Measured, measure
 from monitoring.models import Answer, Finding, Monitor, Rule, RuleKind, Window, WindowState
 from monitoring.points import keep, moments
 from monitoring.profiles import profiles_of
-from monitoring.questions import Answered, Asked, ask, checked_params
+from monitoring.questions import ask, checked_params
 from monitoring.references import false_alarms, latency_reference, promised, versions_of
 from monitoring.rollups import Points
 from monitoring.series import series_for

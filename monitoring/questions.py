@@ -4,21 +4,20 @@ Every answer has two halves: a test that chance alone would rarely pass, and a f
 matter. The floors are the rule's `params`; DEFAULTS has them with what they mean, and the page states them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.asked import ANSWERS, Answered, Asked, nothing_known, on_host
 from monitoring.drift.band import compare_sketches
 from monitoring.drift.compare import ColumnDrift, compare, compare_column
 from monitoring.drift.concept import accuracy_windows
 from monitoring.drift.judge import LEAST_WEIGHT, ColumnVerdict, Limits, Verdict, judge, overall
 from monitoring.drift.latency import LatencyVerdict, compare_latency
 from monitoring.drift.profile import Profile
-from monitoring.drift.sketch import Sketch
 from monitoring.drift.window import count_window
 from monitoring.models import Answer, RuleKind
 from monitoring.windows import numpy_column
@@ -45,54 +44,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "tail_rise_ms": (0.0, 600_000.0),
 }
 
-ANSWERS = {"drift": Answer.BREACH, "no drift": Answer.OK, "not enough data": Answer.NOT_ENOUGH}
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One answer of one rule: for the version as a whole, or for one host of it (by name)."""
-
-    answer: str
-    value: float | None
-    limit: float | None
-    rows: int
-    sentence: str
-    host: str | None = None
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a rule is asked about: the rows of version `version` in one window, and what they are held against.
-
-    `promised` is the accuracy that the version was released with, on `promised_rows` rows. `latencies` are the rows of
-    the reference (latency_ms, host) and `latencies_of` says which those are. `false_alarms` says how many a drift rule
-    raises on its own reference. Where `sketches` are given, of all inputs of a fleet's window by their names, `table`
-    holds no inputs, and `read` gives the rows of some.
-    """
-
-    version: str
-    table: pa.Table
-    min_rows: int
-    params: Mapping[str, float]
-    promised: float | None = None
-    promised_rows: int | None = None
-    inputs: Profile | None = None
-    outputs: Profile | None = None
-    latencies: pa.Table | None = None
-    latencies_of: str = ""
-    false_alarms: str = ""
-    sketches: Mapping[str, Sketch | None] | None = None
-    read: Callable[[Sequence[str]], pa.Table] | None = None
-
-    @property
-    def hosts(self) -> list[str]:
-        """The names of the hosts that answered."""
-        return sorted(name for name in pc.unique(self.table.column("host")).to_pylist() if name)
-
-    def of_host(self, host: str) -> pa.Table:
-        return self.table.filter(pc.equal(self.table.column("host"), host))
-
 
 def ask(kind: str, asked: Asked) -> list[Answered]:
     """The answers of a rule of this kind; the first is for the version as a whole."""
@@ -107,7 +58,7 @@ def ask(kind: str, asked: Asked) -> list[Answered]:
 def accuracy(asked: Asked) -> list[Answered]:
     """Is the version less accurate than it promised, overall or on one host (whose tests share the alpha)?"""
     if asked.promised is None:
-        return [_nothing_known(asked, f"Version {asked.version} came without a holdout accuracy to hold it to.")]
+        return [nothing_known(asked, f"Version {asked.version} came without a holdout accuracy to hold it to.")]
     hosts = asked.hosts
     whole = _accuracy(asked, asked.table, None, asked.params["alpha"])
     if len(hosts) < 2:
@@ -138,7 +89,7 @@ def _accuracy(asked: Asked, table: pa.Table, host: str | None, alpha: float) -> 
     points = 100 * found.drop
     compared = f"{points:.1f} points below" if points >= 0 else f"{-points:.1f} points above"
     sentence = (
-        f"Version {asked.version}{_on(host)} is right in {found.accuracy:.1%} of {len(right):,} labelled rows "
+        f"Version {asked.version}{on_host(host)} is right in {found.accuracy:.1%} of {len(right):,} labelled rows "
         f"({found.low:.1%} to {found.high:.1%}), {compared} the {promised:.1%} it promised "
         f"(limit {100 * asked.params['drop']:g} points)."
     )
@@ -155,29 +106,21 @@ def _accuracy(asked: Asked, table: pa.Table, host: str | None, alpha: float) -> 
 
 def _accuracy_unknown(asked: Asked, host: str | None, labelled: int, limit: float) -> Answered:
     sentence = (
-        f"{labelled:,} rows of version {asked.version}{_on(host)} have a label; {asked.min_rows:,} are needed to "
+        f"{labelled:,} rows of version {asked.version}{on_host(host)} have a label; {asked.min_rows:,} are needed to "
         f"judge its accuracy."
     )
     return Answered(Answer.NOT_ENOUGH, None, limit, labelled, sentence, host)
 
 
-def _nothing_known(asked: Asked, sentence: str) -> Answered:
-    return Answered(Answer.NOT_ENOUGH, None, None, len(asked.table), sentence)
-
-
-def _on(host: str | None) -> str:
-    return f" on {host}" if host else ""
-
-
 def input_drift(asked: Asked) -> list[Answered]:
     """Are the inputs, as sent, unlike those that the version was trained on?"""
     if asked.inputs is None:
-        return [_nothing_known(asked, f"Version {asked.version} came without a profile of its training data.")]
+        return [nothing_known(asked, f"Version {asked.version} came without a profile of its training data.")]
     columns = asked.table.column_names if asked.sketches is None else asked.sketches
     logged = [name.removeprefix("feature.") for name in columns if name.startswith("feature.")]
     names = [name for name in asked.inputs.columns if name in logged]
     if not names:
-        return [_nothing_known(asked, "The prediction log holds none of the columns of the version's profile.")]
+        return [nothing_known(asked, "The prediction log holds none of the columns of the version's profile.")]
     told = {
         "absent": [name for name in asked.inputs.columns if name not in logged],
         "unknown": [name for name in logged if name not in asked.inputs.columns],
@@ -211,7 +154,7 @@ def _drift_of_fleet(
 def output_drift(asked: Asked) -> list[Answered]:
     """Are the answers unlike those that the version gave on its training data?"""
     if asked.outputs is None or not asked.outputs.columns:
-        return [_nothing_known(asked, f"Version {asked.version} came without a profile of its outputs.")]
+        return [nothing_known(asked, f"Version {asked.version} came without a profile of its outputs.")]
     columns = {
         name: numpy_column(asked.table, "score" if name == "score" else "output") for name in asked.outputs.columns
     }
@@ -294,7 +237,7 @@ def listed(names: list[str]) -> str:
 def latency(asked: Asked) -> list[Answered]:
     """Is the version slower than the endpoint's reference, overall or on one host (held to its own reference)?"""
     if asked.latencies is None:
-        return [_nothing_known(asked, "There is no reference for latency yet: the endpoint's first windows make it.")]
+        return [nothing_known(asked, "There is no reference for latency yet: the endpoint's first windows make it.")]
     hosts = asked.hosts
     answers = [_latency(asked, asked.table, asked.latencies, None, asked.params["alpha"])]
     if len(hosts) > 1:
@@ -322,7 +265,7 @@ def _latency(asked: Asked, table: pa.Table, reference: pa.Table, host: str | Non
         for quantile, ratio, rise in ((0.5, p["ratio"], p["rise_ms"]), (0.95, p["tail_ratio"], p["tail_rise_ms"]))
     ]
     if not found[0].quantiles:
-        sentence = f"{len(table):,} rows of version {asked.version}{_on(host)}; {asked.min_rows:,} are needed."
+        sentence = f"{len(table):,} rows of version {asked.version}{on_host(host)}; {asked.min_rows:,} are needed."
         return Answered(Answer.NOT_ENOUGH, None, p["ratio"], len(table), sentence, host)
     return _latency_answer(asked, found, host, len(table))
 
@@ -332,7 +275,7 @@ def _latency_answer(asked: Asked, found: list[LatencyVerdict], host: str | None,
     slower = median.slower or tail.slower
     p = asked.params
     sentence = (
-        f"Version {asked.version}{_on(host)} is {'slower' if slower else 'not slower'} than {asked.latencies_of}: "
+        f"Version {asked.version}{on_host(host)} is {'slower' if slower else 'not slower'} than {asked.latencies_of}: "
         f"median {median.window:.2f} ms against {median.reference:.2f} ms ({median.ratio:.1f} times, limit "
         f"{p['ratio']:g}), p95 {tail.window:.2f} ms against {tail.reference:.2f} ms ({tail.ratio:.1f} times, limit "
         f"{p['tail_ratio']:g})."

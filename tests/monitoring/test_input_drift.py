@@ -6,9 +6,10 @@ import pyarrow as pa
 import pytest
 
 from monitoring import references
+from monitoring.asked import Asked
 from monitoring.drift.profile import Profile, build_profile
 from monitoring.models import Answer, Monitor, Rule, RuleKind
-from monitoring.questions import Asked, ask, checked_params, limits_in_words
+from monitoring.questions import ask, checked_params, limits_in_words
 
 RNG = np.random.default_rng(8)
 ROWS = 4000

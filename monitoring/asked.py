@@ -1,0 +1,70 @@
+"""What a rule is asked about, rows of one version in one window, and what it answers, with its sentence."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.drift.profile import Profile
+from monitoring.drift.sketch import Sketch
+from monitoring.models import Answer
+
+ANSWERS = {"drift": Answer.BREACH, "no drift": Answer.OK, "not enough data": Answer.NOT_ENOUGH}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer of one rule: for the version as a whole, or for one host of it (by name)."""
+
+    answer: str
+    value: float | None
+    limit: float | None
+    rows: int
+    sentence: str
+    host: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a rule is asked about: the rows of version `version` in one window, and what they are held against.
+
+    `promised` is the accuracy that the version was released with, on `promised_rows` rows. `latencies` are the rows of
+    the reference (latency_ms, host) and `latencies_of` says which those are. `false_alarms` says how many a drift rule
+    raises on its own reference. Where `sketches` are given, of all inputs of a fleet's window by their names, `table`
+    holds no inputs, and `read` gives the rows of some.
+    """
+
+    version: str
+    table: pa.Table
+    min_rows: int
+    params: Mapping[str, float]
+    promised: float | None = None
+    promised_rows: int | None = None
+    inputs: Profile | None = None
+    outputs: Profile | None = None
+    latencies: pa.Table | None = None
+    latencies_of: str = ""
+    false_alarms: str = ""
+    sketches: Mapping[str, Sketch | None] | None = None
+    read: Callable[[Sequence[str]], pa.Table] | None = None
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names of the hosts that answered."""
+        return sorted(name for name in pc.unique(self.table.column("host")).to_pylist() if name)
+
+    def of_host(self, host: str) -> pa.Table:
+        return self.table.filter(pc.equal(self.table.column("host"), host))
+
+
+def nothing_known(asked: Asked, sentence: str) -> Answered:
+    """The answer where there is nothing to hold the window against."""
+    return Answered(Answer.NOT_ENOUGH, None, None, len(asked.table), sentence)
+
+
+def on_host(host: str | None) -> str:
+    """ " on <name>", within a sentence; empty for the version as a whole."""
+    return f" on {host}" if host else ""
