@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import BigIntegerField, F, QuerySet, Value
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.authority.models import Delegation, RoleGrant
 from accounts.models import User
@@ -85,15 +86,17 @@ def normal_scope(scope: dict[str, Any] | None) -> dict[str, list[str]]:
     if scope is None:
         return {}
     if not isinstance(scope, dict) or set(scope) - {"teams", "models"}:
-        raise ValueError("A scope names teams and models, and nothing else.")
+        raise ValueError(gettext("A scope names teams and models, and nothing else."))
     normal = {}
     for kind, names in scope.items():
         if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in names):
-            raise ValueError(f"The {kind} of a scope are a list of names of at most 100 characters.")
+            raise ValueError(
+                gettext("The %(kind)s of a scope are a list of names of at most 100 characters.") % {"kind": kind}
+            )
         if names:
             normal[kind] = sorted(set(names))
     if sum(len(names) for names in normal.values()) > MOST_NAMES:
-        raise ValueError(f"A scope names at most {MOST_NAMES} teams and models.")
+        raise ValueError(gettext("A scope names at most %(most)s teams and models.") % {"most": MOST_NAMES})
     return normal
 
 

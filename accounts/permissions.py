@@ -5,10 +5,11 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.holdings import Holding, holdings
 from accounts.models import Role, User
-from audit.english import in_english
 
 RESPOND = frozenset({"view", "incident.respond", "plan.propose", "role.lend"})
 COMMAND = RESPOND | {"incident.command", "plan.start", "plan.stop", "status.publish", "approve", "break_glass"}
@@ -35,23 +36,23 @@ MACHINE_SCOPES = frozenset({"ingest", "witness"})
 SCOPES = frozenset().union(*PERMISSIONS.values()) | MACHINE_SCOPES
 
 WORDS: dict[str, str] = {
-    "view": "read what is going on",
-    "incident.respond": "work on incidents",
-    "incident.command": "command incidents",
-    "plan.propose": "propose a plan",
-    "plan.start": "start a plan",
-    "plan.stop": "stop a run",
+    "view": _("read what is going on"),
+    "incident.respond": _("work on incidents"),
+    "incident.command": _("command incidents"),
+    "plan.propose": _("propose a plan"),
+    "plan.start": _("start a plan"),
+    "plan.stop": _("stop a run"),
     "approve": "approve",
-    "role.lend": "lend a role of your own",
-    "break_glass": "break the glass",
-    "status.publish": "publish on a status page",
-    "predictions.read": "read rows of predictions",
-    "audit.view": "read the log",
-    "audit.export": "export the log",
-    "registry.write": "change the registry",
-    "admin": "administer Lastgood",
-    "ingest": "send data in",
-    "witness": "cosign the log's checkpoints",
+    "role.lend": _("lend a role of your own"),
+    "break_glass": _("break the glass"),
+    "status.publish": _("publish on a status page"),
+    "predictions.read": _("read rows of predictions"),
+    "audit.view": _("read the log"),
+    "audit.export": _("export the log"),
+    "registry.write": _("change the registry"),
+    "admin": _("administer Lastgood"),
+    "ingest": _("send data in"),
+    "witness": _("cosign the log's checkpoints"),
 }
 
 
@@ -118,15 +119,16 @@ def roles_that(permission: str) -> list[str]:
 
 def roles_with(permission: str) -> list[str]:
     """The labels of the roles that carry the permission, for sentences."""
-    return [in_english(Role(role).label) for role in roles_that(permission)]
+    return [str(Role(role).label) for role in roles_that(permission)]
 
 
 def refusal(permission: str, *, limited: bool = False) -> str:
     """A sentence that says whom to ask; `limited`: the person's role is one, and holds for other models only."""
-    who = " or ".join(role.lower() for role in roles_with(permission)) or "program with that scope"
+    roles = gettext(" or ").join(role.lower() for role in roles_with(permission))
+    named = {"what": WORDS.get(permission, permission), "who": roles or gettext("program with that scope")}
     if limited:
-        return f"You may not {WORDS[permission]} here: your role is for other models. Ask another {who}."
-    return f"You may not {WORDS.get(permission, permission)}. Ask a person with the role {who}."
+        return gettext("You may not %(what)s here: your role is for other models. Ask another %(who)s.") % named
+    return gettext("You may not %(what)s. Ask a person with the role %(who)s.") % named
 
 
 def require(subject: HttpRequest | User, permission: str, *, model: str = "", team: str = "") -> None:

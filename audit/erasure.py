@@ -74,14 +74,14 @@ def reveal(*, event: AuditEvent, actor: Actor, reason: str) -> str:
     Raises ValueError without a reason, NothingSealed where there is no text.
     """
     if not reason.strip():
-        raise ValueError("Say in a sentence why you read the text. Your reason is recorded.")
+        raise ValueError(gettext("Say in a sentence why you read the text. Your reason is recorded."))
     text = text_of(event)
     if text is None:
         committed = "reason_commit" in record_of(event)
         raise NothingSealed(
-            "The text was erased. The record still holds the commitment that was made to it."
+            gettext("The text was erased. The record still holds the commitment that was made to it.")
             if committed
-            else "Nobody wrote a text for this event."
+            else gettext("Nobody wrote a text for this event.")
         )
     record(
         action="private.reveal",
@@ -127,7 +127,7 @@ def erase_subject(*, subject: str, actor: Actor, reason: str) -> Erased:
     Raises ValueError without a reason, Held while a legal hold keeps the person's texts, AlreadyErased.
     """
     if not reason.strip():
-        raise ValueError("Say in a sentence why the person is erased. Your reason is recorded.")
+        raise ValueError(gettext("Say in a sentence why the person is erased. Your reason is recorded."))
     settle()
     AuditSubjectKey.objects.bulk_create(
         [AuditSubjectKey(subject=subject, wrapped=None, erased_at=database_now())], ignore_conflicts=True

@@ -27,7 +27,7 @@ class FilterForm(forms.Form):
     )
     incident = forms.CharField(label=_("Incident"), required=False, max_length=60, widget=offering("", "INC-1"))
     target = forms.CharField(
-        label=_("To what"), required=False, max_length=260, widget=offering("known-kinds", "kind, id or person")
+        label=_("To what"), required=False, max_length=260, widget=offering("known-kinds", _("kind, id or person"))
     )
     outcome = forms.ChoiceField(label=_("Outcome"), required=False, choices=[("", _("any")), *Outcome.choices])
     since = forms.DateTimeField(label=_("From (UTC)"), required=False, widget=MOMENT)
@@ -102,7 +102,7 @@ class PartForm(forms.Form):
     kind = forms.ChoiceField(
         label=_("All of one"), choices=[("incident", _("incident")), ("model", _("model")), ("person", _("person"))]
     )
-    name = forms.CharField(label=_("Which"), max_length=100, widget=offering("known-actors", "INC-1, or a name"))
+    name = forms.CharField(label=_("Which"), max_length=100, widget=offering("known-actors", _("INC-1, or a name")))
 
     def scope(self) -> dict[str, str]:
         """What to export, once the form is valid."""

@@ -36,7 +36,10 @@ class Held(Exception):
 
     def __init__(self, hold: AuditHold) -> None:
         self.hold = hold
-        super().__init__(f"A legal hold on the {in_words(hold)} keeps this {_how_long(hold)} Lift the hold first.")
+        super().__init__(
+            gettext("A legal hold on the %(hold)s keeps this %(until)s Lift the hold first.")
+            % {"hold": in_words(hold), "until": _how_long(hold)}
+        )
 
 
 class HoldError(ValueError):
@@ -71,7 +74,11 @@ def in_words(hold: AuditHold) -> str:
 
 
 def _how_long(hold: AuditHold) -> str:
-    return f"until {hold.until:%Y-%m-%d %H:%M} UTC." if hold.until else "until it is lifted."
+    return (
+        gettext("until %(until)s UTC.") % {"until": f"{hold.until:%Y-%m-%d %H:%M}"}
+        if hold.until
+        else gettext("until it is lifted.")
+    )
 
 
 @transaction.atomic

@@ -220,15 +220,16 @@ def guard_resolve(incident: Incident) -> None:
     if watch is None or watch.state == WatchState.PASSED:
         return
     words = {
-        WatchState.WATCHING: "is still being watched. Wait until it is verified.",
-        WatchState.FAILED: "failed its verification. Roll back to another version, or reopen the diagnosis.",
-        WatchState.INCONCLUSIVE: "could not be verified by itself. A person must sign it off first.",
+        WatchState.WATCHING: gettext("The rollback to %(version)s is still being watched. Wait until it is verified."),
+        WatchState.FAILED: gettext(
+            "The rollback to %(version)s failed its verification. Roll back to another version, or reopen the "
+            "diagnosis."
+        ),
+        WatchState.INCONCLUSIVE: gettext(
+            "The rollback to %(version)s could not be verified by itself. A person must sign it off first."
+        ),
     }
-    raise GuardFailed(
-        "verification_passed",
-        gettext("The rollback to %(to_version)s %(words)s")
-        % {"to_version": run.plan.to_version, "words": words[WatchState(watch.state)]},
-    )
+    raise GuardFailed("verification_passed", words[WatchState(watch.state)] % {"version": run.plan.to_version})
 
 
 def _guard_whole_fleet(run: Run) -> None:

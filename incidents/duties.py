@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import F
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from audit.actions import Actor, Target, record, service_actor
 from audit.canonical import instant
@@ -51,8 +51,16 @@ class Ticking:
         what = f"{self.incident.ref}: {self.duty.source.partition(',')[0]} {self.duty.article}, “{self.clock.label}”,"
         when = f"{due:%Y-%m-%d %H:%M} UTC"
         if due <= moment:
-            return f"{what} was due at {when}, {_roughly(moment - due)} ago. Send it, and mark it as sent."
-        return f"{what} is due in {_roughly(due - moment)}, at {when}."
+            return gettext("%(what)s was due at %(when)s, %(roughly)s ago. Send it, and mark it as sent.") % {
+                "what": what,
+                "when": when,
+                "roughly": _roughly(moment - due),
+            }
+        return gettext("%(what)s is due in %(roughly)s, at %(when)s.") % {
+            "what": what,
+            "roughly": _roughly(due - moment),
+            "when": when,
+        }
 
 
 def _roughly(span: datetime.timedelta) -> str:
@@ -60,7 +68,7 @@ def _roughly(span: datetime.timedelta) -> str:
     minutes = int(span.total_seconds() // 60)
     if minutes < 60:
         return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else gettext("%(days)s days") % {"days": minutes // (24 * 60)}
 
 
 def pressing() -> list[Ticking]:
@@ -251,11 +259,19 @@ def worst(found: Iterable[Ticking], moment: datetime.datetime) -> tuple[str, str
     states = [one.state_at(moment) for one in found]
     overdue, soon, running = states.count("overdue"), states.count("soon"), states.count("running")
     if overdue:
-        return f"{overdue} report{' is' if overdue == 1 else 's are'} overdue.", "bad"
+        return ngettext("%(overdue)s report is overdue.", "%(overdue)s reports are overdue.", overdue) % {
+            "overdue": overdue
+        }, "bad"
     if soon:
-        return f"{soon} report{' is' if soon == 1 else 's are'} due within 12 hours.", "warn"
+        return ngettext(
+            "%(soon)s report is due within 12 hours.", "%(soon)s reports are due within 12 hours.", soon
+        ) % {"soon": soon}, "warn"
     if running:
-        return f"{running} report{' is' if running == 1 else 's are'} owed, none within 12 hours.", "busy"
+        return ngettext(
+            "%(running)s report is owed, none within 12 hours.",
+            "%(running)s reports are owed, none within 12 hours.",
+            running,
+        ) % {"running": running}, "busy"
     if states and all(state == "undecided" for state in states):
-        return "Nobody has said yet which duties to report apply.", "warn"
-    return "No report is owed.", "ok"
+        return gettext("Nobody has said yet which duties to report apply."), "warn"
+    return gettext("No report is owed."), "ok"

@@ -1,5 +1,7 @@
 """Why a verb of an incident was refused. Each message is a sentence that says what to do next."""
 
+from django.utils.translation import gettext
+
 
 class IncidentError(ValueError):
     """The verb can't be done now; nothing was changed."""
@@ -10,7 +12,7 @@ class Conflict(IncidentError):
 
     def __init__(self, current: int) -> None:
         super().__init__(
-            "Somebody changed this incident since you opened it. Look at the change, then send yours again."
+            gettext("Somebody changed this incident since you opened it. Look at the change, then send yours again.")
         )
         self.current = current
 

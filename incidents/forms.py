@@ -101,7 +101,7 @@ class PostForm(SomeComponents):
         _("Which"), required=False, none=_("None chosen: those behind which the incident's endpoint stands.")
     )
     quality = forms.ChoiceField(
-        choices=[("", "Nothing more"), *Quality.choices], required=False, label=_("And, while it answers")
+        choices=[("", _("Nothing more")), *Quality.choices], required=False, label=_("And, while it answers")
     )
     text = forms.CharField(
         widget=text_area(), max_length=2000, help_text=_("In words that a reader outside understands."), label=_("Text")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
 from accounts.permissions import may_on, roles_with
@@ -117,9 +118,13 @@ def _step_of_approval(now: Situation) -> NextStep:
     if standing.complete:
         return NextStep("approve", _("All approvals are there. The plan starts."))
     missing = total - standing.approvals
-    more = "one more approval" if missing == 1 else f"{missing} more approvals"
+    more = ngettext(
+        "The plan waits for %(more)s more approval of %(total)s.",
+        "The plan waits for %(more)s more approvals of %(total)s.",
+        missing,
+    )
     return NextStep(
         "approve",
-        _("The plan waits for %(more)s of %(total)s.") % {"more": more, "total": total},
+        more % {"more": _("one") if missing == 1 else missing, "total": total},
         until=standing.expires_at,
     )

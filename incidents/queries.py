@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.utils.translation import gettext
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.queries import Standing, eligible_roles, standing, waiting, who_may_fill
@@ -161,35 +162,48 @@ def cards(evidence: list[Evidence]) -> list[dict[str, Any]]:
 
 
 def _figure(piece: Evidence) -> dict[str, str]:
-    data, frozen = piece.data, f"frozen {piece.frozen_at:%H:%M:%S} UTC"
+    data, frozen = piece.data, gettext("frozen %(frozen_at)s UTC") % {"frozen_at": f"{piece.frozen_at:%H:%M:%S}"}
     if piece.kind == "accuracy":
-        limit = f"was {share(data['before']['share'])}" if data["before"]["share"] else ""
+        limit = gettext("was %(share)s") % {"share": share(data["before"]["share"])} if data["before"]["share"] else ""
         return {
             "number": share(data["now"]["share"]),
             "limit": limit,
-            "window": f"{data['now']['n']:,} labels, {frozen}",
+            "window": gettext("%(n)s labels, %(frozen)s") % {"n": f"{data['now']['n']:,}", "frozen": frozen},
         }
     if piece.kind == "latency":
-        limit = f"was {data['before_p50_ms']} ms" if "before_p50_ms" in data else ""
-        return {"number": f"{data['p50_ms']} ms", "limit": limit, "window": f"{data['n']:,} answers, {frozen}"}
+        limit = (
+            gettext("was %(before_p50_ms)s ms") % {"before_p50_ms": data["before_p50_ms"]}
+            if "before_p50_ms" in data
+            else ""
+        )
+        return {
+            "number": f"{data['p50_ms']} ms",
+            "limit": limit,
+            "window": gettext("%(n)s answers, %(frozen)s") % {"n": f"{data['n']:,}", "frozen": frozen},
+        }
     if piece.kind == "impact":
         number = f"{data['wrong_beyond_usual']:,}" if "wrong_beyond_usual" in data else f"{data['answered']:,}"
-        limit = "wrong beyond what is usual" if "wrong_beyond_usual" in data else "answered since"
-        return {"number": number, "limit": limit, "window": f"of {data['answered']:,} {data['noun']}, {frozen}"}
+        limit = gettext("wrong beyond what is usual") if "wrong_beyond_usual" in data else gettext("answered since")
+        return {
+            "number": number,
+            "limit": limit,
+            "window": gettext("of %(answered)s %(noun)s, %(frozen)s")
+            % {"answered": f"{data['answered']:,}", "noun": data["noun"], "frozen": frozen},
+        }
     if piece.kind == "groups":
         worst = data["groups"][0]
         return {
             "number": f"{worst['feature']} {worst['group']}",
-            "limit": f"{share(worst['accuracy'])} right",
-            "window": f"{worst['n']:,} labels, {frozen}",
+            "limit": gettext("%(accuracy)s right") % {"accuracy": share(worst["accuracy"])},
+            "window": gettext("%(n)s labels, %(frozen)s") % {"n": f"{worst['n']:,}", "frozen": frozen},
         }
     if piece.kind == "rule":
         sides = [f"{side} {float(data[name]):.4g}" for name, side in (("low", "under"), ("high", "over")) if data[name]]
-        number = f"{float(data['value']):.4g}" if data["value"] else "no data"
-        limit = f"alerts {' or '.join(sides)}" if sides else ""
+        number = f"{float(data['value']):.4g}" if data["value"] else gettext("no data")
+        limit = gettext("alerts %(sides)s") % {"sides": " or ".join(sides)} if sides else ""
         return {"number": number, "limit": limit, "window": frozen, "href": f"/monitoring/alerts/{data['alert']}/"}
     if piece.kind == "hosts":
-        return {"number": f"{len(data['hosts'])} hosts", "limit": "", "window": frozen}
+        return {"number": gettext("%(count)s hosts") % {"count": len(data["hosts"])}, "limit": "", "window": frozen}
     return {"number": "", "limit": "", "window": frozen}
 
 
@@ -208,22 +222,38 @@ def waits_for(user: User, open_incidents: list[Incident]) -> list[Waiting]:
     asked = [entry for entry in waiting().select_related("policy") if _may_approve(entry, user, roles)]
     mine = [incident for incident in open_incidents if any(held.user_id == user.pk for held in incident.held_now)]
     return [
-        *(Waiting(f"Your approval: {entry.title}", f"/approvals/{entry.pk}/", entry.expires_at) for entry in asked),
         *(
-            Waiting(f"Your triage: {incident.ref}", f"/incidents/{incident.ref}/")
+            Waiting(
+                gettext("Your approval: %(title)s") % {"title": entry.title},
+                f"/approvals/{entry.pk}/",
+                entry.expires_at,
+            )
+            for entry in asked
+        ),
+        *(
+            Waiting(gettext("Your triage: %(ref)s") % {"ref": incident.ref}, f"/incidents/{incident.ref}/")
             for incident in mine
             if incident.state == IncidentState.DETECTED
         ),
         *(
-            Waiting(f"Your task: {task.text}", f"/incidents/{task.incident.ref}/work/", task.due_at)
+            Waiting(
+                gettext("Your task: %(text)s") % {"text": task.text},
+                f"/incidents/{task.incident.ref}/work/",
+                task.due_at,
+            )
             for task in tasks_of(user)[:20]
         ),
         *(
-            Waiting(f"Your answer: {one.get_kind_display().lower()}", f"/reviews/{one.review.incident.ref}/")
+            Waiting(
+                gettext("Your answer: %(kind)s") % {"kind": one.get_kind_display().lower()},
+                f"/reviews/{one.review.incident.ref}/",
+            )
             for one in asked_of(user)[:20]
         ),
         *(
-            Waiting(f"Your action item: {item.text}", f"/reviews/{item.review.incident.ref}/")
+            Waiting(
+                gettext("Your action item: %(text)s") % {"text": item.text}, f"/reviews/{item.review.incident.ref}/"
+            )
             for item in items_of(user)[:20]
         ),
     ]

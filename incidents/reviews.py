@@ -37,11 +37,11 @@ def intervals(incident: Incident) -> list[Interval]:
     """Times to detect, acknowledge, decide, mitigate and resolve, from the moments that the log's verbs have set."""
     began = incident.impact_started_at
     return [
-        Interval("Time to detect", began, incident.detected_at),
-        Interval("Time to acknowledge", incident.detected_at, incident.acknowledged_at),
-        Interval("Time to decide", incident.acknowledged_at, incident.decided_at),
-        Interval("Time to mitigate", began, incident.mitigated_at),
-        Interval("Time to resolve", began, incident.resolved_at),
+        Interval(gettext("Time to detect"), began, incident.detected_at),
+        Interval(gettext("Time to acknowledge"), incident.detected_at, incident.acknowledged_at),
+        Interval(gettext("Time to decide"), incident.acknowledged_at, incident.decided_at),
+        Interval(gettext("Time to mitigate"), began, incident.mitigated_at),
+        Interval(gettext("Time to resolve"), began, incident.resolved_at),
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Max, QuerySet
+from django.utils.translation import gettext
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Section
@@ -26,15 +27,15 @@ def incident_sections(request: ApprovalRequest) -> list[Section]:
     if claims:
         sections.append(
             {
-                "title": f"What was found in {incident.ref}",
+                "title": gettext("What was found in %(ref)s") % {"ref": incident.ref},
                 "kind": "list",
                 "rows": claims,
-                "note": "As it stood when it was frozen with the incident.",
+                "note": gettext("As it stood when it was frozen with the incident."),
             }
         )
     courses = _courses(incident)
     if courses:
-        sections.append({"title": "How the breaches went", "kind": "claims", "rows": courses})
+        sections.append({"title": gettext("How the breaches went"), "kind": "claims", "rows": courses})
     return sections
 
 
@@ -56,16 +57,18 @@ def _windows(found: QuerySet[Finding], row: dict[str, Any]) -> Iterator[Finding]
 
 def _course(series: list[Finding]) -> dict[str, object]:
     last = series[-1]
-    limit = "" if last.limit is None else f"limit {last.limit:.4g}"
+    limit = "" if last.limit is None else (gettext("limit %(limit)s") % {"limit": f"{last.limit:.4g}"})
     until = f"{instant(last.window.end)[:19].replace('T', ' ')} UTC"
     return {
         "claim": last.sentence,
         "number": f"{last.value:.4g}",
         "limit": limit,
-        "window": f"{len(series)} windows until {until}, {last.rows} rows in the last",
+        "window": gettext("%(count)s windows until %(until)s, %(rows)s rows in the last")
+        % {"count": len(series), "until": until, "rows": last.rows},
         "source": in_english(last.rule.get_kind_display),
         "values": [finding.value for finding in series],
         "spark_limit": last.limit,
-        "spark_label": f"from {series[0].value:.4g} to {last.value:.4g}",
+        "spark_label": gettext("from %(first)s to %(last)s")
+        % {"first": f"{series[0].value:.4g}", "last": f"{last.value:.4g}"},
         "tone": "bad" if last.answer == Answer.BREACH else "quiet",
     }

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.approvals import subjects
 from accounts.approvals.evidence import was_shown
@@ -27,12 +28,12 @@ from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
 
-LENT = "The same role has approved already, through the person to whom or by whom it was lent."
+LENT = _("The same role has approved already, through the person to whom or by whom it was lent.")
 LIVE = [RequestState.OPEN, RequestState.APPROVED]
-NOT_SHOWN = "You were not shown what your answer names, or too long ago. Read the page again."
+NOT_SHOWN = _("You were not shown what your answer names, or too long ago. Read the page again.")
 EXCLUDED = {
-    "editor": "You changed this policy within the last 24 hours, so you can't approve under it. Others must.",
-    "author": "You wrote the plan that this one replaces, so you can't approve it. Others must.",
+    "editor": _("You changed this policy within the last 24 hours, so you can't approve under it. Others must."),
+    "author": _("You wrote the plan that this one replaces, so you can't approve it. Others must."),
 }
 
 
@@ -221,9 +222,9 @@ def _decide(request_id: Any, said: Said) -> ApprovalDecision:
 
 def _no_seat(open_roles: list[str]) -> str:
     if not open_roles:
-        return "It has all the approvals that it needs. Nothing was changed."
+        return gettext("It has all the approvals that it needs. Nothing was changed.")
     wanted = " and ".join(role or "approver" for role in open_roles)
-    return f"The seats that you could fill are taken. Still needed: {wanted}."
+    return gettext("The seats that you could fill are taken. Still needed: %(wanted)s.") % {"wanted": wanted}
 
 
 def _check(request: ApprovalRequest, said: Said, held: list[Holding]) -> datetime.datetime:

@@ -202,7 +202,7 @@ def act_subject(request: ApprovalRequest) -> Subject:
     return Subject(
         title=act.title,
         sentence=kind.consequence(body),
-        sections=[{"title": "What changes", "kind": "diff", "rows": kind.rows(body)}],
+        sections=[{"title": gettext("What changes"), "kind": "diff", "rows": kind.rows(body)}],
         why=act.reason,
     )
 

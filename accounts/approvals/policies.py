@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.approvals import acts
 from accounts.approvals.break_glass import lock_glass
@@ -26,13 +27,13 @@ STEP_UP_SECONDS = (30, 300)
 EXPIRES_SECONDS = (60, 4 * 3600)
 GLASS_SECONDS = 900
 TERMS = {
-    "required": "distinct people",
+    "required": _("distinct people"),
     "factors": "seats",
-    "step_up_seconds": "seconds since they proved who they are, at most",
-    "expires_seconds": "seconds until a request expires",
-    "sign_off_required": "a person signs the verification off",
-    "automatic_allowed": "may start by itself",
-    "stop_roles": "who may stop it",
+    "step_up_seconds": _("seconds since they proved who they are, at most"),
+    "expires_seconds": _("seconds until a request expires"),
+    "sign_off_required": _("a person signs the verification off"),
+    "automatic_allowed": _("may start by itself"),
+    "stop_roles": _("who may stop it"),
 }
 
 
@@ -143,8 +144,8 @@ def _check(
     if sum(factor["count"] for factor in factors) > required:
         raise PolicyError(gettext("The roles name more people than the policy requires. Raise the number of people."))
     for word, seconds, (low, high) in (
-        ("step-up time", step_up_seconds, STEP_UP_SECONDS),
-        ("time until a request expires", expires_seconds, EXPIRES_SECONDS),
+        (gettext("step-up time"), step_up_seconds, STEP_UP_SECONDS),
+        (gettext("time until a request expires"), expires_seconds, EXPIRES_SECONDS),
     ):
         if not low <= seconds <= high:
             raise PolicyError(
@@ -311,7 +312,7 @@ def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "group": _name(wish),
-            "label": label,
+            "label": str(label),
             "before": "" if before is None else _words(getattr(before, term)),
             "after": "" if "retires" in body else _words(wish[term]),
         }
@@ -321,8 +322,13 @@ def _rows(body: dict[str, Any]) -> list[dict[str, str]]:
 
 def _consequence(body: dict[str, Any]) -> str:
     if "retires" in body:
-        return f"From then on nobody is asked by {_name(body['policy'])}: {_next_in_line(body['policy'])}"
-    return f"From then on {_name(body['policy'])} counts as shown, for requests opened after it."
+        return gettext("From then on nobody is asked by %(policy)s: %(then)s") % {
+            "policy": _name(body["policy"]),
+            "then": _next_in_line(body["policy"]),
+        }
+    return gettext("From then on %(policy)s counts as shown, for requests opened after it.") % {
+        "policy": _name(body["policy"])
+    }
 
 
 def _next_in_line(scope: dict[str, Any]) -> str:
@@ -334,10 +340,11 @@ def _next_in_line(scope: dict[str, Any]) -> str:
         active=True,
     ).exclude(risk_tier=scope["risk_tier"], environment=scope["environment"])
     if covering:
-        return f"{' or '.join(sorted(str(policy) for policy in covering))} covers it then."
+        named = gettext(" or ").join(sorted(str(policy) for policy in covering))
+        return gettext("%(policies)s covers it then.") % {"policies": named}
     if scope["subject_kind"] in ACT_KINDS:
-        return "no other policy covers it, so it then needs no approval."
-    return "no other policy covers it, so nobody can approve it then."
+        return gettext("no other policy covers it, so it then needs no approval.")
+    return gettext("no other policy covers it, so nobody can approve it then.")
 
 
 def _words(value: Any) -> str:

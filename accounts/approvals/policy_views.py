@@ -44,7 +44,7 @@ def policy_list(request: HttpRequest) -> HttpResponse:
 
 def _row(policy: ApprovalPolicy) -> dict[str, Any]:
     named = [f"{factor['count']} {Role(factor['role']).label.lower()}" for factor in policy.factors]
-    people = "1 person" if policy.required == 1 else f"{policy.required} people"
+    people = ngettext("%(n)s person", "%(n)s people", policy.required) % {"n": policy.required}
     return {
         "policy": policy,
         "who": f"{people}: {', '.join(named)}" if named else people,

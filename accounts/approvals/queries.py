@@ -182,7 +182,9 @@ class Candidate:
     lent: bool
 
     def __str__(self) -> str:
-        notes = [note for note, holds in (("on call", self.on_call), ("standing in", self.lent)) if holds]
+        notes = [
+            note for note, holds in ((gettext("on call"), self.on_call), (gettext("standing in"), self.lent)) if holds
+        ]
         return f"{self.person} ({', '.join(notes)})" if notes else str(self.person)
 
 

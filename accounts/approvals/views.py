@@ -125,7 +125,11 @@ def approval_evidence(request: HttpRequest, pk: str, digest: str) -> HttpRespons
         raise Http404(str(gone) if erased else gettext("Nobody was shown evidence of that digest here.")) from None
     row = ApprovalEvidence.objects.get(digest=digest)
     makers = [str(decision.by) for decision in entry.decisions.filter(evidence=digest).select_related("by")]
-    told = f"{' and '.join(dict.fromkeys(makers))} decided on it." if makers else "Nobody decided on it."
+    told = (
+        gettext("%(makers)s decided on it.") % {"makers": " and ".join(dict.fromkeys(makers))}
+        if makers
+        else gettext("Nobody decided on it.")
+    )
     context = {
         "entry": entry,
         "shown": shown,
@@ -172,10 +176,10 @@ def _card(entry: ApprovalRequest, now: Standing, able: Able) -> dict[str, object
         for seat in now.seats
     ]
     factors = ", ".join(f"{factor['count']} {Role(factor['role']).label.lower()}" for factor in entry.policy.factors)
-    people = "1 person" if entry.policy.required == 1 else f"{entry.policy.required} distinct people"
+    people = ngettext("%(n)s person", "%(n)s distinct people", entry.policy.required) % {"n": entry.policy.required}
     return {
         "state": entry.state,
-        "policy": f"{people} who did not propose it: {factors}.",
+        "policy": gettext("%(people)s who did not propose it: %(factors)s.") % {"people": people, "factors": factors},
         "seats": seats,
         "proposer": str(entry.proposer),
         "expires_at": entry.expires_at if entry.state in ("open", "approved") else None,
@@ -206,13 +210,15 @@ def _why_not(
         return gettext("It has all the approvals that it needs.")
     others = " or ".join(dict.fromkeys(str(person) for role in now.open for person in able[role]))
     if entry.proposer_id == user.pk:
-        return gettext("You proposed this, so you can't approve it. %(what)s can.") % {"what": others or "Nobody yet"}
+        return gettext("You proposed this, so you can't approve it. %(what)s can.") % {
+            "what": others or gettext("Nobody yet")
+        }
     if is_excluded(entry, user):
         return gettext("%(excluded)s %(what)s can.") % {
             "excluded": EXCLUDED[entry.excluded[user.pseudonym]],
-            "what": others or "Nobody yet",
+            "what": others or gettext("Nobody yet"),
         }
-    return gettext("You hold no role that approves this. %(what)s can.") % {"what": others or "Nobody yet"}
+    return gettext("You hold no role that approves this. %(what)s can.") % {"what": others or gettext("Nobody yet")}
 
 
 def _decide(request: HttpRequest, entry: ApprovalRequest) -> HttpResponse:

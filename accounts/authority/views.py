@@ -162,7 +162,7 @@ def proposal_confirm(request: HttpRequest, pk: str) -> HttpResponse:
             auth_time=auth_time,
             actor=actor_for(request=request),
         ),
-        "You confirmed it. The page says from when it counts.",
+        gettext("You confirmed it. The page says from when it counts."),
     )
     return redirect("person-detail", username=proposal.user.username)
 
@@ -176,7 +176,7 @@ def proposal_refuse(request: HttpRequest, pk: str) -> HttpResponse:
     _attempt(
         request,
         lambda: refuse_role(proposal_id=proposal.pk, by=request.user, reason=reason, actor=actor_for(request=request)),
-        "You refused it.",
+        gettext("You refused it."),
     )
     return redirect("person-detail", username=proposal.user.username)
 
@@ -186,7 +186,7 @@ def proposal_refuse(request: HttpRequest, pk: str) -> HttpResponse:
 def grant_end(request: HttpRequest, pk: str) -> HttpResponse:
     require(request, "admin")
     grant = get_object_or_404(RoleGrant.objects.select_related("user"), uuid=pk)
-    _attempt(request, lambda: end_grant(grant=grant, actor=actor_for(request=request)), "The role has ended.")
+    _attempt(request, lambda: end_grant(grant=grant, actor=actor_for(request=request)), gettext("The role has ended."))
     return redirect("person-detail", username=grant.user.username)
 
 
@@ -197,7 +197,7 @@ def person_deactivate(request: HttpRequest, username: str) -> HttpResponse:
     _attempt(
         request,
         lambda: deactivate_user(user=person, by=request.user, actor=actor_for(request=request)),
-        f"{person} can't sign in any more, and has no role.",
+        gettext("%(person)s can't sign in any more, and has no role.") % {"person": person},
     )
     return redirect("person-detail", username=username)
 
@@ -255,5 +255,7 @@ def loan_end(request: HttpRequest, pk: str) -> HttpResponse:
     loan = get_object_or_404(Delegation.objects.select_related("lender", "borrower"), pk=pk)
     if request.user.pk not in (loan.lender_id, loan.borrower_id):
         require(request, "admin")
-    _attempt(request, lambda: end_delegation(delegation=loan, actor=actor_for(request=request)), "The loan is over.")
+    _attempt(
+        request, lambda: end_delegation(delegation=loan, actor=actor_for(request=request)), gettext("The loan is over.")
+    )
     return redirect("loan-list")

@@ -11,9 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+
 HERE = Path(__file__).parent
 NEWEST = "2026-11"
-AT_ONCE = "at once"
+AT_ONCE = _("at once")
 
 
 @dataclass(frozen=True)

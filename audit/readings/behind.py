@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+
 from audit.models import AuditEvent
 from audit.queries import record_of
 from audit.readings.changes import DECISIONS, PERFORM, START, Change, act_of, told
@@ -58,10 +60,14 @@ def around(event: AuditEvent) -> list[Neighbours]:
     """What else happened in the same incident, to the same object and by the same person."""
     kinds: list[tuple[str, str, dict[str, str]]] = []
     if event.incident:
-        kinds.append((f"In {event.incident}", "incident", {"incident": event.incident}))
-    kinds.append(("To the same object", "target", {"target_kind": event.target_kind, "target_id": event.target_id}))
-    kinds.append(("By the same person" if event.actor_kind != "service" else "By the same program", "actor",
-                  {"actor": event.actor}))  # fmt: skip
+        kinds.append(
+            (gettext("In %(incident)s") % {"incident": event.incident}, "incident", {"incident": event.incident})
+        )
+    kinds.append(
+        (gettext("To the same object"), "target", {"target_kind": event.target_kind, "target_id": event.target_id})
+    )
+    who = gettext("By the same person") if event.actor_kind != "service" else gettext("By the same program")
+    kinds.append((who, "actor", {"actor": event.actor}))
     found = []
     for title, name, same in kinds:
         value = f"{event.target_kind} {event.target_id}" if name == "target" else next(iter(same.values()))

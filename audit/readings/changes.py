@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from audit.models import AuditEvent
 from audit.readings.records import Recorded, about, of_event, oldest_first, place_of
@@ -21,10 +23,10 @@ DECISIONS = ("approval.open", "approval.decide", "approval.consume", "approval.b
 TESTS = ("rollback.preflight.answer", "rollback.shadow.answer", "rollback.gate.answer", "rollback.gate.pass",
          "rollback.watch.pass", "rollback.watch.fail", "rollback.watch.sign_off")  # fmt: skip
 ENDINGS = {
-    "rollback.run.switched": "all hosts switched", "rollback.run.compensated": "turned back",
+    "rollback.run.switched": _("all hosts switched"), "rollback.run.compensated": _("turned back"),
     "rollback.run.halt": "halted",
-    "rollback.run.stop": "stopped by a person", "rollback.run.resume": "taken up again",
-    "rollback.run.compensate": "being turned back",
+    "rollback.run.stop": _("stopped by a person"), "rollback.run.resume": _("taken up again"),
+    "rollback.run.compensate": _("being turned back"),
 }  # fmt: skip
 WITHOUT_RUN = b'"run":""'
 OF_AN_ACT = b'"correlation":{"act":"'
@@ -125,7 +127,7 @@ def _change(
         "environment": environment, "detail": _detail(seen), "needed": needed,
     }  # fmt: skip
     if not needed:
-        findings = ["It was not part of an approved run."] if event.action == SWITCH else []
+        findings = [gettext("It was not part of an approved run.")] if event.action == SWITCH else []
         return Change(kind=_words(event.action), findings=findings, proposer=event.actor, **common)
     decisions = found.get(event.text("request"), [])
     related = [*found.get(event.text("plan"), []), *found.get(event.text("run"), [])]
@@ -159,25 +161,26 @@ def _approval(event: Recorded, decisions: list[Recorded]) -> dict[str, Any]:
 
 def _findings(change: Change) -> Iterable[str]:
     if change.break_glass is not None:
-        yield "It was started by break-glass, without the approvals."
+        yield gettext("It was started by break-glass, without the approvals.")
         if change.review is None:
-            yield "Nobody has reviewed that yet."
+            yield gettext("Nobody has reviewed that yet.")
         elif change.review.text("verdict") != "justified":
-            yield "Its review found it not justified."
+            yield gettext("Its review found it not justified.")
     elif not change.approvers:
-        yield "The log holds no approval that was used for it."
+        yield gettext("The log holds no approval that was used for it.")
     elif not change.apart:
         yield (
-            "Who proposed it is among those who approved it."
+            gettext("Who proposed it is among those who approved it.")
             if change.proposer
-            else "Who proposed it is not on record."
+            else gettext("Who proposed it is not on record.")
         )
     elif len({approver.by for approver in change.approvers}) < change.required:
-        yield f"Fewer people approved it than its policy asks for ({change.required})."
+        fewer = gettext("Fewer people approved it than its policy asks for (%(required)s).")
+        yield fewer % {"required": change.required}
     if change.event.data.get("gates_off"):
-        yield "Its gates were switched off."
+        yield gettext("Its gates were switched off.")
     if change.event.action == START and not change.tests:
-        yield "No preflight, gate or watch is on record for it."
+        yield gettext("No preflight, gate or watch is on record for it.")
 
 
 def _detail(event: Recorded) -> list[tuple[str, str]]:

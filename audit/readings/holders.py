@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from audit.queries import listed
 from audit.readings.records import Recorded, moment_of, oldest_first
 
 APPROVING = ("administrator", "approver", "commander")
 FAMILIES = ("role.", "delegation.")
 ERASED = "subject.erase"
-PROGRAM, TWO, LENT = "given by a program", "proposed and confirmed", "lent"
+PROGRAM, TWO, LENT = _("given by a program"), _("proposed and confirmed"), "lent"
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _new(event: Recorded) -> Held:
         return Held(**lent, **common, since=starts, until=ends, grant=str(data.get("grant", "")))
     ref, counts = str(data.get("grant") or f"{user} {role}"), moment_of(data.get("counts_from")) or event.at
     if event.action == "role.grant":
-        how = PROGRAM if event.actor_kind == "service" else "given by one administrator"
+        how = PROGRAM if event.actor_kind == "service" else gettext("given by one administrator")
         return Held(ref=ref, user=user, how=how, by=event.actor, since=counts, **common)
     if event.action == "role.propose":
         proposer = str(data.get("proposer") or event.actor)

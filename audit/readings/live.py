@@ -4,6 +4,8 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext
+
 from audit.readings.changes import SWITCH, environments_of
 from audit.readings.records import Recorded, oldest_first
 
@@ -83,7 +85,11 @@ def drawing(spans: Sequence[Span], since: datetime.datetime, until: datetime.dat
     bars = []
     for span in spans:
         left, right = x(span.since), x(span.until or until)
-        ends = f"until {span.until:%Y-%m-%d %H:%M:%S} UTC" if span.until else "still live"
+        ends = (
+            gettext("until %(until)s UTC") % {"until": f"{span.until:%Y-%m-%d %H:%M:%S}"}
+            if span.until
+            else gettext("still live")
+        )
         bars.append(
             Bar(
                 left,
@@ -91,7 +97,8 @@ def drawing(spans: Sequence[Span], since: datetime.datetime, until: datetime.dat
                 max(right - left, 1.0),
                 versions.index(span.number) % 4,
                 span.number if right - left > 24 else "",
-                f"version {span.number} on {span.host} from {span.since:%Y-%m-%d %H:%M:%S} UTC, {ends}",
+                gettext("version %(number)s on %(host)s from %(since)s UTC, %(ends)s")
+                % {"number": span.number, "host": span.host, "since": f"{span.since:%Y-%m-%d %H:%M:%S}", "ends": ends},
             )
         )
     lines = [(host, at * ROW + 15) for at, host in enumerate(hosts)]

@@ -8,16 +8,17 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from audit.actions import Actor, record_refused_reading
 
 READ, EXPORT, HOLD = "audit.view_auditevent", "audit.export", "audit.place_hold"
-AUDITOR = "Ask an auditor, or an administrator for the role auditor."
+AUDITOR = _("Ask an auditor, or an administrator for the role auditor.")
 WORDS = {
-    READ: ("read the log", AUDITOR),
-    EXPORT: ("export the log", AUDITOR),
-    HOLD: ("place or lift a legal hold", "Ask an administrator."),
+    READ: (_("read the log"), AUDITOR),
+    EXPORT: (_("export the log"), AUDITOR),
+    HOLD: (_("place or lift a legal hold"), _("Ask an administrator.")),
 }
 
 View = Callable[..., HttpResponseBase]

@@ -100,7 +100,7 @@ def log(request: HttpRequest) -> HttpResponse:
         "first": page.newer is None,
         "export": export,
         "part": PartForm(),
-        "export_scope": _scope_words(form) if valid and form.is_bound else "the whole log",
+        "export_scope": _scope_words(form) if valid and form.is_bound else gettext("the whole log"),
         "may_export": request.user.has_perm(EXPORT),
     }
     return render(request, "audit/log.html", context)

@@ -106,7 +106,7 @@ def _versions(asked: Asked) -> Iterator[Row]:
     known = live.endpoints()
     form = LiveForm(asked, endpoints=list(known))
     if not form.is_valid():
-        raise BadQuestion("Choose one of the endpoints, and a span that makes sense.")
+        raise BadQuestion(gettext("Choose one of the endpoints, and a span that makes sense."))
     since, until = span_of(form)
     for endpoint in [form.cleaned_data["endpoint"]] if form.cleaned_data["endpoint"] else known:
         for span in live.spans_of(endpoint, since, until):

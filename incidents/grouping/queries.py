@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext, ngettext
+
 from incidents.grouping import deciding, placing
 from incidents.grouping.deciding import Gathered, Seen
 from incidents.grouping.models import GroupingRule
@@ -25,17 +27,38 @@ class Preview:
 
     @property
     def sentence(self) -> str:
-        made = _count(len(self.incidents), "incident")
-        waited = f", {_count(sum(len(one.alerts) for one in self.waiting), 'alert')} would have waited"
+        values = {
+            "alerts": alerts_in_words(self.alerts),
+            "matched": self.matched,
+            "made": incidents_in_words(len(self.incidents)),
+            "waited": alerts_in_words(sum(len(one.alerts) for one in self.waiting)),
+            "with_it": incidents_in_words(self.with_it),
+            "without_it": f"{self.without_it:,}",
+        }
+        if self.waiting:
+            return (
+                gettext(
+                    "Of the last %(alerts)s this rule matches %(matched)s: they would have made %(made)s, %(waited)s "
+                    "would have waited. All alerts together would have made %(with_it)s with it and %(without_it)s "
+                    "without it."
+                )
+                % values
+            )
         return (
-            f"Of the last {_count(self.alerts, 'alert')} this rule matches {self.matched}: they would have made {made}"
-            f"{waited if self.waiting else ''}. All alerts together would have made "
-            f"{_count(self.with_it, 'incident')} with it and {self.without_it:,} without it."
+            gettext(
+                "Of the last %(alerts)s this rule matches %(matched)s: they would have made %(made)s. All alerts "
+                "together would have made %(with_it)s with it and %(without_it)s without it."
+            )
+            % values
         )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def alerts_in_words(count: int) -> str:
+    return ngettext("%(n)s alert", "%(n)s alerts", count) % {"n": f"{count:,}"}
+
+
+def incidents_in_words(count: int) -> str:
+    return ngettext("%(n)s incident", "%(n)s incidents", count) % {"n": f"{count:,}"}
 
 
 def last_alerts(count: int) -> list[Seen]:

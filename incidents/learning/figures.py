@@ -13,6 +13,8 @@ from statistics import median, quantiles
 from typing import Any
 
 from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from audit.clock import database_now
 from incidents.learning.models import Cause
@@ -22,7 +24,15 @@ from monitoring.models import Alert
 
 STAGES = ("detect", "acknowledge", "decide", "mitigate", "verify", "resolve")
 EDGES = (60, 300, 900, 3600, 4 * 3600, 86_400)
-BINS = ("under 1 min", "1 to 5 min", "5 to 15 min", "15 to 60 min", "1 to 4 h", "4 to 24 h", "over a day")
+BINS = (
+    _("under 1 min"),
+    _("1 to 5 min"),
+    _("5 to 15 min"),
+    _("15 to 60 min"),
+    _("1 to 4 h"),
+    _("4 to 24 h"),
+    _("over a day"),
+)
 BLAMED = timedelta(hours=24)
 """A release is counted as failed where an incident about its version was detected within this time of its start."""
 MOST = 20_000
@@ -223,11 +233,11 @@ def _by(
     causes: dict[int, list[str]] = {}
     named = Review.objects.filter(incident__in=[one.pk for one in incidents])
     for incident_id, kind in named.values_list("incident_id", "contributing__kind"):
-        causes.setdefault(incident_id, []).append(str(Cause(kind).label) if kind else "no cause named")
+        causes.setdefault(incident_id, []).append(str(Cause(kind).label) if kind else gettext("no cause named"))
     keys = {
-        "model": lambda one: [one.endpoint.model.slug if one.endpoint else "none named"],
+        "model": lambda one: [one.endpoint.model.slug if one.endpoint else gettext("none named")],
         "severity": lambda one: [str(one.severity)],
-        "cause": lambda one: causes.get(one.pk, ["not reviewed"]),
+        "cause": lambda one: causes.get(one.pk, [gettext("not reviewed")]),
     }
     tables = []
     for name, key in keys.items():

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
@@ -23,7 +24,7 @@ class CausesForm(forms.Form):
         for kind in Cause:
             self.fields[f"is_{kind}"] = forms.BooleanField(required=False, label=kind.label)
             self.fields[f"note_{kind}"] = forms.CharField(
-                max_length=500, required=False, label=f"What speaks for it: {kind.label}"
+                max_length=500, required=False, label=gettext("What speaks for it: %(kind)s") % {"kind": kind.label}
             )
 
     @staticmethod

@@ -58,7 +58,7 @@ def causes(request: HttpRequest, ref: str) -> HttpResponse:
             seen_version=form.cleaned_data["version"],
             actor=actor_for(request=request),
         )
-        return "The causes are on record."
+        return gettext("The causes are on record.")
 
     return _do(request, ref, CausesForm(request.POST), verb)
 
@@ -71,7 +71,7 @@ def ask(request: HttpRequest, ref: str) -> HttpResponse:
 
     def verb(form: AskForm) -> str:
         made = actions.ask(review=review, actor=actor_for(request=request), **form.cleaned_data)
-        return f"{made.user} is asked; it stands on their first page."
+        return gettext("%(user)s is asked; it stands on their first page.") % {"user": made.user}
 
     return _do(request, ref, AskForm(request.POST), verb)
 
@@ -87,7 +87,7 @@ def answer(request: HttpRequest, ref: str, pk: int) -> HttpResponse:
         actions.answer(
             signature=signature, user=user_of(request), actor=actor_for(request=request), **form.cleaned_data
         )
-        return "Your answer is on record."
+        return gettext("Your answer is on record.")
 
     return _do(request, ref, AnswerForm(request.POST), verb)
 

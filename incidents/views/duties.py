@@ -60,7 +60,7 @@ def mark(request: HttpRequest, ref: str, clock: str) -> HttpResponse:
             **typed,
         )
     except Conflict:
-        form.add_error(None, "Somebody else has marked it since you opened this page. Load it again.")
+        form.add_error(None, gettext("Somebody else has marked it since you opened this page. Load it again."))
         return _form(request, incident, shown, form, 409)
     except IncidentError as refused:
         form.add_error(None, str(refused))
@@ -78,7 +78,9 @@ def clocks(request: HttpRequest) -> HttpResponse:
     now = database_now()
     found = duties.clocks_of_open()
     undecided = {one.incident.ref for one in found if one.mark is None}
-    sentence, tone = duties.worst(found, now) if found else ("No incident is open, and no report is owed.", "ok")
+    sentence, tone = (
+        duties.worst(found, now) if found else (gettext("No incident is open, and no report is owed."), "ok")
+    )
     context = {
         "rows": [row for row in _rows(found, now) if row["state"] not in ("undecided", "does not apply")],
         "undecided": sorted(undecided),

@@ -9,7 +9,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET
 
 from accounts.models import User
@@ -139,7 +139,10 @@ def incident_list(request: HttpRequest) -> HttpResponse:
         "saved": views_for(user_of(request)),
         "query": urlencode({name: value for name, value in asked.items() if value}),
         "states": [("open", "Open"), ("over", "Over"), *IncidentState.choices],
-        "sentence": f"{page.paginator.count} incident{'' if page.paginator.count == 1 else 's'} found"
+        "sentence": (
+            ngettext("%(count)s incident found", "%(count)s incidents found", page.paginator.count)
+            % {"count": page.paginator.count}
+        )
         if any(asked.values())
         else gettext("All incidents"),
     }

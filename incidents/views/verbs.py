@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
@@ -36,7 +37,7 @@ from incidents.working.times import corrections, moments_of
 
 def _acknowledge(act: Act) -> str:
     actions.acknowledge(incident=act.incident, user=act.user, actor=act.actor)
-    return f"You have {act.incident.ref}."
+    return gettext("You have %(ref)s.") % {"ref": act.incident.ref}
 
 
 def _triage(act: Act) -> str:
@@ -50,7 +51,7 @@ def _triage(act: Act) -> str:
         actor=act.actor,
         seen_version=act.seen,
     )
-    return f"{changed.ref} is triaged: severity {changed.severity}."
+    return gettext("%(ref)s is triaged: severity %(severity)s.") % {"ref": changed.ref, "severity": changed.severity}
 
 
 def _severity(act: Act) -> str:
@@ -61,7 +62,7 @@ def _severity(act: Act) -> str:
         actor=act.actor,
         seen_version=act.seen,
     )
-    return f"{changed.ref} has severity {changed.severity} now."
+    return gettext("%(ref)s has severity %(severity)s now.") % {"ref": changed.ref, "severity": changed.severity}
 
 
 def _update(act: Act) -> str:
@@ -74,7 +75,7 @@ def _update(act: Act) -> str:
         user=act.user,
         actor=act.actor,
     )
-    return "Your update is on record."
+    return gettext("Your update is on record.")
 
 
 def _propose(act: Act) -> str:
@@ -85,31 +86,31 @@ def _propose(act: Act) -> str:
         user=act.user,
         actor=act.actor,
     )
-    return "The plan is written down and its preflight runs; then its approvers are asked."
+    return gettext("The plan is written down and its preflight runs; then its approvers are asked.")
 
 
 def _resolve(act: Act) -> str:
     actions.resolve(incident=act.incident, reason=act.typed["reason"], actor=act.actor, seen_version=act.seen)
-    return f"{act.incident.ref} is resolved. Its review is being drafted."
+    return gettext("%(ref)s is resolved. Its review is being drafted.") % {"ref": act.incident.ref}
 
 
 def _move(act: Act) -> str:
     to = act.typed["to"]
     actions.move(incident=act.incident, to=to, reason=act.typed["reason"], actor=act.actor, seen_version=act.seen)
-    return f"{act.incident.ref} is {IncidentState(to).label.lower()} now."
+    return gettext("%(ref)s is %(to)s now.") % {"ref": act.incident.ref, "to": IncidentState(to).label.lower()}
 
 
 LATELY = 5
 CHOSEN = ("role", "which", "seq", "task", "seen_owner", "runbook")
 """What a link to a verb may have chosen already."""
 VERBS: dict[str, Verb] = {
-    "acknowledge": Verb("incident.respond", EmptyForm, "Say that you have it", "I have it", _acknowledge),
-    "triage": Verb("incident.respond", TriageForm, "Triage", "Triage", _triage),
-    "severity": Verb("incident.respond", SeverityForm, "Change the severity", "Set the severity", _severity),
-    "update": Verb("incident.respond", UpdateForm, "Post an update", "Post the update", _update),
-    "propose": Verb("plan.propose", ProposeForm, "Propose a rollback", "Propose this plan", _propose),
-    "resolve": Verb("incident.command", ResolveForm, "Resolve the incident", "Resolve", _resolve),
-    "move": Verb("incident.command", MoveForm, "Move the incident", "Move", _move),
+    "acknowledge": Verb("incident.respond", EmptyForm, _("Say that you have it"), _("I have it"), _acknowledge),
+    "triage": Verb("incident.respond", TriageForm, _("Triage"), _("Triage"), _triage),
+    "severity": Verb("incident.respond", SeverityForm, _("Change the severity"), _("Set the severity"), _severity),
+    "update": Verb("incident.respond", UpdateForm, _("Post an update"), _("Post the update"), _update),
+    "propose": Verb("plan.propose", ProposeForm, _("Propose a rollback"), _("Propose this plan"), _propose),
+    "resolve": Verb("incident.command", ResolveForm, _("Resolve the incident"), _("Resolve"), _resolve),
+    "move": Verb("incident.command", MoveForm, _("Move the incident"), _("Move"), _move),
     **working.VERBS,
 }
 

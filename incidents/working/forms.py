@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Role, User
@@ -84,7 +85,10 @@ class MatrixForm(forms.Form):
         super().__init__(*args, **kwargs)
         for impact in Impact:
             for urgency in Urgency:
-                label = f"Severity where {impact.label.lower()}, and {urgency.label[0].lower()}{urgency.label[1:]}"
+                label = gettext("Severity where %(impact)s, and %(urgency)s") % {
+                    "impact": impact.label.lower(),
+                    "urgency": f"{urgency.label[0].lower()}{urgency.label[1:]}",
+                }
                 self.fields[f"cell_{impact}_{urgency}"] = forms.TypedChoiceField(
                     choices=SEVERITIES, coerce=int, label=label
                 )
@@ -132,11 +136,13 @@ class RunbookForm(forms.Form):
         queryset=Model.objects.order_by("slug"),
         to_field_name="slug",
         required=False,
-        empty_label="any model",
+        empty_label=_("any model"),
         label=_("Model"),
     )
     kind = forms.ChoiceField(
-        choices=[("", "any kind"), *RuleKind.choices], required=False, label=_("Kind of rule that opened the incident")
+        choices=[("", _("any kind")), *RuleKind.choices],
+        required=False,
+        label=_("Kind of rule that opened the incident"),
     )
     body = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 16}),
@@ -169,7 +175,7 @@ class StepForm(forms.Form):
 class TaskForm(forms.Form):
     text = forms.CharField(max_length=500, label=_("What is to be done"))
     owner = forms.ModelChoiceField(
-        queryset=User.objects.none(), required=False, label=_("Who"), empty_label="nobody yet"
+        queryset=User.objects.none(), required=False, label=_("Who"), empty_label=_("nobody yet")
     )
     due_at = forms.DateTimeField(widget=MOMENT, required=False, label=_("By when (UTC)"))
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from incidents.diagnosing.options import outlook_of
 from incidents.models import Evidence, Incident
@@ -31,17 +32,35 @@ class Estimate:
     @property
     def sentence(self) -> str:
         last = f"{self.until:%H:%M}" if self.since.date() == self.until.date() else f"{self.until:%Y-%m-%d %H:%M}"
-        said = f"About {self.answered:,} {self.noun} were answered from {self.since:%Y-%m-%d %H:%M} to {last} UTC"
+        said = gettext("About %(answered)s %(noun)s were answered from %(since)s to %(last)s UTC") % {
+            "answered": f"{self.answered:,}",
+            "noun": self.noun,
+            "since": f"{self.since:%Y-%m-%d %H:%M}",
+            "last": last,
+        }
         if self.wrong is None:
-            return f"{said}. Without labels nobody can say how many of them wrongly."
+            return gettext("%(said)s. Without labels nobody can say how many of them wrongly.") % {"said": said}
         if not self.low:
+            return gettext(
+                "%(said)s. That it is wrong more often than usual is not sure by the labels of when the incident "
+                "was opened; up to %(high)s of them may be wrong beyond what is usual."
+            ) % {"said": said, "high": f"{self.high:,}"}
+        values = {
+            "said": said,
+            "wrong": f"{self.wrong:,}",
+            "low": f"{self.low:,}",
+            "high": f"{self.high:,}",
+            "priced": self.priced,
+        }
+        if self.priced:
             return (
-                f"{said}. That it is wrong more often than usual is not sure by the labels of when the incident was "
-                f"opened; up to {self.high:,} of them may be wrong beyond what is usual."
+                gettext(
+                    "%(said)s; about %(wrong)s of them wrongly beyond what is usual (%(low)s to %(high)s); that has "
+                    "cost %(priced)s so far."
+                )
+                % values
             )
-        return f"{said}; about {self.wrong:,} of them wrongly beyond what is usual ({self.low:,} to {self.high:,})" + (
-            f"; that has cost {self.priced} so far." if self.priced else "."
-        )
+        return gettext("%(said)s; about %(wrong)s of them wrongly beyond what is usual (%(low)s to %(high)s).") % values
 
 
 def estimate(incident: Incident, now: datetime) -> Estimate | None:
@@ -106,16 +125,18 @@ class Touched:
 
 def touched(incident: Incident) -> Touched:
     """Three queries."""
-    named: dict[str, str] = {incident.endpoint.slug: "the incident is about it"} if incident.endpoint else {}
+    named: dict[str, str] = {incident.endpoint.slug: gettext("the incident is about it")} if incident.endpoint else {}
     for link in incident.incident_alerts.select_related("alert__endpoint"):
         if link.alert.endpoint:
-            named.setdefault(link.alert.endpoint.slug, "an alert of the incident names it")
+            named.setdefault(link.alert.endpoint.slug, gettext("an alert of the incident names it"))
     if incident.endpoint and incident.from_version:
         others = Placement.objects.filter(
             endpoint__model=incident.endpoint.model_id, observed_version=incident.from_version, host__drained_at=None
         )
         for slug in others.values_list("endpoint__slug", flat=True).distinct():
-            named.setdefault(slug, f"it serves version {incident.from_version} as well")
+            named.setdefault(
+                slug, gettext("it serves version %(from_version)s as well") % {"from_version": incident.from_version}
+            )
     data = {piece.kind: piece.data for piece in incident.evidence.all()}
     hosts = [
         (name, row.get("share", ""), row.get("rows", 0)) for name, row in data.get("hosts", {}).get("hosts", {}).items()

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from audit.english import in_english
 from incidents.models import OPEN_STATES, Incident
 from incidents.rollback.models import ASIDE_KINDS, Run, RunState, WatchState
 
@@ -27,25 +28,24 @@ def _traits(incident: Incident) -> dict[str, set[str]]:
     alerts = [link.alert for link in incident.incident_alerts.all()]
     endpoint = incident.endpoint
     return {
-        "same endpoint": {endpoint.slug} if endpoint else set(),
-        "same model": {endpoint.model.slug} if endpoint else set(),
-        "same version": {f"{endpoint.model.slug} {incident.from_version}"}
-        if endpoint and incident.from_version
-        else set(),
-        "same rule": {alert.rule.kind for alert in alerts if alert.rule}
+        "endpoint": {endpoint.slug} if endpoint else set(),
+        "model": {endpoint.model.slug} if endpoint else set(),
+        "version": {f"{endpoint.model.slug} {incident.from_version}"} if endpoint and incident.from_version else set(),
+        "rule": {alert.rule.kind for alert in alerts if alert.rule}
         | {f"rule {alert.alert_rule_id}" for alert in alerts if alert.alert_rule_id},
-        "same host": {str(alert.host_id) for alert in alerts if alert.host_id},
-        "same label": {f"{name}={alert.labels[name]}" for alert in alerts for name in LABELS if alert.labels.get(name)},
+        "host": {str(alert.host_id) for alert in alerts if alert.host_id},
+        "label": {f"{name}={alert.labels[name]}" for alert in alerts for name in LABELS if alert.labels.get(name)},
     }
 
 
-POINTS = {
-    "same endpoint": 3,
-    "same model": 2,
-    "same version": 3,
-    "same rule": 2,
-    "same host": 2,
-    "same label": 2,
+POINTS = {"endpoint": 3, "model": 2, "version": 3, "rule": 2, "host": 2, "label": 2}
+SAME = {
+    "endpoint": _("same endpoint"),
+    "model": _("same model"),
+    "version": _("same version"),
+    "rule": _("same rule"),
+    "host": _("same host"),
+    "label": _("same label"),
 }
 
 
@@ -61,9 +61,9 @@ def similar(incident: Incident) -> list[Likeness]:
     for other in earlier:
         theirs = _traits(other)
         alike = [name for name in POINTS if mine[name] & theirs[name]]
-        scored.append((sum(POINTS[name] for name in alike), other, ", ".join(alike)))
+        scored.append((sum(POINTS[name] for name in alike), other, ", ".join(str(SAME[name]) for name in alike)))
     best = sorted((one for one in scored if one[0] >= 2), key=lambda one: (-one[0], -one[1].number))[:SHOWN]
-    helped = what_helped([other for _, other, _ in best])
+    helped = what_helped([other for _points, other, _because in best])
     return [Likeness(other, points, because, helped[other.ref]) for points, other, because in best]
 
 
@@ -79,15 +79,17 @@ def what_helped(incidents: list[Incident]) -> dict[str, str]:
 
 def _ended(incident: Incident, run: Run | None) -> str:
     if run is not None:
-        to = f"{in_english(run.plan.get_kind_display).lower()} to version {run.plan.to_version.number}"
+        to = {"kind": run.plan.get_kind_display().lower(), "version": run.plan.to_version.number}
         state = run.watch.state if hasattr(run, "watch") else ""
         if state == WatchState.PASSED:
-            return f"A {to} helped: it was verified."
+            return gettext("A %(kind)s to version %(version)s helped: it was verified.") % to
         if state == WatchState.FAILED:
-            return f"A {to} did not help: its verification failed."
+            return gettext("A %(kind)s to version %(version)s did not help: its verification failed.") % to
         if run.state == RunState.SWITCHED:
-            return f"A {to} was carried out; its verification did not decide."
-        return f"A {to} was begun: {in_english(run.get_state_display).lower()}."
+            said = gettext("A %(kind)s to version %(version)s was carried out; its verification did not decide.")
+            return said % to
+        said = gettext("A %(kind)s to version %(version)s was begun: %(state)s.")
+        return said % {**to, "state": run.get_state_display().lower()}
     if incident.state in OPEN_STATES:
-        return "It is open still."
-    return "It ended without a rollback."
+        return gettext("It is open still.")
+    return gettext("It ended without a rollback.")

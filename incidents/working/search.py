@@ -12,6 +12,7 @@ from django.contrib.postgres.search import SearchHeadline, SearchQuery, SearchRa
 from django.db.models import F, Q, QuerySet
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
 
 from incidents.models import Incident, Review, Update, words_of
 from incidents.working.models import Note, Runbook, Task
@@ -144,7 +145,13 @@ def _names(text: str) -> list[Group]:
     part = Q(slug__icontains=text) | Q(name__icontains=text)
     refs = Incident.objects.filter(ref__iexact=text)
     named = [
-        ("By reference", refs, lambda row: f"{row.ref}: {row.title}", lambda row: f"/incidents/{row.ref}/", ""),
+        (
+            gettext("By reference"),
+            refs,
+            lambda row: f"{row.ref}: {row.title}",
+            lambda row: f"/incidents/{row.ref}/",
+            "",
+        ),
         (
             "Models",
             Model.objects.filter(part | Q(description__icontains=text)),

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from audit import names
 from audit.models import AuditEvent, Outcome
 from audit.queries import record_of
@@ -38,22 +41,22 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "deployment.switch": Kind("version {number} began to serve", 1.0, "a rollback takes it back"),
-    "endpoint.fallback": Kind("another fallback version was named", 0.3, "it can be named anew"),
-    "alias.move": Kind("alias {alias} moved to version {number}", 0.5, "the alias can be moved back"),
-    "host.register": Kind("host {target} was registered", 0.5, "the host can be drained"),
-    "host.drain": Kind("host {target} was drained", 0.6, "the host can be brought back"),
-    "host.bring_back": Kind("host {target} was brought back", 0.6, "the host can be drained again"),
-    "host.hold": Kind("host {target} was held back from reconciling", 0.3, "the hold can be ended"),
-    "host.token_replace": Kind("host {target} was given another control token", 0.3),
-    "placement.add": Kind("a host was added", 0.5, "the host can be drained"),
-    "rule.change": Kind("a rule was changed", 0.4, "the rule can be set back"),
-    "alert_rule.change": Kind("an alert rule was changed", 0.4, "the rule can be set back"),
-    "alert_rule.make": Kind("an alert rule was made", 0.4, "the rule can be retired"),
-    "monitor.watch": Kind("the endpoint's monitoring was changed", 0.3, "it can be set back"),
-    "version.quarantine_lift": Kind("a quarantine was lifted", 0.4, "the version can be quarantined again"),
-    "policy.replace": Kind("an approval policy was replaced", 0.1, "it can be replaced again"),
-    "metric_query.create": Kind("a query of metrics was added", 0.2, "it can be ended"),
+    "deployment.switch": Kind(_("version {number} began to serve"), 1.0, _("a rollback takes it back")),
+    "endpoint.fallback": Kind(_("another fallback version was named"), 0.3, _("it can be named anew")),
+    "alias.move": Kind(_("alias {alias} moved to version {number}"), 0.5, _("the alias can be moved back")),
+    "host.register": Kind(_("host {target} was registered"), 0.5, _("the host can be drained")),
+    "host.drain": Kind(_("host {target} was drained"), 0.6, _("the host can be brought back")),
+    "host.bring_back": Kind(_("host {target} was brought back"), 0.6, _("the host can be drained again")),
+    "host.hold": Kind(_("host {target} was held back from reconciling"), 0.3, _("the hold can be ended")),
+    "host.token_replace": Kind(_("host {target} was given another control token"), 0.3),
+    "placement.add": Kind(_("a host was added"), 0.5, _("the host can be drained")),
+    "rule.change": Kind(_("a rule was changed"), 0.4, _("the rule can be set back")),
+    "alert_rule.change": Kind(_("an alert rule was changed"), 0.4, _("the rule can be set back")),
+    "alert_rule.make": Kind(_("an alert rule was made"), 0.4, _("the rule can be retired")),
+    "monitor.watch": Kind(_("the endpoint's monitoring was changed"), 0.3, _("it can be set back")),
+    "version.quarantine_lift": Kind(_("a quarantine was lifted"), 0.4, _("the version can be quarantined again")),
+    "policy.replace": Kind(_("an approval policy was replaced"), 0.1, _("it can be replaced again")),
+    "metric_query.create": Kind(_("a query of metrics was added"), 0.2, _("it can be ended")),
 }
 
 
@@ -89,13 +92,13 @@ class _Near:
         target, after = event.target_id, data.get("after")
         named = data.get("endpoint") or (after.get("endpoint") if isinstance(after, dict) else "")
         if self.endpoint and self.endpoint in (target, named):
-            return 1.0, "on the same endpoint"
+            return 1.0, gettext("on the same endpoint")
         if event.target_kind == "rule" and target in self.rules:
-            return 1.0, "a rule of the same endpoint"
+            return 1.0, gettext("a rule of the same endpoint")
         if event.target_kind == "host" and target in self.hosts:
-            return 0.8, "on a host of the endpoint"
+            return 0.8, gettext("on a host of the endpoint")
         if self.model and (data.get("model") == self.model or target.split("/")[0] == self.model):
-            return 0.7, "on the same model"
+            return 0.7, gettext("on the same model")
         return 0.2, "elsewhere"
 
 
@@ -128,7 +131,7 @@ def _suspect(
     relation, where = near.relation(event, data)
     minutes = max(0.0, (began - event.occurred_at).total_seconds() / 60)
     weight = kind.weight * relation / (1 + minutes / HALF) * (1.0 if kind.back else 0.8)
-    back = f"; {kind.back}" if kind.back else "; it can't be taken back from here"
+    back = f"; {kind.back}" if kind.back else gettext("; it can't be taken back from here")
     words = kind.words.format_map({"target": event.target_id, "number": "?", "alias": "?"} | dict(data))
     return Suspect(
         action=event.action,
@@ -146,12 +149,12 @@ def _suspect(
 def _before(began: datetime, at: datetime) -> str:
     seconds = int((began - at).total_seconds())
     if seconds < 0:
-        return f"{-seconds} s after the impact seems to have begun"
+        return gettext("%(seconds)s s after the impact seems to have begun") % {"seconds": -seconds}
     if seconds < 120:
-        return f"{seconds} s before the impact began"
+        return gettext("%(seconds)s s before the impact began") % {"seconds": seconds}
     if seconds < 7200:
-        return f"{seconds // 60} min before the impact began"
-    return f"{seconds // 3600} h before the impact began"
+        return gettext("%(seconds)s min before the impact began") % {"seconds": seconds // 60}
+    return gettext("%(seconds)s h before the impact began") % {"seconds": seconds // 3600}
 
 
 def _together(made: Iterable[Suspect]) -> list[Suspect]:

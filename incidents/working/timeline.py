@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from audit import names
 from audit.queries import timeline
@@ -19,12 +20,12 @@ TOGETHER = 3
 
 ALERTS = ("incident.open", "incident.join_alert", "incident.alert_resolved", "incident.evidence.")
 KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "people": ("What people did", ("incident.",)),
-    "notes": ("Notes and corrections", ("incident.note", AMEND, "incident.post_update")),
-    "alerts": ("Alerts and evidence", ALERTS),
-    "decisions": ("Plans and decisions", ("approval.", "rollback.plan.", "rollback.preflight.", "act.")),
+    "people": (_("What people did"), ("incident.",)),
+    "notes": (_("Notes and corrections"), ("incident.note", AMEND, "incident.post_update")),
+    "alerts": (_("Alerts and evidence"), ALERTS),
+    "decisions": (_("Plans and decisions"), ("approval.", "rollback.plan.", "rollback.preflight.", "act.")),
     "run": (
-        "What was carried out",
+        _("What was carried out"),
         (
             "rollback.run.",
             "rollback.step.",
@@ -35,7 +36,7 @@ KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "deployment.",
         ),
     ),
-    "told": ("What was told", ("status.", "duty.", "oncall.", "maintenance.")),
+    "told": (_("What was told"), ("status.", "duty.", "oncall.", "maintenance.")),
     "learned": ("Review", ("review.",)),
 }
 

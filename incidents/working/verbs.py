@@ -1,6 +1,7 @@
 """What people do in an incident beside its lifecycle, each at an address of its own below the incident's."""
 
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from incidents import actions
 from incidents.errors import IncidentError
@@ -29,16 +30,25 @@ def _role(act: Act) -> str:
         held = actions.hold_role(
             incident=act.incident, role=role, user=to, actor=act.actor, seen_holder=act.typed["seen_holder"]
         )
-        return f"You are {held.get_role_display().lower()} of {act.incident.ref} now."
+        return gettext("You are %(role)s of %(ref)s now.") % {
+            "role": held.get_role_display().lower(),
+            "ref": act.incident.ref,
+        }
     made = roles.offer_role(
         incident=act.incident, role=role, to=to, by=act.user, note=act.typed["note"], actor=act.actor
     )
-    return f"{to} is offered the role {made.get_role_display().lower()}. It changes hands when they accept."
+    return gettext("%(to)s is offered the role %(role)s. It changes hands when they accept.") % {
+        "to": to,
+        "role": made.get_role_display().lower(),
+    }
 
 
 def _accept(act: Act) -> str:
     held = roles.accept_role(incident=act.incident, role=act.typed["role"], user=act.user, actor=act.actor)
-    return f"You are {held.get_role_display().lower()} of {act.incident.ref} now."
+    return gettext("You are %(role)s of %(ref)s now.") % {
+        "role": held.get_role_display().lower(),
+        "ref": act.incident.ref,
+    }
 
 
 def _refuse(act: Act) -> str:
@@ -49,7 +59,9 @@ def _refuse(act: Act) -> str:
         reason=act.typed["reason"],
         actor=act.actor,
     )
-    return f"The offer of the role {offer.get_role_display().lower()} is ended. Nothing changed hands."
+    return gettext("The offer of the role %(role)s is ended. Nothing changed hands.") % {
+        "role": offer.get_role_display().lower()
+    }
 
 
 def _time(act: Act) -> str:
@@ -62,38 +74,40 @@ def _time(act: Act) -> str:
         actor=act.actor,
         seen_version=act.seen,
     )
-    return f"“{times.TIMES[typed['which']]}” is corrected; what stood there before stays on record."
+    return gettext("“%(which)s” is corrected; what stood there before stays on record.") % {
+        "which": times.TIMES[typed["which"]]
+    }
 
 
 def _seen(act: Act) -> str:
     roles.say_seen(incident=act.incident, user=act.user, actor=act.actor)
-    return f"It is on record that you have seen {act.incident.ref}."
+    return gettext("It is on record that you have seen %(ref)s.") % {"ref": act.incident.ref}
 
 
 def _roll_call(act: Act) -> str:
     roles.call_roll(incident=act.incident, actor=act.actor)
-    return "The roll is called: everybody is asked anew to say that they have seen it."
+    return gettext("The roll is called: everybody is asked anew to say that they have seen it.")
 
 
 def _note(act: Act) -> str:
     notes.add_note(incident=act.incident, text=act.typed["text"], actor=act.actor)
-    return "The note is on the timeline."
+    return gettext("The note is on the timeline.")
 
 
 def _amend(act: Act) -> str:
     seq = act.typed["seq"]
     notes.amend(incident=act.incident, seq=seq, text=act.typed["text"], actor=act.actor)
-    return f"Your correction stands beside event {seq}; what it said stays."
+    return gettext("Your correction stands beside event %(seq)s; what it said stays.") % {"seq": seq}
 
 
 def _pin(act: Act) -> str:
     notes.pin(incident=act.incident, seq=act.typed["seq"], actor=act.actor)
-    return f"Event {act.typed['seq']} is pinned."
+    return gettext("Event %(seq)s is pinned.") % {"seq": act.typed["seq"]}
 
 
 def _unpin(act: Act) -> str:
     notes.unpin(incident=act.incident, seq=act.typed["seq"], actor=act.actor)
-    return f"Event {act.typed['seq']} is not pinned any more."
+    return gettext("Event %(seq)s is not pinned any more.") % {"seq": act.typed["seq"]}
 
 
 def _belongs(act: Act, incident_id: int, what: str) -> None:
@@ -103,14 +117,16 @@ def _belongs(act: Act, incident_id: int, what: str) -> None:
 
 def _take_up(act: Act) -> str:
     use = runbooks.take_up(incident=act.incident, runbook=act.typed["runbook"], user=act.user, actor=act.actor)
-    return f"{use.runbook} is taken up; tick its steps off as they are done."
+    return gettext("%(runbook)s is taken up; tick its steps off as they are done.") % {"runbook": use.runbook}
 
 
 def _tick(act: Act, done: bool = True) -> str:
     step = act.typed["step"]
     _belongs(act, step.use.incident_id, "step")
     runbooks.tick(step=step, done=done, user=act.user, actor=act.actor)
-    return f"Step {step.position} is {'done' if done else 'open again'}."
+    return (gettext("Step %(position)s is done.") if done else gettext("Step %(position)s is open again.")) % {
+        "position": step.position
+    }
 
 
 def _untick(act: Act) -> str:
@@ -119,7 +135,9 @@ def _untick(act: Act) -> str:
 
 def _task(act: Act) -> str:
     task = todo.add_task(incident=act.incident, actor=act.actor, **act.typed)
-    return f"The task is written down{f' for {task.owner}' if task.owner else ''}."
+    return (
+        gettext("The task is written down for %(owner)s.") if task.owner else gettext("The task is written down.")
+    ) % {"owner": task.owner}
 
 
 def _assign(act: Act) -> str:
@@ -127,13 +145,13 @@ def _assign(act: Act) -> str:
     task = todo.assign_task(
         task=act.typed["task"], owner=act.typed["owner"], actor=act.actor, seen_owner=act.typed["seen_owner"]
     )
-    return f"{task.owner} has the task now."
+    return gettext("%(owner)s has the task now.") % {"owner": task.owner}
 
 
 def _settled(act: Act, state: str) -> str:
     _belongs(act, act.typed["task"].incident_id, "task")
     task = todo.settle_task(task=act.typed["task"], state=state, reason=act.typed["reason"], actor=act.actor)
-    return f"The task is {task.get_state_display().lower()}."
+    return gettext("The task is %(state)s.") % {"state": task.get_state_display().lower()}
 
 
 def _done(act: Act) -> str:
@@ -145,21 +163,23 @@ def _drop(act: Act) -> str:
 
 
 VERBS: dict[str, Verb] = {
-    "role": Verb("incident.respond", RoleForm, "Hand over or take a role", "Hand over", _role),
-    "accept-role": Verb("incident.respond", OfferForm, "Accept a role", "Accept", _accept),
-    "refuse-role": Verb("incident.respond", OfferForm, "End the offer of a role", "End the offer", _refuse),
-    "time": Verb("incident.respond", TimeForm, "Correct a time", "Correct it", _time),
-    "seen": Verb("view", EmptyForm, "Say that you have seen it", "I have seen it", _seen),
-    "note": Verb("incident.respond", NoteForm, "Write a note", "Put it on the timeline", _note, "timeline/"),
-    "amend": Verb("incident.respond", AmendForm, "Correct an event", "Put it beside the event", _amend, "timeline/"),
-    "pin": Verb("incident.respond", EventForm, "Pin an event", "Pin it", _pin, "timeline/"),
-    "unpin": Verb("incident.respond", EventForm, "Take a pin off", "Take it off", _unpin, "timeline/"),
-    "runbook": Verb("incident.respond", TakeUpForm, "Take up a runbook", "Take it up", _take_up, "work/"),
-    "tick": Verb("incident.respond", StepForm, "Tick a step off", "It is done", _tick, "work/"),
-    "untick": Verb("incident.respond", StepForm, "Open a step again", "It is open", _untick, "work/"),
-    "task": Verb("incident.respond", TaskForm, "Add a task", "Add the task", _task, "work/"),
-    "assign-task": Verb("incident.respond", AssignForm, "Give a task to somebody", "Give it", _assign, "work/"),
-    "task-done": Verb("incident.respond", OneTaskForm, "A task is done", "It is done", _done, "work/"),
-    "drop-task": Verb("incident.respond", OneTaskForm, "Drop a task", "Drop it", _drop, "work/"),
-    "roll-call": Verb("incident.respond", EmptyForm, "Call the roll", "Call the roll", _roll_call),
+    "role": Verb("incident.respond", RoleForm, _("Hand over or take a role"), _("Hand over"), _role),
+    "accept-role": Verb("incident.respond", OfferForm, _("Accept a role"), _("Accept"), _accept),
+    "refuse-role": Verb("incident.respond", OfferForm, _("End the offer of a role"), _("End the offer"), _refuse),
+    "time": Verb("incident.respond", TimeForm, _("Correct a time"), _("Correct it"), _time),
+    "seen": Verb("view", EmptyForm, _("Say that you have seen it"), _("I have seen it"), _seen),
+    "note": Verb("incident.respond", NoteForm, _("Write a note"), _("Put it on the timeline"), _note, "timeline/"),
+    "amend": Verb(
+        "incident.respond", AmendForm, _("Correct an event"), _("Put it beside the event"), _amend, "timeline/"
+    ),
+    "pin": Verb("incident.respond", EventForm, _("Pin an event"), _("Pin it"), _pin, "timeline/"),
+    "unpin": Verb("incident.respond", EventForm, _("Take a pin off"), _("Take it off"), _unpin, "timeline/"),
+    "runbook": Verb("incident.respond", TakeUpForm, _("Take up a runbook"), _("Take it up"), _take_up, "work/"),
+    "tick": Verb("incident.respond", StepForm, _("Tick a step off"), _("It is done"), _tick, "work/"),
+    "untick": Verb("incident.respond", StepForm, _("Open a step again"), _("It is open"), _untick, "work/"),
+    "task": Verb("incident.respond", TaskForm, _("Add a task"), _("Add the task"), _task, "work/"),
+    "assign-task": Verb("incident.respond", AssignForm, _("Give a task to somebody"), _("Give it"), _assign, "work/"),
+    "task-done": Verb("incident.respond", OneTaskForm, _("A task is done"), _("It is done"), _done, "work/"),
+    "drop-task": Verb("incident.respond", OneTaskForm, _("Drop a task"), _("Drop it"), _drop, "work/"),
+    "roll-call": Verb("incident.respond", EmptyForm, _("Call the roll"), _("Call the roll"), _roll_call),
 }

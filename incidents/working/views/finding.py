@@ -29,8 +29,9 @@ def find(request: HttpRequest) -> HttpResponse:
     if len(text) < SHORTEST:
         sentence = gettext("Search incidents, notes, reviews, runbooks, models, endpoints and hosts")
     else:
-        found = f"{count}{' or more' if any(group.more for group in groups) else ''}" if count else "Nothing"
-        sentence = gettext("%(found)s found for “%(text)s”") % {"found": found, "text": text}
+        more = any(group.more for group in groups)
+        words = gettext("%(count)s or more found for “%(text)s”") if more else gettext("%(count)s found for “%(text)s”")
+        sentence = (words if count else gettext("Nothing found for “%(text)s”")) % {"count": count, "text": text}
     context = {
         "groups": groups,
         "text": text,

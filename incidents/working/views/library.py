@@ -58,10 +58,10 @@ def new(request: HttpRequest) -> HttpResponse:
             made = runbooks.write_runbook(actor=actor_for(request=request), **typed)
         except IncidentError as refused:
             form.add_error(None, str(refused))
-            return _form(request, form, "Write a runbook", 409)
+            return _form(request, form, gettext("Write a runbook"), 409)
         messages.success(request, gettext("%(made)s is in the library.") % {"made": made})
         return redirect("runbook-detail", slug=made.slug)
-    return _form(request, form, "Write a runbook", 400 if form.errors else 200)
+    return _form(request, form, gettext("Write a runbook"), 400 if form.errors else 200)
 
 
 def _guard_model(request: HttpRequest, typed: dict[str, Any]) -> None:
@@ -93,11 +93,13 @@ def edit(request: HttpRequest, slug: str) -> HttpResponse:
     runbook = runbook_for(request, slug, WRITES)
     initial = {name: getattr(runbook, name) for name in ("version", "title", "model", "kind", "body")}
     if request.method == "GET":
-        return _form(request, RunbookForm(initial=initial), f"Edit {runbook}", runbook=runbook)
+        return _form(
+            request, RunbookForm(initial=initial), gettext("Edit %(runbook)s") % {"runbook": runbook}, runbook=runbook
+        )
     form = RunbookForm(request.POST)
     form.fields["version"].required = True
     if not form.is_valid():
-        return _form(request, form, f"Edit {runbook}", 400, runbook)
+        return _form(request, form, gettext("Edit %(runbook)s") % {"runbook": runbook}, 400, runbook)
     typed = dict(form.cleaned_data)
     seen = typed.pop("version")
     _guard_model(request, typed)
@@ -111,10 +113,10 @@ def edit(request: HttpRequest, slug: str) -> HttpResponse:
         again.add_error(
             None, gettext("Somebody changed this runbook since you opened it. Compare, then save yours again.")
         )
-        return _form(request, again, f"Edit {runbook}", 409, runbook, theirs=True)
+        return _form(request, again, gettext("Edit %(runbook)s") % {"runbook": runbook}, 409, runbook, theirs=True)
     except IncidentError as refused:
         form.add_error(None, str(refused))
-        return _form(request, form, f"Edit {runbook}", 409, runbook)
+        return _form(request, form, gettext("Edit %(runbook)s") % {"runbook": runbook}, 409, runbook)
     messages.success(request, gettext("The runbook is saved. Incidents that took it up keep what they took up."))
     return redirect("runbook-detail", slug=slug)
 
