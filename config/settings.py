@@ -70,7 +70,11 @@ DATABASE_URL = env.text("DATABASE_URL", "")
 # Commands that need no database (check, makemigrations, collectstatic) run without one, and sign nothing.
 SECRET_KEY = env.secret("SECRET_KEY", None if DATABASE_URL else secrets.token_urlsafe(32))
 SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
+# The address under which serving hosts reach Lastgood to fetch files of models; empty: they are sent them. docs/host.md
+LASTGOOD_ARTIFACTS_ADDRESS = env.text("LASTGOOD_ARTIFACTS_ADDRESS", "").rstrip("/")
 ALLOWED_HOSTS = [*env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]"), urlsplit(LASTGOOD_PUBLIC_URL).hostname]
+if LASTGOOD_ARTIFACTS_ADDRESS:
+    ALLOWED_HOSTS.append(urlsplit(LASTGOOD_ARTIFACTS_ADDRESS).hostname)
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", LASTGOOD_PUBLIC_URL)
 
 # --- apps ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 from host import control
 from host.device import pick_device
+from host.fetching import Fetches
 from host.fleet import Fleet, Slot
 from host.metrics import render
 from host.predictions import PredictionLog
@@ -35,6 +36,7 @@ class Host:
         self.boot_id = str(uuid.uuid4())
         self.started_at = datetime.now(UTC)
         self.store = Store(settings.state)
+        self.fetches = Fetches(self.store, settings.fetch_networks, settings.max_blob_bytes)
         self.fleet = Fleet(self.store, pick_device())
         self.predictions = PredictionLog(settings, self.store.spool)
         self.pool = ThreadPoolExecutor(2, "inference")
@@ -63,6 +65,7 @@ class Host:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.to_thread(self.predictions.close)
+        await asyncio.to_thread(self.fetches.close)
         self.fleet.shadows.close()
         self.store.close()
         await send({"type": "lifespan.shutdown.complete"})

@@ -13,7 +13,7 @@ from host.manifest import NAME, SHA256
 from host.problems import Problem
 from host.requests import Answer, Receive, as_json, body, parse_object
 from host.store import Target
-from host.uploads import receive_blob, standing
+from host.uploads import receive_blob
 
 if TYPE_CHECKING:
     from host.app import Host
@@ -38,7 +38,11 @@ async def lastgood(host: Host, method: str, path: list[str], receive: Receive) -
             new = await receive_blob(receive, host.store, _sha256(sha256), limit, _offset(offset))
             return as_json({"sha256": sha256}, 201 if new else 200)
         case "GET", ["blobs", sha256, "upload"]:
-            return as_json(standing(host.store, _sha256(sha256)))
+            return as_json(host.fetches.standing(_sha256(sha256)))
+        case "POST", ["blobs", sha256, "fetch"]:
+            wish = parse_object(await body(receive, MAX_CONTROL_BYTES))
+            found = host.fetches.begin(_sha256(sha256), wish)
+            return as_json(found, 200 if found["whole"] else 202)
         case "GET", ["blobs", sha256]:
             return 200, "application/octet-stream", _stored(host.store.blob(_sha256(sha256)))
         case "GET", ["models", model, "versions", version]:
@@ -207,6 +211,7 @@ async def state(host: Host) -> dict[str, Any]:
         "started_at": host.started_at.isoformat().replace("+00:00", "Z"),
         "device": str(host.fleet.device),
         "gpu": gpus(),
+        "fetch_networks": [str(network) for network in host.fetches.networks],
         "memory": memory(host.fleet.device),
         "models": models,
     }

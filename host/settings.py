@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
+
+from host.sources import SETTING as FETCH_NETWORKS
+from host.sources import Network
 
 
 class SettingsError(ValueError):
@@ -28,6 +32,7 @@ class Settings:
     log_batch_seconds: float
     log_spool_bytes: int
     max_blob_bytes: int
+    fetch_networks: tuple[Network, ...]
 
     @property
     def logs_predictions(self) -> bool:
@@ -43,6 +48,14 @@ def _number(env: Mapping[str, str], name: str, default: str, low: float, high: f
     if not low <= value <= high:
         raise SettingsError(f"{name} is {text!r}; set it to a number from {low:g} to {high:g}.")
     return value
+
+
+def _networks(env: Mapping[str, str], name: str) -> tuple[Network, ...]:
+    words = [word.strip() for word in env.get(name, "").split(",") if word.strip()]
+    try:
+        return tuple(ip_network(word) for word in words)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}. Set it to networks such as 10.0.0.0/8, between commas.") from None
 
 
 def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
@@ -73,4 +86,5 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         log_batch_seconds=_number(env, "LASTGOOD_LOG_BATCH_SECONDS", "2", 0.01, 3600),
         log_spool_bytes=int(_number(env, "LASTGOOD_LOG_SPOOL_BYTES", str(256 * 2**20), 2**16, 2**50)),
         max_blob_bytes=int(_number(env, "LASTGOOD_HOST_MAX_BLOB_BYTES", str(64 * 2**30), 2**10, 2**50)),
+        fetch_networks=_networks(env, FETCH_NETWORKS),
     )

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,8 @@ class Store:
             if part.stat().st_mtime < time.time() - PART_SECONDS:
                 part.unlink()
         self.uploads: dict[str, object] = {}
-        """Blob -> who sends it at the moment: only the last who began."""
+        """Blob -> who brings it at the moment: only the last who began. Changed under `arriving`, as is what came."""
+        self.arriving = threading.Lock()
 
     def close(self) -> None:
         self._lock.close()

@@ -1,5 +1,6 @@
 """From rows to what a serving driver takes: a host's address with its token, its driver, a version's files."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from django.conf import settings
@@ -32,14 +33,29 @@ def driver_of(host: Host) -> ServingDriver:
     return driver_for(host.engine)
 
 
-def blobs_of(version: Version) -> dict[str, Path]:
-    """SHA-256 -> path on this machine, of every file in the version's manifest. Raises what store.local does."""
-    found = {}
-    for sha256 in version.files.values_list("artifact_id", flat=True):
+def blobs_of(version: Version) -> Mapping[str, Path]:
+    """SHA-256 -> path on this machine, of every file in the version's manifest. A file is brought here when its path is
+    asked for, which raises what store.local does."""
+    return _Blobs(version)
+
+
+class _Blobs(Mapping[str, Path]):
+    def __init__(self, version: Version) -> None:
+        self._version = str(version)
+        self._names = list(version.files.values_list("artifact_id", flat=True))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, sha256: str) -> Path:
+        if sha256 not in self._names:
+            raise KeyError(sha256)
         try:
-            found[sha256] = store.local(sha256)
+            return store.local(sha256)
         except store.ArtifactMissing:
             raise store.ArtifactMissing(
-                f"The file {sha256[:12]} of {version} is not in the store. Upload it again."
+                f"The file {sha256[:12]} of {self._version} is not in the store. Upload it again."
             ) from None
-    return found

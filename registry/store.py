@@ -32,8 +32,9 @@ from registry.store_objects import Access, ArtifactUnavailable, Bucket, StoreAdd
 
 __all__ = [
     "ArtifactDamaged", "ArtifactMissing", "ArtifactUnavailable", "DigestMismatch", "StoreAddressRefused", "TooLarge",
-    "address", "check_size", "copies", "digest_of", "holds", "lacking", "local", "open_verified", "path", "place",
-    "place_at", "put_bytes", "put_file", "put_new", "put_stream", "remove", "root", "size_of", "trim_copies",
+    "address", "check_size", "copies", "digest_of", "holds", "in_bucket", "lacking", "local", "missing",
+    "open_verified", "path", "place", "place_at", "put_bytes", "put_file", "put_new", "put_stream", "read", "remove",
+    "root", "signed_address", "size_of", "trim_copies",
 ]  # fmt: skip
 
 CHECK_BYTES = 64 * 2**20
@@ -92,6 +93,18 @@ def place_at(url: str) -> Place:
 def address() -> str:
     """Where the files are kept, for people."""
     return settings.LASTGOOD_ARTIFACTS_URL or copies().address
+
+
+def in_bucket() -> bool:
+    """Whether the files are kept in a bucket."""
+    return _bucket() is not None
+
+
+def signed_address(sha256: str, seconds: float) -> str:
+    """Where whoever has this address can read the file from the bucket for so long; "" where files are kept in a
+    directory. Whether it is there is not looked at. Raises ArtifactUnavailable."""
+    bucket = _bucket(patient=False)
+    return bucket.signed(path(sha256).name, seconds) if bucket else ""
 
 
 def put_bytes(data: bytes) -> str:
@@ -169,6 +182,17 @@ def local(sha256: str) -> Path:
     except FileNotFoundError:
         raise missing(sha256) from None
     return here
+
+
+def read(sha256: str, offset: int = 0) -> Iterator[bytes]:
+    """The file's bytes from `offset` on as they are kept, unchecked, for whoever hashes them: from a copy on this
+    machine, else straight from the bucket. Raises ArtifactMissing and ArtifactUnavailable, also on the way."""
+    here, bucket = copies(), _bucket()
+    place = here if bucket is None or here.size_of(sha256) is not None else bucket
+    try:
+        yield from place.read(sha256, offset)
+    except FileNotFoundError:
+        raise missing(sha256) from None
 
 
 def holds(sha256: str) -> bool:

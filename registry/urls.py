@@ -1,10 +1,11 @@
 from django.urls import path
 
-from registry import composing_views, views
+from registry import artifact_views, composing_views, views
 from registry.adopting.views import adopt_engine
 
 urlpatterns = [
     path("adopt/", adopt_engine, name="adopt"),
+    path("artifacts/<slug:sha256>/", artifact_views.artifact, name="artifact"),
     path("endpoints/", views.endpoint_list, name="endpoint-list"),
     path("endpoints/<slug:slug>/", views.endpoint_detail, name="endpoint-detail"),
     path("endpoints/<slug:slug>/placements/", views.endpoint_placements, name="endpoint-placements"),

@@ -9,6 +9,7 @@ from registry import serving_access
 from registry.actions.observed import time_load
 from registry.golden import BATCH_ROWS, GoldenResult, run_golden
 from registry.models import Endpoint, Host, Version
+from registry.offers import have_fetched
 from registry.sealing import SealBroken
 from registry.serving.allow import AddressRefused
 from registry.serving.base import (
@@ -47,12 +48,14 @@ class Remote:
         return self.observe()[1]
 
     def stage(self, version: Version) -> None:
+        """The host fetches the files itself where it can; what it has not then is sent."""
         try:
+            have_fetched(self.driver, self.address, version)
             blobs = serving_access.blobs_of(version)
+            self.driver.stage(self.address, self.model, str(version.number), bytes(version.manifest), blobs)
         except ArtifactUnavailable as error:
-            # Nothing was sent; it is tried again as often as a call whose answer was lost.
+            # The store does not answer; it is tried again as often as a call whose answer was lost.
             raise OutcomeUnknown(str(error)) from error
-        self.driver.stage(self.address, self.model, str(version.number), bytes(version.manifest), blobs)
 
     def load(self, version: Version) -> None:
         """Keeps what it took with the host, where it succeeded."""

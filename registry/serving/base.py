@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from registry.serving.mirrored import Shadow
 
@@ -33,6 +33,14 @@ class HostAddress:
 
     def __repr__(self) -> str:
         return f"HostAddress({self.url!r})"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An address at which a host can fetch a file for a while; `token` goes with the request, "" for none."""
+
+    url: str = field(repr=False)
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class ModelObservation:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a host says of itself. `observed_at` is our clock, UTC, before the call; memory is in bytes."""
+    """What a host says of itself. `observed_at` is our clock, UTC, before the call; memory is in bytes. `fetches`: its
+    own settings let it fetch files itself from somewhere."""
 
     host: str
     boot_id: str
@@ -89,6 +98,7 @@ class Observation:
     memory_total: int
     memory_free: int
     device: str
+    fetches: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,17 @@ class ServingDriver(Protocol):
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         """The host's metrics: sample name with its labels, as exposed -> value."""
+        ...
+
+
+@runtime_checkable
+class FetchingDriver(ServingDriver, Protocol):
+    """A driver whose hosts can fetch files themselves."""
+
+    def fetch(self, address: HostAddress, sha256: str, size: int, sources: Callable[[], Sequence[Source]]) -> bool:
+        """Have the host fetch a file of so many bytes itself, and wait until it has all of it. False where it can't be
+        had in that way: what has come stays, and `stage` sends the rest. Idempotent; `sources` is called for addresses
+        that are valid now, each time that the host needs some."""
         ...
 
 

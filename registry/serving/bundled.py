@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from registry.serving.base import (
     Refused,
     ServingError,
     Share,
+    Source,
     VersionState,
 )
 from registry.serving.http import MissingBlobs, Tail, call
 from registry.serving.mirrored import read_shadow
 from registry.serving.open_inference import datatype_of, dump, samples
+
+logger = logging.getLogger(__name__)
 
 OBSERVE_SECONDS = 5.0
 INFER_SECONDS = 10.0
@@ -31,6 +35,8 @@ UNLOAD_SECONDS = 45.0
 LOAD_SECONDS = 600.0
 STAGE_SECONDS = 600.0
 AT_REST_SECONDS = 1.0
+FETCH_SECONDS = 600.0
+"""So long is waited for the next byte of a file that a host fetches: it gives up earlier itself."""
 
 
 def _version(name: str, value: Mapping[str, Any]) -> VersionState:
@@ -90,6 +96,7 @@ class BundledDriver:
                 memory_total=int(value["memory"]["total"]),
                 memory_free=int(value["memory"]["free"]),
                 device=str(value["device"]),
+                fetches=bool(value.get("fetch_networks")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ServingError(f"The host's state can't be understood: {error!r}.") from error
@@ -106,6 +113,34 @@ class BundledDriver:
                 raise
             self._put_blobs(address, refusal.missing, blobs)
             call(address, "PUT", path, seconds=STAGE_SECONDS, content=manifest)
+
+    def fetch(self, address: HostAddress, sha256: str, size: int, sources: Callable[[], Sequence[Source]]) -> bool:
+        path, before = f"/lastgood/v1/blobs/{sha256}/fetch", -1
+        while (come := self._come_to_rest(address, sha256)) is not None:
+            if come <= before:
+                return False
+            before = come
+            wish = {"size": size, "from": [{"url": source.url, "token": source.token} for source in sources()]}
+            try:
+                call(address, "POST", path, seconds=OBSERVE_SECONDS, content=dump(wish))
+            except Refused as refusal:
+                logger.info("host.fetch.refused host=%s reason=%s", address.url, refusal.detail)
+                return False
+            self._until_fetched(address, sha256)
+        return True
+
+    def _until_fetched(self, address: HostAddress, sha256: str) -> None:
+        """Until the host no longer fetches: it has the file, or said why not."""
+        last, moved, pause = -1, time.monotonic(), 0.05
+        while (found := self._standing(address, sha256))["fetching"]:
+            if found["offset"] != last:
+                last, moved = found["offset"], time.monotonic()
+            elif time.monotonic() - moved > FETCH_SECONDS:
+                return
+            time.sleep(pause)
+            pause = min(1.0, pause * 1.5)
+        if not found["whole"]:
+            logger.warning("host.fetch.failed host=%s sha256=%s reason=%s", address.url, sha256, found["failed"])
 
     def _has_blob(self, address: HostAddress, sha256: str) -> bool:
         path = f"/lastgood/v1/blobs/{sha256}"
@@ -146,14 +181,21 @@ class BundledDriver:
 
     def _come(self, address: HostAddress, sha256: str) -> int | None:
         """How many bytes of a file the host has of earlier calls; None for the whole of it."""
+        found = self._standing(address, sha256)
+        return None if found["whole"] else int(found["offset"])
+
+    def _standing(self, address: HostAddress, sha256: str) -> dict[str, Any]:
         path = f"/lastgood/v1/blobs/{sha256}/upload"
         answer = call(address, "GET", path, seconds=OBSERVE_SECONDS, accept=(404,))
-        if answer.status == 404:
-            return 0
+        found = {} if answer.status == 404 else answer.json()
         try:
-            found = answer.json()
-            return None if found["whole"] else int(found["offset"])
-        except (KeyError, TypeError, ValueError) as error:
+            return {
+                "whole": bool(found.get("whole")),
+                "offset": int(found.get("offset", 0)),
+                "fetching": bool(found.get("fetching")),
+                "failed": str(found.get("failed", "")),
+            }
+        except (AttributeError, TypeError, ValueError) as error:
             raise ServingError(f"The host's answer can't be understood: {error!r}.") from error
 
     def load(self, address: HostAddress, model: str, version: str) -> None:

@@ -16,6 +16,7 @@ from accounts.approvals.models import ApprovalDecision, ApprovalRequest
 from accounts.models import User
 from audit.models import AuditEvent
 from incidents.models import Incident
+from registry import store
 from registry.models import Endpoint, Host, Model
 from tests.accounts.people import PASSWORD, SETUP, a_request, person
 from tests.accounts.test_sessions import code_of
@@ -135,9 +136,12 @@ def test_abuse_21_what_belongs_to_another_person_is_not_there() -> None:
     assert program.token.revoked_at is None
 
 
-def test_abuse_18_21_a_file_of_the_store_is_given_out_by_no_address() -> None:
-    program = anybody()
-    problem_of(program.ask("GET", f"/api/v1/blobs/{'ab' * 32}/"), 405, "method-not-allowed")
+def test_abuse_18_21_a_file_of_the_store_is_given_out_to_nobody_who_asks_for_it(settings: Any, tmp_path: Path) -> None:
+    settings.LASTGOOD_VAR = tmp_path
+    program, sha256 = anybody(), store.put_bytes(b"<svg onload=alert(1)>")
+    problem_of(program.ask("GET", f"/api/v1/blobs/{sha256}/"), 405, "method-not-allowed")
+    assert program.ask("GET", f"/artifacts/{sha256}/").status_code == 401
+    assert program.client.get(f"/artifacts/{sha256}/").status_code == 401
     assert program.client.get("/media/x.svg").status_code == 404
 
 

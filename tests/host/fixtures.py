@@ -139,9 +139,9 @@ Two = tuple[HostProcess, str, str, str]
 
 
 @contextmanager
-def shared_host(folder: Path) -> Iterator[HostProcess]:
+def shared_host(folder: Path, env: dict[str, str] | None = None) -> Iterator[HostProcess]:
     """A host for tests that leave it as they found it."""
-    host = HostProcess(folder / "state", "shared", {})
+    host = HostProcess(folder / "state", "shared", env or {})
     try:
         yield host.start()
     finally:

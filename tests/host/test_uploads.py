@@ -33,7 +33,9 @@ def file(tmp_path: Path) -> tuple[str, Path, bytes]:
 
 
 def standing(host: HostProcess, sha256: str) -> dict[str, object]:
-    return host.http.get(f"/lastgood/v1/blobs/{sha256}/upload").json()
+    """How much of it is here, and whether that is all."""
+    found = host.http.get(f"/lastgood/v1/blobs/{sha256}/upload").json()
+    return {"whole": found["whole"], "offset": found["offset"]}
 
 
 def send_and_break(host: HostProcess, sha256: str, data: bytes, promised: int) -> socket.socket:
