@@ -3,6 +3,7 @@
 from typing import IO, Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -28,12 +29,12 @@ class StrictJsonParser(BaseParser):
             raise ParseError(f"The body can't be read as JSON: {error}.") from None
 
 
-def limited_body(request: Request) -> bytes:
+def limited_body(request: HttpRequest) -> bytes:
     """The raw body of a delivery. Raises Problem 413 where it is longer than the limit, 400 where it is empty."""
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if declared_length(request) > limit:
         raise too_large("A delivery", limit)
-    body: bytes = request._request.read(limit + 1)
+    body: bytes = request.read(limit + 1)
     if len(body) > limit:
         raise too_large("A delivery", limit)
     if not body:
@@ -41,7 +42,7 @@ def limited_body(request: Request) -> bytes:
     return body
 
 
-def declared_length(request: Request) -> int:
+def declared_length(request: HttpRequest | Request) -> int:
     """The Content-Length that was promised; 0 where there was none that is a number."""
     text = str(request.META.get("CONTENT_LENGTH") or "")
     return int(text) if text.isdecimal() and len(text) < 19 else 0

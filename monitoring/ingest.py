@@ -42,7 +42,7 @@ class IngestView(APIView):
         key = request.headers.get("Idempotency-Key", "")
         if len(key) > 100 or not key.isprintable():
             raise Problem(400, "key-too-long", "An Idempotency-Key has at most 100 printable characters.")
-        content_type, body = request.content_type or "", limited_body(request)
+        content_type, body = request.content_type or "", limited_body(request._request)
         return self.accepted(key=key, endpoint=endpoint, host=host, content_type=content_type, body=body)
 
     def accepted(self, **delivered: Any) -> Response:
