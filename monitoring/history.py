@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from django.db import connection
+from django.utils.translation import gettext_lazy as _
 
 from monitoring.models import MetricPoint, MetricSeries
 from monitoring.points import HOURS, MINUTES
@@ -15,10 +16,10 @@ class Step(Enum):
     """What one reading stands for. The value is its name in a sentence."""
 
     WINDOW = "window"
-    FIVE = "5-minute step"
-    TEN = "10-minute step"
+    FIVE = _("5-minute step")
+    TEN = _("10-minute step")
     HOUR = "hour"
-    QUARTER = "quarter of a day"
+    QUARTER = _("quarter of a day")
     DAY = "day"
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.utils.translation import gettext
+
 from monitoring.models import Alert
 from registry.models import Deployment, Endpoint
 
@@ -46,7 +48,11 @@ def _deployments(endpoint: Endpoint, since: datetime, until: datetime) -> Iterab
         first.setdefault((row.version_id, row.run_ref or f"{row.since:%Y-%m-%d %H:%M}"), row)
     for row in first.values():
         back = row.cause in ROLLBACK_CAUSES
-        label = f"rollback to v{row.version.number}" if back else f"v{row.version.number} deployed"
+        label = (
+            gettext("rollback to v%(row)s") % {"row": row.version.number}
+            if back
+            else gettext("v%(row)s deployed") % {"row": row.version.number}
+        )
         yield Marker(row.since, label, "rollback" if back else "deployment")
 
 
@@ -55,6 +61,10 @@ def _alerts(endpoint: Endpoint, since: datetime, until: datetime) -> Iterable[Ma
     rows = Alert.objects.filter(endpoint=endpoint, fired_at__gte=since, fired_at__lte=until).select_related("rule")
     marked: dict[tuple[str, str], Marker] = {}
     for row in rows.order_by("-fired_at")[:MOST_ALERTS]:
-        label = f"alert: {row.rule.kind.replace('_', ' ')}" if row.rule else f"alert: {row.source}"
+        label = (
+            gettext("alert: %(kind)s") % {"kind": row.rule.kind.replace("_", " ")}
+            if row.rule
+            else gettext("alert: %(source)s") % {"source": row.source}
+        )
         marked.setdefault((label, f"{row.fired_at:%Y-%m-%d %H:%M}"), Marker(row.fired_at, label, "alert"))
     yield from marked.values()

@@ -186,18 +186,44 @@ def _row(group: str, label: str, before: str, after: str) -> dict[str, str]:
 
 
 def _quarantine_rows(body: dict[str, Any]) -> list[dict[str, str]]:
-    name = f"{body['model']} version {body['number']} ({body['digest'][:12]})"
-    return [_row(name, "quarantined", f"since {body['quarantined_at'][:19].replace('T', ' ')} UTC", "no")]
+    name = gettext("%(model)s version %(number)s (%(digest)s)") % {
+        "model": body["model"],
+        "number": body["number"],
+        "digest": body["digest"][:12],
+    }
+    return [
+        _row(
+            name,
+            "quarantined",
+            gettext("since %(quarantined_at)s UTC") % {"quarantined_at": body["quarantined_at"][:19].replace("T", " ")},
+            "no",
+        )
+    ]
 
 
 def _promotion_rows(body: dict[str, Any]) -> list[dict[str, str]]:
     before = Version.objects.filter(digest=body["from"]).first() if body["from"] else None
-    now = f"version {before.number} ({before.digest[:12]})" if before else "no version"
-    return [_row(body["model"], "champion", now, f"version {body['number']} ({body['digest'][:12]})")]
+    now = (
+        gettext("version %(before)s (%(digest)s)") % {"before": before.number, "digest": before.digest[:12]}
+        if before
+        else gettext("no version")
+    )
+    return [
+        _row(
+            body["model"],
+            "champion",
+            now,
+            gettext("version %(number)s (%(digest)s)") % {"number": body["number"], "digest": body["digest"][:12]},
+        )
+    ]
 
 
 def _host_rows(body: dict[str, Any]) -> list[dict[str, str]]:
-    named = body["host"] | {f"label {key}": value for key, value in body["labels"].items()} | body["options"]
+    named = (
+        body["host"]
+        | {gettext("label %(key)s") % {"key": key}: value for key, value in body["labels"].items()}
+        | body["options"]
+    )
     return [_row(body["host"]["name"], label, "", value) for label, value in named.items()]
 
 
@@ -207,7 +233,10 @@ def register_all() -> None:
             kind=SubjectKind.UNQUARANTINE,
             perform=_perform_unquarantine,
             rows=_quarantine_rows,
-            consequence=lambda body: f"Plans may go to {body['model']} version {body['number']} again.",
+            consequence=lambda body: (
+                gettext("Plans may go to %(model)s version %(number)s again.")
+                % {"model": body["model"], "number": body["number"]}
+            ),
         )
     )
     acts.register(
@@ -215,7 +244,10 @@ def register_all() -> None:
             kind=SubjectKind.PROMOTION,
             perform=_perform_promotion,
             rows=_promotion_rows,
-            consequence=lambda body: f"Version {body['number']} becomes the champion of {body['model']}.",
+            consequence=lambda body: (
+                gettext("Version %(number)s becomes the champion of %(model)s.")
+                % {"number": body["number"], "model": body["model"]}
+            ),
         )
     )
     acts.register(
@@ -224,6 +256,9 @@ def register_all() -> None:
             perform=_perform_host,
             prepare=_prepare_host,
             rows=_host_rows,
-            consequence=lambda body: f"Endpoints may be placed on {body['host']['name']}, which is then called there.",
+            consequence=lambda body: (
+                gettext("Endpoints may be placed on %(name)s, which is then called there.")
+                % {"name": body["host"]["name"]}
+            ),
         )
     )

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from audit.canonical import canonical_bytes
-from audit.english import in_english
 from registry import content, fitting, store, tensors
 from registry.errors import RegistryError
 from registry.manifest import FORMAT, Manifest, ManifestFile, read_manifest
@@ -168,7 +167,10 @@ def _manifest(base: Manifest, files: Iterable[ManifestFile]) -> bytes:
 def _check_fit(manifest: Manifest, wish: Wish) -> None:
     def named(component: str) -> str:
         whose = wish.other if component == wish.kind else wish.base
-        return f"the {component if component != 'config' else 'architecture'} of version {whose.number}"
+        return gettext("the %(component)s of version %(whose)s") % {
+            "component": component if component != "config" else "architecture",
+            "whose": whose.number,
+        }
 
     def declared(component: str) -> fitting.Part:
         [file] = manifest.component(component)
@@ -218,10 +220,14 @@ def part_sentence(version: Version) -> str:
         return ""
     if made.kind == CompositionKind.LAYERS:
         count = len(made.tensors)
-        what = f"{count} tensor{'' if count == 1 else 's'}"
+        what = ngettext("%(count)s tensor", "%(count)s tensors", count) % {"count": count}
     else:
-        what = f"the {in_english(made.get_kind_display).lower()}"
-    return f"Version {made.base.number} with {what} of version {made.other.number}."
+        what = gettext("the %(kind)s") % {"kind": made.get_kind_display().lower()}
+    return gettext("Version %(base)s with %(what)s of version %(other)s.") % {
+        "base": made.base.number,
+        "what": what,
+        "other": made.other.number,
+    }
 
 
 def rehearsal_sentence(version: Version) -> str:
@@ -230,22 +236,29 @@ def rehearsal_sentence(version: Version) -> str:
     if not isinstance(told, dict) or version.golden_id is None:
         return ""
     hosts = list(told.get("hosts", []))
-    agreed = "which agreed" if len(hosts) > 1 else "on one host only"
-    said = (
-        f"Its expected outputs were recorded on {' and '.join(hosts)} at rehearsal ({told.get('at', '')[:10]}), "
-        f"{agreed}; no training promised them. They show that hosts answer as at the rehearsal, not that it is right."
-    )
+    agreed = gettext("which agreed") if len(hosts) > 1 else gettext("on one host only")
+    said = gettext(
+        "Its expected outputs were recorded on %(hosts)s at rehearsal (%(at)s), %(agreed)s; no training "
+        "promised them. They show that hosts answer as at the rehearsal, not that it is right."
+    ) % {"hosts": " and ".join(hosts), "at": told.get("at", "")[:10], "agreed": agreed}
     own = version.metrics.get("holdout")
     if not own:
-        return f"{said} There are no held-out rows, so nothing says how often it is right."
-    figures = [f"it is right in {_share(own)}"]
-    figures += [f"version {number} in {_share(share)}" for number, share in told.get("parents", {}).items()]
-    return f"{said} On {own['n']} held-out rows, asked of one host: {', '.join(figures)}."
+        return gettext("%(said)s There are no held-out rows, so nothing says how often it is right.") % {"said": said}
+    figures = [gettext("it is right in %(own)s") % {"own": _share(own)}]
+    figures += [
+        gettext("version %(number)s in %(share)s") % {"number": number, "share": _share(share)}
+        for number, share in told.get("parents", {}).items()
+    ]
+    return gettext("%(said)s On %(n)s held-out rows, asked of one host: %(figures)s.") % {
+        "said": said,
+        "n": own["n"],
+        "figures": ", ".join(figures),
+    }
 
 
 def _share(found: Mapping[str, Any]) -> str:
     share, low, high = (f"{100 * found[name]:.1f} %" for name in ("accuracy", "low", "high"))
-    return f"{share} ({low} to {high})"
+    return gettext("%(share)s (%(low)s to %(high)s)") % {"share": share, "low": low, "high": high}
 
 
 def _digests(version: Version, component: str) -> list[tuple[str, str]]:
@@ -254,7 +267,7 @@ def _digests(version: Version, component: str) -> list[tuple[str, str]]:
 
 
 def _named(version: Version) -> str:
-    return f"version {version.number}"
+    return gettext("version %(version)s") % {"version": version.number}
 
 
 def _big(text: str) -> str:

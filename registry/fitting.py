@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
+
 from registry.tensors import Entry
 
 Json = Mapping[str, Any]
@@ -43,7 +45,10 @@ def check_fit(
         if adapter is not None:
             _adapter_fits(config, *adapter)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DoesNotFit(f"{_big(config.name)} or {preprocessing.name} is not declared in order: {error!r}.") from None
+        raise DoesNotFit(
+            gettext("%(config)s or %(preprocessing)s is not declared in order: %(error)r.")
+            % {"config": _big(config.name), "preprocessing": preprocessing.name, "error": error}
+        ) from None
 
 
 def _same_inputs(preprocessing: Part, config: Part) -> None:
@@ -52,11 +57,21 @@ def _same_inputs(preprocessing: Part, config: Part) -> None:
         taken = [str(name) for name in config.declared["inputs"][kind]]
         for name in given:
             if name not in taken:
-                sentence = f"{_big(preprocessing.name)} gives {name} ({kind}), which {config.name} does not take."
+                sentence = gettext("%(preprocessing)s gives %(name)s (%(kind)s), which %(config)s does not take.") % {
+                    "preprocessing": _big(preprocessing.name),
+                    "name": name,
+                    "kind": kind,
+                    "config": config.name,
+                }
                 raise DoesNotFit(sentence)
         for name in taken:
             if name not in given:
-                sentence = f"{_big(config.name)} takes {name} ({kind}), which {preprocessing.name} does not give."
+                sentence = gettext("%(config)s takes %(name)s (%(kind)s), which %(preprocessing)s does not give.") % {
+                    "config": _big(config.name),
+                    "name": name,
+                    "kind": kind,
+                    "preprocessing": preprocessing.name,
+                }
                 raise DoesNotFit(sentence)
 
 
@@ -65,8 +80,17 @@ def _codes_fit(preprocessing: Part, config: Part) -> None:
         rows, codes = int(config.declared["embeddings"][entry["name"]]["rows"]), len(entry["codes"])
         if codes + 1 > rows:
             raise DoesNotFit(
-                f"{_big(preprocessing.name)} maps {codes} codes of {entry['name']} and the unknown one, "
-                f"but {config.name} has only {rows} rows for them."
+                gettext(
+                    "%(preprocessing)s maps %(codes)s codes of %(name)s and the unknown one, but %(config)s has only "
+                    "%(rows)s rows for them."
+                )
+                % {
+                    "preprocessing": _big(preprocessing.name),
+                    "codes": codes,
+                    "name": entry["name"],
+                    "config": config.name,
+                    "rows": rows,
+                }
             )
 
 
@@ -74,15 +98,27 @@ def _same_tensors(config: Part, name: str, held: Mapping[str, Entry]) -> None:
     declared = declared_tensors(config.declared)
     for tensor, shape in declared.items():
         if tensor not in held:
-            raise DoesNotFit(f"{_big(config.name)} declares the tensor {tensor}, which {name} lack.")
+            raise DoesNotFit(
+                gettext("%(config)s declares the tensor %(tensor)s, which %(name)s lack.")
+                % {"config": _big(config.name), "tensor": tensor, "name": name}
+            )
         if held[tensor].shape != shape:
             raise DoesNotFit(
-                f"{_big(config.name)} declares {tensor} as {_times(shape)}, but {name} hold it as "
-                f"{_times(held[tensor].shape)}."
+                gettext("%(config)s declares %(tensor)s as %(shape)s, but %(name)s hold it as %(held)s.")
+                % {
+                    "config": _big(config.name),
+                    "tensor": tensor,
+                    "shape": _times(shape),
+                    "name": name,
+                    "held": _times(held[tensor].shape),
+                }
             )
     for tensor in held:
         if tensor not in declared:
-            raise DoesNotFit(f"{_big(name)} hold the tensor {tensor}, which {config.name} does not declare.")
+            raise DoesNotFit(
+                gettext("%(name)s hold the tensor %(tensor)s, which %(config)s does not declare.")
+                % {"name": _big(name), "tensor": tensor, "config": config.name}
+            )
 
 
 def declared_tensors(config: Json) -> Shapes:
@@ -108,18 +144,24 @@ def _layer_tensors(layer: Json) -> Shapes:
         return dict.fromkeys(names, (int(layer["size"]),))
     if kind in ("relu", "gelu", "tanh", "sigmoid", "dropout"):
         return {}
-    raise DoesNotFit(f"The layer {kind!r} is not in the architecture's vocabulary.")
+    raise DoesNotFit(gettext("The layer %(kind)r is not in the architecture's vocabulary.") % {"kind": kind})
 
 
 def _same_signature(signature: Json, preprocessing: Part, config: Part) -> None:
     given = {str(entry["name"]) for kind in ("numeric", "categorical") for entry in preprocessing.declared[kind]}
     for entry in signature["inputs"]:
         if entry["name"] not in given:
-            raise DoesNotFit(f"The signature's input {entry['name']} is not read by {preprocessing.name}.")
+            raise DoesNotFit(
+                gettext("The signature's input %(name)s is not read by %(preprocessing)s.")
+                % {"name": entry["name"], "preprocessing": preprocessing.name}
+            )
     head = config.declared["head"]
     for role in ("output", "score"):
         if role in head and head[role] not in [entry["name"] for entry in signature["outputs"]]:
-            raise DoesNotFit(f"{_big(config.name)} answers with {head[role]}, which the signature does not name.")
+            raise DoesNotFit(
+                gettext("%(config)s answers with %(head)s, which the signature does not name.")
+                % {"config": _big(config.name), "head": head[role]}
+            )
 
 
 def _adapter_fits(config: Part, name: str, held: Mapping[str, Entry]) -> None:
@@ -130,10 +172,16 @@ def _adapter_fits(config: Part, name: str, held: Mapping[str, Entry]) -> None:
         shape = declared.get(f"{layer}.weight", ())
         pair = held.get(f"{layer}.{'up' if side == 'down' else 'down'}")
         if side not in ("down", "up") or pair is None or len(entry.shape) != 2 or len(pair.shape) != 2:
-            raise DoesNotFit(f"{_big(name)} holds {tensor}, which is not one of a pair LAYER.down and LAYER.up.")
+            raise DoesNotFit(
+                gettext("%(name)s holds %(tensor)s, which is not one of a pair LAYER.down and LAYER.up.")
+                % {"name": _big(name), "tensor": tensor}
+            )
         down, up = (entry.shape, pair.shape) if side == "down" else (pair.shape, entry.shape)
         if f"{layer}.bias" not in declared or shape != (up[0], down[1]) or up[1] != down[0]:
-            raise DoesNotFit(f"{_big(name)} changes {layer}, which is no linear layer of that size in {config.name}.")
+            raise DoesNotFit(
+                gettext("%(name)s changes %(layer)s, which is no linear layer of that size in %(config)s.")
+                % {"name": _big(name), "layer": layer, "config": config.name}
+            )
 
 
 def same_signature(base: Json, other: Json, names: Sequence[str]) -> None:
@@ -144,13 +192,23 @@ def same_signature(base: Json, other: Json, names: Sequence[str]) -> None:
         for name in [*mine, *theirs]:
             if mine.get(name) != theirs.get(name):
                 raise DoesNotFit(
-                    f"{_big(names[0])} {word} {name} as {mine.get(name, 'nothing')}, {names[1]} as "
-                    f"{theirs.get(name, 'nothing')}. Parts can be exchanged only between versions of one signature."
+                    gettext(
+                        "%(one)s %(word)s %(name)s as %(mine)s, %(other)s as %(theirs)s. Parts can be exchanged only "
+                        "between versions of one signature."
+                    )
+                    % {
+                        "one": _big(names[0]),
+                        "word": word,
+                        "name": name,
+                        "mine": mine.get(name, "nothing"),
+                        "other": names[1],
+                        "theirs": theirs.get(name, "nothing"),
+                    }
                 )
 
 
 def _times(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape)) or "a single number"
+    return " × ".join(map(str, shape)) or gettext("a single number")
 
 
 def _big(text: str) -> str:

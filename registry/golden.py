@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from django.utils.translation import gettext
+
 from audit import strictjson
 from registry import store
 from registry.models import Version
@@ -98,20 +100,26 @@ def check_golden(data: bytes, signature: Mapping[str, Any]) -> dict[str, Any]:
     try:
         golden = strictjson.parse(data)
     except strictjson.NotStrictJson as error:
-        raise GoldenInvalid(f"The golden test is not JSON: {error}.") from None
+        raise GoldenInvalid(gettext("The golden test is not JSON: %(error)s.") % {"error": error}) from None
     if not isinstance(golden, dict) or golden.get("format") != FORMAT:
-        raise GoldenInvalid(f"The golden test must be an object whose format is {FORMAT}.")
+        raise GoldenInvalid(
+            gettext("The golden test must be an object whose format is %(FORMAT)s.") % {"FORMAT": FORMAT}
+        )
     wanted = {str(entry["name"]) for entry in signature["inputs"]}
     known = {str(entry["name"]) for entry in signature["outputs"]}
     inputs, outputs = golden.get("inputs"), golden.get("outputs")
     if not isinstance(inputs, dict) or set(inputs) != wanted:
-        raise GoldenInvalid(f"The golden test must give exactly the inputs {', '.join(sorted(wanted))}.")
+        raise GoldenInvalid(
+            gettext("The golden test must give exactly the inputs %(wanted)s.") % {"wanted": ", ".join(sorted(wanted))}
+        )
     if not isinstance(outputs, dict) or not outputs or not set(outputs) <= known:
-        raise GoldenInvalid(f"The golden test must give outputs among {', '.join(sorted(known))}.")
+        raise GoldenInvalid(
+            gettext("The golden test must give outputs among %(known)s.") % {"known": ", ".join(sorted(known))}
+        )
     columns = [*inputs.values(), *outputs.values()]
     lengths = {len(column) if isinstance(column, list) else -1 for column in columns}
     if len(lengths) != 1 or lengths <= {-1, 0}:
-        raise GoldenInvalid("The golden test's columns must be lists of one length, with at least one row.")
+        raise GoldenInvalid(gettext("The golden test's columns must be lists of one length, with at least one row."))
     _check_numbers(golden)
     return golden
 
@@ -125,6 +133,9 @@ def _check_numbers(golden: Mapping[str, Any]) -> None:
         except InvalidOperation:
             finite = False
         if not finite:
-            raise GoldenInvalid(f'The golden test\'s {text!r} is not a decimal written as text, such as "0.0005".')
+            raise GoldenInvalid(
+                gettext('The golden test\'s %(text)r is not a decimal written as text, such as "0.0005".')
+                % {"text": text}
+            )
     if Decimal(golden["tolerance"]) < 0:
-        raise GoldenInvalid("The golden test's tolerance is negative; nothing could pass it.")
+        raise GoldenInvalid(gettext("The golden test's tolerance is negative; nothing could pass it."))

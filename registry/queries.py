@@ -7,16 +7,19 @@ from typing import Any
 
 from django.db.models import Count, Max, Prefetch, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils.text import get_text_list
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from registry.manifest import read_manifest
 from registry.models import Alias, Deployment, Endpoint, FreezeWindow, Health, Host, Model, Placement, Version
 
 HOW: dict[str, str] = {
-    Health.UNKNOWN: "was not observed",
-    Health.WRONG_VERSION: "serves something else",
-    Health.WRONG_OUTPUT: "gives wrong answers to the golden test",
-    Health.UNREACHABLE: "is unreachable",
-    Health.NOT_READY: "is not ready",
+    Health.UNKNOWN: _("was not observed"),
+    Health.WRONG_VERSION: _("serves something else"),
+    Health.WRONG_OUTPUT: _("gives wrong answers to the golden test"),
+    Health.UNREACHABLE: _("is unreachable"),
+    Health.NOT_READY: _("is not ready"),
 }
 
 
@@ -50,7 +53,9 @@ class Sentence:
     @property
     def word(self) -> str:
         """The tone as the word on a chip."""
-        return {"ok": "as it should", "bad": "not as it should", "busy": "moving"}.get(self.tone, "not known")
+        return {"ok": gettext("as it should"), "bad": gettext("not as it should"), "busy": "moving"}.get(
+            self.tone, gettext("not known")
+        )
 
 
 def placements_of(endpoints: Iterable[Endpoint]) -> dict[int, list[Placement]]:
@@ -75,22 +80,33 @@ def sentence_of(endpoint: Endpoint, placements: Sequence[Placement], freezes: Se
     stand, the first to begin first."""
     counted = [row for row in placements if row.host.drained_at is None]
     if not counted:
-        return Sentence(f"No host serves {endpoint.name} yet.", "unknown")
+        return Sentence(gettext("No host serves %(endpoint)s yet.") % {"endpoint": endpoint.name}, "unknown")
     wanted = {row.desired.number for row in counted if row.desired is not None}
     if not wanted:
-        return Sentence(f"Nothing has been released to {endpoint.name} yet.", "unknown")
+        return Sentence(
+            gettext("Nothing has been released to %(endpoint)s yet.") % {"endpoint": endpoint.name}, "unknown"
+        )
     parts = []
     for number in sorted(wanted):
         meant = [row for row in counted if row.desired is not None and row.desired.number == number]
         serving = sum(row.health == Health.SERVING for row in meant)
         total = len(counted) if len(wanted) == 1 else len(meant)
-        parts.append(f"version {number} on {serving} of {total} host{'' if total == 1 else 's'}")
-    text = f"{endpoint.name} serves {' and '.join(parts)}"
+        parts.append(
+            ngettext(
+                "version %(number)s on %(serving)s of %(total)s host",
+                "version %(number)s on %(serving)s of %(total)s hosts",
+                total,
+            )
+            % {"number": number, "serving": serving, "total": total}
+        )
+    named = {"endpoint": endpoint.name, "parts": get_text_list(parts, gettext("and"))}
     trouble = [row for row in counted if row.health != Health.SERVING]
     if trouble:
-        text += f"; {_trouble(trouble)}"
-    text += "."
-    text += _freeze_sentence(freezes)
+        text = gettext("%(endpoint)s serves %(parts)s; %(trouble)s.") % {**named, "trouble": _trouble(trouble)}
+    else:
+        text = gettext("%(endpoint)s serves %(parts)s.") % named
+    if frozen := _freeze_sentence(freezes):
+        text = f"{text} {frozen}"
     unseen = [row for row in trouble if row.health == Health.UNKNOWN]
     bad = len(trouble) > len(unseen)
     return Sentence(text, "bad" if bad else "unknown" if unseen else "busy" if len(wanted) > 1 else "ok")
@@ -102,27 +118,32 @@ def _freeze_sentence(freezes: Sequence[FreezeWindow]) -> str:
         return ""
     in_force = [window.until for window in freezes if window.begun]
     if not in_force:
-        return f" Changes will be frozen from {freezes[0].starts:%Y-%m-%d %H:%M} UTC on."
+        return gettext("Changes will be frozen from %(starts)s UTC on.") % {
+            "starts": f"{freezes[0].starts:%Y-%m-%d %H:%M}"
+        }
     end = max(in_force)
     for window in freezes:
         if window.starts is not None and window.starts <= end:
             end = max(end, window.until)
-    return f" Changes are frozen until {end:%Y-%m-%d %H:%M} UTC."
+    return gettext("Changes are frozen until %(end)s UTC.") % {"end": f"{end:%Y-%m-%d %H:%M}"}
 
 
 def _trouble(rows: Sequence[Placement]) -> str:
     if len(rows) > 2:
         kinds = {HOW[row.health] for row in rows}
-        what = kinds.pop() if len(kinds) == 1 else "is not as it should be"
-        return f"{', '.join(row.host.name for row in rows)}: each {what}"
-    return " and ".join(f"{row.host.name} {_how(row)}" for row in rows)
+        what = kinds.pop() if len(kinds) == 1 else gettext("is not as it should be")
+        return gettext("%(rows)s: each %(what)s") % {"rows": ", ".join(row.host.name for row in rows), "what": what}
+    return get_text_list([f"{row.host.name} {_how(row)}" for row in rows], gettext("and"))
 
 
 def _how(row: Placement) -> str:
     if row.health == Health.WRONG_VERSION and row.desired is not None:
         if row.observed_version and row.observed_version != str(row.desired.number):
-            return f"serves version {row.observed_version} instead of version {row.desired.number}"
-        return "serves other content under that version"
+            return gettext("serves version %(observed_version)s instead of version %(desired)s") % {
+                "observed_version": row.observed_version,
+                "desired": row.desired.number,
+            }
+        return gettext("serves other content under that version")
     return HOW[row.health]
 
 
@@ -169,21 +190,24 @@ def _live_on(spans: Iterable[Deployment]) -> list[tuple[Endpoint, int]]:
 def model_sentence(model: Model, versions: Sequence[Version]) -> Sentence:
     """Which version is champion, which is last-good, what is quarantined."""
     if not versions:
-        return Sentence(f"{model.name} has no version yet.", "unknown")
+        return Sentence(gettext("%(model)s has no version yet.") % {"model": model.name}, "unknown")
     names = {alias.name: version.number for version in versions for alias in version.aliases.all()}
     live = sorted({version.number for version in versions if version.live_on})
     if len(live) == 1:
-        text = f"{model.name} is live with version {live[0]}"
+        clauses = [gettext("%(model)s is live with version %(live)s") % {"model": model.name, "live": live[0]}]
     elif live:
-        text = f"{model.name} is live with versions {', '.join(map(str, live[:-1]))} and {live[-1]}"
+        listed = get_text_list([str(number) for number in live], gettext("and"))
+        clauses = [gettext("%(model)s is live with versions %(listed)s") % {"model": model.name, "listed": listed}]
     else:
-        text = f"{model.name} is not live anywhere"
+        clauses = [gettext("%(model)s is not live anywhere") % {"model": model.name}]
     good = names.get(Alias.LAST_GOOD)
-    text += f"; version {good} is last-good" if good else "; no version is last-good yet"
+    soaked = gettext("version %(good)s is last-good") if good else gettext("no version is last-good yet")
+    clauses.append(soaked % {"good": good})
     marked = [version for version in versions if version.quarantined_at and version.number in live]
     if marked:
-        return Sentence(f"{text}; version {marked[0].number}, which is live, is quarantined.", "warn")
-    return Sentence(text + ".", "ok" if live else "quiet")
+        clauses.append(gettext("version %(number)s, which is live, is quarantined") % {"number": marked[0].number})
+    text = f"{'; '.join(clauses)}."
+    return Sentence(text, "warn" if marked else "ok" if live else "quiet")
 
 
 @dataclass(frozen=True)

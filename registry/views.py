@@ -14,6 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from markdown_it import MarkdownIt
 
@@ -54,15 +55,18 @@ def endpoint_list(request: HttpRequest) -> HttpResponse:
     rows = [(one, queries.sentence_of(one, placed[one.pk], frozen[one.pk])) for one in endpoints]
     bad = [sentence for _, sentence in rows if sentence.tone == "bad"]
     if not rows:
-        head = queries.Sentence("No endpoint is registered yet.", "unknown")
+        head = queries.Sentence(gettext("No endpoint is registered yet."), "unknown")
     elif bad:
         head = queries.Sentence(
-            bad[0].text if len(bad) == 1 else f"{len(bad)} endpoints do not serve as they should.", "bad"
+            bad[0].text
+            if len(bad) == 1
+            else gettext("%(count)s endpoints do not serve as they should.") % {"count": len(bad)},
+            "bad",
         )
     else:
-        head = queries.Sentence("Every endpoint serves what it should.", "ok")
+        head = queries.Sentence(gettext("Every endpoint serves what it should."), "ok")
         if any(sentence.tone != "ok" for _, sentence in rows):
-            head = queries.Sentence("No endpoint serves anything that it should not.", "quiet")
+            head = queries.Sentence(gettext("No endpoint serves anything that it should not."), "quiet")
     context = {"rows": rows, "head": head, "may_adopt": may(request.user, "registry.write")}
     return render(request, "registry/endpoint_list.html", context)
 
@@ -132,12 +136,24 @@ def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     """Freeze the endpoint, lift one of its freezes, or name what it falls back on."""
     endpoint = endpoint_for(request, slug, "incident.command")
     if verb == "freeze":
-        _act(request, FreezeForm, actions.freeze, f"The freeze of {endpoint.slug} is set.", endpoint=endpoint)
+        _act(
+            request,
+            FreezeForm,
+            actions.freeze,
+            gettext("The freeze of %(endpoint)s is set.") % {"endpoint": endpoint.slug},
+            endpoint=endpoint,
+        )
     elif verb == "fallback":
         said = gettext("What %(slug)s falls back on is set.") % {"slug": endpoint.slug}
         _act(request, FallbackForm, partial(_name_fallback, request.POST.get("version", "")), said, endpoint=endpoint)
     elif verb == "lift":
-        _act(request, LiftForm, actions.lift, f"That freeze of {endpoint.slug} is lifted.", endpoint=endpoint)
+        _act(
+            request,
+            LiftForm,
+            actions.lift,
+            gettext("That freeze of %(endpoint)s is lifted.") % {"endpoint": endpoint.slug},
+            endpoint=endpoint,
+        )
     else:
         raise Http404(gettext("An endpoint has no verb %(verb)s.") % {"verb": verb})
     return redirect("endpoint-detail", slug=slug)
@@ -153,10 +169,10 @@ def _name_fallback(number: str, *, endpoint: Endpoint, **what: Any) -> None:
 
 
 HOST_VERBS: dict[str, tuple[type[ReasonForm], Callable[..., None], str]] = {
-    "hold": (SpanForm, actions.hold, "{} is observed, and not converged."),
-    "release": (ReasonForm, actions.release, "{} is converged again."),
-    "drain": (ReasonForm, actions.drain, "{} no longer counts as a host that shall serve."),
-    "bring-back": (ReasonForm, actions.bring_back, "{} counts as a host that shall serve again."),
+    "hold": (SpanForm, actions.hold, _("{} is observed, and not converged.")),
+    "release": (ReasonForm, actions.release, _("{} is converged again.")),
+    "drain": (ReasonForm, actions.drain, _("{} no longer counts as a host that shall serve.")),
+    "bring-back": (ReasonForm, actions.bring_back, _("{} counts as a host that shall serve again.")),
 }
 
 

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from django.utils.translation import gettext_lazy as _
+
 from monitoring.charts.distributions import distribution
 from monitoring.charts.fleet import heat, hosts_accuracy, hosts_latency, latency_fan
 from monitoring.charts.judged import accuracy, accuracy_control, drift, latency
@@ -28,15 +30,15 @@ CHARTS: dict[str, Callable[[Span], Chart | None]] = {
 }
 
 CALLED = {
-    "accuracy": "Accuracy by version",
-    "drift": "Drift of the inputs",
-    "heat": "Drift of every input over time",
-    "latency": "Latency by host",
-    "latency-fan": "Quantiles of latency",
-    "hosts-latency": "Latency, a panel for each host",
-    "hosts-accuracy": "Accuracy, a panel for each host",
-    "accuracy-control": "Control chart of accuracy",
-    "distribution": "Distribution of an input beside its training data",
+    "accuracy": _("Accuracy by version"),
+    "drift": _("Drift of the inputs"),
+    "heat": _("Drift of every input over time"),
+    "latency": _("Latency by host"),
+    "latency-fan": _("Quantiles of latency"),
+    "hosts-latency": _("Latency, a panel for each host"),
+    "hosts-accuracy": _("Accuracy, a panel for each host"),
+    "accuracy-control": _("Control chart of accuracy"),
+    "distribution": _("Distribution of an input beside its training data"),
 }
 PREFIX = "metric-"
 

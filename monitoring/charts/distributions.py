@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from django.utils.translation import gettext
 
 from monitoring.charts import parts
 from monitoring.charts.over import Span, newest_finding
@@ -47,12 +48,22 @@ def distribution(over: Span, column: str = "") -> Chart | None:
         counted = CategoricalWindow(*category_counts(values))
     judged = next((c for c in found.data["columns"] if c["column"] == column), None)
     return bars(
-        judged["sentence"] if judged else f"{column} in the newest window.",
-        f"Share of rows by value of {column}, as sent, {window.start:%Y-%m-%d %H:%M:%S} to {window.end:%H:%M:%S} UTC "
-        f"({len(table):,} rows), beside the training data of version {found.version} ({reference.rows:,} rows).",
+        judged["sentence"] if judged else gettext("%(column)s in the newest window.") % {"column": column},
+        gettext(
+            "Share of rows by value of %(column)s, as sent, %(start)s to %(end)s UTC (%(count)s rows), "
+            "beside the training data of version %(found)s (%(rows)s rows)."
+        )
+        % {
+            "column": column,
+            "start": f"{window.start:%Y-%m-%d %H:%M:%S}",
+            "end": f"{window.end:%H:%M:%S}",
+            "count": f"{len(table):,}",
+            "found": found.version,
+            "rows": f"{reference.rows:,}",
+        },
         column,
         cells_of(reference, counted),
-        [f"training data of version {found.version}", "window"],
+        [gettext("training data of version %(found)s") % {"found": found.version}, "window"],
     )
 
 
@@ -75,9 +86,9 @@ def _numeric_cells(reference: NumericProfile, window: NumericWindow) -> list[tup
     before = np.add.reduceat(reference.counts, starts) / max(reference.n, 1)
     now = np.add.reduceat(window.counts, starts) / max(int(window.counts.sum()), 1)
     ends = [reference.edges[0], *(reference.edges[place] for place in reference.deciles)]
-    names = [f"below {parts.plain(ends[0])}"]
-    names += [f"{parts.plain(a)} to {parts.plain(b)}" for a, b in pairwise(ends)]
-    names += [f"above {parts.plain(ends[-1])}"]
+    names = [gettext("below %(ends)s") % {"ends": parts.plain(ends[0])}]
+    names += [gettext("%(a)s to %(b)s") % {"a": parts.plain(a), "b": parts.plain(b)} for a, b in pairwise(ends)]
+    names += [gettext("above %(ends)s") % {"ends": parts.plain(ends[-1])}]
     cells = list(zip(names, before.tolist(), now.tolist(), strict=True))
     return [cell for cell in cells if cell[1] or cell[2] or cell[0] in names[1:-1]]
 
@@ -103,7 +114,9 @@ def bars(
     """Shares of rows by cell as bars side by side; `sides` are the names of reference and window."""
     names, before, now = ([cell[i] for cell in cells] for i in range(3))
     return Chart(
-        "distribution", title, summary,
+        "distribution",
+        title,
+        summary,
         {
             "data": [
                 {"type": "bar", "x": names, "y": before, "name": sides[0], "meta": {"tone": "muted"}},
@@ -113,10 +126,10 @@ def bars(
                 "barmode": "group",
                 "hovermode": "x",
                 "xaxis": {"title": column, "type": "category"},
-                "yaxis": {"title": "share of rows", "tickformat": ".0%"},
+                "yaxis": {"title": gettext("share of rows"), "tickformat": ".0%"},
             },
         },
-        parts.table([column, *sides], [
-            [name, f"{a:.1%}", f"{b:.1%}"] for name, a, b in zip(names, before, now, strict=True)
-        ]),
-    )  # fmt: skip
+        parts.table(
+            [column, *sides], [[name, f"{a:.1%}", f"{b:.1%}"] for name, a, b in zip(names, before, now, strict=True)]
+        ),
+    )

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from django.utils.translation import gettext
+
 from monitoring.charts import parts
 from monitoring.charts.over import Span, by_host
 from monitoring.charts.parts import Chart
@@ -25,20 +27,39 @@ def latency_fan(over: Span) -> Chart | None:
     quiet = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     lower, upper = parts.line(low, "", "accent"), parts.line(high, "", "accent")
     traces: list[dict[str, Any]] = [
-        {**lower, **quiet}, {**upper, **quiet, "fill": "tonexty"},
-        parts.line(middle, "median", "accent"), parts.line(p95, "p95", 2, dash="dash"),
+        {**lower, **quiet},
+        {**upper, **quiet, "fill": "tonexty"},
+        parts.line(middle, "median", "accent"),
+        parts.line(p95, "p95", 2, dash="dash"),
         parts.line(p99, "p99", 2, dash="dot"),
-    ]  # fmt: skip
+    ]
     newest = [series[-1].value for series in (middle, p95, p99)]
     rows = [_at(found, point) for point in parts.newest_first(middle)]
     return Chart(
         "latency-fan",
-        f"Half of all answers took at most {newest[0]:.2f} ms, 95 % at most {newest[1]:.2f} ms, 99 % at most "
-        f"{newest[2]:.2f} ms.",
-        "Latency of all hosts together; shaded: the middle half of all answers. "
-        f"{'' if over.by == 'window' else f'Quantiles of windows, averaged over each {over.by}. '}{over.reach}",
+        gettext("Half of all answers took at most %(newest)s ms, 95 %% at most %(p95)s ms, 99 %% at most %(p99)s ms.")
+        % {"newest": f"{newest[0]:.2f}", "p95": f"{newest[1]:.2f}", "p99": f"{newest[2]:.2f}"},
+        (
+            gettext("Latency of all hosts together; shaded: the middle half of all answers. %(reach)s")
+            if over.by == "window"
+            else gettext(
+                "Latency of all hosts together; shaded: the middle half of all answers. Quantiles of windows, "
+                "averaged over each %(by)s. %(reach)s"
+            )
+        )
+        % {"reach": over.reach, "by": over.by},
         parts.figure(traces, {"title": "ms", "rangemode": "tozero"}, over.extras()),
-        parts.table([f"{over.by}'s end, UTC", "p25, ms", "median, ms", "p75, ms", "p95, ms", "p99, ms"], rows),
+        parts.table(
+            [
+                gettext("%(by)s's end, UTC") % {"by": over.by},
+                "p25, ms",
+                gettext("median, ms"),
+                "p75, ms",
+                "p95, ms",
+                "p99, ms",
+            ],
+            rows,
+        ),
     )
 
 
@@ -51,7 +72,7 @@ def _at(found: dict[str, list[Reading]], point: Reading) -> list[str]:
 
 def hosts_latency(over: Span) -> Chart | None:
     """A panel for each host: its 95th percentile. None with fewer than two hosts."""
-    return _panels(over, "latency_p95_ms", "hosts-latency", "p95 of latency", "ms", "ms")
+    return _panels(over, "latency_p95_ms", "hosts-latency", gettext("p95 of latency"), "ms", "ms")
 
 
 def hosts_accuracy(over: Span) -> Chart | None:
@@ -73,23 +94,45 @@ def _panels(over: Span, name: str, chart: str, words: str, unit: str, axis: str)
         traces.append({**drawn, "name": host, "meta": {**drawn["meta"], "panel": panel}})
     far = order[0]
     left_out = (
-        f" {len(found) - len(shown)} hosts nearest to the middle are left out." if len(found) > len(shown) else ""
+        gettext(" %(count)s hosts nearest to the middle are left out.") % {"count": len(found) - len(shown)}
+        if len(found) > len(shown)
+        else ""
     )
     yaxis: dict[str, Any] = {"tickformat": ".0%"} if unit == "%" else {"rangemode": "tozero"}
     return Chart(
         chart,
-        f"Of {len(found)} hosts, {far} is farthest from the middle in {words}: {_said(newest[far], unit)}; the median "
-        f"host has {_said(middle, unit)}.",
-        f"By host, {words} of the version that answered most, on one scale.{left_out} {over.reach}",
-        {"data": traces, "layout": {"xaxis": {"type": "date"}, "yaxis": {"title": axis, **yaxis}},
-         "lastgood": over.extras(panels=shown, bands=[])},
-        parts.table(["host", "newest", "lowest", "highest"], [
-            [host, _said(newest[host], unit), _said(min(p.low for p in found[host]), unit),
-             _said(max(p.high for p in found[host]), unit)]
-            for host in order
-        ]),
+        gettext(
+            "Of %(count)s hosts, %(far)s is farthest from the middle in %(words)s: %(newest)s; the median "
+            "host has %(middle)s."
+        )
+        % {
+            "count": len(found),
+            "far": far,
+            "words": words,
+            "newest": _said(newest[far], unit),
+            "middle": _said(middle, unit),
+        },
+        gettext("By host, %(words)s of the version that answered most, on one scale.%(left_out)s %(reach)s")
+        % {"words": words, "left_out": left_out, "reach": over.reach},
+        {
+            "data": traces,
+            "layout": {"xaxis": {"type": "date"}, "yaxis": {"title": axis, **yaxis}},
+            "lastgood": over.extras(panels=shown, bands=[]),
+        },
+        parts.table(
+            ["host", "newest", "lowest", "highest"],
+            [
+                [
+                    host,
+                    _said(newest[host], unit),
+                    _said(min(p.low for p in found[host]), unit),
+                    _said(max(p.high for p in found[host]), unit),
+                ]
+                for host in order
+            ],
+        ),
         "panels",
-    )  # fmt: skip
+    )
 
 
 def _said(value: float, unit: str) -> str:
@@ -111,25 +154,49 @@ def heat(over: Span) -> Chart | None:
     beyond = sum(max(p.value for p in column.values()) >= 0.2 for column in cells.values())
     return Chart(
         "heat",
-        f"{beyond} of {len(cells)} inputs reached a PSI of 0.2; the largest was {worst.series.column} with "
-        f"{worst.value:.2f} at {parts.clock(worst.at)} UTC.",
-        f"Population stability index of each input against the training data of the version that answered, by "
-        f"{over.by}; darker is farther, full colour from {HEAT_TOP:g}. {over.reach}",
+        gettext(
+            "%(beyond)s of %(count)s inputs reached a PSI of 0.2; the largest was %(column)s with %(value)s "
+            "at %(at)s UTC."
+        )
+        % {
+            "beyond": beyond,
+            "count": len(cells),
+            "column": worst.series.column,
+            "value": f"{worst.value:.2f}",
+            "at": parts.clock(worst.at),
+        },
+        gettext(
+            "Population stability index of each input against the training data of the version that "
+            "answered, by %(by)s; darker is farther, full colour from %(top)s. %(reach)s"
+        )
+        % {"by": over.by, "top": f"{HEAT_TOP:g}", "reach": over.reach},
         {
-            "data": [{
-                "type": "heatmap", "x": [parts.stamp(at) for at in times], "y": order, "z": z, "zmin": 0,
-                "zmax": HEAT_TOP, "name": "PSI", "xgap": 0, "ygap": 1,
-            }],
+            "data": [
+                {
+                    "type": "heatmap",
+                    "x": [parts.stamp(at) for at in times],
+                    "y": order,
+                    "z": z,
+                    "zmin": 0,
+                    "zmax": HEAT_TOP,
+                    "name": "PSI",
+                    "xgap": 0,
+                    "ygap": 1,
+                }
+            ],
             "layout": {"xaxis": {"type": "date"}, "yaxis": {"type": "category"}, "hovermode": "closest"},
             "lastgood": {"markers": over.extras()["markers"]},
         },
-        parts.table(["column", "PSI, newest", "PSI, largest", "when largest, UTC"], [
-            [name, f"{cells[name][max(cells[name])].value:.3f}", f"{top.value:.3f}", parts.clock(top.at)]
-            for name in reversed(order)
-            for top in [max(cells[name].values(), key=lambda p: p.value)]
-        ]),
+        parts.table(
+            ["column", gettext("PSI, newest"), gettext("PSI, largest"), gettext("when largest, UTC")],
+            [
+                [name, f"{cells[name][max(cells[name])].value:.3f}", f"{top.value:.3f}", parts.clock(top.at)]
+                for name in reversed(order)
+                for top in [max(cells[name].values(), key=lambda p: p.value)]
+            ],
+        ),
         "tall",
-    )  # fmt: skip
+    )
 
 
 def _thinned(times: Sequence[Any]) -> list[Any]:

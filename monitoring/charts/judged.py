@@ -3,6 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
+from django.utils.translation import gettext, ngettext
+
 from monitoring.charts import parts
 from monitoring.charts.over import Span, by_host, by_version, newest_finding
 from monitoring.charts.parts import Chart
@@ -27,29 +29,53 @@ def accuracy(over: Span) -> Chart | None:
         for part in stretches:
             ends = [wilson(round(point.value * point.n), point.n) for point in part]
             traces += parts.band(part, [low for low, _ in ends], [high for _, high in ends], tone)
-        traces += [parts.line(part, "", tone) for part in earlier] + [parts.line(last, f"version {version}", tone)]
+        traces += [parts.line(part, "", tone) for part in earlier] + [
+            parts.line(last, gettext("version %(version)s") % {"version": version}, tone)
+        ]
     limit = _newest_limit(over)
-    limits = [] if limit is None else [{"y": limit, "label": f"limit {limit:.1%} (version {over.newest})"}]
+    limits = (
+        []
+        if limit is None
+        else [
+            {
+                "y": limit,
+                "label": gettext("limit %(limit)s (version %(newest)s)")
+                % {"limit": f"{limit:.1%}", "newest": over.newest},
+            }
+        ]
+    )
     figure = parts.figure(traces, {"title": "accuracy", "tickformat": ".0%"}, over.extras(limits=limits, direct=True))
     newest = found[over.newest][-1] if over.newest in found else max(parts.flat(found), key=lambda p: p.at)
     return Chart(
         "accuracy",
         _accuracy_title(over, newest, limit),
-        f"Share of labelled answers that were right, by {over.by}; shaded: 95 % interval (Wilson). {over.reach}",
+        gettext("Share of labelled answers that were right, by %(by)s; shaded: 95 %% interval (Wilson). %(reach)s")
+        % {"by": over.by, "reach": over.reach},
         figure,
-        parts.table([f"{over.by}'s end, UTC", "version", "accuracy", "labelled rows"], [
-            [parts.clock(p.at), p.series.version, f"{p.value:.1%}", f"{p.n:,}"]
-            for p in parts.newest_first(parts.flat(found))
-        ]),
-    )  # fmt: skip
+        parts.table(
+            [gettext("%(by)s's end, UTC") % {"by": over.by}, "version", "accuracy", gettext("labelled rows")],
+            [
+                [parts.clock(p.at), p.series.version, f"{p.value:.1%}", f"{p.n:,}"]
+                for p in parts.newest_first(parts.flat(found))
+            ],
+        ),
+    )
 
 
 def _accuracy_title(over: Span, newest: Reading, limit: float | None) -> str:
     version = newest.series.version
-    text = f"Version {version} was right in {newest.value:.1%} of labelled answers at {newest.at:%H:%M:%S}"
+    text = gettext("Version %(version)s was right in %(value)s of labelled answers at %(at)s") % {
+        "version": version,
+        "value": f"{newest.value:.1%}",
+        "at": f"{newest.at:%H:%M:%S}",
+    }
     if limit is None:
         return f"{text}."
-    return f"{text}, {'below' if newest.value < limit else 'above'} the limit of {limit:.1%}."
+    return (
+        gettext("%(text)s, below the limit of %(limit)s.")
+        if newest.value < limit
+        else gettext("%(text)s, above the limit of %(limit)s.")
+    ) % {"text": text, "limit": f"{limit:.1%}"}
 
 
 def _newest_limit(over: Span) -> float | None:
@@ -70,33 +96,50 @@ def drift(over: Span) -> Chart | None:
     ranked = sorted(by_column, key=lambda name: -max(point.value for point in by_column[name]))[:TOP_COLUMNS]
     traces = [trace for tone, name in enumerate(ranked, 1) for trace in parts.lines(by_column[name], name, tone)]
     found = newest_finding(over, RuleKind.INPUT_DRIFT)
-    limits = [{"y": found.limit, "label": f"limit {found.limit:g}"}] if found and found.limit else []
+    limits = (
+        [{"y": found.limit, "label": gettext("limit %(limit)s") % {"limit": f"{found.limit:g}"}}]
+        if found and found.limit
+        else []
+    )
     worst = ranked[0]
     at_last = by_column[worst][-1]
-    largest = f"largest: {worst}, PSI {at_last.value:.2f}"
+    largest = gettext("largest: %(worst)s, PSI %(value)s") % {"worst": worst, "value": f"{at_last.value:.2f}"}
     return Chart(
         "drift",
         _drift_title(over, found, largest),
-        f"Population stability index of the {len(ranked)} inputs that moved most, as sent, against the training data "
-        f"of the version that answered. {over.means}{over.reach}",
+        gettext(
+            "Population stability index of the %(count)s inputs that moved most, as sent, against the "
+            "training data of the version that answered. %(means)s%(reach)s"
+        )
+        % {"count": len(ranked), "means": over.means, "reach": over.reach},
         parts.figure(traces, {"title": "PSI", "rangemode": "tozero"}, over.extras(limits=limits)),
-        parts.table(["column", "PSI, newest", "PSI, largest", "when largest, UTC"], [
-            [name, f"{by_column[name][-1].value:.3f}", f"{top.value:.3f}", parts.clock(top.at)]
-            for name in sorted(by_column, key=lambda n: -by_column[n][-1].value)
-            for top in [max(by_column[name], key=lambda p: p.value)]
-        ]),
-    )  # fmt: skip
+        parts.table(
+            ["column", gettext("PSI, newest"), gettext("PSI, largest"), gettext("when largest, UTC")],
+            [
+                [name, f"{by_column[name][-1].value:.3f}", f"{top.value:.3f}", parts.clock(top.at)]
+                for name in sorted(by_column, key=lambda n: -by_column[n][-1].value)
+                for top in [max(by_column[name], key=lambda p: p.value)]
+            ],
+        ),
+    )
 
 
 def _drift_title(over: Span, found: Finding | None, largest: str) -> str:
     if found is None or found.answer == Answer.NOT_ENOUGH:
-        return f"The inputs of version {over.newest} were not judged against its training data here; {largest}."
+        return gettext(
+            "The inputs of version %(newest)s were not judged against its training data here; %(largest)s."
+        ) % {"newest": over.newest, "largest": largest}
     drifted = found.data.get("drifted", [])
     if not drifted:
-        return f"The inputs are like version {over.newest}'s training data; {largest}."
-    return (
-        f"{listed(drifted)} {'is' if len(drifted) == 1 else 'are'} unlike the training data of version {over.newest}."
-    )
+        return gettext("The inputs are like version %(newest)s's training data; %(largest)s.") % {
+            "newest": over.newest,
+            "largest": largest,
+        }
+    return ngettext(
+        "%(drifted)s is unlike the training data of version %(newest)s.",
+        "%(drifted)s are unlike the training data of version %(newest)s.",
+        len(drifted),
+    ) % {"drifted": listed(drifted), "newest": over.newest}
 
 
 def latency(over: Span) -> Chart | None:
@@ -107,17 +150,21 @@ def latency(over: Span) -> Chart | None:
     traces = []
     for tone, host in enumerate(sorted(slow), 1):
         traces += parts.lines(slow[host], f"{host} p95", tone)
-        traces.append(parts.line(middle.get(host, []), f"{host} median", tone, dash="dot"))
+        traces.append(parts.line(middle.get(host, []), gettext("%(host)s median") % {"host": host}, tone, dash="dot"))
     return Chart(
         "latency",
         _latency_title(over, slow),
-        f"Time to answer inside of the host, preprocessing and forward pass, in ms. {over.means}{over.reach}",
+        gettext("Time to answer inside of the host, preprocessing and forward pass, in ms. %(means)s%(reach)s")
+        % {"means": over.means, "reach": over.reach},
         parts.figure(traces, {"title": "ms", "rangemode": "tozero"}, over.extras()),
-        parts.table([f"{over.by}'s end, UTC", "host", "median, ms", "p95, ms", "rows"], [
-            [parts.clock(p.at), p.series.host.name, _same_instant(middle, p), f"{p.value:.2f}", f"{p.n:,}"]
-            for p in parts.newest_first(parts.flat(slow))
-        ]),
-    )  # fmt: skip
+        parts.table(
+            [gettext("%(by)s's end, UTC") % {"by": over.by}, "host", gettext("median, ms"), "p95, ms", "rows"],
+            [
+                [parts.clock(p.at), p.series.host.name, _same_instant(middle, p), f"{p.value:.2f}", f"{p.n:,}"]
+                for p in parts.newest_first(parts.flat(slow))
+            ],
+        ),
+    )
 
 
 def _latency_title(over: Span, slow: dict[str, list[Reading]]) -> str:
@@ -125,12 +172,21 @@ def _latency_title(over: Span, slow: dict[str, list[Reading]]) -> str:
     if found is not None and found.answer != Answer.NOT_ENOUGH:
         median = found.data["median"]
         held = "beyond" if found.answer == Answer.BREACH else "within"
-        return (
-            f"Version {found.version} takes {median['window']:.2f} ms (median), {median['ratio']:.1f} times as long as "
-            f"{found.data['reference']}, {held} the limit."
-        )
+        return gettext(
+            "Version %(found)s takes %(window)s ms (median), %(ratio)s times as long as %(reference)s, "
+            "%(held)s the limit."
+        ) % {
+            "found": found.version,
+            "window": f"{median['window']:.2f}",
+            "ratio": f"{median['ratio']:.1f}",
+            "reference": found.data["reference"],
+            "held": held,
+        }
     host, newest = max(((host, points_of[-1]) for host, points_of in slow.items()), key=lambda item: item[1].value)
-    return f"95 % of answers take at most {newest.value:.2f} ms on the slowest host, {host}."
+    return gettext("95 %% of answers take at most %(value)s ms on the slowest host, %(host)s.") % {
+        "value": f"{newest.value:.2f}",
+        "host": host,
+    }
 
 
 def _same_instant(series: dict[str, list[Reading]], point: Reading) -> str:
@@ -150,29 +206,59 @@ def accuracy_control(over: Span) -> Chart | None:
     x = [parts.stamp(p.at) for p in found]
     dashed = {"line": {"dash": "dash", "width": 1, "shape": "hvh"}}
     traces: list[dict[str, Any]] = [
-        {**parts.trace(x, chart.lower.tolist(), "limit, 3 sigma", "bad"), **dashed},
+        {**parts.trace(x, chart.lower.tolist(), gettext("limit, 3 sigma"), "bad"), **dashed},
         {**parts.trace(x, chart.upper.tolist(), "", "bad"), **dashed},
-        {**parts.trace(x, chart.points.tolist(), f"version {over.newest}", "accent"), "mode": "lines+markers"},
+        {
+            **parts.trace(x, chart.points.tolist(), gettext("version %(newest)s") % {"newest": over.newest}, "accent"),
+            "mode": "lines+markers",
+        },
     ]
     if out:
         marks = [value if i in out else None for i, value in enumerate(chart.points.tolist())]
-        traces.append({**parts.trace(x, marks, "out of control", "bad"), "mode": "markers", "marker": {"size": 9}})
+        traces.append(
+            {**parts.trace(x, marks, gettext("out of control"), "bad"), "mode": "markers", "marker": {"size": 9}}
+        )
     runs = [hit for hit in chart.hits if not out.issuperset(hit.points)]
-    what = "its promise" if centre is not None else "its own mean"
+    what = gettext("its promise") if centre is not None else gettext("its own mean")
     title = (
-        f"Accuracy of version {over.newest} is out of control: {len(out)} of {len(found)} windows beyond 3 sigma."
+        (
+            gettext("Accuracy of version %(newest)s is out of control: %(count)s of %(count2)s windows beyond 3 sigma.")
+            % {"newest": over.newest, "count": len(out), "count2": len(found)}
+        )
         if out
-        else f"Accuracy of version {over.newest} is in control: no window beyond 3 sigma of {what}."
+        else (
+            gettext("Accuracy of version %(newest)s is in control: no window beyond 3 sigma of %(what)s.")
+            % {"newest": over.newest, "what": what}
+        )
     )
-    named = "; ".join(f"{hit.meaning} at {found[hit.at].at:%H:%M:%S}" for hit in runs[:3])
+    named = "; ".join(
+        gettext("%(meaning)s at %(at)s") % {"meaning": hit.meaning, "at": f"{found[hit.at].at:%H:%M:%S}"}
+        for hit in runs[:3]
+    )
     return Chart(
         "accuracy-control",
         title,
-        f"p-chart around {chart.centre:.1%}, {what}; limits follow each window's labelled rows. "
-        + (f"Run rules (Nelson): {named}." if named else "No run rule (Nelson) holds."),
+        (
+            gettext("p-chart around %(centre)s, %(what)s; limits follow each window's labelled rows. ")
+            % {"centre": f"{chart.centre:.1%}", "what": what}
+        )
+        + (
+            gettext("Run rules (Nelson): %(named)s.") % {"named": named}
+            if named
+            else gettext("No run rule (Nelson) holds.")
+        ),
         parts.figure(traces, {"title": "accuracy", "tickformat": ".0%"}, {"markers": over.extras()["markers"]}),
-        parts.table([f"{over.by}'s end, UTC", "accuracy", "lower limit", "upper limit", "labelled rows"], [
-            [parts.clock(p.at), f"{p.value:.1%}", f"{chart.lower[i]:.1%}", f"{chart.upper[i]:.1%}", f"{p.n:,}"]
-            for i, p in reversed(list(enumerate(found)))
-        ]),
-    )  # fmt: skip
+        parts.table(
+            [
+                gettext("%(by)s's end, UTC") % {"by": over.by},
+                "accuracy",
+                gettext("lower limit"),
+                gettext("upper limit"),
+                gettext("labelled rows"),
+            ],
+            [
+                [parts.clock(p.at), f"{p.value:.1%}", f"{chart.lower[i]:.1%}", f"{chart.upper[i]:.1%}", f"{p.n:,}"]
+                for i, p in reversed(list(enumerate(found)))
+            ],
+        ),
+    )

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from django.utils.translation import gettext
+
 from monitoring.charts import parts
 from monitoring.charts.over import Span
 from monitoring.charts.parts import Chart
@@ -53,23 +55,40 @@ def metric(over: Span, name: str) -> Chart | None:
     newest = max(present, key=lambda label: lines[label][-1].value)
     words = metric_words(name)
     of = f", {newest}" if newest != "all" else ""
-    left_out = f" The {MOST_LINES} highest of {len(lines)} lines." if len(lines) > MOST_LINES else ""
+    left_out = (
+        gettext(" The %(most)s highest of %(count)s lines.") % {"most": MOST_LINES, "count": len(lines)}
+        if len(lines) > MOST_LINES
+        else ""
+    )
     return Chart(
         f"metric-{name}",
-        f"{words}: {_plain(lines[newest][-1].value * factor, unit_shown)} at the latest{of}."
-        + (f" Nothing since from {listed(gone)}." if gone else ""),
-        f"{words}, as it was measured.{left_out} {over.means}{over.reach}",
+        (
+            gettext("%(words)s: %(plain)s at the latest%(of)s.")
+            % {"words": words, "plain": _plain(lines[newest][-1].value * factor, unit_shown), "of": of}
+        )
+        + (gettext(" Nothing since from %(gone)s.") % {"gone": listed(gone)} if gone else ""),
+        gettext("%(words)s, as it was measured.%(left_out)s %(means)s%(reach)s")
+        % {"words": words, "left_out": left_out, "means": over.means, "reach": over.reach},
         parts.figure(
             traces, {"title": "share" if unit == "share" else unit_shown, **_axis(unit)}, over.extras(bands=[])
         ),
-        parts.table(["line", "newest", "lowest", "highest", "measured last, UTC"], [
-            [label, *(_plain(v * factor, unit_shown) for v in (found[-1].value, min(p.low for p in found),
-             max(p.high for p in found))), parts.clock(found[-1].at)]
-            for label in ranked
-            for found in [lines[label]]
-        ]),
+        parts.table(
+            ["line", "newest", "lowest", "highest", gettext("measured last, UTC")],
+            [
+                [
+                    label,
+                    *(
+                        _plain(v * factor, unit_shown)
+                        for v in (found[-1].value, min(p.low for p in found), max(p.high for p in found))
+                    ),
+                    parts.clock(found[-1].at),
+                ]
+                for label in ranked
+                for found in [lines[label]]
+            ],
+        ),
         "small",
-    )  # fmt: skip
+    )
 
 
 def _present(lines: Mapping[str, Sequence[Reading]]) -> tuple[list[str], list[str]]:
@@ -92,7 +111,7 @@ def metric_words(name: str) -> str:
 
 
 def _called(series: MetricSeries) -> str:
-    version = f"version {series.version}" if series.version else ""
+    version = gettext("version %(series)s") % {"series": series.version} if series.version else ""
     return " ".join(filter(None, [series.host.name if series.host else "", version, series.column])) or "all"
 
 

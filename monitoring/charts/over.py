@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from django.utils.translation import gettext
+
 from monitoring import markers
 from monitoring.charts.parts import stamp
 from monitoring.history import Reading, read, step_of
@@ -37,12 +39,19 @@ class Span:
     @property
     def means(self) -> str:
         """What a line shows where a reading stands for several windows."""
-        return "" if self.by == "window" else f"Lines: means of each {self.by}; shaded: its lowest to highest value. "
+        return (
+            ""
+            if self.by == "window"
+            else (gettext("Lines: means of each %(by)s; shaded: its lowest to highest value. ") % {"by": self.by})
+        )
 
     @property
     def reach(self) -> str:
         """From when to when, as a sentence's end."""
-        return f"{self.since:%Y-%m-%d %H:%M} to {self.until:%Y-%m-%d %H:%M} UTC."
+        return gettext("%(since)s to %(until)s UTC.") % {
+            "since": f"{self.since:%Y-%m-%d %H:%M}",
+            "until": f"{self.until:%Y-%m-%d %H:%M}",
+        }
 
     @cached_property
     def series(self) -> list[MetricSeries]:
@@ -90,7 +99,7 @@ class Span:
     def _bands(self) -> list[dict[str, str]]:
         bands: list[dict[str, str]] = []
         for at in sorted(self.main):
-            label = f"version {self.main[at]}"
+            label = gettext("version %(main)s") % {"main": self.main[at]}
             if bands and bands[-1]["label"] == label:
                 bands[-1]["x1"] = stamp(at)
             else:
@@ -129,7 +138,11 @@ def by_host(over: Span, name: str) -> dict[str, list[Reading]]:
 def newest_finding(over: Span, kind: str) -> Finding | None:
     """The finding of that kind about the version that answered most, of the newest window that ends within the span."""
     found = Finding.objects.filter(
-        rule__endpoint=over.endpoint, rule__kind=kind, version=over.newest, host=None,
-        window__end__gt=over.since, window__end__lte=over.until,
-    )  # fmt: skip
+        rule__endpoint=over.endpoint,
+        rule__kind=kind,
+        version=over.newest,
+        host=None,
+        window__end__gt=over.since,
+        window__end__lte=over.until,
+    )
     return found.select_related("window").order_by("-window__start").first()

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from django.utils.translation import gettext
+
 from monitoring.charts import parts
 from monitoring.charts.parts import Chart
 
@@ -28,19 +30,26 @@ def asked_chart(source: str, expression: str, lines: Sequence[Answered], step: t
         for tone, (label, samples) in enumerate(list(named.items())[:MOST_LINES], 1)
     ]
     top, samples = next(iter(named.items()))
-    count = f"{len(found)} series" + (f", the {MOST_LINES} highest drawn" if len(found) > MOST_LINES else "")
+    count = (gettext("%(count)s series") % {"count": len(found)}) + (
+        gettext(", the %(most)s highest drawn") % {"most": MOST_LINES} if len(found) > MOST_LINES else ""
+    )
     return Chart(
         "asked",
-        f"{top} is the highest: {max(value for _, value in samples):,.4g}, and {samples[-1][1]:,.4g} at the latest.",
-        f"{expression}, asked of {source} with a step of {step.total_seconds():g} s; {count}.",
+        gettext("%(top)s is the highest: %(max)s, and %(samples)s at the latest.")
+        % {"top": top, "max": f"{max((value for _, value in samples)):,.4g}", "samples": f"{samples[-1][1]:,.4g}"},
+        gettext("%(expression)s, asked of %(source)s with a step of %(total_seconds)s s; %(count)s.")
+        % {"expression": expression, "source": source, "total_seconds": f"{step.total_seconds():g}", "count": count},
         parts.figure(traces, {}, {}),
-        parts.table(["series", "newest", "lowest", "highest"], [
-            [label, *(f"{value:,.4g}" for value in (points[-1][1], min(values), max(values)))]
-            for label, points in named.items()
-            for values in [[value for _, value in points]]
-        ]),
+        parts.table(
+            ["series", "newest", "lowest", "highest"],
+            [
+                [label, *(f"{value:,.4g}" for value in (points[-1][1], min(values), max(values)))]
+                for label, points in named.items()
+                for values in [[value for _, value in points]]
+            ],
+        ),
         "tall",
-    )  # fmt: skip
+    )
 
 
 def _called(labels: dict[str, str]) -> str:

@@ -137,7 +137,9 @@ def training_columns(version: Version | None) -> dict[str, Reference]:
     """The columns of a version's training data, named as sketches name them. Raises NothingThere where it has none."""
     profiles = profiles_of(version) if version else None
     if not profiles:
-        whose = f"Version {version.number}" if version else "What answered there"
+        whose = (
+            gettext("Version %(version)s") % {"version": version.number} if version else gettext("What answered there")
+        )
         raise NothingThere(
             gettext("%(whose)s came without a profile of its training data. Compare with another span.")
             % {"whose": whose}

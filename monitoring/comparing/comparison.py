@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import F, FloatField, QuerySet, Sum
 from django.db.models.functions import Cast
+from django.utils.translation import gettext, ngettext
 
 from monitoring import history
 from monitoring.charts import parts
@@ -52,18 +53,30 @@ class Comparison:
         """The answer first: what is worse, else what differs, else that nothing does."""
         told = [one for one in self.figures if one.found in ("worse", "other", "better")]
         told.sort(key=lambda one: ("worse", "other", "better").index(one.found))
-        words = [f"{one.name.lower()} is {one.words}, {one.difference}" for one in told[:2]]
+        words = [
+            gettext("%(one)s is %(words)s, %(difference)s")
+            % {"one": one.name.lower(), "words": one.words, "difference": one.difference}
+            for one in told[:2]
+        ]
         differ = [column.name for column in self.found.columns if column.verdict.drifted]
         if differ:
-            verb = "differs" if len(differ) == 1 else "differ"
-            words.append(f"{len(differ)} of {len(self.found.columns)} columns {verb}, {listed(differ)}")
-        subject = f"{self.now[0].upper()}{self.now[1:]}, held against {self.before}"
+            said = ngettext(
+                "%(differing)s of %(columns)s columns differs, %(names)s",
+                "%(differing)s of %(columns)s columns differ, %(names)s",
+                len(differ),
+            )
+            named = {"differing": len(differ), "columns": len(self.found.columns), "names": listed(differ)}
+            words.append(said % named)
+        subject = gettext("%(now)s, held against %(before)s") % {
+            "now": f"{self.now[0].upper()}{self.now[1:]}",
+            "before": self.before,
+        }
         if words:
             return f"{subject}: {'; '.join(words)}."
         judged = [column for column in self.found.columns if column.verdict.outcome != "not enough data"]
         if not judged and not any(one.found == "alike" for one in self.figures):
-            return f"{subject}: too little was answered to tell a difference."
-        return f"{subject}: no difference that matters was found."
+            return gettext("%(subject)s: too little was answered to tell a difference.") % {"subject": subject}
+        return gettext("%(subject)s: no difference that matters was found.") % {"subject": subject}
 
     @property
     def names(self) -> list[str]:
@@ -80,13 +93,15 @@ class Comparison:
     def precision(self) -> str:
         """How exact the columns' figures are, as a sentence."""
         if self.found.exact:
-            return "Computed from every row."
+            return gettext("Computed from every row.")
         if not self.found.error:
-            return "Merged from sketches of the hosts' windows, which hold every value of these columns: exact."
-        return (
-            f"Merged from sketches of the hosts' windows: shares are within {100 * self.found.error:.1f} points, and "
-            f"what they leave open is never taken for a difference."
-        )
+            return gettext(
+                "Merged from sketches of the hosts' windows, which hold every value of these columns: exact."
+            )
+        return gettext(
+            "Merged from sketches of the hosts' windows: shares are within %(error)s points, and what they "
+            "leave open is never taken for a difference."
+        ) % {"error": f"{100 * self.found.error:.1f}"}
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON values."""
@@ -101,12 +116,10 @@ class Comparison:
             if self.asked.before is None or self.found.before is None
             else _side_json(self.asked.before, self.found.before.rows),
             "training_of": str(self.found.training.number) if self.found.training else None,
-            "figures": [
-                {"name": one.name, "found": one.found, "values": one.values} for one in self.figures
-            ],
+            "figures": [{"name": one.name, "found": one.found, "values": one.values} for one in self.figures],
             "columns": [_column_json(column) for column in self.found.columns],
             "left_out": self.found.left_out,
-        }  # fmt: skip
+        }
 
     def rows(self) -> Iterator[list[object]]:
         """The comparison as rows of a table, a heading first."""
@@ -135,9 +148,16 @@ def assembled(asked: Asked, found: Columns, figures: list[Difference], quantiles
         chosen = found.columns[0]
     now, before = _words(asked, found)
     return Comparison(
-        asked, found, figures, now, before, _chart(chosen, now, before) if chosen else None,
-        _latency_chart(quantiles, now, before), chosen.name if chosen else "", quantiles,
-    )  # fmt: skip
+        asked,
+        found,
+        figures,
+        now,
+        before,
+        _chart(chosen, now, before) if chosen else None,
+        _latency_chart(quantiles, now, before),
+        chosen.name if chosen else "",
+        quantiles,
+    )
 
 
 def _words(asked: Asked, found: Columns) -> tuple[str, str]:
@@ -145,7 +165,7 @@ def _words(asked: Asked, found: Columns) -> tuple[str, str]:
     now = _side_words(asked.now, found.now)
     if asked.before is None:
         number = found.training.number if found.training else ""
-        return now, f"the training data of version {number}"
+        return now, gettext("the training data of version %(number)s") % {"number": number}
     before = _side_words(asked.before, found.before)
     if (asked.before.since, asked.before.until) != (asked.now.since, asked.now.until):
         before = AGAINST[asked.against] if asked.against in ("before", "week") else f"{before}, {asked.before.span}"
@@ -170,10 +190,10 @@ def _figures(asked: Asked, found: Columns) -> Iterator[Difference | None]:
         yield differences.of_shares("Accuracy", now, before, matters=ACCURACY_MATTERS, good="up", alpha=alpha)
     if asked.before:
         now, before = (_hits(asked, side, "positive_share") for side in (asked.now, asked.before))
-        yield differences.of_shares("Share answered 1", now, before, matters=SHARE_MATTERS, alpha=alpha)
+        yield differences.of_shares(gettext("Share answered 1"), now, before, matters=SHARE_MATTERS, alpha=alpha)
         now, before = (_failures(asked, side) for side in (asked.now, asked.before))
         yield differences.of_shares(
-            "Share of failed requests", now, before, matters=ERRORS_MATTER, good="down", alpha=alpha
+            gettext("Share of failed requests"), now, before, matters=ERRORS_MATTER, good="down", alpha=alpha
         )
     fast, slow = (differences.thinned(values) for values in found.latency)
     for name, level in QUANTILES.items():
@@ -210,11 +230,18 @@ def _failures(asked: Asked, side: Side) -> tuple[int, int]:
 
 def _chart(column: Column, now: str, before: str) -> Chart:
     sides = [before, now if now != before else f"{now}, now"]
-    rows = f"{column.drift.rows_window:,} rows beside {column.drift.rows_reference:,}"
+    rows = gettext("%(rows_window)s rows beside %(rows_reference)s") % {
+        "rows_window": f"{column.drift.rows_window:,}",
+        "rows_reference": f"{column.drift.rows_reference:,}",
+    }
     return bars(
-        column.verdict.sentence, f"Share of rows by value of {column.name}: {now}, beside {before}; {rows}.",
-        column.name, column.cells, sides,
-    )  # fmt: skip
+        column.verdict.sentence,
+        gettext("Share of rows by value of %(column)s: %(now)s, beside %(before)s; %(rows)s.")
+        % {"column": column.name, "now": now, "before": before, "rows": rows},
+        column.name,
+        column.cells,
+        sides,
+    )
 
 
 def _quantiles(found: Columns) -> Quantiles:
@@ -246,14 +273,16 @@ def _latency_chart(quantiles: Quantiles, now: str, before: str) -> Chart | None:
     }
     return Chart(
         "latency-quantiles",
-        f"Half of all answers took at most {quantiles[0][middle]:.2f} ms, {quantiles[1][middle]:.2f} ms before.",
-        "What share of answers took at most so long, preprocessing and forward pass, of both sides.",
+        gettext("Half of all answers took at most %(now)s ms, %(before)s ms before.")
+        % {"now": f"{quantiles[0][middle]:.2f}", "before": f"{quantiles[1][middle]:.2f}"},
+        gettext("What share of answers took at most so long, preprocessing and forward pass, of both sides."),
         figure,
-        parts.table(["quantile", "now, ms", "before, ms"], [
-            [name, f"{a:.2f}", f"{b:.2f}"] for name, a, b in zip(names, *quantiles, strict=True)
-        ]),
+        parts.table(
+            ["quantile", gettext("now, ms"), gettext("before, ms")],
+            [[name, f"{a:.2f}", f"{b:.2f}"] for name, a, b in zip(names, *quantiles, strict=True)],
+        ),
         "small",
-    )  # fmt: skip
+    )
 
 
 def _side_json(side: Side, rows: int) -> dict[str, Any]:
@@ -263,10 +292,20 @@ def _side_json(side: Side, rows: int) -> dict[str, Any]:
 def _column_json(column: Column) -> dict[str, Any]:
     drift, verdict = column.drift, column.verdict
     return {
-        "column": column.name, "kind": drift.kind, "answer": verdict.outcome, "sentence": verdict.sentence,
-        "psi": drift.psi, "ks": drift.ks.statistic if drift.ks else None, "wasserstein": drift.wasserstein,
-        "js": drift.js, "chi_square": drift.chi_square.statistic if drift.chi_square else None,
-        "p_adjusted": verdict.p_adjusted, "missing": drift.missing_share_window,
-        "missing_before": drift.missing_share_reference, "rows": drift.rows_window, "rows_before": drift.rows_reference,
-        "error": column.error, "importance": column.weight,
-    }  # fmt: skip
+        "column": column.name,
+        "kind": drift.kind,
+        "answer": verdict.outcome,
+        "sentence": verdict.sentence,
+        "psi": drift.psi,
+        "ks": drift.ks.statistic if drift.ks else None,
+        "wasserstein": drift.wasserstein,
+        "js": drift.js,
+        "chi_square": drift.chi_square.statistic if drift.chi_square else None,
+        "p_adjusted": verdict.p_adjusted,
+        "missing": drift.missing_share_window,
+        "missing_before": drift.missing_share_reference,
+        "rows": drift.rows_window,
+        "rows_before": drift.rows_reference,
+        "error": column.error,
+        "importance": column.weight,
+    }

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from monitoring.drift.latency import QuantileRatio, compare_latency
 from monitoring.drift.measures import wilson
@@ -12,9 +14,12 @@ from monitoring.judging.counts import ErrorShare
 Found = Literal["worse", "better", "other", "alike", "unclear"]
 TONES = {"worse": "bad", "better": "ok", "other": "warn", "alike": "quiet", "unclear": "unknown"}
 WORDS = {
-    "worse": "worse", "better": "better", "other": "another", "alike": "no difference that matters",
-    "unclear": "too little to tell",
-}  # fmt: skip
+    "worse": "worse",
+    "better": "better",
+    "other": "another",
+    "alike": _("no difference that matters"),
+    "unclear": _("too little to tell"),
+}
 ALPHA = 0.05
 MOST_SAMPLE = 200_000
 RATIO, RISE_MS, LEAST = 1.25, 1.0, 100
@@ -66,16 +71,27 @@ def of_shares(
     gap = a / n - b / m
     return Difference(
         name,
-        f"{a / n:.1%} ({low:.1%} to {high:.1%}) of {n:,}",
-        f"{b / m:.1%} ({low_b:.1%} to {high_b:.1%}) of {m:,}",
-        f"{100 * gap:+.1f} points ({100 * shown.low:+.1f} to {100 * shown.high:+.1f})",
+        gettext("%(a)s (%(low)s to %(high)s) of %(n)s")
+        % {"a": f"{a / n:.1%}", "low": f"{low:.1%}", "high": f"{high:.1%}", "n": f"{n:,}"},
+        gettext("%(b)s (%(low_b)s to %(high_b)s) of %(m)s")
+        % {"b": f"{b / m:.1%}", "low_b": f"{low_b:.1%}", "high_b": f"{high_b:.1%}", "m": f"{m:,}"},
+        gettext("%(gap)s points (%(low)s to %(high)s)")
+        % {"gap": f"{100 * gap:+.1f}", "low": f"{100 * shown.low:+.1f}", "high": f"{100 * shown.high:+.1f}"},
         found,
         {
-            "now": a / n, "now_low": low, "now_high": high, "now_n": n,
-            "before": b / m, "before_low": low_b, "before_high": high_b, "before_n": m,
-            "difference": gap, "difference_low": shown.low, "difference_high": shown.high,
+            "now": a / n,
+            "now_low": low,
+            "now_high": high,
+            "now_n": n,
+            "before": b / m,
+            "before_low": low_b,
+            "before_high": high_b,
+            "before_n": m,
+            "difference": gap,
+            "difference_low": shown.low,
+            "difference_high": shown.high,
         },
-    )  # fmt: skip
+    )
 
 
 def of_latency(
@@ -97,10 +113,14 @@ def of_latency(
     elif _within(one):
         answer = "alike"
     return Difference(
-        name, f"{one.window:.2f} ms", f"{one.reference:.2f} ms",
-        f"{one.ratio:.2f} times ({one.low:.2f} to {one.high:.2f})", answer,
+        name,
+        f"{one.window:.2f} ms",
+        f"{one.reference:.2f} ms",
+        gettext("%(ratio)s times (%(low)s to %(high)s)")
+        % {"ratio": f"{one.ratio:.2f}", "low": f"{one.low:.2f}", "high": f"{one.high:.2f}"},
+        answer,
         {"now": one.window, "before": one.reference, "ratio": one.ratio, "ratio_low": one.low, "ratio_high": one.high},
-    )  # fmt: skip
+    )
 
 
 def _within(one: QuantileRatio) -> bool:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from monitoring.models import Window, WindowState
 from registry.models import Endpoint
@@ -15,10 +16,10 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=92)
 HOURS = {1: "1 h", 6: "6 h", 24: "24 h", 168: "7 days"}
 DEFAULT_HOURS = 24
 AGAINST = {
-    "training": "its training data",
-    "before": "the time before",
-    "week": "the same time a week before",
-    "side": "another span, version or host",
+    "training": _("its training data"),
+    "before": _("the time before"),
+    "week": _("the same time a week before"),
+    "side": _("another span, version or host"),
 }
 YEARS = range(1970, 2200)
 
@@ -39,14 +40,16 @@ class Side:
     @property
     def words(self) -> str:
         """The side in a sentence, without its span."""
-        version = f"version {self.version}" if self.version else "all versions"
-        return f"{version} on {self.host}" if self.host else version
+        version = (
+            gettext("version %(version)s") % {"version": self.version} if self.version else gettext("all versions")
+        )
+        return gettext("%(version)s on %(host)s") % {"version": version, "host": self.host} if self.host else version
 
     @property
     def span(self) -> str:
         """From when to when, UTC."""
         until = f"{self.until:%H:%M}" if self.since.date() == self.until.date() else f"{self.until:%Y-%m-%d %H:%M}"
-        return f"{self.since:%Y-%m-%d %H:%M} to {until} UTC"
+        return gettext("%(since)s to %(until)s UTC") % {"since": f"{self.since:%Y-%m-%d %H:%M}", "until": until}
 
 
 @dataclass(frozen=True)
@@ -133,5 +136,5 @@ def moment(text: str) -> datetime:
     """A moment as an address has it; without an offset it is UTC. Raises ValueError, beyond calendars too."""
     found = datetime.fromisoformat(text)
     if found.year not in YEARS:
-        raise ValueError(f"{text} lies beyond all calendars")
+        raise ValueError(gettext("%(text)s lies beyond all calendars") % {"text": text})
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -62,7 +63,7 @@ def _compared(request: HttpRequest, endpoint: Endpoint) -> tuple[Asked | None, C
 def _sides(asked: Asked | None) -> list[tuple[str, str, Side | None]]:
     """What the form's two halves hold."""
     now = asked.now if asked else None
-    return [("a", "Hold this", now), ("b", "against this", asked.before or now if asked else None)]
+    return [("a", gettext("Hold this"), now), ("b", gettext("against this"), asked.before or now if asked else None)]
 
 
 def _choices(asked: Asked | None) -> list[dict[str, Any]]:
@@ -175,10 +176,18 @@ def _kept(one: ExactComparison, column: str) -> tuple[Comparison | None, str]:
 
 def _standing(one: ExactComparison) -> str:
     if one.state == ExactState.CANCELLED:
-        return "This comparison was cancelled before it was done."
+        return gettext("This comparison was cancelled before it was done.")
     if one.state == ExactState.RUNNING and one.total:
-        return f"{one.done} of {one.total} columns of {one.rows:,} rows are compared."
-    return "This comparison waits for a worker." if one.state == ExactState.WAITING else "The rows are being read."
+        return gettext("%(done)s of %(total)s columns of %(rows)s rows are compared.") % {
+            "done": one.done,
+            "total": one.total,
+            "rows": f"{one.rows:,}",
+        }
+    return (
+        gettext("This comparison waits for a worker.")
+        if one.state == ExactState.WAITING
+        else gettext("The rows are being read.")
+    )
 
 
 @login_required

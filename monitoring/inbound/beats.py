@@ -14,6 +14,7 @@ import httpx
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
@@ -85,8 +86,15 @@ def _post(number: int) -> str:
     try:
         answer = httpx.post(address, content=body, headers=headers, timeout=PATIENCE_SECONDS)
     except httpx.HTTPError as error:
-        return f"{settings.LASTGOOD_PUBLIC_URL} does not answer: {type(error).__name__}."
-    return "" if answer.status_code in (200, 202) else f"{address} answered {answer.status_code}."
+        return gettext("%(address)s does not answer: %(error)s.") % {
+            "address": settings.LASTGOOD_PUBLIC_URL,
+            "error": type(error).__name__,
+        }
+    return (
+        ""
+        if answer.status_code in (200, 202)
+        else gettext("%(address)s answered %(status_code)s.") % {"address": address, "status_code": answer.status_code}
+    )
 
 
 def take(delivery: Delivery, body: bytes) -> int:
@@ -122,29 +130,39 @@ def standing() -> Standing:
     """Whether alerts come through now."""
     length = settings.LASTGOOD_BEAT_SECONDS
     if not length:
-        return Standing(None, "The synthetic alert is switched off (LASTGOOD_BEAT_SECONDS).")
+        return Standing(None, gettext("The synthetic alert is switched off (LASTGOOD_BEAT_SECONDS)."))
     now = database_now()
     through = Beat.objects.filter(decided_at__isnull=False).first()
     age = (now - through.sent_at).total_seconds() if through else None
     if through is not None and through.decided_at is not None and age is not None and age <= MISSED * length:
         took = round((through.decided_at - through.sent_at).total_seconds() * 1000)
-        said = f"Alerts come through: the synthetic one of {_clock(through.sent_at)} in {took:,} ms."
+        said = gettext("Alerts come through: the synthetic one of %(sent_at)s in %(took)s ms.") % {
+            "sent_at": _clock(through.sent_at),
+            "took": f"{took:,}",
+        }
         return Standing(True, said, age)
     last = Beat.objects.first()
     if last is None:
-        return Standing(False, "No synthetic alert was ever sent; look at the clock and the worker.")
-    since = f"since {_clock(through.sent_at)}" if through is not None else "yet"
-    return Standing(False, f"No synthetic alert has come through {since}: {_stuck(last, now, length)}", age)
+        return Standing(False, gettext("No synthetic alert was ever sent; look at the clock and the worker."))
+    since = gettext("since %(sent_at)s") % {"sent_at": _clock(through.sent_at)} if through is not None else "yet"
+    return Standing(
+        False,
+        gettext("No synthetic alert has come through %(since)s: %(last)s")
+        % {"since": since, "last": _stuck(last, now, length)},
+        age,
+    )
 
 
 def _stuck(last: Beat, now: datetime, length: float) -> str:
     if (now - last.sent_at).total_seconds() > MISSED * length:
-        return f"none was sent after {_clock(last.sent_at)}; look at the clock and the worker."
+        return gettext("none was sent after %(sent_at)s; look at the clock and the worker.") % {
+            "sent_at": _clock(last.sent_at)
+        }
     if last.error:
         return last.error
     if last.read_at is None:
-        return "the last was not read; look at the worker and its queue."
-    return "the last was read and not decided; look at the worker and its queue."
+        return gettext("the last was not read; look at the worker and its queue.")
+    return gettext("the last was read and not decided; look at the worker and its queue.")
 
 
 def _clock(moment: datetime) -> str:

@@ -33,6 +33,6 @@ class LedgerForm(forms.Form):
 NAMES = {
     formats.ALERTMANAGER: "Alertmanager",
     formats.GRAFANA: "Grafana",
-    formats.PAGERDUTY: "PagerDuty events",
-    formats.JSON: "Plain JSON",
+    formats.PAGERDUTY: _("PagerDuty events"),
+    formats.JSON: _("Plain JSON"),
 }

@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
@@ -44,21 +44,27 @@ def ledger(request: HttpRequest) -> HttpResponse:
 def _sentence(health: beats.Standing) -> dict[str, Any]:
     if health.ok is False:
         return {"sentence": gettext("Alerts may not come through."), "tone": "bad"}
-    told = [
-        ("waits on disk since a time without the database", "wait on disk since a time without the database",
-         len(spool.waiting())),
-        ("waits to be read for longer than it should", "wait to be read for longer than they should",
-         queries.overdue()),
-        ("could not be read, or not whole", "could not be read, or not whole", queries.not_readable()),
-    ]  # fmt: skip
-    for of_one, of_many, count in told:
-        if count:
-            said = (
-                gettext("1 delivery %(of_one)s.") % {"of_one": of_one}
-                if count == 1
-                else gettext("%(count)s deliveries %(of_many)s.") % {"count": count, "of_many": of_many}
-            )
-            return {"sentence": said, "tone": "warn"}
+    if waiting := len(spool.waiting()):
+        said = ngettext(
+            "%(count)s delivery waits on disk since a time without the database.",
+            "%(count)s deliveries wait on disk since a time without the database.",
+            waiting,
+        )
+        return {"sentence": said % {"count": waiting}, "tone": "warn"}
+    if overdue := queries.overdue():
+        said = ngettext(
+            "%(count)s delivery waits to be read for longer than it should.",
+            "%(count)s deliveries wait to be read for longer than they should.",
+            overdue,
+        )
+        return {"sentence": said % {"count": overdue}, "tone": "warn"}
+    if not_readable := queries.not_readable():
+        said = ngettext(
+            "%(count)s delivery could not be read, or not whole.",
+            "%(count)s deliveries could not be read, or not whole.",
+            not_readable,
+        )
+        return {"sentence": said % {"count": not_readable}, "tone": "warn"}
     return {"sentence": gettext("Everything that senders of alerts sent was read."), "tone": ""}
 
 

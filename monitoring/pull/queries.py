@@ -1,5 +1,7 @@
 """The reads of pulled metrics that are more than one line."""
 
+from django.utils.translation import gettext
+
 from audit.english import in_english
 from monitoring.pull.models import Query, Scrape
 from registry.models import Endpoint
@@ -12,7 +14,12 @@ def unanswered(endpoint: Endpoint) -> list[str]:
     ).select_related("host").distinct()  # fmt: skip
     failing = Query.objects.filter(endpoint=endpoint, ended_at=None).exclude(problem="")
     return [
-        f"No figures from {one.host.name} ({in_english(one.get_exporter_display)}) since "
-        f"{one.down_since:%Y-%m-%d %H:%M:%S} UTC: {one.problem}"
+        gettext("No figures from %(host)s (%(exporter)s) since %(down_since)s UTC: %(problem)s")
+        % {
+            "host": one.host.name,
+            "exporter": in_english(one.get_exporter_display),
+            "down_since": f"{one.down_since:%Y-%m-%d %H:%M:%S}",
+            "problem": one.problem,
+        }
         for one in down
-    ] + [f"{one.name} can't be pulled: {one.problem}" for one in failing]
+    ] + [gettext("%(one)s can't be pulled: %(problem)s") % {"one": one.name, "problem": one.problem} for one in failing]

@@ -46,8 +46,13 @@ def source_list(request: HttpRequest) -> HttpResponse:
     down = sum(one.down_since is not None for one in scrapes)
     failing = Query.objects.filter(ended_at=None).exclude(problem="").count()
     told = [
-        f"{failing} {'query' if failing == 1 else 'queries'} can't be pulled" if failing else "",
-        f"{down} of {len(scrapes)} pages of figures can't be read" if down else "",
+        ngettext("%(failing)s query can't be pulled", "%(failing)s queries can't be pulled", failing)
+        % {"failing": failing}
+        if failing
+        else "",
+        gettext("%(down)s of %(count)s pages of figures can't be read") % {"down": down, "count": len(scrapes)}
+        if down
+        else "",
     ]
     sentence = " and ".join(filter(None, told)) or gettext("Everything that is pulled comes in")
     context = {

@@ -3,15 +3,23 @@
 from dataclasses import dataclass
 
 import numpy as np
+from django.utils.translation import gettext
 
 from monitoring.charts import parts
 from monitoring.charts.parts import Chart
 from monitoring.drift.measures import wilson
 
 AGES = {
-    "1 min": 60, "5 min": 300, "15 min": 900, "1 h": 3_600, "6 h": 21_600, "1 day": 86_400, "3 days": 259_200,
-    "7 days": 604_800, "30 days": 2_592_000,
-}  # fmt: skip
+    "1 min": 60,
+    "5 min": 300,
+    "15 min": 900,
+    "1 h": 3_600,
+    "6 h": 21_600,
+    "1 day": 86_400,
+    "3 days": 259_200,
+    "7 days": 604_800,
+    "30 days": 2_592_000,
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,15 @@ class Delay:
     def sentence(self) -> str:
         """How many have one, and how long it took."""
         if self.median is None or self.p95 is None:
-            return f"None of {self.rows:,} answers has a label yet."
-        return (
-            f"{self.labelled / self.rows:.1%} of {self.rows:,} answers have a label; half of these came within "
-            f"{in_words(self.median)}, 95 % within {in_words(self.p95)}."
-        )
+            return gettext("None of %(rows)s answers has a label yet.") % {"rows": f"{self.rows:,}"}
+        return gettext(
+            "%(labelled)s of %(rows)s answers have a label; half of these came within %(median)s, 95 %% within %(p95)s."
+        ) % {
+            "labelled": f"{self.labelled / self.rows:.1%}",
+            "rows": f"{self.rows:,}",
+            "median": in_words(self.median),
+            "p95": in_words(self.p95),
+        }
 
 
 def delay(delays: np.ndarray, answered: np.ndarray, now: float) -> Delay:
@@ -76,14 +88,34 @@ def delay_chart(found: Delay) -> Chart | None:
     if not found.aged:
         return None
     ages = [one.age for one in found.aged]
-    drawn = {**parts.trace(ages, [one.share for one in found.aged], "with a label", "accent"), "mode": "lines+markers"}
+    drawn = {
+        **parts.trace(ages, [one.share for one in found.aged], gettext("with a label"), "accent"),
+        "mode": "lines+markers",
+    }
     return Chart(
-        "quality-delay", found.sentence, "Of the answers that are at least so old, the share that had a label by then.",
-        {"data": [drawn], "layout": {"xaxis": {"type": "category", "title": "age of the answer"},
-         "yaxis": {"title": "share with a label", "tickformat": ".0%", "range": [0, 1.02]}}, "lastgood": {}},
-        parts.table(["age", "answers so old", "with a label by then", "share"], [
-            [one.age, f"{one.n:,}", f"{one.hits:,}", f"{one.share:.1%} ({one.low:.1%} to {one.high:.1%})"]
-            for one in found.aged
-        ]),
+        "quality-delay",
+        found.sentence,
+        gettext("Of the answers that are at least so old, the share that had a label by then."),
+        {
+            "data": [drawn],
+            "layout": {
+                "xaxis": {"type": "category", "title": gettext("age of the answer")},
+                "yaxis": {"title": gettext("share with a label"), "tickformat": ".0%", "range": [0, 1.02]},
+            },
+            "lastgood": {},
+        },
+        parts.table(
+            ["age", gettext("answers so old"), gettext("with a label by then"), "share"],
+            [
+                [
+                    one.age,
+                    f"{one.n:,}",
+                    f"{one.hits:,}",
+                    gettext("%(share)s (%(low)s to %(high)s)")
+                    % {"share": f"{one.share:.1%}", "low": f"{one.low:.1%}", "high": f"{one.high:.1%}"},
+                ]
+                for one in found.aged
+            ],
+        ),
         "small",
-    )  # fmt: skip
+    )

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from django.utils.translation import gettext
 
 from monitoring.charts import parts
 from monitoring.charts.parts import Chart
@@ -48,13 +49,27 @@ class Performance:
         whole, told = self.whole, []
         if whole.accuracy:
             share, low, high = whole.accuracy
-            told.append(f"{share:.1%} of {whole.labelled:,} labelled answers were right ({low:.1%} to {high:.1%})")
+            told.append(
+                gettext("%(share)s of %(labelled)s labelled answers were right (%(low)s to %(high)s)")
+                % {
+                    "share": f"{share:.1%}",
+                    "labelled": f"{whole.labelled:,}",
+                    "low": f"{low:.1%}",
+                    "high": f"{high:.1%}",
+                }
+            )
         else:
-            told.append("No answer of this span has a label yet")
+            told.append(gettext("No answer of this span has a label yet"))
         if whole.estimated:
             one = whole.estimated
             told.append(
-                f"estimated from the scores of all {one.n:,}, {one.accuracy:.1%} are ({one.low:.1%} to {one.high:.1%})"
+                gettext("estimated from the scores of all %(n)s, %(accuracy)s are (%(low)s to %(high)s)")
+                % {
+                    "n": f"{one.n:,}",
+                    "accuracy": f"{one.accuracy:.1%}",
+                    "low": f"{one.low:.1%}",
+                    "high": f"{one.high:.1%}",
+                }
             )
         return "; ".join(told) + "."
 
@@ -63,12 +78,18 @@ class Performance:
         """What the estimate rests on, as a sentence."""
         if self.why_not:
             return self.why_not
-        how = f"calibrated on {self.calibrated:,} labelled answers of the time before" if self.calibrated else (
-            "taken for probabilities as they came, for too few labels are known of the time before"
-        )  # fmt: skip
-        return (
-            f"The estimate (CBPE) rests on the scores, {how}. It can't see that inputs mean something else than before."
+        how = (
+            (
+                gettext("calibrated on %(calibrated)s labelled answers of the time before")
+                % {"calibrated": f"{self.calibrated:,}"}
+            )
+            if self.calibrated
+            else (gettext("taken for probabilities as they came, for too few labels are known of the time before"))
         )
+        return gettext(
+            "The estimate (CBPE) rests on the scores, %(how)s. It can't see that inputs mean something else "
+            "than before."
+        ) % {"how": how}
 
 
 def performance(rows: Rows, before: Rows) -> Performance:
@@ -88,9 +109,17 @@ def performance(rows: Rows, before: Rows) -> Performance:
 def _calibration(rows: Rows, before: Rows) -> tuple[Calibration | None, int, str]:
     scores = rows.numbers("score")
     if not len(rows) or np.isnan(scores).all():
-        return None, 0, "Answers come without scores, so that nothing can be estimated before labels have come."
+        return (
+            None,
+            0,
+            gettext("Answers come without scores, so that nothing can be estimated before labels have come."),
+        )
     if not rows.binary:
-        return None, 0, "Answers are other than 0 and 1: what to expect of them can't be estimated from a score."
+        return (
+            None,
+            0,
+            gettext("Answers are other than 0 and 1: what to expect of them can't be estimated from a score."),
+        )
     known = before.known & np.logical_not(np.isnan(before.numbers("score")))
     labels = before.numbers("label")[known]
     if len(labels) >= LEAST_CALIBRATION and before.binary and 0 < labels.mean() < 1:
@@ -99,7 +128,7 @@ def _calibration(rows: Rows, before: Rows) -> tuple[Calibration | None, int, str
         return (
             None,
             0,
-            "Scores are no probabilities, and too few labels are known of the time before to calibrate them.",
+            gettext("Scores are no probabilities, and too few labels are known of the time before to calibrate them."),
         )
     return None, 0, ""
 
@@ -142,18 +171,24 @@ def accuracy_chart(found: Performance) -> Chart | None:
         traces += _banded([step.end for step in steps], values, name, tone, dash)
     rows = [
         [
-            parts.clock(step.end), f"{step.rows:,}", f"{step.labelled:,}", _shown(step.accuracy),
+            parts.clock(step.end),
+            f"{step.rows:,}",
+            f"{step.labelled:,}",
+            _shown(step.accuracy),
             _shown((step.estimated.accuracy, step.estimated.low, step.estimated.high) if step.estimated else None),
         ]
         for step in reversed(found.steps)
-    ]  # fmt: skip
+    ]
     return Chart(
-        "quality-accuracy", found.sentence,
-        "Share of answers that were right, where labels are known, and dashed as estimated from the scores; shaded: "
-        "95 % intervals.",
+        "quality-accuracy",
+        found.sentence,
+        gettext(
+            "Share of answers that were right, where labels are known, and dashed as estimated from the "
+            "scores; shaded: 95 % intervals."
+        ),
         parts.figure(traces, {"title": "accuracy", "tickformat": ".0%"}, {}),
-        parts.table(["up to, UTC", "answers", "labelled", "known", "estimated"], rows),
-    )  # fmt: skip
+        parts.table([gettext("up to, UTC"), "answers", "labelled", "known", "estimated"], rows),
+    )
 
 
 def loss_chart(found: Performance) -> Chart | None:
@@ -162,17 +197,30 @@ def loss_chart(found: Performance) -> Chart | None:
     if not steps or not found.whole.loss:
         return None
     mean, low, high = found.whole.loss
-    traces = _banded([step.end for step in steps], [step.loss or () for step in steps], "log loss", "accent", "solid")
+    traces = _banded(
+        [step.end for step in steps], [step.loss or () for step in steps], gettext("log loss"), "accent", "solid"
+    )
     return Chart(
-        "quality-loss", f"Log loss is {mean:.3f} ({low:.3f} to {high:.3f}) over the span.",
-        "Mean log loss of labelled answers, in nats, of the score as it came; shaded: 95 % interval.",
-        parts.figure(traces, {"title": "log loss, nats", "rangemode": "tozero"}, {}),
-        parts.table(["up to, UTC", "labelled", "log loss"], [
-            [parts.clock(step.end), f"{step.labelled:,}", f"{one[0]:.3f} ({one[1]:.3f} to {one[2]:.3f})"]
-            for step in reversed(steps) if (one := step.loss)
-        ]),
+        "quality-loss",
+        gettext("Log loss is %(mean)s (%(low)s to %(high)s) over the span.")
+        % {"mean": f"{mean:.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}"},
+        gettext("Mean log loss of labelled answers, in nats, of the score as it came; shaded: 95 % interval."),
+        parts.figure(traces, {"title": gettext("log loss, nats"), "rangemode": "tozero"}, {}),
+        parts.table(
+            [gettext("up to, UTC"), "labelled", gettext("log loss")],
+            [
+                [
+                    parts.clock(step.end),
+                    f"{step.labelled:,}",
+                    gettext("%(one)s (%(low)s to %(high)s)")
+                    % {"one": f"{one[0]:.3f}", "low": f"{one[1]:.3f}", "high": f"{one[2]:.3f}"},
+                ]
+                for step in reversed(steps)
+                if (one := step.loss)
+            ],
+        ),
         "small",
-    )  # fmt: skip
+    )
 
 
 def _banded(ends: list[datetime], values: list[Any], name: str, tone: int | str, dash: str) -> list[dict[str, Any]]:
@@ -190,4 +238,9 @@ def _banded(ends: list[datetime], values: list[Any], name: str, tone: int | str,
 
 
 def _shown(value: tuple[float, float, float] | None) -> str:
-    return f"{value[0]:.1%} ({value[1]:.1%} to {value[2]:.1%})" if value else ""
+    return (
+        gettext("%(value)s (%(low)s to %(high)s)")
+        % {"value": f"{value[0]:.1%}", "low": f"{value[1]:.1%}", "high": f"{value[2]:.1%}"}
+        if value
+        else ""
+    )

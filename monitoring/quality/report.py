@@ -46,7 +46,10 @@ class Quality:
     @property
     def sentence(self) -> str:
         """The answer first."""
-        return f"Version {self.version}: {self.performance.sentence}"
+        return gettext("Version %(version)s: %(sentence)s") % {
+            "version": self.version,
+            "sentence": self.performance.sentence,
+        }
 
     @property
     def unlike(self) -> list[GroupRate]:
@@ -56,8 +59,16 @@ class Quality:
     @property
     def read(self) -> str:
         """What was read, as a sentence."""
-        left = f", the newest of {len(self.rows) + self.rows.left_out:,}" if self.rows.left_out else ""
-        return f"From {len(self.rows):,} answers{left}, held against {len(self.before):,} of the time before."
+        left = (
+            gettext(", the newest of %(count)s") % {"count": f"{len(self.rows) + self.rows.left_out:,}"}
+            if self.rows.left_out
+            else ""
+        )
+        return gettext("From %(count)s answers%(left)s, held against %(count2)s of the time before.") % {
+            "count": f"{len(self.rows):,}",
+            "left": left,
+            "count2": f"{len(self.before):,}",
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from django.utils.translation import gettext
 
 from monitoring.quality.offline import NotCarriedOut, answers
 from monitoring.quality.reading import Rows
@@ -71,16 +72,27 @@ class Skew:
         one = self.first
         if one is None:
             rows = max((column.n for column in self.columns), default=0)
-            return (
-                f"Version {self.served} reads its inputs as version {self.offline} declares: no difference in "
-                f"{len(self.columns)} columns of {rows:,} rows."
-            )
+            return gettext(
+                "Version %(served)s reads its inputs as version %(offline)s declares: no difference in %(count)s "
+                "columns of %(rows)s rows."
+            ) % {"served": self.served, "offline": self.offline, "count": len(self.columns), "rows": f"{rows:,}"}
         count = sum(bool(column.other) for column in self.columns)
-        return (
-            f"{one.column} is the first column that version {self.served} reads otherwise than version {self.offline} "
-            f"declares: {one.other:,} of {one.n:,} rows, such as {one.sent}, which becomes {one.served} and not "
-            f"{one.declared}; {count} of {len(self.columns)} columns differ."
-        )
+        return gettext(
+            "%(column)s is the first column that version %(served)s reads otherwise than version %(offline)s "
+            "declares: %(other)s of %(n)s rows, such as %(sent)s, which becomes %(reads)s and not "
+            "%(declared)s; %(count)s of %(columns)s columns differ."
+        ) % {
+            "column": one.column,
+            "served": self.served,
+            "offline": self.offline,
+            "other": f"{one.other:,}",
+            "n": f"{one.n:,}",
+            "sent": one.sent,
+            "reads": one.served,
+            "declared": one.declared,
+            "count": count,
+            "columns": len(self.columns),
+        }
 
     @property
     def answers_sentence(self) -> str:
@@ -90,15 +102,22 @@ class Skew:
         rows = max((column.n for column in self.answers), default=0)
         one = next((one for one in self.answers if one.other), None)
         if one is None:
-            return (
-                f"The newest {rows:,} answers are what the files of version {self.answers_of} make of the same inputs, "
-                f"computed once more without the host."
-            )
-        return (
-            f"{one.column} is the first column of the answers that differs from what the files of version "
-            f"{self.answers_of} make of the same inputs: {one.other:,} of {one.n:,} rows, such as {one.served}, where "
-            f"they make {one.declared}."
-        )
+            return gettext(
+                "The newest %(rows)s answers are what the files of version %(answers_of)s make of the same "
+                "inputs, computed once more without the host."
+            ) % {"rows": f"{rows:,}", "answers_of": self.answers_of}
+        return gettext(
+            "%(column)s is the first column of the answers that differs from what the files of version "
+            "%(answers_of)s make of the same inputs: %(other)s of %(n)s rows, such as %(served)s, where they "
+            "make %(declared)s."
+        ) % {
+            "column": one.column,
+            "answers_of": self.answers_of,
+            "other": f"{one.other:,}",
+            "n": f"{one.n:,}",
+            "served": one.served,
+            "declared": one.declared,
+        }
 
     @property
     def first_of_all(self) -> Skewed | None:
@@ -112,35 +131,45 @@ def skew(rows: Rows, served: str, offline: Version | None, answering: Version | 
     found = _inputs(rows, served, offline)
     if answering is None:
         return replace(
-            found, answers_why_not=f"Version {served} is not registered, so its answers can't be made again."
+            found,
+            answers_why_not=gettext("Version %(served)s is not registered, so its answers can't be made again.")
+            % {"served": served},
         )
-    whose = f"Version {answering.number}"
+    whose = gettext("Version %(answering)s") % {"answering": answering.number}
     try:
         return replace(found, answers=_answers(rows, answering), answers_of=str(answering.number))
     except NotCarriedOut as why:
-        return replace(found, answers_why_not=f"{whose}'s answers can't be made again here: {why}")
+        return replace(
+            found,
+            answers_why_not=gettext("%(whose)s's answers can't be made again here: %(why)s")
+            % {"whose": whose, "why": why},
+        )
     except UNFIT as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        return replace(found, answers_why_not=f"{whose}'s answers can't be made again here: {said}")
+        return replace(
+            found,
+            answers_why_not=gettext("%(whose)s's answers can't be made again here: %(said)s")
+            % {"whose": whose, "said": said},
+        )
 
 
 def _answers(rows: Rows, version: Version) -> list[Skewed]:
     """Score and output of the newest rows whose inputs are all there. Raises NotCarriedOut, and what UNFIT names."""
     declared, network = _declared(version), _component(version, "config", "lastgood-architecture/1")
     if declared is None or network is None:
-        raise NotCarriedOut("it declares no preprocessing and network that Lastgood can carry out.")
+        raise NotCarriedOut(gettext("it declares no preprocessing and network that Lastgood can carry out."))
     items = [*declared["numeric"], *declared["categorical"]]
     table = rows.table.slice(max(len(rows) - ANSWERED_ROWS, 0))
     absent = [item["name"] for item in items if f"feature.{item['name']}" not in table.column_names]
     if absent:
-        raise NotCarriedOut(f"the prediction log holds no input {absent[0]}.")
+        raise NotCarriedOut(gettext("the prediction log holds no input %(absent)s.") % {"absent": absent[0]})
     made = {item["name"]: _made(numpy_column(table, f"feature.{item['name']}"), item) for item in items}
     whole = np.all([np.isfinite(values) for values in made.values()], axis=0)
     if not whole.any():
-        raise NotCarriedOut("no row has all inputs.")
+        raise NotCarriedOut(gettext("no row has all inputs."))
     files = {name: _files(version, name) for name in ("weights", "adapter")}
     if len(files["weights"]) != 1 or len(files["adapter"]) > 1:
-        raise NotCarriedOut("its weights are not one file.")
+        raise NotCarriedOut(gettext("its weights are not one file."))
     weights, *adapter = (store.local(sha256) for name in ("weights", "adapter") for sha256 in files[name])
     inputs = {name: values[whole] for name, values in made.items()}
     offline = answers(network, weights, adapter[0] if adapter else None, inputs)
@@ -163,15 +192,22 @@ def _inputs(rows: Rows, served: str, offline: Version | None) -> Skew:
     number = str(offline.number) if offline else ""
     declared = _declared(offline) if offline else None
     if declared is None:
-        whose = f"Version {number}" if number else "The version"
-        return Skew(number, served, [], f"{whose} declares no preprocessing that Lastgood can carry out.")
+        whose = gettext("Version %(number)s") % {"number": number} if number else gettext("The version")
+        return Skew(
+            number,
+            served,
+            [],
+            gettext("%(whose)s declares no preprocessing that Lastgood can carry out.") % {"whose": whose},
+        )
     found = []
     for item in [*declared["numeric"], *declared["categorical"]]:
         name = item["name"]
         if f"feature.{name}" in rows.table.column_names and f"input.{name}" in rows.table.column_names:
             found.append(_column(rows, item))
     if not found:
-        return Skew(number, served, [], "The host logs no inputs as the network read them, so nothing can be held.")
+        return Skew(
+            number, served, [], gettext("The host logs no inputs as the network read them, so nothing can be held.")
+        )
     return Skew(number, served, found)
 
 

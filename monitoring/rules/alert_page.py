@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from audit.clock import database_now
 from monitoring.models import Alert, AlertState
@@ -21,7 +22,7 @@ def alert_context(alert: Alert) -> dict[str, Any]:
     """The alert in words and figures: see templates/monitoring/rules/alert.html."""
     given = alert.annotations if isinstance(alert.annotations, dict) else {}
     fires = alert.state == AlertState.FIRING
-    trail = [(reverse("alert-rules"), "Rules and alerts")]
+    trail = [(reverse("alert-rules"), gettext("Rules and alerts"))]
     if alert.endpoint:
         trail.append((reverse("endpoint-detail", args=[alert.endpoint.slug]), alert.endpoint.name))
     return {
@@ -51,11 +52,11 @@ def _limit(given: dict[str, Any]) -> str:
     """What the value was held to, in words; "" where the alert does not say."""
     low, high, limit = (given.get(name) for name in ("low", "high", "limit"))
     if low is not None and high is not None:
-        return f"{shown(low)} to {shown(high)}"
+        return gettext("%(low)s to %(high)s") % {"low": shown(low), "high": shown(high)}
     if high is not None:
-        return f"at most {shown(high)}"
+        return gettext("at most %(high)s") % {"high": shown(high)}
     if low is not None:
-        return f"at least {shown(low)}"
+        return gettext("at least %(low)s") % {"low": shown(low)}
     return shown(limit)
 
 
@@ -64,11 +65,16 @@ def held_by(alert: Alert) -> str:
     kind, _, ref = alert.suppressed_by.partition(":")
     if kind == "silence":
         silence = Silence.objects.filter(pk=ref).first() if ref.isdecimal() else None
-        until = f" until {silence.ends_at:%Y-%m-%d %H:%M} UTC: {silence.reason}" if silence else "."
-        return f"Nobody is told of it: it is silenced{until}"
+        until = (
+            gettext(" until %(ends_at)s UTC: %(reason)s")
+            % {"ends_at": f"{silence.ends_at:%Y-%m-%d %H:%M}", "reason": silence.reason}
+            if silence
+            else "."
+        )
+        return gettext("Nobody is told of it: it is silenced%(until)s") % {"until": until}
     if kind == "alert":
-        return "Nobody is told of it by itself: its host is down, and it hangs below that alert."
-    return f"Nobody is told of it: {kind} {ref} is under way." if kind else ""
+        return gettext("Nobody is told of it by itself: its host is down, and it hangs below that alert.")
+    return gettext("Nobody is told of it: %(kind)s %(ref)s is under way.") % {"kind": kind, "ref": ref} if kind else ""
 
 
 def _chart(alert: Alert) -> dict[str, Any] | None:
@@ -79,4 +85,8 @@ def _chart(alert: Alert) -> dict[str, Any] | None:
     until = min(database_now(), (alert.ended_at or database_now()) + BEFORE / 6)
     since = max(alert.started_at - BEFORE, until - LONGEST)
     found = chart(preview(rule, until=until, days=(until - since) / timedelta(days=1)))
-    return {**found, "title": f"{rule.metric} as it was when the alert fired"} if found else None
+    return (
+        {**found, "title": gettext("%(metric)s as it was when the alert fired") % {"metric": rule.metric}}
+        if found
+        else None
+    )

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from django.utils.translation import gettext
 
 from monitoring.rules.bins import SECOND, Floats
 from monitoring.rules.conditions import Condition
@@ -25,12 +26,12 @@ def chart(found: Preview) -> dict[str, Any] | None:
     told = found.worst
     if told is None or not len(told.judged.at):
         return None
-    where = f" on {told.host.name}" if told.host else ""
+    where = gettext(" on %(host)s") % {"host": told.host.name} if told.host else ""
     judged = told.judged
     kept = _kept(judged.value)
     times = [_stamp(at) for at in judged.at[kept].tolist()]
     traces = [_trace(times, judged.value[kept], found.rule.metric, 1, 1.5)]
-    for values, name in ((judged.high, "upper limit"), (judged.low, "lower limit")):
+    for values, name in ((judged.high, gettext("upper limit")), (judged.low, gettext("lower limit"))):
         if not np.all(np.isnan(values)):
             traces.append(_trace(times, values[kept], name, "muted", 1.25, dash="dash"))
     fired = _while_firing(told, microseconds(found.until))
@@ -40,7 +41,8 @@ def chart(found: Preview) -> dict[str, Any] | None:
     return {
         "id": "rule-chart",
         "title": found.sentence,
-        "summary": f"{_axis(found.rule)}{where}, and the limits it is held to; drawn thick: while it fired.",
+        "summary": gettext("%(rule)s%(where)s, and the limits it is held to; drawn thick: while it fired.")
+        % {"rule": _axis(found.rule), "where": where},
         "figure": {
             "data": traces,
             "layout": {
@@ -55,7 +57,7 @@ def chart(found: Preview) -> dict[str, Any] | None:
 
 
 def _axis(rule: AlertRule) -> str:
-    return "burn rate of the error budget" if rule.kind == AlertRuleKind.BURN else rule.metric
+    return gettext("burn rate of the error budget") if rule.kind == AlertRuleKind.BURN else rule.metric
 
 
 def _while_firing(told: Told, until: int) -> Any:
@@ -97,15 +99,19 @@ def _table(found: Preview) -> dict[str, list[Any]]:
     pairs = [(told, firing) for told in found.told for firing in (*told.fired, *told.unheard)]
     pairs.sort(key=lambda pair: -pair[1].fired)
     rows = [_row(told, firing, until) for told, firing in pairs[:TABLE_ROWS]]
-    return {"columns": ["fired, UTC", "where", "what", "ended, UTC", "for"], "rows": rows}
+    return {"columns": [gettext("fired, UTC"), "where", "what", gettext("ended, UTC"), "for"], "rows": rows}
 
 
 def _row(told: Told, firing: Firing, until: int) -> list[str]:
     value = told.judged.value[firing.index]
-    what = f"value {value:.4g}" if firing.what == What.FIRE and math.isfinite(value) else "no data"
-    ended = f"{moment(firing.ended):%Y-%m-%d %H:%M}" if firing.ended else "fires still"
+    what = (
+        gettext("value %(value)s") % {"value": f"{value:.4g}"}
+        if firing.what == What.FIRE and math.isfinite(value)
+        else gettext("no data")
+    )
+    ended = f"{moment(firing.ended):%Y-%m-%d %H:%M}" if firing.ended else gettext("fires still")
     seconds = ((firing.ended or until) - firing.fired) // SECOND
-    where = told.host.name if told.host else "the endpoint"
+    where = told.host.name if told.host else gettext("the endpoint")
     return [f"{moment(firing.fired):%Y-%m-%d %H:%M}", where, what, ended, length(seconds)]
 
 

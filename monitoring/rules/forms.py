@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.rules import queries
@@ -143,7 +144,12 @@ def _seasonal() -> dict[str, forms.Field]:
 def _burn() -> dict[str, forms.Field]:
     page = BURNS["page-fast"]
     stated = "; ".join(
-        f"{one['factor']:g} over {one['long_seconds'] // 60} and {one['short_seconds'] // 60} min"
+        gettext("%(factor)s over %(long_seconds)s and %(short_seconds)s min")
+        % {
+            "factor": f"{one['factor']:g}",
+            "long_seconds": one["long_seconds"] // 60,
+            "short_seconds": one["short_seconds"] // 60,
+        }
         for one in BURNS.values()
     )
     return {

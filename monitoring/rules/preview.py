@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
+from django.utils.translation import gettext, ngettext
 
 from monitoring.rules.bins import SECOND
 from monitoring.rules.conditions import Condition, Judged, judge, moments, needed
@@ -69,33 +70,51 @@ class Preview:
     def sentence(self) -> str:
         """The answer in words."""
         until = microseconds(self.until)
-        span = f"from {self.since:%Y-%m-%d %H:%M} to {self.until:%Y-%m-%d %H:%M} UTC"
+        span = gettext("from %(since)s to %(until)s UTC") % {
+            "since": f"{self.since:%Y-%m-%d %H:%M}",
+            "until": f"{self.until:%Y-%m-%d %H:%M}",
+        }
         if not self.told or all(one.silent_share == 1 for one in self.told):
-            return f"There was no data {span}: it would have judged nothing."
+            return gettext("There was no data %(span)s: it would have judged nothing.") % {"span": span}
         fired = self.fired
         if not fired:
-            return f"It would not have fired {span}.{self._gaps()}"
+            return gettext("It would not have fired %(span)s.%(gaps)s") % {"span": span, "gaps": self._gaps()}
         seconds = sum(one.seconds(until) for one in self.told)
-        times = "once" if len(fired) == 1 else f"{len(fired):,} times"
+        times = "once" if len(fired) == 1 else gettext("%(count)s times") % {"count": f"{len(fired):,}"}
         hosts = len({host.pk for host, _ in fired if host})
-        where = f" on {hosts} host{'' if hosts == 1 else 's'}" if hosts else ""
+        where = ngettext(" on %(hosts)s host", " on %(hosts)s hosts", hosts) % {"hosts": hosts} if hosts else ""
         first = moment(fired[0][1].fired)
-        return (
-            f"It would have fired {times}{where} {span}, {length(seconds)} in all; first at "
-            f"{first:%Y-%m-%d %H:%M} UTC.{self._gaps()}"
-        )
+        return gettext(
+            "It would have fired %(times)s%(where)s %(span)s, %(seconds)s in all; first at %(first)s UTC.%(gaps)s"
+        ) % {
+            "times": times,
+            "where": where,
+            "span": span,
+            "seconds": length(seconds),
+            "first": f"{first:%Y-%m-%d %H:%M}",
+            "gaps": self._gaps(),
+        }
 
     def _gaps(self) -> str:
         parts = []
         for share, words in (
-            (float(np.mean([one.silent_share for one in self.told])), "there was no data"),
-            (float(np.mean([one.unknown_share for one in self.told])), "there was too little to compare with"),
+            (float(np.mean([one.silent_share for one in self.told])), gettext("there was no data")),
+            (float(np.mean([one.unknown_share for one in self.told])), gettext("there was too little to compare with")),
         ):
             if share >= 0.001:
-                parts.append(f"For {share:.1%} of the time {words}.")
+                parts.append(
+                    gettext("For %(share)s of the time %(words)s.") % {"share": f"{share:.1%}", "words": words}
+                )
         unheard = sum(len(one.unheard) for one in self.told)
         if unheard:
-            parts.append(f"It would have told {unheard} time{'' if unheard == 1 else 's'} that nothing comes any more.")
+            parts.append(
+                ngettext(
+                    "It would have told %(unheard)s time that nothing comes any more.",
+                    "It would have told %(unheard)s times that nothing comes any more.",
+                    unheard,
+                )
+                % {"unheard": unheard}
+            )
         return f" {' '.join(parts)}" if parts else ""
 
 

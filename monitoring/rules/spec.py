@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
-from audit.english import in_english
 from monitoring.rules.bins import DAY, HOUR, MINUTE, SECOND
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData
 
@@ -158,8 +157,14 @@ _CHECKS: dict[str, Callable[[dict[str, Any], int], dict[str, Any]]] = {
 def _number(given: dict[str, Any], name: str, low: float, high: float, default: float | None = None) -> float:
     value = given.pop(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        open_ended = {-ANY: "", 0.0: " not below 0", LEAST: " above 0"}.get(low, "")
-        raise UnfitRule(f"{name} must be a number{open_ended if high == ANY else f' from {low:g} to {high:g}'}.")
+        if high != ANY:
+            said = gettext("%(name)s must be a number from %(low)s to %(high)s.")
+        else:
+            said = {
+                0.0: gettext("%(name)s must be a number not below 0."),
+                LEAST: gettext("%(name)s must be a number above 0."),
+            }.get(low, gettext("%(name)s must be a number."))
+        raise UnfitRule(said % {"name": name, "low": f"{low:g}", "high": f"{high:g}"})
     return float(value)
 
 
@@ -182,54 +187,87 @@ def _text(given: dict[str, Any], name: str) -> str:
 
 def in_words(rule: AlertRule) -> str:
     """What the rule asks, as a sentence."""
-    return (
-        f"{_subject(rule)}: {_WORDS[rule.kind](rule)} "
-        f"Fires after {span(rule.for_seconds)} beyond it, ends after {span(rule.clear_seconds)} within it."
-    )
+    return gettext(
+        "%(subject)s: %(what)s Fires after %(for_seconds)s beyond it, ends after %(clear_seconds)s within it."
+    ) % {
+        "subject": _subject(rule),
+        "what": _WORDS[rule.kind](rule),
+        "for_seconds": span(rule.for_seconds),
+        "clear_seconds": span(rule.clear_seconds),
+    }
 
 
 def _subject(rule: AlertRule) -> str:
-    of = f" of {rule.column}" if rule.column else ""
-    where = " on each host" if rule.scope == "hosts" else ""
-    version = f", version {rule.version} alone" if rule.version else ""
-    reduced = in_english(rule.get_reduce_display).lower()
-    return f"{rule.metric}{of}{where}{version}, {reduced} over {span(rule.window_seconds)}"
+    of = gettext(" of %(column)s") % {"column": rule.column} if rule.column else ""
+    where = gettext(" on each host") if rule.scope == "hosts" else ""
+    version = gettext(", version %(rule)s alone") % {"rule": rule.version} if rule.version else ""
+    reduced = rule.get_reduce_display().lower()
+    return gettext("%(metric)s%(of)s%(where)s%(version)s, %(reduced)s over %(window_seconds)s") % {
+        "metric": rule.metric,
+        "of": of,
+        "where": where,
+        "version": version,
+        "reduced": reduced,
+        "window_seconds": span(rule.window_seconds),
+    }
 
 
 def _static_words(rule: AlertRule) -> str:
     p = rule.params
-    clear = f" (over when it is no longer beyond {p['clear']:g})" if p["clear"] != p["limit"] else ""
-    return f"{p['direction']} {p['limit']:g}{clear}."
+    side = gettext("above") if p["direction"] == ABOVE else gettext("below")
+    values = {"side": side, "limit": f"{p['limit']:g}", "clear": f"{p['clear']:g}"}
+    if p["clear"] == p["limit"]:
+        return gettext("%(side)s %(limit)s.") % values
+    return gettext("%(side)s %(limit)s (over when it is no longer beyond %(clear)s).") % values
 
 
 def _seasonal_words(rule: AlertRule) -> str:
     p = rule.params
-    side = {ABOVE: "above", BELOW: "below", BOTH: "away from"}[p["direction"]]
-    return (
-        f"more than {p['factor']:g} deviations {side} the median of the same hour (UTC) of the last "
-        f"{p['weeks']} weeks, and by at least {p['floor']:g}; a deviation is 1.4826 times the median absolute one."
-    )
+    side = {ABOVE: gettext("above"), BELOW: gettext("below"), BOTH: gettext("away from")}[p["direction"]]
+    return gettext(
+        "more than %(factor)s deviations %(side)s the median of the same hour (UTC) of the last "
+        "%(weeks)s weeks, and by at least %(floor)s; a deviation is 1.4826 times the median absolute one."
+    ) % {"factor": f"{p['factor']:g}", "side": side, "weeks": p["weeks"], "floor": f"{p['floor']:g}"}
 
 
 def _burn_words(rule: AlertRule) -> str:
     p = rule.params
-    share = "right" if p["counts"] == GOOD else "wrong"
-    return (
-        f"as the share that went {share}, against an objective of {p['objective']:.4%}: the error budget is spent at "
-        f"least {p['factor']:g} times as fast as it may be, over {span(int(p['long_seconds']))} and over "
-        f"{span(rule.window_seconds)}."
-    )
+    if p["counts"] == GOOD:
+        said = gettext(
+            "as the share that went right, against an objective of %(objective)s: the error budget is spent at least "
+            "%(factor)s times as fast as it may be, over %(span)s and over %(window_seconds)s."
+        )
+    else:
+        said = gettext(
+            "as the share that went wrong, against an objective of %(objective)s: the error budget is spent at least "
+            "%(factor)s times as fast as it may be, over %(span)s and over %(window_seconds)s."
+        )
+    return said % {
+        "objective": f"{p['objective']:.4%}",
+        "factor": f"{p['factor']:g}",
+        "span": span(int(p["long_seconds"])),
+        "window_seconds": span(rule.window_seconds),
+    }
 
 
 def _control_words(rule: AlertRule) -> str:
     p = rule.params
-    name = "Nelson's" if p["runs"] == NELSON else "Western Electric's"
-    numbers = ", ".join(str(number) for number in p["numbers"])
-    plural = "s" if len(p["numbers"]) > 1 else ""
-    return (
-        f"breaks {name} rule{plural} {numbers} about {p['centre']:g} with sigma {p['sigma']:g}, frozen from "
-        f"{p['points']} points of {p['since']} to {p['until']}."
+    said = ngettext(
+        "breaks %(name)s rule %(numbers)s about %(centre)s with sigma %(sigma)s, frozen from %(points)s points of "
+        "%(since)s to %(until)s.",
+        "breaks %(name)s rules %(numbers)s about %(centre)s with sigma %(sigma)s, frozen from %(points)s points of "
+        "%(since)s to %(until)s.",
+        len(p["numbers"]),
     )
+    return said % {
+        "name": gettext("Nelson's") if p["runs"] == NELSON else gettext("Western Electric's"),
+        "numbers": ", ".join(str(number) for number in p["numbers"]),
+        "centre": f"{p['centre']:g}",
+        "sigma": f"{p['sigma']:g}",
+        "points": p["points"],
+        "since": p["since"],
+        "until": p["until"],
+    }
 
 
 _WORDS: dict[str, Callable[[AlertRule], str]] = {

@@ -98,7 +98,12 @@ def rule_new(request: HttpRequest) -> HttpResponse:
             context |= _previewed(actions.draft(endpoint=endpoint, **form.said()), 30)
         except UnfitRule as error:
             form.add_error(None, str(error))
-    context["trail"] = [(f"{reverse('alert-rules')}?endpoint={endpoint.slug}", f"Rules of {endpoint.name}")]
+    context["trail"] = [
+        (
+            f"{reverse('alert-rules')}?endpoint={endpoint.slug}",
+            gettext("Rules of %(endpoint)s") % {"endpoint": endpoint.name},
+        )
+    ]
     return render(request, "monitoring/rules/form.html", context)
 
 
@@ -139,7 +144,7 @@ def _detail_sentence(rule: AlertRule) -> dict[str, str]:
     if rule.retired_at is not None:
         return {"sentence": gettext("%(name)s is asked no more.") % {"name": rule.name}, "tone": "quiet"}
     [row] = queries.with_standing([rule])
-    where = f" on {row.hosts} host{'s' if row.hosts != 1 else ''}" if row.hosts else ""
+    where = ngettext(" on %(hosts)s host", " on %(hosts)s hosts", row.hosts) % {"hosts": row.hosts} if row.hosts else ""
     return {"sentence": f"{rule.name}: {row.phase.label.lower()}{where}.", "tone": row.tone}
 
 
@@ -226,9 +231,12 @@ def silence_list(request: HttpRequest) -> HttpResponse:
 def _silence_sentence(count: int, held: int) -> str:
     if not count:
         return gettext("Nothing is silenced.")
-    alerts = f"{held} alert{'s' if held != 1 else ''}"
-    back = f"hold{'s' if count == 1 else ''} back {alerts} now"
-    return f"{count} silence{'s' if count != 1 else ''} {back}."
+    alerts = ngettext("%(held)s alert", "%(held)s alerts", held) % {"held": held}
+    back = ngettext("holds back %(alerts)s now", "hold back %(alerts)s now", count) % {"alerts": alerts}
+    return ngettext("%(count)s silence %(back)s.", "%(count)s silences %(back)s.", count) % {
+        "count": count,
+        "back": back,
+    }
 
 
 def _silenced(request: HttpRequest, form: SilenceForm) -> bool:
@@ -246,7 +254,8 @@ def _silenced(request: HttpRequest, form: SilenceForm) -> bool:
         form.add_error(None, str(error))
         return False
     also = (
-        f" {count} that fire{'s' if count == 1 else ''} now {'is' if count == 1 else 'are'} among them."
+        ngettext(" %(count)s that fires now is among them.", " %(count)s that fire now are among them.", count)
+        % {"count": count}
         if count
         else ""
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from django.utils.translation import gettext, ngettext
+
 from monitoring.models import Alert, Rule
 from monitoring.rules.models import AlertRule
 from monitoring.rules.preview import length
@@ -85,17 +87,27 @@ class Worth:
     def sentence(self) -> str:
         """For the rule's page."""
         if not self.rows:
-            return "It has raised no alert yet."
+            return gettext("It has raised no alert yet.")
         count = len(self.rows)
-        parts = [f"It has raised {count:,} alert{'s' if count != 1 else ''}{' lately' if count == MOST else ''}."]
+        raised = ngettext("It has raised %(count)s alert.", "It has raised %(count)s alerts.", count)
+        if count == MOST:
+            raised = gettext("It has raised %(count)s alerts lately.")
+        parts = [raised % {"count": f"{count:,}"}]
         if self.delay is not None:
-            half = "It came" if count == 1 else "Half of them came"
-            parts.append(f"{half} within {length(int(self.delay))} of the start of the harm.")
+            came = ngettext(
+                "It came within %(length)s of the start of the harm.",
+                "Half of them came within %(length)s of the start of the harm.",
+                count,
+            )
+            parts.append(came % {"length": length(int(self.delay))})
         judged = len(self.judged)
         if judged:
-            parts.append(f"Of {judged} that were judged, {self.false_alarms} were false alarms.")
+            parts.append(
+                gettext("Of %(judged)s that were judged, %(false_alarms)s were false alarms.")
+                % {"judged": judged, "false_alarms": self.false_alarms}
+            )
         else:
-            parts.append("None has been judged in a review yet, so how many were false alarms is not known.")
+            parts.append(gettext("None has been judged in a review yet, so how many were false alarms is not known."))
         return " ".join(parts)
 
 

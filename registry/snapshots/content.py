@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
+
 from accounts.approvals.models import ApprovalPolicy
 from accounts.approvals.policy import policy_hash
 from audit.canonical import canonical_bytes
@@ -118,14 +120,14 @@ class Change:
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """What differs from one content to another, in the order in which a person wants to know it."""
     found = [
-        Change("What most hosts serve", _version(before["default"]), _version(after["default"])),
+        Change(gettext("What most hosts serve"), _version(before["default"]), _version(after["default"])),
         *_by_name("Host", before["hosts"], after["hosts"], _host_words),
         *_by_name("Alias", before["aliases"], after["aliases"], _version),
-        Change("Falls back on", _version(before["fallback"]), _version(after["fallback"])),
+        Change(gettext("Falls back on"), _version(before["fallback"]), _version(after["fallback"])),
         *_by_name("Version", before["versions"], after["versions"], _version_words),
         *_by_name("Setting", before["configuration"], after["configuration"], str),
-        Change("Policies in force", _policies_words(before["policies"]), _policies_words(after["policies"])),
-        Change("Reference profile", *(str(one["reference_profile"] or "–")[:12] for one in (before, after))),
+        Change(gettext("Policies in force"), _policies_words(before["policies"]), _policies_words(after["policies"])),
+        Change(gettext("Reference profile"), *(str(one["reference_profile"] or "–")[:12] for one in (before, after))),
     ]
     return [change for change in found if change.before != change.after]
 
@@ -137,20 +139,24 @@ def _by_name(what: str, before: Mapping[str, Any], after: Mapping[str, Any], wor
 
 
 def _version(named: Mapping[str, Any] | None) -> str:
-    return "–" if named is None else f"version {named['number']} ({named['digest'][:12]})"
+    return (
+        "–"
+        if named is None
+        else gettext("version %(number)s (%(digest)s)") % {"number": named["number"], "digest": named["digest"][:12]}
+    )
 
 
 def _host_words(host: Mapping[str, Any]) -> str:
-    words = [f"serves {_version(host['live'])}"]
+    words = [gettext("serves %(live)s") % {"live": _version(host["live"])}]
     if host["desired"] != host["live"]:
-        words.append(f"should serve {_version(host['desired'])}")
+        words.append(gettext("should serve %(desired)s") % {"desired": _version(host["desired"])})
     if host["drained"]:
         words.append("drained")
     return ", ".join([*words, host["health"].replace("_", " ")])
 
 
 def _version_words(version: Mapping[str, Any]) -> str:
-    words = [version["digest"][:12], f"{len(version['files'])} files"]
+    words = [version["digest"][:12], gettext("%(count)s files") % {"count": len(version["files"])}]
     return ", ".join(words + [word for word in ("quarantined", "soaked") if version[word]])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from audit import holds
 from registry.models import (
@@ -61,12 +62,16 @@ def needs(now: datetime.datetime, days: int | None = None) -> Needs:
     _young(found, now, young)
     for hold in holds.active().filter(kind="model"):
         for key in Model.objects.filter(slug=hold.ref).values_list("pk", flat=True):
-            found.model(key, f"a legal hold on the model {hold.ref}")
+            found.model(key, gettext("a legal hold on the model %(ref)s") % {"ref": hold.ref})
     for needing in _needing:
         needing(found)
     for snapshot in Snapshot.objects.select_related("endpoint").iterator():
         for sha256 in needed_files(snapshot.content):
-            found.files.setdefault(sha256, f"the snapshot of {snapshot.endpoint.slug} of {snapshot.taken_at:%Y-%m-%d}")
+            found.files.setdefault(
+                sha256,
+                gettext("the snapshot of %(endpoint)s of %(taken_at)s")
+                % {"endpoint": snapshot.endpoint.slug, "taken_at": f"{snapshot.taken_at:%Y-%m-%d}"},
+            )
     return found
 
 
@@ -89,33 +94,42 @@ def needed_artifacts(found: Needs) -> dict[str, str]:
 
 def _named(found: Needs) -> None:
     for alias in Alias.objects.select_related("model"):
-        found.version(alias.version_id, f"it is {alias.name} of {alias.model.slug}")
+        found.version(
+            alias.version_id, gettext("it is %(alias)s of %(model)s") % {"alias": alias.name, "model": alias.model.slug}
+        )
     for endpoint in Endpoint.objects.filter(fallback__isnull=False):
-        found.version(endpoint.fallback_id, f"{endpoint.slug} falls back on it")
+        found.version(endpoint.fallback_id, gettext("%(endpoint)s falls back on it") % {"endpoint": endpoint.slug})
 
 
 def _served(found: Needs, now: datetime.datetime, young: datetime.timedelta) -> None:
     """What is live, wanted or seen on a host, and what was live there within the undo window or the rule's days."""
     for row in Placement.objects.select_related("endpoint", "host"):
-        found.version(row.desired_id, f"it should serve {row.endpoint.slug} on {row.host.name}")
+        found.version(
+            row.desired_id,
+            gettext("it should serve %(endpoint)s on %(host)s")
+            % {"endpoint": row.endpoint.slug, "host": row.host.name},
+        )
     seen = Placement.objects.exclude(observed_digest="").values_list("observed_digest", flat=True)
     for key in Version.objects.filter(digest__in=list(seen)).values_list("pk", flat=True):
-        found.version(key, "a host was seen with it in memory")
+        found.version(key, gettext("a host was seen with it in memory"))
     for deployed in Deployment.objects.filter(Q(until=None) | Q(until__gt=now - _longest(young))).select_related(
         "endpoint"
     ):
         lately = now - max(young, datetime.timedelta(seconds=deployed.endpoint.undo_seconds))
         if deployed.until is None or deployed.until > lately:
-            found.version(deployed.version_id, f"it is or was lately live on {deployed.endpoint.slug}")
+            found.version(
+                deployed.version_id,
+                gettext("it is or was lately live on %(endpoint)s") % {"endpoint": deployed.endpoint.slug},
+            )
 
 
 def _at_work(found: Needs) -> None:
     for made in Composition.objects.filter(state=CompositionState.WAITING):
         for key in (made.base_id, made.other_id):
-            found.version(key, "a version is being composed of it")
+            found.version(key, gettext("a version is being composed of it"))
     for compared in TensorComparison.objects.filter(state=ComparisonState.WAITING):
         for key in (compared.left_id, compared.right_id):
-            found.version(key, "it is being compared")
+            found.version(key, gettext("it is being compared"))
 
 
 def _young(found: Needs, now: datetime.datetime, young: datetime.timedelta) -> None:
@@ -124,9 +138,13 @@ def _young(found: Needs, now: datetime.datetime, young: datetime.timedelta) -> N
     for key, model, made in Version.objects.order_by("model", "-number").values_list("pk", "model", "created_at"):
         counted[model] = counted.get(model, 0) + 1
         if counted[model] <= settings.LASTGOOD_ARTIFACTS_VERSIONS:
-            found.version(key, f"it is one of the newest {settings.LASTGOOD_ARTIFACTS_VERSIONS} of its model")
+            found.version(
+                key,
+                gettext("it is one of the newest %(most)s of its model")
+                % {"most": settings.LASTGOOD_ARTIFACTS_VERSIONS},
+            )
         elif made > now - young:
-            found.version(key, f"it is younger than {young.days} days")
+            found.version(key, gettext("it is younger than %(days)s days") % {"days": young.days})
 
 
 def _longest(young: datetime.timedelta) -> datetime.timedelta:
