@@ -26,6 +26,7 @@ from incidents.rollback.document import PlanDocument
 from incidents.rollback.drifted import HELD_BY_RUN
 from incidents.rollback.fleet import Known
 from incidents.rollback.hands import Hands
+from incidents.rollback.kept import keep_warm, owed
 from incidents.rollback.lease import MOVING, Lease, LeaseLost
 from incidents.rollback.models import (
     STEERING_KINDS,
@@ -165,7 +166,7 @@ def _run_wave(run: Run, wave: Wave, lease: Lease) -> float | None:
     if left and not taken:
         return _halt(run, lease, "capacity", _no_room(work))
     lease.ahead.lay_out(work, wave.index)
-    wait = _in_parallel(work, taken, run, lease)
+    wait = _in_parallel(work, taken, run, lease, _come_through)
     if wait is not None:
         return wait
     if len(taken) < len(left):
@@ -198,15 +199,21 @@ def _no_room(work: Work) -> str:
     return f"No host can be taken out of service: at least {least} have to serve. Bring hosts back, then resume."
 
 
-def _in_parallel(work: Work, steps: list[HostStep], run: Run, lease: Lease) -> float | None:
-    """Advance hosts in threads. None when all have ended, else the seconds to wait (0 after a halt)."""
+def _in_parallel(
+    work: Work,
+    steps: list[HostStep],
+    run: Run,
+    lease: Lease,
+    do: Callable[[Work, int], float | None],
+) -> float | None:
+    """Do this with hosts in threads. None when all have ended, else the seconds to wait (0 after a halt)."""
     if not steps:
         return None
     for step in steps:
         with suppress(HostUnreachable):  # said again, and counted, by the step itself
             work.remote(step)
     futures = [
-        lease.hands.begin(partial(_come_through, work, step.pk), after=lease.ahead.under_way(step))
+        lease.hands.begin(partial(do, work, step.pk), after=lease.ahead.under_way(step))
         for step in longest_first(run.endpoint_id, steps)
     ]
     wait_for(futures)
@@ -228,7 +235,13 @@ def _come_through(work: Work, step_id: int) -> float | None:
 
 
 def _soak(run: Run, wave: Wave, lease: Lease) -> float | None:
-    """Wait until the soak is over, then ask the gate's questions."""
+    """Wait until the soak is over, then ask the gate's questions. What the hosts may have to go back to becomes warm
+    again meanwhile, where their engine has dropped it."""
+    if read(run.plan).kept:
+        work = _work(run, lease)
+        wait = _in_parallel(work, owed(work, wave), run, lease, keep_warm)
+        if wait is not None:
+            return wait
     left = (wave.soak_until - database_now()).total_seconds() if wave.soak_until else 0.0
     if left > 0:
         return left
@@ -315,7 +328,7 @@ def _go_back(run: Run, lease: Lease) -> float | None:
         taken = limits.may_go(work, left)
         if not taken:
             return _halt(run, lease, "capacity", _no_room(work))
-        wait = _in_parallel(work, taken, run, lease)
+        wait = _in_parallel(work, taken, run, lease, _come_through)
         if wait is not None:
             return wait
         if len(taken) < len(left):

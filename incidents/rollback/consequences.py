@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from django.db.models import prefetch_related_objects
 
 from incidents.rollback.document import PlanDocument
+from incidents.rollback.kept import to_be_loaded
 from incidents.rollback.left import has_switched
 from incidents.rollback.models import ACTIVE_RUN_STATES, HostStep, PlanKind, Run, RunState, StepState, WaveState
 from incidents.rollback.queries import LANES, LARGE, document_of, names_of
@@ -119,7 +120,8 @@ def _compensate(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> 
         return "No host was changed, so that it only ends."
     mirrored = [s for s in changed if is_only_shadowed(s, document.shadow, document.shares)]
     emptied = [s for s in changed if s.host.name in document.recreated]
-    cold = [s for s in changed if s.host.name in document.cold and s not in emptied and s not in mirrored]
+    dropped = to_be_loaded(document, steps)
+    cold = [s for s in changed if s.host.name in dropped and s not in emptied and s not in mirrored]
     warm = [s for s in changed if s not in (*emptied, *cold, *mirrored)]
     parts = [f"{_who(warm, 'switch')} back to version {origin.number}, which is still warm there"] if warm else []
     if cold:

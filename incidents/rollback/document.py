@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from audit.canonical import canonical_bytes, exact, instant
+from incidents.rollback.models import StepState
 from incidents.rollback.state import (
     DRAIN_PATH,
     RECREATE_PATH,
@@ -69,6 +70,23 @@ class PlanDocument:
         """Hosts that keep nothing in memory beside what serves once they have switched: going back loads it again."""
         drops = self._on_engines_without("warm_undo")
         return [host for host in self.hosts if host in self.recreated or host in drops]
+
+    @property
+    def kept(self) -> list[str]:
+        """Hosts whose engine drops the old version at the switch, and which load it again to be warm for the undo."""
+        drops = self._on_engines_without("keeps_at_switch")
+        if not self.body.get("from") or not self.body.get("undo_seconds"):
+            return []
+        return [host for host in drops if host not in self.cold and StepState.SWITCHED in self.path_of(host)]
+
+    @property
+    def uncompared(self) -> list[str]:
+        """Hosts on which no gate can ask the old version, since it is gone by then."""
+        if self.compensates:
+            return self.cold
+        again = self.waves[-1].hosts if self.waves else []
+        drops = set(self.cold) | set(self._on_engines_without("keeps_at_switch")) - set(again)
+        return [host for host in self.hosts if host in drops]
 
     @property
     def loads_at_switch(self) -> list[str]:

@@ -124,6 +124,8 @@ def _look_at(plan: Plan, document: PlanDocument, fence: int, wave: int, host: Ho
         path = [state for state in path if state != S.GOLDEN_OK]
     true = _true_already(plan, document, seen, read_back=can.digest_read_back)
     steps = [step for state in path for step in _steps(plan, document, fence, host, state, true)]
+    if host.name in document.kept and plan.from_version is not None:
+        steps += _kept(plan, plan.from_version, fence, host)
     return HostSteps(host.name, wave, serves=fleet.serving_digest(seen), steps=steps)
 
 
@@ -147,6 +149,22 @@ def _steps(
             ),
         )
         for percent in percents
+    ]
+
+
+def _kept(plan: Plan, origin: Version, fence: int, host: Host) -> list[Step]:
+    """What is done once the host is through: its engine drops the old version at the switch."""
+    return [
+        Step(
+            f"{name} for the way back",
+            calls_of(
+                host.engine,
+                host.address,
+                host.options,
+                Act(name, plan.endpoint.model.slug, str(origin.number), origin.digest, fence),
+            ),
+        )
+        for name in ("stage", "load")
     ]
 
 

@@ -42,7 +42,7 @@ def effect(
     also: Callable[[], None] | None = None,
 ) -> None:
     """An edge that changes the host: true already, or intent, call, read back, outcome."""
-    note = _called(work, step, name, holds, call, work.target)
+    note = _called(work, step, name, holds, call, None)
     _outcome(work, step, name, note, also)
 
 
@@ -57,10 +57,24 @@ def act(
     **fields: Any,
 ) -> None:
     """A change of the host on the way to an edge: the same, but the step stays in its state. `fields` are set on it."""
-    note = _called(work, step, name, holds, call, version or work.target)
+    note = _called(work, step, name, holds, call, version)
     with transaction.atomic():
         change(step, intent="", intent_deadline=None, attempts=0, **fields)
-        record_step(work, step, "rollback.step.outcome", data={"step": name, "state": step.state, "note": note})
+        data = {"step": name, "state": step.state, "note": note, **_named(version)}
+        record_step(work, step, "rollback.step.outcome", data=data)
+
+
+def bring(work: Work, step: HostStep, version: Version) -> None:
+    """A version other than the target staged on the host and loaded, two acts of a step that stays in its state."""
+    remote, reads_back = work.remote(step), work.reads_back(step)
+    act(
+        work, step, name="stage", call=lambda: remote.stage(version), version=version,
+        holds=lambda seen: fleet.is_staged(seen, version),
+    )  # fmt: skip
+    act(
+        work, step, name="load", call=lambda: remote.load(version), version=version,
+        holds=lambda seen: fleet.is_loaded(seen, version, read_back=reads_back),
+    )  # fmt: skip
 
 
 def _called(
@@ -69,14 +83,14 @@ def _called(
     name: str,
     holds: Callable[[ModelObservation], bool],
     call: Callable[[], None],
-    version: Version,
+    version: Version | None,
 ) -> str:
     """Bring about what `holds` asks for; the note for the outcome."""
     seen = work.look(step, anew=bool(step.intent))
     if holds(seen):
         return "proven by reading back" if step.intent == name else "was so already"
-    _may_call(work, step, name, seen, version)
-    _intend(work, step, name)
+    _may_call(work, step, name, seen, version or work.target)
+    _intend(work, step, name, version)
     work.known.seen.pop(step.host_id, None)
     try:
         call()
@@ -118,7 +132,7 @@ def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation, ver
         raise StepFailed(f"{step.host.name} did not {name} in {step.attempts} attempts. Look at the host.")
 
 
-def _intend(work: Work, step: HostStep, name: str) -> None:
+def _intend(work: Work, step: HostStep, name: str, version: Version | None) -> None:
     with transaction.atomic():
         now = work.lease.share()
         counter = "switch_calls" if name == "switch" else "steer_calls" if name in STEERED else ""
@@ -131,7 +145,7 @@ def _intend(work: Work, step: HostStep, name: str) -> None:
             step,
             "rollback.step.intent",
             outcome="intent",
-            data={"step": name, "attempt": step.attempts, "deadline": deadline},
+            data={"step": name, "attempt": step.attempts, "deadline": deadline, **_named(version)},
         )
 
 
@@ -208,6 +222,11 @@ def states_ahead(work: Work, step: HostStep) -> list[str]:
 
 def next_state(work: Work, step: HostStep) -> str:
     return states_ahead(work, step)[0]
+
+
+def _named(version: Version | None) -> dict[str, str]:
+    """The version that an event is about, where it is not the one that the step is on its way to."""
+    return {"version": version.digest} if version is not None else {}
 
 
 def _meant(work: Work, step: HostStep) -> Version:

@@ -403,9 +403,10 @@ def plan_terms(plan: Plan) -> list[dict[str, str]]:
     later = [gate.name for gate in asked_at(document.body["gates"], "watch")]
     watched = ", ".join([*(check["name"] for check in document.body["checks"]), *later])
     gates = ", ".join(asked) or "switched off, on record"
-    if "latency" in asked and document.cold:
+    if "latency" in asked and document.uncompared:
         gates += (
-            f" (latency not on {names_of(document.cold)}, where the old version is gone and nothing can be compared)"
+            f" (latency not on {names_of(document.uncompared)}, where the old version is gone and nothing can be "
+            "compared)"
         )
     return [
         *_part_terms(plan, document),
@@ -458,10 +459,14 @@ def _steering_terms(document: PlanDocument) -> list[dict[str, str]]:
 def _warm_in_words(document: PlanDocument) -> str:
     if document.recreated:
         return f"no: {names_of(document.recreated)} can hold one only, so that going back takes as long as this"
+    warm = f"{document.undo_seconds} s"
+    if document.kept:
+        when = "after each wave" if document.compensates else "once all hosts have switched"
+        warm += f"; {names_of(document.kept)}, whose engine drops it at the switch, loads it again {when}"
     if not document.cold:
-        return f"{document.undo_seconds} s"
+        return warm
     why = f"not on {names_of(document.cold)}, whose engine drops it at the switch: going back loads it again there"
-    return why if len(document.cold) == len(document.hosts) else f"{document.undo_seconds} s; {why}"
+    return why if len(document.cold) == len(document.hosts) else f"{warm}; {why}"
 
 
 def _strategy_in_words(document: PlanDocument) -> str:

@@ -19,6 +19,7 @@ from incidents.rollback.effects import (
     MAX_ATTEMPTS,
     act,
     book_switch,
+    bring,
     effect,
     judge_by,
     next_state,
@@ -31,7 +32,7 @@ from incidents.rollback.state import change, move
 from incidents.rollback.work import FenceLost, StepFailed, StepWaits, Work, has_acted
 from registry.golden import golden_of
 from registry.models import Version
-from registry.serving.base import HostUnreachable, ModelObservation, OutcomeUnknown, ServingError, StaleFence
+from registry.serving.base import HostUnreachable, ModelObservation, OutcomeUnknown, Refused, ServingError, StaleFence
 from registry.store import ArtifactDamaged, ArtifactMissing, ArtifactUnavailable
 
 ENDED = [StepState.DONE, StepState.FAILED, StepState.UNREACHABLE, StepState.RESTORED]
@@ -206,33 +207,48 @@ def _restore(work: Work, step: HostStep) -> None:
     origin = work.origin
     if origin is None:
         raise StepFailed(f"Nothing was served on {step.host.name} before, so there is nothing to go back to.")
-    remote, reads_back = work.remote(step), work.reads_back(step)
-    if not fleet.is_loaded(work.look(step), origin, read_back=reads_back):
-        _load_again(work, step, origin)
+    remote = work.remote(step)
+
+    def there(seen: ModelObservation) -> bool:
+        return _answers_with(work, step, seen, origin)
+
+    if not there(work.look(step)):
+        _be_ready(work, step, origin)
     effect(
         work,
         step,
         name="restore",
-        holds=lambda seen: _answers_with(work, step, seen, origin),
+        holds=there,
         call=lambda: remote.switch(origin, work.run.fence),
         also=lambda: book_switch(work, step, origin),
     )
 
 
+def _be_ready(work: Work, step: HostStep, origin: Version) -> None:
+    """Whatever it takes until the host can be switched back at once. A copy that was loaded after the switch is asked
+    first, and loaded anew where it does not answer as it should: to load what is said to be ready does nothing."""
+    remote, reads_back = work.remote(step), work.reads_back(step)
+    if fleet.is_loaded(work.look(step), origin, read_back=reads_back):
+        if step.host.name not in work.document.kept:
+            return
+        try:
+            _ask_origin(work, step, origin)
+        except (StepFailed, Refused):
+            act(
+                work, step, name="unload", call=lambda: remote.unload(origin), version=origin,
+                holds=lambda seen: not fleet.is_loaded(seen, origin, read_back=False),
+            )  # fmt: skip
+        else:
+            return
+    _load_again(work, step, origin)
+
+
 def _load_again(work: Work, step: HostStep, origin: Version) -> None:
     """The origin into memory, beside what answers, or on a host that holds one version only in its place; and asked
     before it serves, for it is not the copy that served."""
-    remote = work.remote(step)
     if step.host.name in work.document.recreated:
         _make_room(work, step)
-    act(
-        work, step, name="stage", call=lambda: remote.stage(origin), version=origin,
-        holds=lambda seen: fleet.is_staged(seen, origin),
-    )  # fmt: skip
-    act(
-        work, step, name="load", call=lambda: remote.load(origin), version=origin,
-        holds=lambda seen: fleet.is_loaded(seen, origin, read_back=work.reads_back(step)),
-    )  # fmt: skip
+    bring(work, step, origin)
     _ask_origin(work, step, origin)
 
 

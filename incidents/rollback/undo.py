@@ -1,5 +1,6 @@
-"""The undo window of a run: within it a person has it undone by one click, for the version that was left is still warm.
-At its end that version may leave the hosts' memory, and is quarantined if the run was a verified rollback."""
+"""The undo window of a run: within it a person has it undone by one click, for the version that was left is still warm,
+or warm again where the engine drops it at the switch (incidents.rollback.kept). At its end that version may leave the
+hosts' memory, and is quarantined if the run was a verified rollback."""
 
 import datetime
 from contextlib import suppress
@@ -86,18 +87,24 @@ def why_not_undone(run: Run) -> UndoRefused | None:
     """What speaks against undoing a run by a click now. None when nothing does."""
     origin = run.plan.from_version
     if run.state != RunState.SWITCHED or origin is None or run.plan.kind not in UNDONE_BY:
-        return UndoRefused("not_switched", "Only a run that has switched its hosts from another version can be undone.")
+        return UndoRefused(
+            "not_switched", gettext("Only a run that has switched its hosts from another version can be undone.")
+        )
     if run.undo_due_at is None or run.undo_due_at <= database_now():
         return UndoRefused(
             "window_closed",
-            f"The undo window has closed, so version {origin.number} need not be warm. Propose a plan to go there.",
+            gettext("The undo window has closed, so version %(origin)s need not be warm. Propose a plan to go there.")
+            % {"origin": origin.number},
         )
     later = Run.objects.filter(endpoint=run.endpoint, started_at__gt=run.started_at)
     if later.exclude(plan__kind__in=ASIDE_KINDS).exists():
-        return UndoRefused("moved_on", "Another run has changed these hosts since. Look at that one.")
+        return UndoRefused("moved_on", gettext("Another run has changed these hosts since. Look at that one."))
     waiting = Plan.objects.filter(endpoint=run.endpoint, to_version=origin, state__in=OPEN_PLANS)
     if waiting.filter(created_at__gt=run.started_at).exists():
-        return UndoRefused("undone", f"A plan back to version {origin.number} waits for its approvals already.")
+        return UndoRefused(
+            "undone",
+            gettext("A plan back to version %(origin)s waits for its approvals already.") % {"origin": origin.number},
+        )
     return None
 
 

@@ -20,6 +20,7 @@ from incidents.rollback.consequences import consequences
 from incidents.rollback.dry_run import dry_run_of
 from incidents.rollback.forms import ProposeForm, ReasonForm, SteerForm
 from incidents.rollback.gating.queries import askings_of
+from incidents.rollback.kept import to_be_loaded
 from incidents.rollback.models import Plan, PlanKind, PlanState, Run, RunState, WatchState
 from incidents.rollback.outcomes import propose_outcome
 from incidents.rollback.plan import PlanRefused, propose, void
@@ -254,7 +255,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         "run_live": 1 if run_is_live(subject) else 15,
         "waves": waves_of(subject),
         "left_as": left_as(subject),
-        "cold": document.cold if document is not None else [],
+        "cold": to_be_loaded(document, list(subject.steps.all())) if document is not None else [],
         "run_checks": check_rows(newest_checks(subject)),
         "askings": askings_of(subject, document, user),
         "shadow": lines_of(facts_of(subject.steps.all(), document), document),

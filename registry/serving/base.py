@@ -113,8 +113,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do. `lacking` says what follows where it can't. `counts_by_version`: unversioned requests are
-    counted for the version that answered them; `probes_apart`: those of Lastgood's own are not counted among them."""
+    """What an engine can do. `lacking` says what follows where it can't. `warm_undo`: the version that a switch leaves
+    can be in memory beside the one that serves; `keeps_at_switch`: it stays there, and needs no loading again.
+    `counts_by_version`: unversioned requests are counted for the version that answered them; `probes_apart`: those of
+    Lastgood's own are not counted among them."""
 
     warm_switch: bool
     versioned_inference: bool
@@ -124,12 +126,16 @@ class Capabilities:
     drain: bool = False
     weighted_traffic: bool = False
     shadow: bool = False
+    keeps_at_switch: bool = True
     counts_by_version: bool = False
     probes_apart: bool = False
 
     def lacking(self) -> list[str]:
         """For each thing that the engine can't do and every plan needs, a sentence on what is done instead."""
-        return [sentence for name, sentence in INSTEAD.items() if not getattr(self, name)]
+        said = {name: sentence for name, sentence in INSTEAD.items() if not getattr(self, name)}
+        if "warm_undo" in said:
+            said.pop("keeps_at_switch", None)
+        return list(said.values())
 
 
 INSTEAD = {
@@ -138,6 +144,7 @@ INSTEAD = {
     "digest_read_back": "Its memory can't be read back: disk and golden tests stand for it.",
     "fencing": "It knows no fence: an unanswered call is waited out.",
     "warm_undo": "It drops the old version: undoing loads it again.",
+    "keeps_at_switch": "It drops the old version, which is then loaded again for the undo.",
 }
 """Short enough that all of them fit into one answer of a preflight."""
 

@@ -72,7 +72,7 @@ def _triton(url: str, options: Mapping[str, str], act: Act) -> list[Call]:
         "stage": _written(options, act),
         "load": [Call("POST", load, f"version policy: what is loaded, and version {act.version}")],
         "unload": [Call("POST", load, f"version policy: what is loaded, without version {act.version}")],
-        "switch": [Call("POST", load, f"version policy: version {act.version} alone")],
+        "switch": [Call("POST", load, f"version policy: version {act.version}, without what lies above")],
         "golden": [Call("POST", numbered, "the golden inputs")],
         "postcheck": [Call("POST", f"{url}/v2/models/{act.model}/infer", "the golden inputs")],
     }[act.name]

@@ -49,7 +49,12 @@ class MLServerDriver:
     """`ServingDriver` for MLServer."""
 
     capabilities = Capabilities(
-        warm_switch=False, versioned_inference=True, digest_read_back=False, fencing=False, warm_undo=False
+        warm_switch=False,
+        versioned_inference=True,
+        digest_read_back=False,
+        fencing=False,
+        warm_undo=False,
+        keeps_at_switch=False,
     )
     options: Mapping[str, str] = {
         "repository": "the folder that MLServer was started with, as the workers of Lastgood reach it (mounted)",

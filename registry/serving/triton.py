@@ -3,11 +3,13 @@
 Triton answers unversioned requests with the highest version that is ready, and can neither load one version alone nor
 name a default. So a version gets a folder with a number of our own, its slot, always below the slot that serves: it
 can be loaded and asked by its number while ordinary requests go elsewhere, and becomes the default when the version
-policy leaves it alone. What the index or a 200 says is never evidence of that alone: each act is read back.
+policy leaves out what lies above it. So a switch unloads the version that served; to be warm for the way back it is
+staged and loaded once more, below. What the index or a 200 says is never evidence of that alone: each act is read back.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +71,8 @@ class TritonDriver:
         versioned_inference=True,
         digest_read_back=False,
         fencing=False,
-        warm_undo=False,
+        warm_undo=True,
+        keeps_at_switch=False,
         counts_by_version=True,
     )
     options: Mapping[str, str] = {
@@ -103,6 +106,7 @@ class TritonDriver:
         for slot in slots:
             if _is(slot, version, manifest) and (slot.state == "ready" or serving is None or slot.number < serving):
                 return
+        _sweep(slots)
         number = min([FIRST_SLOT, *(slot.number for slot in slots)]) - 1
         # Triton loads a version again, at the next load of its model, once a file in its folder has changed.
         repository.write(folder / str(number), version, manifest, blobs, compiled=False)
@@ -111,6 +115,8 @@ class TritonDriver:
         slots, target = self._staged(address, model, version)
         if target.state == "ready":
             return
+        if any(slot.state == "draining" for slot in slots):
+            slots, target = self._drained(address, model, version)
         ready = [slot for slot in slots if slot.state == "ready"]
         if ready and target.number > min(slot.number for slot in ready):
             raise Refused(409, "would-take-traffic", f"Loading version {version} would make it the default; stage it.")
@@ -130,8 +136,8 @@ class TritonDriver:
             raise Refused(409, "digest-mismatch", f"Version {version} is staged as {target.digest}, not as asked.")
         if target.state != "ready":
             raise Refused(409, "not-ready", f"Version {version} is {target.state}; load it before switching.")
-        if [slot for slot in slots if slot.state in ("ready", "loading")] != [target]:
-            self._leave(address, model, target, [target])
+        if any(slot.number > target.number for slot in slots if slot.state in ("ready", "loading")):
+            self._leave(address, model, target, [slot for slot in slots if _stays(slot, target)])
 
     def unload(self, address: HostAddress, model: str, version: str) -> None:
         slots, target = self._staged(address, model, version)
@@ -226,6 +232,15 @@ class TritonDriver:
             raise Refused(422, "artifact-refused", f"Version {version} of {model} is damaged: {target.stored.damage}.")
         return slots, target
 
+    def _drained(self, address: HostAddress, model: str, version: str) -> tuple[list[Slot], Slot]:
+        """The slots once what leaves memory has left it, or has had its time: there may be no room before."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            slots, target = self._staged(address, model, version)
+            if not any(slot.state == "draining" for slot in slots) or time.monotonic() > deadline:
+                return slots, target
+            time.sleep(0.05)
+
     def _leave(self, address: HostAddress, model: str, target: Slot, keep: list[Slot]) -> None:
         """Have exactly the versions of `keep` loaded, and see that it came so: Triton answers 200 as well when it
         did nothing. Raises Refused (`load-failed`) with Triton's reason, OutcomeUnknown when it takes too long."""
@@ -261,6 +276,19 @@ def _slots(folder: Path, index: Mapping[int, Mapping[str, Any]]) -> list[Slot]:
 def _serving(slots: Sequence[Slot]) -> int | None:
     """The slot that answers unversioned requests: the highest that is ready."""
     return max((slot.number for slot in slots if slot.state == "ready"), default=None)
+
+
+def _stays(slot: Slot, target: Slot) -> bool:
+    """Whether a switch to `target` leaves the slot in memory: what lies below takes no requests from it."""
+    return slot.state == "ready" and slot.number <= target.number
+
+
+def _sweep(slots: Sequence[Slot]) -> None:
+    """Remove what of ours lies above the serving slot and has left memory: it can't be gone back to where it is."""
+    serving = _serving(slots)
+    for slot in slots:
+        if serving is not None and slot.number > serving and slot.stored and slot.state in ("staged", "failed"):
+            shutil.rmtree(slot.stored.folder, ignore_errors=True)
 
 
 def _usable(slots: Sequence[Slot]) -> list[Slot]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import rfc8785
 
 from registry.serving import driver_for
@@ -228,10 +229,19 @@ class Triton(Server):
         )
 
     def file_on_disk(self, model: str, version: str, made: Made) -> Path:
-        for folder in (self.repository / model).iterdir():
+        for folder in sorted((self.repository / model).iterdir()):  # the lowest is the one that can be gone to
             if folder.name.isdecimal() and (folder / "lastgood-version").read_text() == version:
                 return folder / "weights.json"
         raise AssertionError(f"version {version} of {model} is not there")
+
+
+def kill_stub(server: Server, model: str, number: str = "") -> None:
+    """Kill -9 the process in which Triton's Python backend runs a model, or one version of it by its number there."""
+    assert server.process is not None
+    for child in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.ZombieProcess):  # killed before: Triton does not ask what became of them
+            if child.name().startswith("triton_python") and f"/{model}/{number}" in " ".join(child.cmdline()):
+                child.kill()
 
 
 class MLServer(Server):

@@ -126,6 +126,38 @@ def test_the_engines_own_count_says_which_version_has_the_traffic(story: Story) 
     assert after.versions["2"].failures == before.versions["2"].failures
 
 
+def test_the_version_that_was_left_is_warm_beside_the_new_one_and_gone_back_to_under_traffic(story: Story) -> None:
+    if not story.driver.capabilities.warm_undo:
+        pytest.skip("its engine loads again at each switch, as its capabilities say")
+    story.serve(1)
+    story.serve(2)
+    if not story.driver.capabilities.keeps_at_switch:
+        until(lambda: "1" not in story.seen().versions, seconds=30)
+        story.stage(1)
+        story.load(1)
+
+    # given both in memory, and the engine's own count of the one that is warm
+    warm = story.seen()
+    assert (warm.default_version, warm.versions["1"].state) == ("2", "ready")
+    assert story.answers("1") == story.server.expected(1)
+    before = story.seen().versions["1"].requests
+
+    with Traffic(story) as traffic:
+        until(lambda: len(traffic.answered) > ENOUGH_REQUESTS // 3, seconds=120)
+        if story.driver.capabilities.counts_by_version:
+            assert story.seen().versions["1"].requests == before
+        story.switch(1)
+        at = time.monotonic()
+        until(lambda: len(traffic.answered) > ENOUGH_REQUESTS + 200, seconds=120)
+
+    # then nothing was loaded for it and nothing failed
+    assert traffic.failures == []
+    one, two = story.server.expected(1), story.server.expected(2)
+    assert all(answer in (one, two) for _, answer in traffic.answered)
+    assert {str(answer) for asked, answer in traffic.answered if asked > at} == {str(one)}
+    assert story.seen().default_digest == story.digest(1)
+
+
 def refused(act: Callable[[], None]) -> str:
     with pytest.raises(Refused) as caught:
         act()

@@ -9,16 +9,18 @@ import pytest
 from django.db.models.functions import Now
 
 from accounts.actions import actor_for
-from incidents.rollback import advance, converge
+from incidents.rollback import advance, converge, decided, preflight, undo
 from incidents.rollback import run as runs
 from incidents.rollback.consequences import consequences
-from incidents.rollback.models import RunState, WaveState
+from incidents.rollback.document import PlanDocument
+from incidents.rollback.kept import to_be_loaded
+from incidents.rollback.models import Run, RunState, Watch, WatchState, WaveState
 from incidents.rollback.queries import plan_terms, waves_of
 from registry.actions import place, register_host, register_version
 from registry.models import Health, Host, Placement, Version
 from registry.reconcile import observe_placement
-from tests.engines.servers import Server
-from tests.incidents.rollback.fleet import SETUP, Fleet, until_ended
+from tests.engines.servers import Server, kill_stub
+from tests.incidents.rollback.fleet import SETUP, Fleet, events, until_ended
 from tests.waiting import until
 
 pytestmark = pytest.mark.engines
@@ -116,7 +118,8 @@ def test_a_release_on_another_engine_goes_back_whether_or_not_the_old_version_is
     assert fleet.answers() == server.expected(2), run.state_reason
     warm = server.driver.capabilities.warm_undo
     assert ("still warm there" in consequences(run)["compensate"]) == warm
-    assert ("drops it at the switch" in str(plan_terms(run.plan))) == (not warm)
+    assert ("going back loads it again" in str(plan_terms(run.plan))) == (not warm)
+    assert ("loads it again after each wave" in str(plan_terms(run.plan))) == (engine == "triton")
 
     # when a person turns it back
     runs.compensate(run_id=run.pk, user=fleet.commander, reason="It is worse.", actor=actor_for(user=fleet.commander))
@@ -126,6 +129,74 @@ def test_a_release_on_another_engine_goes_back_whether_or_not_the_old_version_is
     assert run.state == RunState.COMPENSATED, run.state_reason
     assert fleet.answers() == server.expected(1)
     assert observed(engine).observed_digest == fleet.good.digest
+    back = intents_of(run)[intents_of(run).index("switch") + 1 :]
+    assert back == {"triton": ["stage", "load", "restore"], "torchserve": ["restore"]}.get(engine, ["load", "restore"])
+
+
+def intents_of(run: Run) -> list[str]:
+    """The acts of a run, in order."""
+    return [event["data"]["step"] for event in events("rollback.step.intent") if event["data"]["run"] == str(run.pk)]
+
+
+def test_an_undo_on_triton_finds_the_old_version_warm_and_loads_nothing(
+    committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any
+) -> None:
+    # given a rollback that was carried out and verified
+    fleet = fleet_on(servers("triton"), tmp_path, settings, environment="staging")
+    fleet.approvers = (fleet.commander,)
+    fleet.serve(fleet.bad)
+    run = fleet.finished()
+    assert run.state == RunState.SWITCHED, run.state_reason
+    held = fleet.server.driver.observe(fleet.server.address).models[fleet.slug].versions
+    assert {name: state.state for name, state in held.items()} == {"1": "ready", "2": "ready"}
+    assert to_be_loaded(PlanDocument.read(bytes(run.plan.document)), list(run.steps.all())) == []
+    Watch.objects.filter(run=run).update(state=WatchState.PASSED)
+
+    # when it is undone by one click and an approval
+    way_back = undo.undo(
+        run_id=run.pk, user=fleet.responder, reason="It was the data.", actor=actor_for(user=fleet.responder)
+    )
+    assert preflight.run(way_back.pk)
+    way_back.refresh_from_db()
+    fleet.approve(way_back)
+    decided.request_decided(way_back.request_id)
+    back = Run.objects.get(plan=way_back)
+    until_ended(back)
+
+    # then the one act until its switch was the switch, and version 1 is warm in its turn
+    assert back.state == RunState.SWITCHED, back.state_reason
+    assert fleet.answers() == fleet.server.expected(2)
+    assert events("rollback.prepare.intent") == [e for e in events("rollback.prepare.intent") if is_first(e, fleet)]
+    assert intents_of(back) == ["switch", "stage", "load"]
+    assert fleet.server.driver.observe(fleet.server.address).models[fleet.slug].versions["1"].state == "ready"
+
+
+def is_first(event: dict[str, Any], fleet: EngineFleet) -> bool:
+    """Of the preflight of the rollback itself."""
+    return bool(event["data"]["version"] == fleet.good.digest)
+
+
+def test_a_copy_that_died_on_triton_is_found_before_it_is_gone_back_to_and_loaded_anew(
+    committed_db: Any, servers: Callable[[str], Server], tmp_path: Path, settings: Any
+) -> None:
+    """Triton calls it READY, and answers 200 when it is told to load it."""
+    # given a release whose host holds the old version beside the new one, dead
+    server = servers("triton")
+    fleet = fleet_on(server, tmp_path, settings, wave_soak_seconds=3600)
+    fleet.serve(fleet.good)
+    run = fleet.finished(fleet.bad, kind="release")
+    number = server.file_on_disk(fleet.slug, "1", (bytes(fleet.good.manifest), {})).parent.name
+    kill_stub(server, fleet.slug, number)
+
+    # when
+    runs.compensate(run_id=run.pk, user=fleet.commander, reason="It is worse.", actor=actor_for(user=fleet.commander))
+    until_ended(run)
+
+    # then
+    assert run.state == RunState.COMPENSATED, run.state_reason
+    assert fleet.answers() == server.expected(1)
+    back = intents_of(run)[intents_of(run).index("switch") + 1 :]
+    assert back == ["stage", "load", "unload", "load", "restore"]
 
 
 @pytest.mark.parametrize("engine", ["triton", "mlserver", "torchserve"])

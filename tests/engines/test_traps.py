@@ -1,18 +1,15 @@
 """Where an engine's own word is not the truth: each trap as it really is, and that the driver does not fall into it."""
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from registry.serving.base import HostAddress, Refused, ServingError
-from tests.engines.servers import GuardedTorchServe, Server, weights
+from tests.engines.servers import GuardedTorchServe, Server, kill_stub, weights
 from tests.engines.story import Story
 from tests.waiting import until
 
@@ -65,10 +62,7 @@ def slot(story: Story, version: str) -> int:
 
 def test_triton_a_dead_stub_is_ready_and_loading_it_again_answers_200_and_does_nothing(triton: Story) -> None:
     triton.serve(1)
-    assert triton.server.process is not None
-    for child in psutil.Process(triton.server.process.pid).children(recursive=True):
-        if child.name().startswith("triton_python") and f"/{triton.model}/" in " ".join(child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
+    kill_stub(triton.server, triton.model)
     number = slot(triton, "1")
 
     # when: what Triton says
@@ -184,6 +178,17 @@ def test_triton_a_version_that_is_gone_back_to_right_after_a_switch_is_staged_be
     serving = max(int(number) for number, state in index(triton).items() if state == "READY")
     assert serving < slot(triton, "2") < above
     assert triton.answers() == triton.server.expected(1)
+
+
+def test_triton_what_a_switch_leaves_above_is_removed_from_disk_so_that_versions_do_not_pile_up(triton: Story) -> None:
+    triton.serve(1)
+    for number in (2, 1, 2, 1, 2):
+        triton.serve(number)
+        until(lambda: "UNLOADING" not in index(triton).values(), seconds=30)
+    triton.stage(3)
+
+    folders = [path for path in (triton.server.repository / triton.model).iterdir() if path.name.isdecimal()]
+    assert sorted((path / "lastgood-version").read_text() for path in folders) == ["2", "3"]
 
 
 # MLServer
