@@ -21,9 +21,14 @@ def offered() -> bool:
     return bool(settings.LASTGOOD_ARTIFACTS_ADDRESS)
 
 
-def places() -> list[str]:
-    """Where hosts fetch from, in the order in which they try it, for people."""
-    return [*([store.address()] if store.in_bucket() else []), settings.LASTGOOD_ARTIFACTS_ADDRESS]
+def way_to(*, fetches: bool) -> str:
+    """How files get to a host, for people; `fetches`: its own settings let it fetch."""
+    if not offered():
+        return "a worker sends them: LASTGOOD_ARTIFACTS_ADDRESS is not set"
+    if not fetches:
+        return "a worker sends them: LASTGOOD_HOST_FETCH_NETWORKS is not set on the host"
+    bucket = f"{store.address()}, else from " if store.in_bucket() else ""
+    return f"it fetches them from {bucket}{settings.LASTGOOD_ARTIFACTS_ADDRESS}; what it can't reach is sent"
 
 
 def sources(sha256: str) -> list[Source]:
@@ -42,8 +47,10 @@ def permits(token: str, sha256: str) -> bool:
 
 
 def have_fetched(driver: ServingDriver, address: HostAddress, version: Version) -> None:
-    """Have a host fetch what it lacks of a version, where it can; what it can't is left to `driver.stage` to send."""
+    """Have a host fetch what it lacks of a version, smallest file first. One that it can't have in that way, and what
+    comes after it, is left to `driver.stage` to send: sources that are away are waited for once."""
     if not offered() or not isinstance(driver, FetchingDriver):
         return
     for sha256, size in version.files.values_list("artifact_id", "artifact__size").order_by("artifact__size"):
-        driver.fetch(address, sha256, size, lambda sha256=sha256: sources(sha256))
+        if not driver.fetch(address, sha256, size, lambda sha256=sha256: sources(sha256)):
+            return

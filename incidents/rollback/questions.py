@@ -27,7 +27,8 @@ from incidents.rollback.run import StartRefused, check_fleet
 from incidents.rollback.shared import emptied_beside, shared_with
 from registry.golden import golden_of
 from registry.models import Endpoint, Health, Host, Placement, Version
-from registry.serving.base import Capabilities, ModelObservation, Observation, ServingError
+from registry.offers import way_to
+from registry.serving.base import Capabilities, FetchingDriver, ModelObservation, Observation, ServingError
 from registry.store import ArtifactDamaged, ArtifactMissing, ArtifactUnavailable, open_verified, size_of
 
 WORKER = service_actor("rollback")
@@ -330,6 +331,7 @@ def _ask_state(
         _own_machine(plan, host, observation),
         *_engine_fits(plan.to_version, host),
         _memory(plan.to_version, host, observation, seen, recreated=host.name in document.recreated),
+        *_files_come(plan.to_version, remote, observation, seen),
         *_steers(document, host, can),
     ]
 
@@ -364,6 +366,14 @@ def _own_machine(plan: Plan, host: Host, observation: Observation) -> Found:
     others = same.exclude(endpoint=plan.endpoint_id).values_list("endpoint__slug", flat=True)
     named = ", ".join(sorted(set(others)))
     return Found("machine", question, FAIL if named else PASS, f"also for {named}" if named else "it does", "", host)
+
+
+def _files_come(version: Version, remote: Remote, observation: Observation, seen: ModelObservation) -> list[Found]:
+    """By which way, where there are two."""
+    if not isinstance(remote.driver, FetchingDriver) or fleet.is_staged(seen, version):
+        return []
+    question = f"How do the files of version {version.number} get to {remote.host.name}?"
+    return [Found("way", question, PASS, way_to(fetches=observation.fetches)[:300], "", remote.host)]
 
 
 def _memory(

@@ -13,13 +13,14 @@ class FileServer:
     """Gives out `data` from where it is asked. `hold_at`: after so many bytes of the file it waits for `let_go`;
     `cut_at`: after so many it hangs up, once. Addresses in `refused` get 403. `statuses` are answered before anything
     is given, one a request, each with the headers of `more`. `asked` are the Range and Authorization headers of the
-    requests, in order."""
+    requests, in order, but for those whose path holds a key of `also`: they get its bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.hold_at = self.cut_at = len(data)
         self.statuses: list[int] = []
         self.refused: set[str] = set()
+        self.also: dict[str, bytes] = {}
         self.more: dict[str, str] = {}
         self.asked: list[tuple[str, str]] = []
         self.let_go = threading.Event()
@@ -29,6 +30,11 @@ class FileServer:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                for name, other in server.also.items():
+                    if name in self.path:
+                        self._begin(200, len(other), {})
+                        self.wfile.write(other)
+                        return
                 server.asked.append((self.headers.get("Range", ""), self.headers.get("Authorization", "")))
                 if self.path in server.refused or server.statuses:
                     self._begin(403 if self.path in server.refused else server.statuses.pop(0), 0, server.more)
