@@ -23,7 +23,8 @@ from audit.queries import LogStatus
 from audit.readings.behind import Authority, Neighbours, around, authority_of, last_before
 from audit.readings.shape import REPLACING, facts_of, shown
 from audit.search import Place, Slice
-from audit.templatetags.parts import action_words, in_words
+from audit.templatetags.amounts import in_words
+from audit.templatetags.parts import action_words
 from audit.views.access import EXPORT, READ, actor_of, auditors
 
 PER_PAGE = 50

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django.apps import apps
 
-from audit.templatetags import parts
+from audit.templatetags import amounts, parts
 
 NOW = datetime(2026, 11, 21, 2, 31, 0, tzinfo=UTC)
 
@@ -62,16 +62,16 @@ def test_inconclusive_does_not_look_like_pass(answer, tone):
     ],
 )
 def test_numbers_have_thin_spaces_and_a_true_minus(value, text):
-    assert parts.number_filter(value) == text
+    assert amounts.number_filter(value) == text
 
 
 def test_percent_and_signed_differences():
-    assert parts.percent(0.7341) == "73.4\u202f%"
-    assert parts.percent(Decimal("0.999964"), 2) == "100.00\u202f%"
-    assert parts.percent(None) == "–"
-    assert parts.signed(7.04) == "+7.0"
-    assert parts.signed(-7.04) == "\u22127.0"
-    assert parts.signed(0) == "0.0"
+    assert amounts.percent(0.7341) == "73.4\u202f%"
+    assert amounts.percent(Decimal("0.999964"), 2) == "100.00\u202f%"
+    assert amounts.percent(None) == "–"
+    assert amounts.signed(7.04) == "+7.0"
+    assert amounts.signed(-7.04) == "\u22127.0"
+    assert amounts.signed(0) == "0.0"
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_percent_and_signed_differences():
     ],
 )
 def test_durations_have_one_or_two_units(value, text):
-    assert parts.duration(value) == text
+    assert amounts.duration(value) == text
 
 
 @time_machine.travel(NOW, tick=False)
 def test_since_shows_relative_and_exact_time_in_utc():
-    html = parts.since(NOW - timedelta(minutes=16, seconds=56))
+    html = amounts.since(NOW - timedelta(minutes=16, seconds=56))
     assert "16\u202fmin ago" in html
     assert "02:14:04 UTC" in html
     assert 'datetime="2026-11-21T02:14:04.000+00:00"' in html
@@ -102,35 +102,35 @@ def test_since_shows_relative_and_exact_time_in_utc():
 
 @time_machine.travel(NOW, tick=False)
 def test_since_names_the_date_of_another_day_and_reads_iso_text_and_epochs():
-    assert "2026-11-20 02:31:00 UTC" in parts.since(NOW - timedelta(days=1))
-    assert "in 5\u202fmin" in parts.since((NOW + timedelta(minutes=5)).isoformat())
-    assert "just now" in parts.since(NOW.timestamp())
-    assert parts.since("yesterday") == "–"
-    assert parts.since(None) == "–"
+    assert "2026-11-20 02:31:00 UTC" in amounts.since(NOW - timedelta(days=1))
+    assert "in 5\u202fmin" in amounts.since((NOW + timedelta(minutes=5)).isoformat())
+    assert "just now" in amounts.since(NOW.timestamp())
+    assert amounts.since("yesterday") == "–"
+    assert amounts.since(None) == "–"
 
 
 @time_machine.travel(NOW, tick=False)
 def test_until_counts_down_and_stops_at_zero():
-    assert parts.until(NOW + timedelta(minutes=4, seconds=8.2)) == "4:09"
-    assert parts.until(NOW + timedelta(hours=1, minutes=2, seconds=33)) == "1:02:33"
-    assert parts.until(NOW - timedelta(seconds=1)) == "0:00"
-    assert parts.elapsed(NOW - timedelta(seconds=151)) == "2:31"
+    assert amounts.until(NOW + timedelta(minutes=4, seconds=8.2)) == "4:09"
+    assert amounts.until(NOW + timedelta(hours=1, minutes=2, seconds=33)) == "1:02:33"
+    assert amounts.until(NOW - timedelta(seconds=1)) == "0:00"
+    assert amounts.elapsed(NOW - timedelta(seconds=151)) == "2:31"
 
 
 def test_a_digest_is_shortened_without_its_algorithm():
-    assert parts.digest("sha256:3f9c1d27a8e45b60") == "3f9c1d27"
-    assert parts.digest("3f9c1d27a8e45b60", "12") == "3f9c1d27a8e4"
-    assert parts.digest("") == "–"
+    assert amounts.digest("sha256:3f9c1d27a8e45b60") == "3f9c1d27"
+    assert amounts.digest("3f9c1d27a8e45b60", "12") == "3f9c1d27a8e4"
+    assert amounts.digest("") == "–"
 
 
 def test_bytes_are_in_binary_units():
-    assert parts.filesize_short(900) == "900\u202fB"
-    assert parts.filesize_short(1536) == "1.5\u202fKiB"
-    assert parts.filesize_short(139 * 2**30) == "139.0\u202fGiB"
+    assert amounts.filesize_short(900) == "900\u202fB"
+    assert amounts.filesize_short(1536) == "1.5\u202fKiB"
+    assert amounts.filesize_short(139 * 2**30) == "139.0\u202fGiB"
 
 
 def test_a_spark_line_is_one_svg_with_a_gap_a_limit_and_a_text():
-    svg = ElementTree.fromstring(parts.spark([1, 2, None, 3, 4], 2.5, "rising"))
+    svg = ElementTree.fromstring(amounts.spark([1, 2, None, 3, 4], 2.5, "rising"))
     assert svg.get("aria-label") == "rising"
     assert [len(line.get("points").split()) for line in svg.findall("polyline")] == [2, 2]
     assert svg.find("line").get("y1") == svg.find("line").get("y2") == "14.0"
@@ -138,8 +138,8 @@ def test_a_spark_line_is_one_svg_with_a_gap_a_limit_and_a_text():
 
 
 def test_a_spark_line_without_numbers_says_so_and_a_label_is_escaped():
-    assert "no data" in parts.spark([None, float("nan")])
-    assert "<script>" not in parts.spark([1, 2], None, '"><script>')
+    assert "no data" in amounts.spark([None, float("nan")])
+    assert "<script>" not in amounts.spark([1, 2], None, '"><script>')
 
 
 def test_the_longest_known_beginning_of_an_action_chooses_its_icon():
