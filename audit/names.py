@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from django.utils.translation import gettext
+
 Resolver = Callable[[Iterable[str]], Mapping[str, str]]
 """Takes pseudonyms and returns the names of those that it knows."""
 
@@ -42,4 +44,4 @@ def display(ids: Iterable[str]) -> dict[str, str]:
 def _plain(identity: str) -> str:
     if identity.startswith("svc:"):
         return f"Lastgood ({identity.removeprefix('svc:')})"
-    return "somebody not signed in" if identity == "anonymous" else identity
+    return gettext("somebody not signed in") if identity == "anonymous" else identity

@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -52,10 +52,12 @@ def mine(request: HttpRequest) -> HttpResponse:
 
 def _how(ways: list[Contact], user: User) -> str:
     if ways:
-        return f"You are called in {len(ways)} way{'' if len(ways) == 1 else 's'}"
+        return ngettext("You are called in %(count)s way", "You are called in %(count)s ways", len(ways)) % {
+            "count": len(ways)
+        }
     if user.email:
-        return f"You are called at your account's address, {user.email}"
-    return "You can't be called: your account has no e-mail address. Add a way."
+        return gettext("You are called at your account's address, %(email)s") % {"email": user.email}
+    return gettext("You can't be called: your account has no e-mail address. Add a way.")
 
 
 def _turns_of(user: User) -> list[dict[str, Any]]:
@@ -75,7 +77,11 @@ def _added(request: HttpRequest, form: WayForm, **whose: Any) -> tuple[Contact, 
         form.add_error(None, str(refused))
         return None
     waits = made.receiver.state == "pending"
-    said = "A letter is on its way there: follow its link." if waits else f"{made.name} is used from now on. Try it."
+    said = (
+        gettext("A letter is on its way there: follow its link.")
+        if waits
+        else gettext("%(made)s is used from now on. Try it.") % {"made": made.name}
+    )
     messages.success(request, said)
     return made, secret
 
@@ -100,7 +106,10 @@ def channels(request: HttpRequest) -> HttpResponse:
         "secret": secret,
         "may_set": may(user_of(request), "admin"),
         "trail": TRAIL,
-        "sentence": f"{len(found)} channel{'' if len(found) == 1 else 's'} of teams can be called",
+        "sentence": ngettext(
+            "%(count)s channel of teams can be called", "%(count)s channels of teams can be called", len(found)
+        )
+        % {"count": len(found)},
     }
     return render(request, "oncall/channels.html", context, status=400 if form.errors else 200)
 
@@ -125,7 +134,11 @@ def _back(way: Contact) -> HttpResponse:
 def test_way(request: HttpRequest, pk: int) -> HttpResponse:
     way = _way(request, pk)
     act = lambda: contacts.test(contact=way, actor=actor_for(request=request))  # noqa: E731
-    attempt(request, act, f"A test is on its way to {way.name}. What was answered stands here when it is there.")
+    attempt(
+        request,
+        act,
+        gettext("A test is on its way to %(way)s. What was answered stands here when it is there.") % {"way": way.name},
+    )
     return _back(way)
 
 
@@ -134,7 +147,7 @@ def test_way(request: HttpRequest, pk: int) -> HttpResponse:
 def remove_way(request: HttpRequest, pk: int) -> HttpResponse:
     way = _way(request, pk)
     act = lambda: contacts.remove_contact(contact=way, actor=actor_for(request=request))  # noqa: E731
-    attempt(request, act, f"{way.name} is not called any more, and its address is forgotten.")
+    attempt(request, act, gettext("%(way)s is not called any more, and its address is forgotten.") % {"way": way.name})
     return _back(way)
 
 
@@ -153,7 +166,11 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
             return _back(way)
     except IncidentError as refused:
         return render(request, "oncall/refused.html", {"sentence": str(refused), "trail": TRAIL}, status=410)
-    context = {"way": way, "trail": TRAIL, "sentence": f"Call you at {way.receiver.address}?"}
+    context = {
+        "way": way,
+        "trail": TRAIL,
+        "sentence": gettext("Call you at %(address)s?") % {"address": way.receiver.address},
+    }
     return render(request, "oncall/confirm.html", context)
 
 
@@ -188,10 +205,14 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
     user, actor = user_of(request), actor_for(request=request)
     reason = request.POST.get("reason", "")[:500]
     if verb == "take":
-        attempt(request, lambda: escalations.acknowledge(escalation=one, user=user, actor=actor), "You have it.")
+        attempt(
+            request, lambda: escalations.acknowledge(escalation=one, user=user, actor=actor), gettext("You have it.")
+        )
     elif verb == "call-now":
         attempt(
-            request, lambda: escalations.call_now(escalation=one, actor=actor, reason=reason), "The next are called."
+            request,
+            lambda: escalations.call_now(escalation=one, actor=actor, reason=reason),
+            gettext("The next are called."),
         )
     else:
         to = User.objects.filter(username=request.POST.get("to", ""), is_active=True).first()
@@ -201,6 +222,6 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
             attempt(
                 request,
                 lambda: escalations.hand_over(escalation=one, to=to, user=user, actor=actor, reason=reason),
-                f"{to} is called. Until they answer, nobody has it.",
+                gettext("%(to)s is called. Until they answer, nobody has it.") % {"to": to},
             )
     return redirect("incident-detail", ref=one.incident.ref)

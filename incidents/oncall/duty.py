@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db.models import Prefetch, QuerySet
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.clock import database_now
@@ -94,7 +95,11 @@ class Shown:
     @property
     def sentence(self) -> str:
         """Such as `Nobody from Sat 22 Nov 22:00 to Sun 23 Nov 06:00`."""
-        return f"{self.person or 'Nobody'} from {self.starts:%a %d %b %H:%M} to {self.ends:%a %d %b %H:%M}"
+        return gettext("%(person)s from %(starts)s to %(ends)s") % {
+            "person": self.person or "Nobody",
+            "starts": f"{self.starts:%a %d %b %H:%M}",
+            "ends": f"{self.ends:%a %d %b %H:%M}",
+        }
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from incidents.oncall.policies import EVERYBODY
 from incidents.telling.models import Kind
 
 DAYS = list(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")))
-SEVERITIES = [(1, "1, the worst"), (2, "2"), (3, "3"), (4, "4")]
+SEVERITIES = [(1, _("1, the worst")), (2, "2"), (3, "3"), (4, "4")]
 LENGTHS = [(12, "12 hours"), (24, "a day"), (48, "2 days"), (168, "a week"), (336, "2 weeks"), (672, "4 weeks")]
 STEPS = 4
 
@@ -137,10 +137,13 @@ def targets() -> list[tuple[str, list[tuple[str, str]]]]:
     teams = Roster.objects.order_by("team").values_list("team", flat=True)
     return [
         ("Rotations", [(f"rotation:{one.pk}", str(one)) for one in rotations]),
-        ("Calendars", [(f"calendar:{team}", f"whoever is on call for {team}") for team in teams]),
+        (
+            "Calendars",
+            [(f"calendar:{team}", gettext("whoever is on call for %(team)s") % {"team": team}) for team in teams],
+        ),
         ("People", [(f"person:{user.pseudonym}", str(user)) for user in responders()]),
         ("Channels", [(f"channel:{one.pk}", f"{one.team}: {one.name}") for one in contacts().filter(user=None)]),
-        ("All", [(EVERYBODY, "everybody who may work on it")]),
+        ("All", [(EVERYBODY, gettext("everybody who may work on it"))]),
     ]
 
 
@@ -202,12 +205,12 @@ class WayForm(forms.Form):
         help_text=_("Of PagerDuty's Events API v2, and only there."),
     )
     least_severity = forms.TypedChoiceField(
-        choices=[(4, "all"), (3, "1 to 3"), (2, "1 and 2"), (1, "1 only")], coerce=int, label=_("For severity")
+        choices=[(4, "all"), (3, _("1 to 3")), (2, _("1 and 2")), (1, "1 only")], coerce=int, label=_("For severity")
     )
     quiet_from = clock(_("Quiet from"), required=False)
     quiet_until = clock(_("until"), required=False)
     quiet_severity = forms.TypedChoiceField(
-        choices=[(1, "1 only"), (2, "1 and 2"), (3, "1 to 3"), (0, "none")],
+        choices=[(1, "1 only"), (2, _("1 and 2")), (3, _("1 to 3")), (0, "none")],
         coerce=int,
         label=_("Even then for severity"),
     )

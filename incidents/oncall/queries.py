@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Prefetch
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.permissions import may_on
@@ -22,10 +24,10 @@ TAKEN_BY_NOW = timedelta(seconds=10)
 """An alert that no incident has for longer than this stands on the first page itself."""
 SHOWN = 30
 ANSWERS = {
-    MessageState.WAITING: "on its way",
+    MessageState.WAITING: _("on its way"),
     MessageState.SENT: "delivered",
-    MessageState.GIVEN_UP: "could not be delivered",
-    MessageState.CANCELLED: "not sent any more",
+    MessageState.GIVEN_UP: _("could not be delivered"),
+    MessageState.CANCELLED: _("not sent any more"),
 }
 
 
@@ -48,7 +50,7 @@ def _told(call: Call) -> Told:
     detail = "" if not tries or tries[-1].taken else tries[-1].answer
     how = call.contact.receiver.get_kind_display()
     if call.answered_at:
-        return Told(call.at, who, how, call.step, "has it", "ok", "")
+        return Told(call.at, who, how, call.step, gettext("has it"), "ok", "")
     tone = {MessageState.SENT: "busy", MessageState.GIVEN_UP: "bad"}.get(MessageState(call.message.state), "quiet")
     return Told(call.at, who, how, call.step, ANSWERS[MessageState(call.message.state)], tone, detail)
 
@@ -83,25 +85,31 @@ def _sentence(one: Escalation | None, incident: Incident) -> str:
     if one is None:
         return _why_nobody(incident)
     if one.state == State.ENDED:
-        return "It is over; nobody is called any more."
+        return gettext("It is over; nobody is called any more.")
     if one.state == State.TAKEN:
-        return f"{one.taken_by or 'Somebody'} has it."
+        return gettext("%(taken_by)s has it.") % {"taken_by": one.taken_by or "Somebody"}
     if not one.newest:
-        return f"Nobody has it. The policy {one.policy} calls the first now."
+        return gettext("Nobody has it. The policy %(policy)s calls the first now.") % {"policy": one.policy}
     reached = list(dict.fromkeys(_told(call).who for call in one.newest if call.wave == one.wave))
-    more = f" and {len(reached) - 3} more" if len(reached) > 3 else ""
-    who = f"Called: {', '.join(reached[:3])}{more}; nobody has answered." if reached else "Nobody could be reached."
-    return f"{who} The next are called at {one.due_at:%H:%M:%S} UTC."
+    more = gettext(" and %(count)s more") % {"count": len(reached) - 3} if len(reached) > 3 else ""
+    who = (
+        gettext("Called: %(reached)s%(more)s; nobody has answered.") % {"reached": ", ".join(reached[:3]), "more": more}
+        if reached
+        else gettext("Nobody could be reached.")
+    )
+    return gettext("%(who)s The next are called at %(due_at)s UTC.") % {"who": who, "due_at": f"{one.due_at:%H:%M:%S}"}
 
 
 def _why_nobody(incident: Incident) -> str:
     policy = policy_for(incident)
     if policy is None:
-        return f"Nobody is woken: no escalation policy is for severity {incident.severity} here."
+        return gettext("Nobody is woken: no escalation policy is for severity %(severity)s here.") % {
+            "severity": incident.severity
+        }
     window = maintenance_of(incident.endpoint) if incident.endpoint else None
     if window is not None:
-        return f"Nobody is woken while “{window.title}” is under way."
-    return f"The policy {policy} begins to call now."
+        return gettext("Nobody is woken while “%(title)s” is under way.") % {"title": window.title}
+    return gettext("The policy %(policy)s begins to call now.") % {"policy": policy}
 
 
 def untaken(going_on: list[Incident], user: User) -> list[dict[str, Any]]:
@@ -118,7 +126,9 @@ def untaken(going_on: list[Incident], user: User) -> list[dict[str, Any]]:
         if one is not None:
             said = _sentence(one, incident)
         elif policy_for(incident, policies) is None:
-            said = f"Nobody is woken: no escalation policy is for severity {incident.severity} here."
+            said = gettext("Nobody is woken: no escalation policy is for severity %(severity)s here.") % {
+                "severity": incident.severity
+            }
         else:
             said = _why_nobody(incident)
         since = one.woken_at if one and one.wave else incident.detected_at

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -33,7 +34,7 @@ from incidents.oncall.forms import (
 from incidents.oncall.models import Override, Policy, Rotation
 from incidents.views.pages import user_of
 
-TRAIL = [("/on-call/", "On call")]
+TRAIL = [("/on-call/", _("On call"))]
 
 
 def attempt(request: HttpRequest, act: Callable[[], object], done: str) -> bool:
@@ -57,15 +58,18 @@ def home(request: HttpRequest) -> HttpResponse:
     gaps = sum(len(plan.gaps) for plan in shown)
     kept = policies.in_use()
     if not kept:
-        sentence, tone = "No escalation policy is set: an incident wakes nobody.", "warn"
+        sentence, tone = gettext("No escalation policy is set: an incident wakes nobody."), "warn"
     elif without:
-        sentence, tone = f"Nobody is on call now by {' and '.join(without)}.", "warn"
+        sentence, tone = gettext("Nobody is on call now by %(without)s.") % {"without": " and ".join(without)}, "warn"
     elif gaps:
-        sentence, tone = f"Somebody is on call now; in the next 28 days there are {gaps} gaps.", "warn"
+        sentence, tone = (
+            (gettext("Somebody is on call now; in the next 28 days there are %(gaps)s gaps.") % {"gaps": gaps}),
+            "warn",
+        )
     else:
-        sentence, tone = "Somebody is on call now and in the next 28 days.", "ok"
+        sentence, tone = gettext("Somebody is on call now and in the next 28 days."), "ok"
     if kept and not shown:
-        sentence, tone = "Who is called to an incident, and in which order.", "ok"
+        sentence, tone = gettext("Who is called to an incident, and in which order."), "ok"
     context = {
         "sentence": sentence,
         "tone": tone,
@@ -79,13 +83,17 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def _first_steps(may_set: bool) -> dict[str, Any]:
     """What stands where there is no rotation or policy yet, and the way to one for who may make it."""
+    rotation = gettext(
+        "People take turns by a rotation. A team's own calendar, from a file or an address, serves as well."
+    )
+    policy = gettext(
+        "A policy says who is called to an incident, in which order, and how long each has to answer. Until one is "
+        "set, an incident wakes nobody; it stands on the first page."
+    )
     return {
         "may_set": may_set,
-        "how_rotation": "People take turns by a rotation. A team's own calendar, from a file or an address, serves as "
-        "well." + ("" if may_set else " An administrator makes one."),
-        "how_policy": "A policy says who is called to an incident, in which order, and how long each has to answer. "
-        "Until one is set, an incident wakes nobody; it stands on the first page."
-        + ("" if may_set else " An administrator sets one."),
+        "how_rotation": " ".join([rotation, *([] if may_set else [gettext("An administrator makes one.")])]),
+        "how_policy": " ".join([policy, *([] if may_set else [gettext("An administrator sets one.")])]),
         "new_rotation": reverse("oncall-new-rotation") if may_set else "",
         "new_policy": reverse("oncall-new-policy") if may_set else "",
     }
@@ -97,7 +105,10 @@ def _labels() -> dict[str, str]:
 
 def _told(policy: Policy, labels: dict[str, str]) -> dict[str, Any]:
     steps = [
-        {"called": [labels.get(one, "somebody gone") for one in step["targets"]], "minutes": step["seconds"] / 60}
+        {
+            "called": [labels.get(one, gettext("somebody gone")) for one in step["targets"]],
+            "minutes": step["seconds"] / 60,
+        }
         for step in policy.steps
     ]
     return {"policy": policy, "steps": steps, "minutes": policy.silence_seconds // 60}
@@ -116,7 +127,7 @@ def new_rotation(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, gettext("%(made)s is there. Add its first layer.") % {"made": made})
             return redirect("oncall-rotation", pk=made.pk)
-    context = {"form": form, "sentence": gettext("A new rotation"), "trail": TRAIL, "button": "Make it"}
+    context = {"form": form, "sentence": gettext("A new rotation"), "trail": TRAIL, "button": gettext("Make it")}
     return render(request, "oncall/form.html", context, status=400 if form.errors else 200)
 
 
@@ -178,7 +189,9 @@ def _layer(number: int, layer: dict[str, Any], called: dict[str, str]) -> dict[s
         "number": number,
         "people": [called.get(person, person) for person in layer["people"]],
         "begins": layer["begins"].replace("T", " "),
-        "length": f"{layer['hours'] // 24} days" if layer["hours"] % 24 == 0 else f"{layer['hours']} hours",
+        "length": gettext("%(days)s days") % {"days": layer["hours"] // 24}
+        if layer["hours"] % 24 == 0
+        else gettext("%(hours)s hours") % {"hours": layer["hours"]},
         "windows": windows,
     }
 
@@ -205,7 +218,7 @@ def remove_layer(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     require(request, "admin")
     one = _rotation(pk)
     kept = [layer for place, layer in enumerate(one.layers) if place != number]
-    attempt(request, lambda: _set_layers(request, one, kept), "The layer is removed.")
+    attempt(request, lambda: _set_layers(request, one, kept), gettext("The layer is removed."))
     return redirect("oncall-rotation", pk=pk)
 
 
@@ -221,7 +234,7 @@ def retire_rotation(request: HttpRequest, pk: int) -> HttpResponse:
     require(request, "admin")
     one = _rotation(pk)
     act = lambda: rotations.retire_rotation(rotation=one, actor=actor_for(request=request))  # noqa: E731
-    attempt(request, act, f"{one} is retired.")
+    attempt(request, act, gettext("%(one)s is retired.") % {"one": one})
     return redirect("oncall-home")
 
 
@@ -237,10 +250,14 @@ def add_override(request: HttpRequest, pk: int) -> HttpResponse:
         typed, zone = form.cleaned_data, ZoneInfo(one.zone)
         try:
             rotations.override(
-                rotation=one, user=User.objects.get(username=typed["person"]), starts=_in(typed["starts"], zone),
-                ends=_in(typed["ends"], zone), reason=typed["reason"], by=user_of(request),
+                rotation=one,
+                user=User.objects.get(username=typed["person"]),
+                starts=_in(typed["starts"], zone),
+                ends=_in(typed["ends"], zone),
+                reason=typed["reason"],
+                by=user_of(request),
                 actor=actor_for(request=request),
-            )  # fmt: skip
+            )
             messages.success(request, gettext("The turn is taken."))
             return redirect("oncall-rotation", pk=pk)
         except IncidentError as refused:
@@ -259,7 +276,7 @@ def remove_override(request: HttpRequest, pk: int) -> HttpResponse:
     one = get_object_or_404(Override.objects.select_related("rotation"), pk=pk)
     require_on(request, "incident.respond", one.rotation)
     act = lambda: rotations.remove_override(override=one, actor=actor_for(request=request))  # noqa: E731
-    attempt(request, act, "The turns are as they were.")
+    attempt(request, act, gettext("The turns are as they were."))
     return redirect("oncall-rotation", pk=one.rotation_id)
 
 
@@ -287,9 +304,13 @@ def _edited(request: HttpRequest, one: Policy | None) -> HttpResponse:
         seen, minutes = typed.pop("version"), typed.pop("silence_minutes")
         try:
             made = policies.set_policy(
-                **typed, steps=steps_of(steps), silence_seconds=minutes * 60, policy=one,
-                seen_version=seen, actor=actor_for(request=request),
-            )  # fmt: skip
+                **typed,
+                steps=steps_of(steps),
+                silence_seconds=minutes * 60,
+                policy=one,
+                seen_version=seen,
+                actor=actor_for(request=request),
+            )
         except IncidentError as refused:
             form.add_error(None, str(refused))
         else:
@@ -297,9 +318,12 @@ def _edited(request: HttpRequest, one: Policy | None) -> HttpResponse:
             return redirect("oncall-home")
     wrong = bool(form.errors) or any(step.errors for step in steps)
     context = {
-        "form": form, "steps": steps, "policy": one, "trail": TRAIL,
+        "form": form,
+        "steps": steps,
+        "policy": one,
+        "trail": TRAIL,
         "sentence": gettext("The policy %(name)s") % {"name": one.name} if one else gettext("A new escalation policy"),
-    }  # fmt: skip
+    }
     return render(request, "oncall/policy.html", context, status=400 if wrong else 200)
 
 
@@ -309,5 +333,5 @@ def retire_policy(request: HttpRequest, pk: int) -> HttpResponse:
     require(request, "admin")
     one = get_object_or_404(Policy, pk=pk)
     act = lambda: policies.retire_policy(policy=one, actor=actor_for(request=request))  # noqa: E731
-    attempt(request, act, f"{one.name} is retired.")
+    attempt(request, act, gettext("%(one)s is retired.") % {"one": one.name})
     return redirect("oncall-home")

@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
+from audit.english import english
 from audit.export import tlog_proof
 from audit.models import AuditEvent
 from incidents.practice.checking import PROOF
@@ -115,6 +116,7 @@ def _put(path: Path, data: bytes) -> None:
             raise
 
 
+@english()
 def compose(endpoint: Endpoint) -> tuple[str, list[Version]]:
     """The text, which changes only when what it tells has changed, and the versions that it names."""
     aim = target_of(endpoint)

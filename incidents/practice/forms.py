@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from incidents.models import Incident
@@ -18,7 +19,7 @@ class DrillForm(forms.Form):
 
     staging = forms.ModelChoiceField(Endpoint.objects.none(), to_field_name="slug", label=_("On"), empty_label=None)
     version = forms.ModelChoiceField(Version.objects.none(), label=_("To"), empty_label=None)
-    reason = forms.CharField(max_length=500, initial="To know how long it takes.", label=_("Why"))
+    reason = forms.CharField(max_length=500, initial=_("To know how long it takes."), label=_("Why"))
 
     def __init__(self, *args: Any, endpoint: Endpoint, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -106,7 +107,8 @@ class ByHandForm(forms.Form):
         fields["placement"].queryset = rows
         versions = dict(Version.objects.filter(model=endpoint.model_id).values_list("digest", "number"))
         fields["placement"].label_from_instance = lambda row: (
-            f"{row.host.name}, which serves version {versions.get(row.observed_digest, '?')}"
+            gettext("%(host)s, which serves version %(versions)s")
+            % {"host": row.host.name, "versions": versions.get(row.observed_digest, "?")}
         )
         fields["incident"].queryset = Incident.objects.filter(endpoint=endpoint).order_by("-number")
         fields["incident"].label_from_instance = lambda row: f"{row.ref}: {row.title}"

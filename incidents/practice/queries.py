@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals.automatic import is_allowed
 from accounts.approvals.queries import NoPolicy, policy_for
@@ -88,5 +89,8 @@ def drilled_words(version: Version) -> str:
     drill = passed.select_related("endpoint").order_by("-ended_at").first()
     if drill is None:
         return ""
-    about = f", about {spell(drill.checked_seconds)}" if drill.checked_seconds is not None else ""
-    return f"Ready{about}: drilled on {drill.ended_at:%Y-%m-%d} at {drill.endpoint.slug}."
+    named = {"day": f"{drill.ended_at:%Y-%m-%d}", "endpoint": drill.endpoint.slug}
+    if drill.checked_seconds is None:
+        return gettext("Ready: drilled on %(day)s at %(endpoint)s.") % named
+    named["duration"] = gettext("about %(seconds)s") % {"seconds": spell(drill.checked_seconds)}
+    return gettext("Ready, %(duration)s: drilled on %(day)s at %(endpoint)s.") % named

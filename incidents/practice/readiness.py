@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.approvals.models import ApprovalPolicy
 from accounts.approvals.policy import FILL_ANY, seat, seats_of
@@ -24,7 +26,7 @@ from registry.queries import freezes_of, placements_of
 from registry.serving import driver_for
 
 READY, UNTESTED, NOT_READY = "ready", "untested", "not_ready"
-WORDS = {READY: "ready", UNTESTED: "not drilled", NOT_READY: "can't"}
+WORDS = {READY: _("ready"), UNTESTED: _("not drilled"), NOT_READY: _("can't")}
 TONES = {READY: "ok", UNTESTED: "warn", NOT_READY: "bad"}
 
 
@@ -68,16 +70,27 @@ class Readiness:
         """Such as “about 40 s”; empty where nothing was measured."""
         if self.seconds is None:
             return ""
-        loads = f", once it is loaded (about {spell(self.load_seconds)})" if self.load_seconds and not self.warm else ""
-        return f"about {spell(self.seconds)}{loads}"
+        if self.load_seconds and not self.warm:
+            return gettext("about %(seconds)s, once it is loaded (about %(load)s)") % {
+                "seconds": spell(self.seconds),
+                "load": spell(self.load_seconds),
+            }
+        return gettext("about %(seconds)s") % {"seconds": spell(self.seconds)}
 
     @property
     def tested(self) -> str:
         """When it was drilled last, in a sentence."""
         if self.drill is None or self.drill.ended_at is None:
-            return "It was never drilled."
-        where = f"on {self.drill.ended_at:%Y-%m-%d} at {self.drill.endpoint.slug}"
-        return f"Drilled {where}." if self.fresh else f"Drilled last {where}, which is too long ago."
+            return gettext("It was never drilled.")
+        if self.fresh:
+            return gettext("Drilled on %(day)s at %(endpoint)s.") % self._drilled
+        return gettext("Drilled last on %(day)s at %(endpoint)s, which is too long ago.") % self._drilled
+
+    @property
+    def _drilled(self) -> dict[str, str]:
+        if self.drill is None or self.drill.ended_at is None:
+            return {}
+        return {"day": f"{self.drill.ended_at:%Y-%m-%d}", "endpoint": self.drill.endpoint.slug}
 
     @property
     def sentence(self) -> str:
@@ -86,10 +99,15 @@ class Readiness:
             return self.why
         if self.hindrances:
             return self.hindrances[0]
-        told = f", {self.duration}" if self.duration else ""
         if self.fresh:
-            return f"Ready{told}: {self.tested[0].lower()}{self.tested[1:]}"
-        return f"Not tested{told}. {self.tested}"
+            named = {**self._drilled, "duration": self.duration}
+            if self.duration:
+                return gettext("Ready, %(duration)s: drilled on %(day)s at %(endpoint)s.") % named
+            return gettext("Ready: drilled on %(day)s at %(endpoint)s.") % named
+        if self.duration:
+            told = gettext("Not tested, %(duration)s. %(tested)s")
+            return told % {"duration": self.duration, "tested": self.tested}
+        return gettext("Not tested. %(tested)s") % {"tested": self.tested}
 
 
 def spell(seconds: float | None) -> str:
@@ -217,13 +235,22 @@ def _judge(endpoint: Endpoint, aim: Aim, known: Known) -> Readiness:
 def _of_version(version: Version, known: Known) -> list[str]:
     said = []
     if version.quarantined_at is not None:
-        said.append(f"Version {version.number} is quarantined: {version.quarantine_reason}")
+        said.append(
+            gettext("Version %(version)s is quarantined: %(quarantine_reason)s")
+            % {"version": version.number, "quarantine_reason": version.quarantine_reason}
+        )
     if version.golden_id is None:
-        said.append(f"Version {version.number} has no golden test, so nothing could prove what a host answers.")
+        said.append(
+            gettext("Version %(version)s has no golden test, so nothing could prove what a host answers.")
+            % {"version": version.number}
+        )
     gone = [entry.path for entry in known.files[version.pk] if entry.artifact_id in known.lacking]
-    gone += ["its golden test"] if version.golden_id in known.lacking else []
+    gone += [gettext("its golden test")] if version.golden_id in known.lacking else []
     if gone:
-        said.append(f"The artifact store lacks {', '.join(gone)} of version {version.number}. Upload it again.")
+        said.append(
+            gettext("The artifact store lacks %(gone)s of version %(version)s. Upload it again.")
+            % {"gone": ", ".join(gone), "version": version.number}
+        )
     return said
 
 
@@ -232,21 +259,30 @@ def _of_hosts(
 ) -> tuple[list[str], list[str]]:
     """What the hosts as last observed speak against it, and what is to be known of them."""
     if not placements:
-        return [f"No host serves {endpoint.slug}."], []
+        return [gettext("No host serves %(endpoint)s.") % {"endpoint": endpoint.slug}], []
     said, notes = [], []
     away = [row.host.name for row in placements if row.health in (Health.UNREACHABLE, Health.UNKNOWN)]
     spare = max(0, len(placements) - max(1, endpoint.min_hosts_serving))
     if len(away) > min(1, spare):
-        said.append(f"{', '.join(away)} can't be reached, as last observed; a plan tolerates {min(1, spare)} absent.")
+        said.append(
+            gettext("%(away)s can't be reached, as last observed; a plan tolerates %(spare)s absent.")
+            % {"away": ", ".join(away), "spare": min(1, spare)}
+        )
     elif away:
-        notes.append(f"{away[0]} can't be reached, as last observed; a plan tolerates that.")
+        notes.append(gettext("%(away)s can't be reached, as last observed; a plan tolerates that.") % {"away": away[0]})
     full = [row.host for row in placements if is_full(row, version, size)]
     stuck = [host.name for host in full if not driver_for(host.engine).capabilities.drain]
     if stuck:
-        said.append(f"The memory of {', '.join(stuck)} has no room for version {version.number} beside what is served.")
+        said.append(
+            gettext("The memory of %(stuck)s has no room for version %(version)s beside what is served.")
+            % {"stuck": ", ".join(stuck), "version": version.number}
+        )
     elif full:
         names = ", ".join(host.name for host in full)
-        notes.append(f"The memory of {names} holds one version at a time: each is out of service while it changes.")
+        notes.append(
+            gettext("The memory of %(names)s holds one version at a time: each is out of service while it changes.")
+            % {"names": names}
+        )
     return said, notes
 
 
@@ -266,10 +302,16 @@ def _of_now(endpoint: Endpoint, known: Known) -> list[str]:
     said = []
     if (run := known.busy.get(endpoint.pk)) is not None:
         kind, state = in_english(run.plan.get_kind_display).lower(), in_english(run.get_state_display).lower()
-        said.append(f"A {kind} of {endpoint.slug} is {state}.")
+        said.append(
+            gettext("A %(kind)s of %(endpoint)s is %(state)s.")
+            % {"kind": kind, "endpoint": endpoint.slug, "state": state}
+        )
     frozen: list[Any] = [window for window in known.freezes[endpoint.pk] if window.begun]
     if frozen:
-        said.append(f"{endpoint.slug} is frozen until {frozen[0].until:%Y-%m-%d %H:%M} UTC: {frozen[0].reason}")
+        said.append(
+            gettext("%(endpoint)s is frozen until %(until)s UTC: %(reason)s")
+            % {"endpoint": endpoint.slug, "until": f"{frozen[0].until:%Y-%m-%d %H:%M}", "reason": frozen[0].reason}
+        )
     return said
 
 
@@ -278,7 +320,10 @@ def _of_people(endpoint: Endpoint, known: Known) -> list[str]:
     tier = (endpoint.model.risk_tier, endpoint.environment)
     policy = known.policies[tier]
     if policy is None:
-        return [f"No approval policy covers a rollback of a {tier[0]}-risk model in {tier[1]}."]
+        return [
+            gettext("No approval policy covers a rollback of a %(tier)s-risk model in %(environment)s.")
+            % {"tier": tier[0], "environment": tier[1]}
+        ]
     people: dict[str, set[str]] = {}
     named = {str(factor["role"]) for factor in policy.factors} | FILL_ANY
     for row in known.holdings:
@@ -288,4 +333,7 @@ def _of_people(endpoint: Endpoint, known: Known) -> list[str]:
     if seating.complete:
         return []
     wanted = " and ".join(role or "approver" for role in seating.open_roles)
-    return [f"The policy {policy} asks for people who are not there: {wanted}."]
+    return [
+        gettext("The policy %(policy)s asks for people who are not there: %(wanted)s.")
+        % {"policy": policy, "wanted": wanted}
+    ]

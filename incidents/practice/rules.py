@@ -39,15 +39,27 @@ class Terms:
     def check(self) -> None:
         """Raises RuleRefused."""
         limits = [
-            (1 <= self.severity <= 4, "The severity is one of 1 to 4; the rule acts on that and on worse ones."),
-            (0 <= self.error_budget < 1, "The error budget is a share of answers, from 0 to 1, such as 0.05."),
-            (0 <= self.from_hour < self.to_hour <= 24, "Say from which hour to which later one, from 0 to 24 (UTC)."),
-            (1 <= self.most <= 20, "Say how many may start by themselves within the window, from 1 to 20."),
-            (1 <= self.drill_days <= 365, "Say how many days old the drill of a target may be, from 1 to 365."),
-            (60 <= self.dwell_seconds <= LONGEST_SECONDS, "Say how many seconds lie between two, at least 60."),
+            (
+                1 <= self.severity <= 4,
+                gettext("The severity is one of 1 to 4; the rule acts on that and on worse ones."),
+            ),
+            (0 <= self.error_budget < 1, gettext("The error budget is a share of answers, from 0 to 1, such as 0.05.")),
+            (
+                0 <= self.from_hour < self.to_hour <= 24,
+                gettext("Say from which hour to which later one, from 0 to 24 (UTC)."),
+            ),
+            (1 <= self.most <= 20, gettext("Say how many may start by themselves within the window, from 1 to 20.")),
+            (
+                1 <= self.drill_days <= 365,
+                gettext("Say how many days old the drill of a target may be, from 1 to 365."),
+            ),
+            (
+                60 <= self.dwell_seconds <= LONGEST_SECONDS,
+                gettext("Say how many seconds lie between two, at least 60."),
+            ),
             (
                 self.dwell_seconds <= self.window_seconds <= LONGEST_SECONDS,
-                "The window is at least as long as the time between two, and at most 30 days.",
+                gettext("The window is at least as long as the time between two, and at most 30 days."),
             ),
         ]
         for holds, sentence in limits:

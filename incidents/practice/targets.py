@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Max
+from django.utils.translation import gettext
 
 from registry.models import Alias, Deployment, Endpoint, Version
 
@@ -43,9 +44,9 @@ def targets_of(endpoints: Sequence[Endpoint]) -> dict[int, Aim]:
     for endpoint in endpoints:
         serves = versions[live[endpoint.pk].most_common(1)[0][0]] if live[endpoint.pk] else None
         others = [
-            (last_good.get(endpoint.model_id), "It is the last version that was good in production."),
-            (endpoint.fallback_id, "It is what the endpoint falls back on."),
-            *((key, "It was served here before and had soaked.") for key in before[endpoint.pk]),
+            (last_good.get(endpoint.model_id), gettext("It is the last version that was good in production.")),
+            (endpoint.fallback_id, gettext("It is what the endpoint falls back on.")),
+            *((key, gettext("It was served here before and had soaked.")) for key in before[endpoint.pk]),
         ]
         found[endpoint.pk] = _aim(serves, [(versions[key], why) for key, why in others if key in versions])
     return found
@@ -53,10 +54,10 @@ def targets_of(endpoints: Sequence[Endpoint]) -> dict[int, Aim]:
 
 def _aim(live: Version | None, others: Sequence[tuple[Version, str]]) -> Aim:
     if live is None:
-        return Aim(None, None, "Nothing is served yet.")
+        return Aim(None, None, gettext("Nothing is served yet."))
     for version, why in others:
         if version.pk != live.pk and version.quarantined_at is None:
             return Aim(live, version, why)
     if any(version.quarantined_at is not None for version, _ in others):
-        return Aim(live, None, "What it could go back to is quarantined.")
-    return Aim(live, None, "No other version has been good in production, so there is nothing to go back to.")
+        return Aim(live, None, gettext("What it could go back to is quarantined."))
+    return Aim(live, None, gettext("No other version has been good in production, so there is nothing to go back to."))

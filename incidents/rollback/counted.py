@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from audit.clock import database_now
 from incidents.rollback.fleet import Remote
@@ -67,23 +68,35 @@ def in_words(run: Run, step: HostStep, placement: Placement | None) -> list[str]
     observed = placement.observation.get("versions", {}) if placement else {}
     latest = {name: held["requests"] for name, held in observed.items() if "requests" in held}
     can = driver_for(step.host.engine).capabilities
-    among = "" if can.probes_apart else "; golden tests are among them"
+    among = [] if can.probes_apart else [gettext("golden tests are among them")]
     if not can.counts_by_version:
         if not before | after:
             return []
         sums = [{"": sum(counts.values())} if counts else {} for counts in (before, after, latest)]
-        return [f"all versions, which the engine does not tell apart: {_growth('', *sums)}{among}"]
+        told = gettext("all versions, which the engine does not tell apart: %(growth)s")
+        return ["; ".join([told % {"growth": _growth("", *sums)}, *among])]
     numbers = [str(version.number) for version in (run.plan.from_version, run.plan.to_version) if version is not None]
-    return [f"version {n}: {_growth(n, before, after, latest)}{among}" for n in numbers if n in before | after]
+    told = gettext("version %(number)s: %(growth)s")
+    return [
+        "; ".join([told % {"number": number, "growth": _growth(number, before, after, latest)}, *among])
+        for number in numbers
+        if number in before | after
+    ]
 
 
 def _growth(name: str, before: Mapping[str, int], after: Mapping[str, int], latest: Mapping[str, int]) -> str:
-    words = [f"{before.get(name, 0):,} before"]
+    words = [gettext("%(before)s before") % {"before": f"{before.get(name, 0):,}"}]
     if name in after:
-        words.append(f"{max(0, after[name] - before.get(name, 0)):,} while it was changed")
+        words.append(
+            gettext("%(grown)s while it was changed") % {"grown": f"{max(0, after[name] - before.get(name, 0)):,}"}
+        )
     now = latest.get(name)
     if name in after and now is not None:
-        words.append(f"{now - after[name]:,} since" if now >= after[name] else f"{now:,} since the host's restart")
+        words.append(
+            gettext("%(now)s since") % {"now": f"{now - after[name]:,}"}
+            if now >= after[name]
+            else gettext("%(now)s since the host's restart") % {"now": f"{now:,}"}
+        )
     return ", ".join(words)
 
 

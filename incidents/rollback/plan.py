@@ -450,7 +450,7 @@ def _shadow(
     if wish is None:
         return {}
     if kind != PlanKind.RELEASE or origin is None:
-        sentence = "Only a release that replaces a version has a shadow: it is compared with what answers."
+        sentence = gettext("Only a release that replaces a version has a shadow: it is compared with what answers.")
         raise PlanRefused("bad_shadow", sentence)
     able = {p.host.name for p in placements if driver_for(p.host.engine).capabilities.shadow}
     able -= set(body.get("recreated", []))

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext
 
 from accounts.approvals.queries import NoPolicy, policy_for
 from incidents.rollback.document import PlanDocument
@@ -63,15 +64,25 @@ def _judged(endpoint: Endpoint, other: Endpoint, document: PlanDocument, taken: 
     if not drains:
         away = min(away, max(len(wave.hosts) for wave in document.waves))
         rest += max(0, _serving(other).filter(host__name__in=named).count() - away)
-    observed = f"{rest} of its other hosts serve" if drains else f"{rest} of its hosts serve while {away} are out"
+    observed = (
+        gettext("%(rest)s of its other hosts serve") % {"rest": rest}
+        if drains
+        else gettext("%(rest)s of its hosts serve while %(away)s are out") % {"rest": rest, "away": away}
+    )
     hindrance = ""
     if Run.objects.filter(endpoint=other, state__in=ACTIVE_RUN_STATES).exists():
-        hindrance = f"a run of {other.slug} is active; wait for its end, or stop it"
+        hindrance = gettext("a run of %(other)s is active; wait for its end, or stop it") % {"other": other.slug}
     elif drains and not _same_approvers(endpoint, other):
-        hindrance = f"{other.slug} has other approvers, who are not asked; a commander of both drains the host itself"
+        hindrance = gettext(
+            "%(other)s has other approvers, who are not asked; a commander of both drains the host itself"
+        ) % {"other": other.slug}
     elif not back and rest < other.min_hosts_serving:
-        hindrance = f"{observed}, at least {other.min_hosts_serving} of {other.slug} have to"
-    return Shared(other, named, "it takes them back" if back else observed, hindrance)
+        hindrance = gettext("%(observed)s, at least %(min_hosts_serving)s of %(other)s have to") % {
+            "observed": observed,
+            "min_hosts_serving": other.min_hosts_serving,
+            "other": other.slug,
+        }
+    return Shared(other, named, gettext("it takes them back") if back else observed, hindrance)
 
 
 def _serving(endpoint: Endpoint) -> QuerySet[Placement]:

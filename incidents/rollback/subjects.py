@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db.models import prefetch_related_objects
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from accounts.approvals.models import ApprovalRequest
 from accounts.approvals.subjects import Section, Subject, register
@@ -45,31 +46,51 @@ def plan_moved(request: ApprovalRequest) -> list[str]:
 
 def consequence(plan: Plan) -> str:
     """What approving does, in a sentence, with the order of the hosts as the document has it."""
-    before = f" instead of version {plan.from_version.number}" if plan.from_version else ""
     document = PlanDocument.read(bytes(plan.document))
     if plan.kind in STEERING_KINDS:
-        return f"If it is approved, this is done at once: {steering_title(plan.endpoint, document)}."
+        done = steering_title(plan.endpoint, document)
+        return gettext("If it is approved, this is done at once: %(done)s.") % {"done": done}
     waves = document.waves
     first, total = waves[0].hosts, sum(len(wave.hosts) for wave in waves)
-    how = f"first on {names_of(first)}, then on the rest" if len(waves) > 1 else "on all of its hosts at once"
+    how = (
+        gettext("first on %(first)s, then on the rest") % {"first": names_of(first)}
+        if len(waves) > 1
+        else gettext("on all of its hosts at once")
+    )
     if total == 1:
-        how = f"on its only host, {first[0]}"
-    return f"If it is approved, {plan.endpoint.slug} will answer with version {plan.to_version.number}{before}, {how}."
+        how = gettext("on its only host, %(first)s") % {"first": first[0]}
+    named: dict[str, Any] = {"endpoint": plan.endpoint.slug, "target": plan.to_version.number, "how": how}
+    if plan.from_version is None:
+        return gettext("If it is approved, %(endpoint)s will answer with version %(target)s, %(how)s.") % named
+    named["origin"] = plan.from_version.number
+    return (
+        gettext(
+            "If it is approved, %(endpoint)s will answer with version %(target)s instead of version %(origin)s, "
+            "%(how)s."
+        )
+        % named
+    )
 
 
 def _sections(plan: Plan, placements: list[Placement]) -> list[Section]:
     sections: list[Section] = [
-        {"title": "What changes", "kind": "diff", "rows": plan_rows(plan)},
-        {"title": "On which terms", "kind": "terms", "rows": plan_terms(plan)},
+        {"title": gettext("What changes"), "kind": "diff", "rows": plan_rows(plan)},
+        {"title": gettext("On which terms"), "kind": "terms", "rows": plan_terms(plan)},
     ]
     ranked = list(candidates(plan.incident_ref)) if plan.incident_ref else []
     chosen = next((row for row in ranked if row.to_version_id == plan.to_version_id), None)
     if chosen is not None:
-        sections.append({"title": f"Why version {chosen.to_version.number}", "kind": "list", "rows": chosen.reasons})
+        sections.append(
+            {
+                "title": gettext("Why version %(to_version)s") % {"to_version": chosen.to_version.number},
+                "kind": "list",
+                "rows": chosen.reasons,
+            }
+        )
     if ranked:
         sections.append(_replays(ranked))
     checks = check_rows(plan.preflights.select_related("host"))
-    sections.append({"title": "Preflight", "kind": "checks", "rows": checks, "id": "preflight-checks"})
+    sections.append({"title": gettext("Preflight"), "kind": "checks", "rows": checks, "id": "preflight-checks"})
     sections.append(_hosts(placements))
     return sections
 
@@ -77,21 +98,21 @@ def _sections(plan: Plan, placements: list[Placement]) -> list[Section]:
 def _replays(ranked: list[Candidate]) -> Section:
     """Each version that it could go to, and how it did on the incident's own traffic and on its holdout set."""
     return {
-        "title": "What each version answers on the same traffic",
+        "title": gettext("What each version answers on the same traffic"),
         "kind": "table",
         "head": [
-            "Version",
-            "May be gone to",
-            "Labelled rows",
-            "Right, with 95 % interval",
-            "Served then",
-            "On its holdout",
+            gettext("Version"),
+            gettext("May be gone to"),
+            gettext("Labelled rows"),
+            gettext("Right, with 95 % interval"),
+            gettext("Served then"),
+            gettext("On its holdout"),
         ],
         "rows": [
             [
-                f"version {row.to_version.number}",
-                "yes" if row.eligible else "no",
-                str(row.replay.get("labelled", "none")),
+                gettext("version %(to_version)s") % {"to_version": row.to_version.number},
+                gettext("yes") if row.eligible else gettext("no"),
+                str(row.replay.get("labelled", gettext("none"))),
                 *(_share(row.replay.get(part)) for part in ("candidate", "live", "holdout")),
             ]
             for row in ranked
@@ -101,20 +122,26 @@ def _replays(ranked: list[Candidate]) -> Section:
 
 def _share(found: dict[str, Any] | None) -> str:
     if not found:
-        return "not known"
-    return f"{percent(found['accuracy'])} ({percent(found['low'])} to {percent(found['high'])})"
+        return gettext("not known")
+    return gettext("%(accuracy)s (%(low)s to %(high)s)") % {
+        "accuracy": percent(found["accuracy"]),
+        "low": percent(found["low"]),
+        "high": percent(found["high"]),
+    }
 
 
 def _hosts(rows: list[Placement]) -> Section:
     """The hosts as they were last observed, which is not what the hash binds: that is what they may serve."""
     return {
-        "title": "Hosts as observed",
+        "title": gettext("Hosts as observed"),
         "kind": "table",
-        "head": ["Host", "Serves", "Digest", "Health", "Observed at"],
+        "head": [gettext("Host"), gettext("Serves"), gettext("Digest"), gettext("Health"), gettext("Observed at")],
         "rows": [
             [
                 row.host.name,
-                f"version {row.observed_version}" if row.observed_version else "nothing known",
+                gettext("version %(observed_version)s") % {"observed_version": row.observed_version}
+                if row.observed_version
+                else gettext("nothing known"),
                 row.observed_digest[:12],
                 f"{in_english(row.get_health_display)}{', drained' if row.host.drained_at else ''}",
                 f"{instant(row.observed_at)[:19].replace('T', ' ')} UTC" if row.observed_at else "never",

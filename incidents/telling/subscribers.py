@@ -194,7 +194,7 @@ def forget(*, address: str, actor: Actor, reason: str) -> int:
     """End every subscription of an address, on all pages, because its owner asks for it. Returns how many there were.
     Raises ValueError without a reason."""
     if not reason.strip():
-        raise ValueError("Say in a sentence why the address is forgotten. Your reason is recorded.")
+        raise ValueError(gettext("Say in a sentence why the address is forgotten. Your reason is recorded."))
     theirs = Subscriber.objects.select_related("page").filter(address__iexact=address.strip(), state__in=GOING_ON)
     return sum(end(subscriber=one, how="administrator", actor=actor, reason=reason) for one in theirs)
 

@@ -116,7 +116,7 @@ def retire_component(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     _attempt(
         request,
         lambda: status.retire_component(component=component, actor=actor_for(request=request)),
-        f"{component.name} is on the page no more.",
+        gettext("%(component)s is on the page no more.") % {"component": component.name},
     )
     return redirect("status-manage", slug=slug)
 
@@ -157,7 +157,7 @@ def replay(request: HttpRequest, slug: str, message: Any) -> HttpResponse:
     _attempt(
         request,
         lambda: outbox.replay(message=found, actor=actor_for(request=request), reason=reason),
-        "It is sent again.",
+        gettext("It is sent again."),
     )
     return redirect("status-manage", slug=slug)
 
@@ -211,7 +211,7 @@ def cancel_maintenance(request: HttpRequest, slug: str, pk: int) -> HttpResponse
         lambda: maintenance.cancel(
             maintenance=window, by=user_of(request), actor=actor_for(request=request), reason=reason
         ),
-        "Its readers are told.",
+        gettext("Its readers are told."),
     )
     return redirect("status-maintenance", slug=slug)
 
@@ -222,7 +222,11 @@ def dismiss_draft(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     require(request, "status.publish")
     draft = get_object_or_404(Draft.objects.select_related("page", "incident"), page__slug=slug, pk=pk)
     require_on(request, "status.publish", draft.incident)
-    _attempt(request, lambda: drafts.dismiss(draft=draft, actor=actor_for(request=request)), "The draft is not told.")
+    _attempt(
+        request,
+        lambda: drafts.dismiss(draft=draft, actor=actor_for(request=request)),
+        gettext("The draft is not told."),
+    )
     return redirect("status-post", slug=slug)
 
 
@@ -239,7 +243,9 @@ def subscribe(request: HttpRequest, slug: str) -> HttpResponse:
     asked = False
     if request.method == "POST" and form.is_valid():
         if is_one_too_many(request, "subscribe"):
-            return HttpResponse("Too many letters were asked for from here. Try again in an hour.\n", "text/plain", 429)
+            return HttpResponse(
+                gettext("Too many letters were asked for from here. Try again in an hour.\n"), "text/plain", 429
+            )
         try:
             subscribers.subscribe(page=page, **form.cleaned_data)
             asked = True

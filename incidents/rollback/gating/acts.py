@@ -169,6 +169,9 @@ def register_all() -> None:
             kind=SubjectKind.GATE_REGISTRATION,
             perform=_perform,
             rows=_rows,
-            consequence=lambda body: f"New plans for {body['model']} will ask: {body['gate']['question']}",
+            consequence=lambda body: (
+                gettext("New plans for %(model)s will ask: %(question)s")
+                % {"model": body["model"], "question": body["gate"]["question"]}
+            ),
         )
     )

@@ -11,6 +11,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import PurePosixPath
 from typing import Any
 
+from django.utils.translation import gettext
+
 from accounts.outgoing import AddressRefused, split_address
 from audit.canonical import CanonicalError, canonical_bytes, exact
 from incidents.rollback.gating.models import GateKind
@@ -69,12 +71,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 def check(kind: str, body: Any) -> dict[str, Any]:
     """The body with its defaults. Raises GateRefused with a sentence on what is wrong with it."""
     if kind not in CHECKS:
-        raise _malformed(f"There is no kind of gate {kind!r}. Choose {', '.join(CHECKS)}.")
+        raise _malformed(
+            gettext("There is no kind of gate %(kind)r. Choose %(kinds)s.") % {"kind": kind, "kinds": ", ".join(CHECKS)}
+        )
     if not isinstance(body, Mapping):
-        raise _malformed("A gate's body is a JSON object.")
+        raise _malformed(gettext("A gate's body is a JSON object."))
     unknown = sorted(set(body) - KNOWN[kind])
     if unknown:
-        raise _malformed(f"A gate of the kind {kind} has no {unknown[0]!r}. It knows {', '.join(sorted(KNOWN[kind]))}.")
+        raise _malformed(
+            gettext("A gate of the kind %(kind)s has no %(unknown)r. It knows %(known)s.")
+            % {"kind": kind, "unknown": unknown[0], "known": ", ".join(sorted(KNOWN[kind]))}
+        )
     return CHECKS[kind](body)
 
 
@@ -90,7 +97,7 @@ def _series(body: Mapping[str, Any]) -> dict[str, Any]:
     compare = _one_of(body, "compare", COMPARISONS, "before_after")
     baseline = _text(body, "baseline_query", "")
     if (compare == "canary_baseline") != bool(baseline):
-        raise _malformed("Give `baseline_query` with `compare` = canary_baseline, and with nothing else.")
+        raise _malformed(gettext("Give `baseline_query` with `compare` = canary_baseline, and with nothing else."))
     step = _whole(body, "step_seconds", 15, 1, 3600)
     window = _whole(body, "window_seconds", 60 * step, 8 * step, 30 * 86_400)
     return {
@@ -117,9 +124,9 @@ def _http(body: Mapping[str, Any]) -> dict[str, Any]:
         limits["equals"] = str(body["equals"]) if not isinstance(body["equals"], bool) else str(body["equals"]).lower()
     pointer = _text(body, "pointer", "")
     if pointer and not pointer.startswith("/"):
-        raise _malformed("A JSON pointer begins with a slash, such as /model/version.")
+        raise _malformed(gettext("A JSON pointer begins with a slash, such as /model/version."))
     if bool(limits) != ("pointer" in body):
-        raise _malformed("Give `pointer` together with `equals`, `at_least` or `at_most`.")
+        raise _malformed(gettext("Give `pointer` together with `equals`, `at_least` or `at_most`."))
     found = {
         "method": _one_of(body, "method", METHODS, "GET"),
         "url": url,
@@ -133,23 +140,28 @@ def _http(body: Mapping[str, Any]) -> dict[str, Any]:
 def _hardware(body: Mapping[str, Any]) -> dict[str, Any]:
     limits = {name: _decimal(body, name) for name in ("at_least", "at_most") if name in body}
     if not limits:
-        raise _malformed("Give `at_least` or `at_most`, as numbers in the figure's own unit.")
+        raise _malformed(gettext("Give `at_least` or `at_most`, as numbers in the figure's own unit."))
     return {"figure": _text(body, "figure"), **limits}
 
 
 def _suite(body: Mapping[str, Any]) -> dict[str, Any]:
     argv = body.get("argv")
     if not isinstance(argv, Sequence) or isinstance(argv, str) or not argv or len(argv) > MOST_ARGUMENTS:
-        raise _malformed(f"`argv` is a list of 1 to {MOST_ARGUMENTS} arguments, the program first.")
+        raise _malformed(
+            gettext("`argv` is a list of 1 to %(most)s arguments, the program first.") % {"most": MOST_ARGUMENTS}
+        )
     if not all(isinstance(word, str) and word and "\0" not in word for word in argv):
-        raise _malformed("Each argument is a text, and none is empty.")
+        raise _malformed(gettext("Each argument is a text, and none is empty."))
     if sum(map(len, argv)) > MOST_CHARACTERS:
-        raise _malformed(f"The arguments are longer than {MOST_CHARACTERS} characters. Put them into a file of yours.")
+        raise _malformed(
+            gettext("The arguments are longer than %(most)s characters. Put them into a file of yours.")
+            % {"most": MOST_CHARACTERS}
+        )
     if not PurePosixPath(argv[0]).is_absolute():
-        raise _malformed("The program is named by its whole path: no shell and no PATH looks for it.")
+        raise _malformed(gettext("The program is named by its whole path: no shell and no PATH looks for it."))
     files = body.get("files", {})
     if not isinstance(files, Mapping) or not all(_names_file(path, sha256) for path, sha256 in files.items()):
-        raise _malformed("`files` maps whole paths to SHA-256 digests (64 hex digits).")
+        raise _malformed(gettext("`files` maps whole paths to SHA-256 digests (64 hex digits)."))
     return {
         "argv": list(argv),
         "seconds": _whole(body, "seconds", 600, 1, MOST_SECONDS),
@@ -166,10 +178,10 @@ def _acceptance(body: Mapping[str, Any]) -> dict[str, Any]:
     people = body.get("people")
     named = isinstance(people, Sequence) and not isinstance(people, str) and bool(people)
     if not named or not all(isinstance(one, str) and one for one in people or ()):
-        raise _malformed("`people` is a list of user names, at least one.")
+        raise _malformed(gettext("`people` is a list of user names, at least one."))
     assert people is not None
     if len(set(people)) != len(people):
-        raise _malformed("Each person is named once.")
+        raise _malformed(gettext("Each person is named once."))
     return {
         "people": list(people),
         "needed": _whole(body, "needed", len(people), 1, len(people)),
@@ -207,21 +219,26 @@ def _malformed(sentence: str) -> GateRefused:
 def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = body.get(name, default)
     if not isinstance(value, str) or (default is None and not value.strip()) or len(value) > MOST_CHARACTERS:
-        raise _malformed(f"`{name}` is a text of at most {MOST_CHARACTERS} characters.")
+        raise _malformed(
+            gettext("`%(name)s` is a text of at most %(most)s characters.") % {"name": name, "most": MOST_CHARACTERS}
+        )
     return value
 
 
 def _one_of(body: Mapping[str, Any], name: str, known: Sequence[str], default: str) -> str:
     value = body.get(name, default)
     if value not in known:
-        raise _malformed(f"`{name}` is one of {', '.join(known)}.")
+        raise _malformed(gettext("`%(name)s` is one of %(known)s.") % {"name": name, "known": ", ".join(known)})
     return str(value)
 
 
 def _whole(body: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
     value = body.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise _malformed(f"`{name}` is a whole number from {least} to {most}.")
+        raise _malformed(
+            gettext("`%(name)s` is a whole number from %(least)s to %(most)s.")
+            % {"name": name, "least": least, "most": most}
+        )
     return value
 
 
@@ -232,5 +249,5 @@ def _decimal(body: Mapping[str, Any], name: str, default: str | None = None) -> 
     except InvalidOperation:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite():
-        raise _malformed(f"`{name}` is a number, best as a text such as “0.05”.")
+        raise _malformed(gettext("`%(name)s` is a number, best as a text such as “0.05”.") % {"name": name})
     return format(number, "f")

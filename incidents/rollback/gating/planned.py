@@ -4,14 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from incidents.rollback.gating.bodies import patience
 from incidents.rollback.gating.models import GateDefinition
 from incidents.rollback.gating.words import expected_of, sentence_of
 from registry.models import Endpoint
 
 WHEN = {
-    "wave": "asked after each wave", "watch": "asked in the watch", "both": "asked after each wave and in the watch",
-}  # fmt: skip
+    "wave": _("asked after each wave"),
+    "watch": _("asked in the watch"),
+    "both": _("asked after each wave and in the watch"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,10 @@ def longest_patience(gates: Sequence[Mapping[str, Any]]) -> int:
 def terms(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """A line for each of them, for a plan's page and its approvers."""
     return [
-        {"label": gate.question, "value": f"Gate {gate.name}, {WHEN[gate.when]}: {sentence_of(gate.kind, gate.body)}."}
+        {
+            "label": gate.question,
+            "value": gettext("Gate %(gate)s, %(when)s: %(kind)s.")
+            % {"gate": gate.name, "when": WHEN[gate.when], "kind": sentence_of(gate.kind, gate.body)},
+        }
         for gate in registered(gates)
     ]

@@ -9,7 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -47,7 +47,11 @@ def gate_list(request: HttpRequest) -> HttpResponse:
     wanted = request.GET.get("retire", "")
     may_write = may(_user(request), "registry.write")
     chosen = [row["gate"] for row in rows if may_write and str(row["gate"].pk) == wanted]
-    count = f"{len(rows) or 'No'} {'gate is' if len(rows) < 2 else 'gates are'} registered"
+    count = (
+        ngettext("%(count)s gate is registered", "%(count)s gates are registered", len(rows)) % {"count": len(rows)}
+        if rows
+        else gettext("No gate is registered")
+    )
     context = {
         "sentence": gettext("%(count)s, beside those that every plan asks.") % {"count": count},
         "rows": rows,

@@ -4,10 +4,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from accounts.models import User
 from incidents.rollback.gating.models import GateKind
 
-WORSE = {"up": "a rise is bad", "down": "a fall is bad", "either": "any change is bad"}
+WORSE = {"up": _("a rise is bad"), "down": _("a fall is bad"), "either": _("any change is bad")}
 
 
 def sentence_of(kind: str, body: Mapping[str, Any]) -> str:
@@ -24,50 +27,85 @@ def sentence_of(kind: str, body: Mapping[str, Any]) -> str:
 def expected_of(kind: str, body: Mapping[str, Any]) -> str:
     """What counts as a pass."""
     if kind == GateKind.SERIES:
-        return f"no change of {_percent(body['matters'])} or more; {WORSE[body['worse']]}"
+        return gettext("no change of %(matters)s or more; %(worse)s") % {
+            "matters": _percent(body["matters"]),
+            "worse": WORSE[body["worse"]],
+        }
     if kind == GateKind.HTTP:
         value = f", {body['pointer']} {_limits(body)}" if "pointer" in body else ""
-        return f"status {body['status']}{value}"
+        return gettext("status %(status)s%(value)s") % {"status": body["status"], "value": value}
     if kind == GateKind.HARDWARE:
         return _limits(body)
     if kind == GateKind.SUITE:
-        return "every test passes"
-    return f"{body['needed']} of {len(body['people'])} named people accept it, and nobody refuses"
+        return gettext("every test passes")
+    return gettext("%(needed)s of %(count)s named people accept it, and nobody refuses") % {
+        "needed": body["needed"],
+        "count": len(body["people"]),
+    }
 
 
 def _series(body: Mapping[str, Any]) -> str:
     against = (
-        f"the hosts that have switched ({body['query']}) against the others in the same time ({body['baseline_query']})"
+        (
+            gettext("the hosts that have switched (%(query)s) against the others in the same time (%(baseline_query)s)")
+            % {"query": body["query"], "baseline_query": body["baseline_query"]}
+        )
         if body["compare"] == "canary_baseline"
-        else f"{body['query']} after the switch against the {body['window_seconds']} s before the run"
+        else (
+            gettext("%(query)s after the switch against the %(window_seconds)s s before the run")
+            % {"query": body["query"], "window_seconds": body["window_seconds"]}
+        )
     )
-    return f"asks {body['source']}: {against}; a change of {_percent(body['matters'])} matters, {WORSE[body['worse']]}"
+    return gettext("asks %(source)s: %(against)s; a change of %(matters)s matters, %(worse)s") % {
+        "source": body["source"],
+        "against": against,
+        "matters": _percent(body["matters"]),
+        "worse": WORSE[body["worse"]],
+    }
 
 
 def _http(body: Mapping[str, Any]) -> str:
-    return f"{body['method']} {body['url']} answers with {expected_of(GateKind.HTTP, body)}"
+    return gettext("%(method)s %(url)s answers with %(answer)s") % {
+        "method": body["method"],
+        "url": body["url"],
+        "answer": expected_of(GateKind.HTTP, body),
+    }
 
 
 def _hardware(body: Mapping[str, Any]) -> str:
-    return f"each switched host's figure {body['figure']} is {_limits(body)}"
+    return gettext("each switched host's figure %(figure)s is %(limits)s") % {
+        "figure": body["figure"],
+        "limits": _limits(body),
+    }
 
 
 def _suite(body: Mapping[str, Any]) -> str:
-    pinned = f"; {len(body['files'])} of its files are checked by digest" if body["files"] else ""
-    return (
-        f"runs {shlex.join(body['argv'])} without a shell, at most {body['seconds']} s and {body['memory_mib']} MiB"
-        f"{pinned}; every test has to pass"
+    pinned = (
+        gettext("; %(count)s of its files are checked by digest") % {"count": len(body["files"])}
+        if body["files"]
+        else ""
     )
+    return gettext(
+        "runs %(argv)s without a shell, at most %(seconds)s s and %(memory_mib)s MiB%(pinned)s; every test has to pass"
+    ) % {
+        "argv": shlex.join(body["argv"]),
+        "seconds": body["seconds"],
+        "memory_mib": body["memory_mib"],
+        "pinned": pinned,
+    }
 
 
 def _acceptance(body: Mapping[str, Any]) -> str:
     named = dict(User.objects.filter(pseudonym__in=body["people"]).values_list("pseudonym", "username"))
     people = ", ".join(named.get(one, one) for one in body["people"])
-    return f"{body['needed']} of {people} accept it; one refusal fails it"
+    return gettext("%(needed)s of %(people)s accept it; one refusal fails it") % {
+        "needed": body["needed"],
+        "people": people,
+    }
 
 
 def _limits(body: Mapping[str, Any]) -> str:
-    words = {"equals": "equal to", "at_least": "at least", "at_most": "at most"}
+    words = {"equals": gettext("equal to"), "at_least": gettext("at least"), "at_most": gettext("at most")}
     return " and ".join(f"{word} {body[name]}" for name, word in words.items() if name in body)
 
 

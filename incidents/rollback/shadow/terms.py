@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from django.utils.translation import gettext
+
 from incidents.rollback.models import HostStep, StepState
 
 DEFAULTS: dict[str, Any] = {
@@ -51,11 +53,17 @@ class Terms:
 def entry(wish: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
     """What the document holds. Numbers that are no whole ones are decimal strings. Raises ShadowRefused."""
     if unknown := sorted(set(wish) - set(DEFAULTS)):
-        raise ShadowRefused(f"A shadow has no {unknown[0]}. It takes {', '.join(DEFAULTS)}.")
+        raise ShadowRefused(
+            gettext("A shadow has no %(unknown)s. It takes %(names)s.")
+            % {"unknown": unknown[0], "names": ", ".join(DEFAULTS)}
+        )
     told = {**DEFAULTS, **{name: value for name, value in wish.items() if value is not None}}
     for name, most in MOST.items():
         if type(told[name]) is not int or not 0 < told[name] <= most:
-            raise ShadowRefused(f"A shadow's {name} is a whole number from 1 to {most:,}.")
+            raise ShadowRefused(
+                gettext("A shadow's %(name)s is a whole number from 1 to %(most)s.")
+                % {"name": name, "most": f"{most:,}"}
+            )
     for name in (*SHARES, "tolerance"):
         told[name] = _decimal(name, told[name])
     return {"hosts": list(hosts), **told}
@@ -65,9 +73,16 @@ def _decimal(name: str, value: Any) -> str:
     try:
         number = Decimal(str(value))
     except InvalidOperation as error:
-        raise ShadowRefused(f"A shadow's {name} is a number.") from error
+        raise ShadowRefused(gettext("A shadow's %(name)s is a number.") % {"name": name}) from error
     if not number.is_finite() or number < 0 or (name in SHARES and not 0 < number < 1):
-        raise ShadowRefused(f"A shadow's {name} is {'between 0 and 1' if name in SHARES else 'at least 0'}.")
+        raise ShadowRefused(
+            (
+                gettext("A shadow's %(name)s is between 0 and 1.")
+                if name in SHARES
+                else gettext("A shadow's %(name)s is at least 0.")
+            )
+            % {"name": name}
+        )
     return format(number.normalize(), "f")
 
 
@@ -84,17 +99,26 @@ def percent(share: Decimal | float) -> str:
 def in_words(shadow: Mapping[str, Any], number: int) -> str:
     """A line for the plan's page and its approvers."""
     if not shadow["hosts"]:
-        return (
-            "not possible: the engine of no host in the first wave can mirror requests. Instead its canary is switched "
-            "after its golden test, and the gates judge what it answers"
+        return gettext(
+            "not possible: the engine of no host in the first wave can mirror requests. Instead its canary "
+            "is switched after its golden test, and the gates judge what it answers"
         )
     asked = terms_of(shadow)
-    return (
-        f"{', '.join(asked.hosts)}: version {number} is asked {asked.percent} % of the requests as well for at least "
-        f"{asked.seconds} s and {asked.rows:,} rows, and answers nobody. It goes on only when surely at most "
-        f"{percent(asked.max_differing)} of the outputs differ, scores move by at most {asked.max_moved:f} on average, "
-        f"and at most {percent(asked.max_failures)} of its requests fail; else nothing is switched"
-    )
+    return gettext(
+        "%(hosts)s: version %(number)s is asked %(percent)s %% of the requests as well for at least "
+        "%(seconds)s s and %(rows)s rows, and answers nobody. It goes on only when surely at most "
+        "%(max_differing)s of the outputs differ, scores move by at most %(max_moved)s on average, and "
+        "at most %(max_failures)s of its requests fail; else nothing is switched"
+    ) % {
+        "hosts": ", ".join(asked.hosts),
+        "number": number,
+        "percent": asked.percent,
+        "seconds": asked.seconds,
+        "rows": f"{asked.rows:,}",
+        "max_differing": percent(asked.max_differing),
+        "max_moved": f"{asked.max_moved:f}",
+        "max_failures": percent(asked.max_failures),
+    }
 
 
 def is_only_shadowed(step: HostStep, shadow: Mapping[str, Any] | None, shares: Sequence[int]) -> bool:

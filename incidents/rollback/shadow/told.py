@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.utils.translation import gettext
+
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import HostStep, StepState
 from incidents.rollback.shadow.terms import percent, terms_of
@@ -80,36 +82,58 @@ def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> 
     asked = terms_of(document.shadow)
     lines = [
         _line(
-            "Compared",
-            f"{facts['rows']:,} rows of {facts['requests']:,} requests",
-            f"at least {asked.rows:,} rows in {asked.seconds} s",
+            gettext("Compared"),
+            gettext("%(rows)s rows of %(requests)s requests")
+            % {"rows": f"{facts['rows']:,}", "requests": f"{facts['requests']:,}"},
+            gettext("at least %(rows)s rows in %(seconds)s s") % {"rows": f"{asked.rows:,}", "seconds": asked.seconds},
         ),
-        _line("Dropped", f"{facts['dropped']:,} of {facts['taken']:,} mirrored requests", "not judged"),
-        _line("Failed by the new version", f"{facts['failures']:,}", f"at most {percent(asked.max_failures)}"),
+        _line(
+            gettext("Dropped"),
+            gettext("%(dropped)s of %(taken)s mirrored requests")
+            % {"dropped": f"{facts['dropped']:,}", "taken": f"{facts['taken']:,}"},
+            gettext("not judged"),
+        ),
+        _line(
+            gettext("Failed by the new version"),
+            f"{facts['failures']:,}",
+            gettext("at most %(max_failures)s") % {"max_failures": percent(asked.max_failures)},
+        ),
     ]
     if facts["failure"]:
-        lines.append(_line("The last failure", facts["failure"], ""))
+        lines.append(_line(gettext("The last failure"), facts["failure"], ""))
     if not facts["rows"]:
         return lines
-    moved = f"{facts['moved_mean']:.4f} on average ({facts['moved_signed']:+.4f} with sign), at most "
+    moved = gettext("%(mean)s on average (%(signed)s with sign), at most %(largest)s") % {
+        "mean": f"{facts['moved_mean']:.4f}",
+        "signed": f"{facts['moved_signed']:+.4f}",
+        "largest": f"{facts['moved_largest']:.4f}",
+    }
     scored = facts["score_psi"] is not None
     return [
         *lines,
         _line(
-            "Another output",
-            f"{facts['differing_rows']:,} rows, {percent(facts['differing_share'])}",
-            f"at most {percent(asked.max_differing)}",
+            gettext("Another output"),
+            gettext("%(differing_rows)s rows, %(differing_share)s")
+            % {"differing_rows": f"{facts['differing_rows']:,}", "differing_share": percent(facts["differing_share"])},
+            gettext("at most %(max_differing)s") % {"max_differing": percent(asked.max_differing)},
         ),
         _line(
-            "Scores move" if scored else "Outputs move",
-            f"{moved}{facts['moved_largest']:.4f}",
-            f"at most {asked.max_moved:f} on average" if scored else "not judged",
+            gettext("Scores move") if scored else gettext("Outputs move"),
+            moved,
+            gettext("at most %(max_moved)s on average") % {"max_moved": f"{asked.max_moved:f}"}
+            if scored
+            else gettext("not judged"),
         ),
-        *([_line("Scores as a whole", f"PSI {facts['score_psi']:.4f}", "not judged")] if scored else []),
+        *(
+            [_line(gettext("Scores as a whole"), f"PSI {facts['score_psi']:.4f}", gettext("not judged"))]
+            if scored
+            else []
+        ),
         _line(
-            "Time to answer",
-            f"{facts['shadow_ms']:.2f} ms on average beside {facts['live_ms']:.2f} ms",
-            "not judged here: the shadow gives way to live requests",
+            gettext("Time to answer"),
+            gettext("%(shadow_ms)s ms on average beside %(live_ms)s ms")
+            % {"shadow_ms": f"{facts['shadow_ms']:.2f}", "live_ms": f"{facts['live_ms']:.2f}"},
+            gettext("not judged here: the shadow gives way to live requests"),
         ),
     ]
 
