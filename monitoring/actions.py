@@ -13,7 +13,14 @@ from monitoring.models import Monitor, Rule, RuleKind
 from monitoring.questions import DEFAULTS, checked_params
 from registry.models import Endpoint
 
-SEVERITIES = {RuleKind.ACCURACY: 1, RuleKind.INPUT_DRIFT: 2, RuleKind.OUTPUT_DRIFT: 2, RuleKind.LATENCY: 2}
+SEVERITIES = {
+    RuleKind.ACCURACY: 1,
+    RuleKind.INPUT_DRIFT: 2,
+    RuleKind.OUTPUT_DRIFT: 2,
+    RuleKind.LATENCY: 2,
+    RuleKind.JOINT_DRIFT: 3,
+    RuleKind.CONCEPT_DRIFT: 2,
+}
 
 CHANGEABLE = ("params", "for_windows", "clear_windows", "min_rows", "severity", "enabled")
 RANGES = {"for_windows": (1, 100), "clear_windows": (1, 100), "min_rows": (30, 10_000_000), "severity": (1, 4)}

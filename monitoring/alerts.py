@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from audit.actions import Target, record_each, service_actor
 from audit.dispatch import gather_on_commit
-from monitoring.models import Alert, AlertState, Answer, Finding, Rule, RuleKind, Window, WindowState
+from monitoring.models import LABELLED_KINDS, Alert, AlertState, Answer, Finding, Rule, Window, WindowState
 from monitoring.rules import suppress
 from monitoring.rules.carried import carried
 from registry.models import Endpoint, Environment
@@ -64,7 +64,7 @@ def follow(rule: Rule, versions: Iterable[str]) -> list[Alert]:
     """
     firing = {a.version: a for a in Alert.objects.filter(rule=rule, state=AlertState.FIRING)}
     judged = Window.objects.filter(endpoint=rule.endpoint_id, state=WindowState.JUDGED, rows__gt=0)
-    if rule.kind == RuleKind.ACCURACY:
+    if rule.kind in LABELLED_KINDS:
         judged = judged.filter(labels_due_at=None)
     windows = list(judged[:LOOK_BACK])
     findings = _by_window(rule, windows)

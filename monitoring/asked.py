@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,9 +33,11 @@ class Asked:
     """What a rule is asked about: the rows of version `version` in one window, and what they are held against.
 
     `promised` is the accuracy that the version was released with, on `promised_rows` rows. `latencies` are the rows of
-    the reference (latency_ms, host) and `latencies_of` says which those are. `false_alarms` says how many a drift rule
-    raises on its own reference. Where `sketches` are given, of all inputs of a fleet's window by their names, `table`
-    holds no inputs, and `read` gives the rows of some.
+    the reference (latency_ms, host) and `latencies_of` says which those are. `holdout` has columns of the version's
+    holdout set and `holdout_id` its SHA-256; `errors_before` are the errors (1) of its good windows, oldest first.
+    `false_alarms` says how many the rule raises on what it holds the window against, and `tried` what that rests on.
+    Where `sketches` are given, of all inputs of a fleet's window by their names, `table` holds no inputs: `read` gives
+    the rows of some and `sample` some rows of them, drawn at random.
     """
 
     version: str
@@ -47,9 +50,14 @@ class Asked:
     outputs: Profile | None = None
     latencies: pa.Table | None = None
     latencies_of: str = ""
+    holdout: Mapping[str, np.ndarray] = field(default_factory=dict)
+    holdout_id: str = ""
+    errors_before: np.ndarray = field(default_factory=lambda: np.zeros(0))
     false_alarms: str = ""
+    tried: Mapping[str, Any] = field(default_factory=dict)
     sketches: Mapping[str, Sketch | None] | None = None
     read: Callable[[Sequence[str]], pa.Table] | None = None
+    sample: Callable[[Sequence[str]], pa.Table] | None = None
 
     @property
     def hosts(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,13 +17,15 @@ from django.db.models.functions import Now
 from audit.actions import Target, record, service_actor
 from monitoring import alerts, fleet, sketches
 from monitoring.asked import Answered, Asked
-from monitoring.drift.profile import Profile
+from monitoring.detectors.concept import errors_before
+from monitoring.detectors.false_alarms import false_alarms
+from monitoring.holdouts import holdout_columns
 from monitoring.measure import LABELLED, Measured, measure
-from monitoring.models import Answer, Finding, Monitor, Rule, RuleKind, Window, WindowState
+from monitoring.models import LABELLED_KINDS, Answer, Finding, Monitor, Rule, RuleKind, Window, WindowState
 from monitoring.points import keep, moments
 from monitoring.profiles import profiles_of
 from monitoring.questions import ask, checked_params
-from monitoring.references import false_alarms, latency_reference, promised, versions_of
+from monitoring.references import latency_reference, promised, versions_of
 from monitoring.rollups import Points
 from monitoring.series import series_for
 from registry.models import Endpoint, Host, Version
@@ -108,27 +110,28 @@ def judge(window_id: int) -> bool:
     if not claimed:
         return False
     window = Window.objects.select_related("endpoint").get(pk=window_id)
-    kinds = set(RuleKind) if window.labels_due_at is None else set(RuleKind) - {RuleKind.ACCURACY}
+    kinds = set(RuleKind) if window.labels_due_at is None else set(RuleKind) - LABELLED_KINDS
     return _judge(window, kinds, state=WindowState.JUDGED, judged_at=Now())
 
 
 def judge_labels(window_id: int) -> bool:
-    """Judge the accuracy of a window whose labels came long after its predictions. Claimed and written as by judge."""
+    """Judge what needs labels, of a window whose labels came long after its predictions. Claimed and written as by
+    judge."""
     claimed = Window.objects.filter(pk=window_id, state=WindowState.JUDGED, labels_due_at__lte=Now()).update(
         attempts=F("attempts") + 1, labels_due_at=Now() + LEASE
     )
     if not claimed:
         return False
     window = Window.objects.select_related("endpoint").get(pk=window_id)
-    return _judge(window, {RuleKind.ACCURACY}, labels_due_at=None)
+    return _judge(window, set(LABELLED_KINDS), labels_due_at=None)
 
 
 def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
-    seen = fleet.read(window, features=kinds != {RuleKind.ACCURACY})
+    seen = fleet.read(window, features=kinds != LABELLED_KINDS)
     table = seen.table
     rules = list(Rule.objects.filter(endpoint=window.endpoint, enabled=True, kind__in=kinds))
-    measured = [m for m in measure(table) if m.name in LABELLED or kinds != {RuleKind.ACCURACY}]
-    if RuleKind.ACCURACY not in kinds:
+    measured = [m for m in measure(table) if m.name in LABELLED or kinds != LABELLED_KINDS]
+    if not kinds >= LABELLED_KINDS:
         measured = [m for m in measured if m.name not in LABELLED]
     judged = list(_ask_all(window, seen, rules))
     labelled = len(table) - table.column("label").null_count
@@ -173,12 +176,13 @@ def _asked(
     seen: fleet.Seen,
 ) -> Asked:
     accuracy, rows = promised(version)
-    drift = rule.kind in (RuleKind.INPUT_DRIFT, RuleKind.OUTPUT_DRIFT)
+    drift = rule.kind in (RuleKind.INPUT_DRIFT, RuleKind.OUTPUT_DRIFT, RuleKind.JOINT_DRIFT)
     profiles = profiles_of(version) if version and drift else None
     latencies = (
         latency_reference(window.endpoint, window.start, rule.min_rows) if rule.kind == RuleKind.LATENCY else None
     )
-    return Asked(
+    joint = version if rule.kind == RuleKind.JOINT_DRIFT else None
+    asked = Asked(
         version=number,
         table=own,
         min_rows=rule.min_rows,
@@ -189,10 +193,30 @@ def _asked(
         outputs=profiles[1] if profiles else None,
         latencies=latencies.table if latencies else None,
         latencies_of=latencies.words if latencies else "",
-        false_alarms=_false_alarms(rule, monitor, profiles, len(own)),
+        holdout=holdout_columns(joint) if joint else {},
+        holdout_id=(joint.holdout_id or "") if joint else "",
+        errors_before=errors_before(rule, window, number) if rule.kind == RuleKind.CONCEPT_DRIFT else np.zeros(0),
         sketches=seen.columns.get(number),
         read=partial(seen.rows, number),
+        sample=partial(seen.sample, number) if number in seen.columns else None,
     )
+    return _with_false_alarms(rule, monitor, asked)
+
+
+def _with_false_alarms(rule: Rule, monitor: Monitor | None, asked: Asked) -> Asked:
+    if monitor is None:
+        return asked
+    try:
+        if rule.kind == RuleKind.JOINT_DRIFT:
+            before = (
+                Finding.objects.filter(rule=rule, version=asked.version, host=None).order_by("-window__start").first()
+            )
+            asked = replace(asked, tried=before.data.get("tried", {}) if before else {})
+        sentence, tried = false_alarms(rule, monitor, asked)
+    except UNFIT:
+        log.exception("the false alarms of %s of %s can't be told", rule.kind, monitor.endpoint_id)
+        return asked
+    return replace(asked, false_alarms=sentence, tried=tried)
 
 
 def _unfit(rule: Rule, number: str, rows: int, error: Exception) -> Answered:
@@ -201,19 +225,9 @@ def _unfit(rule: Rule, number: str, rows: int, error: Exception) -> Answered:
     return Answered(Answer.NOT_ENOUGH, None, None, rows, sentence)
 
 
-def _false_alarms(rule: Rule, monitor: Monitor | None, profiles: tuple[Profile, Profile] | None, rows: int) -> str:
-    if profiles is None or monitor is None:
-        return ""
-    try:
-        return false_alarms(rule, monitor, profiles[0 if rule.kind == RuleKind.INPUT_DRIFT else 1], rows)
-    except UNFIT:
-        log.exception("the false alarms of %s of %s can't be told", rule.kind, monitor.endpoint_id)
-        return ""
-
-
 def _write(window: Window, measured: list[Measured], judged: list[Judged]) -> None:
     hosts = {host.name: host for host in _hosts_of(window.endpoint)}
-    points = {(m.name, hosts.get(m.host or ""), m.version, m.column): m for m in [*measured, *_psi(judged)]}
+    points = {(m.name, hosts.get(m.host or ""), m.version, m.column): m for m in [*measured, *_found(judged)]}
     series = series_for(window.endpoint, {key: m.unit for key, m in points.items()})
     found = list(points.values())
     keep(
@@ -249,15 +263,16 @@ def _hosts_of(endpoint: Endpoint) -> QuerySet[Host]:
     return Host.objects.filter(prediction_batches__endpoint=endpoint).distinct()
 
 
-def _psi(judged: list[Judged]) -> Iterator[Measured]:
+def _found(judged: list[Judged]) -> Iterator[Measured]:
+    """What the rules themselves measured: the PSI of each input, and how far inputs taken together are apart."""
     for found in judged:
-        if found.rule.kind != RuleKind.INPUT_DRIFT:
-            continue
-        for column in found.answers[0].data.get("columns", []):
-            if column["psi"] is not None:
-                yield Measured(
-                    "psi", found.version, None, column["psi"], found.answers[0].rows, column["column"][:60], ""
-                )
+        answered = found.answers[0]
+        if found.rule.kind == RuleKind.INPUT_DRIFT:
+            for column in answered.data.get("columns", []):
+                if column["psi"] is not None:
+                    yield Measured("psi", found.version, None, column["psi"], answered.rows, column["column"][:60], "")
+        if found.rule.kind == RuleKind.JOINT_DRIFT and answered.value is not None:
+            yield Measured("joint_auc", found.version, None, answered.value, answered.rows)
 
 
 def _record_breaches(window: Window, judged: list[Judged], rows: int, labelled: int) -> None:

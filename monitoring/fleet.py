@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from monitoring import sketches
@@ -19,6 +20,8 @@ from monitoring.windows import batches_within, load_predictions
 
 FLEET_ROWS = 20_000
 """From so many rows of at least two hosts on, a window is judged from sketches of its inputs."""
+SAMPLE_ROWS = 5_000
+"""Rows that a sample of a fleet's window has, or a little more: whole deliveries, drawn at random."""
 NARROW = ("id", "ts", "version", "digest", "latency_ms", "output", "score", "host", "label")
 
 
@@ -36,6 +39,20 @@ class Seen:
         """Some columns of all rows of a version, where its sketches do not decide. Raises store.StoreDamaged."""
         window = self.window
         return load_predictions(window.endpoint, window.start, window.end, versions=[version], columns=names)
+
+    def sample(self, version: str, names: Sequence[str]) -> pa.Table:
+        """Some columns of SAMPLE_ROWS rows of a version, the same ones each time. Raises store.StoreDamaged."""
+        window = self.window
+        batches = batches_within(window.endpoint, window.start, window.end).filter(version=version).order_by("pk")
+        found, keys, rows = list(batches.values_list("pk", "rows")), [], 0
+        for place in np.random.default_rng(window.pk).permutation(len(found)).tolist():
+            if rows >= SAMPLE_ROWS:
+                break
+            keys.append(found[place][0])
+            rows += found[place][1]
+        return load_predictions(
+            window.endpoint, window.start, window.end, versions=[version], columns=names, batches=keys
+        )
 
 
 def read(window: Window, *, features: bool = True) -> Seen:

@@ -200,6 +200,12 @@ class RuleKind(models.TextChoices):
     INPUT_DRIFT = "input_drift", _("Inputs unlike the version's training data")
     OUTPUT_DRIFT = "output_drift", _("Predictions unlike the version's training data")
     LATENCY = "latency", _("Slower than the endpoint was")
+    JOINT_DRIFT = "joint_drift", _("Inputs, taken together, unlike the version's holdout set")
+    CONCEPT_DRIFT = "concept_drift", _("More errors than in the version's good windows before")
+
+
+LABELLED_KINDS = frozenset({RuleKind.ACCURACY, RuleKind.CONCEPT_DRIFT})
+"""Rules that wait for labels."""
 
 
 class Rule(models.Model):

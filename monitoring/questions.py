@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.asked import ANSWERS, Answered, Asked, nothing_known, on_host
+from monitoring.detectors.concept import CALLED, concept_drift
+from monitoring.detectors.joint import joint_drift
 from monitoring.drift.band import compare_sketches
 from monitoring.drift.compare import ColumnDrift, compare, compare_column
-from monitoring.drift.concept import accuracy_windows
+from monitoring.drift.concept import STREAM_DETECTORS, accuracy_windows
+from monitoring.drift.joint import MOST_ROWS
 from monitoring.drift.judge import LEAST_WEIGHT, ColumnVerdict, Limits, Verdict, judge, overall
 from monitoring.drift.latency import LatencyVerdict, compare_latency
 from monitoring.drift.profile import Profile
@@ -30,6 +33,8 @@ DEFAULTS: dict[str, dict[str, float]] = {
     RuleKind.INPUT_DRIFT: {"psi": 0.2, "share": 0.05, "alpha": 0.01, "importance": LEAST_WEIGHT},
     RuleKind.OUTPUT_DRIFT: {"psi": 0.2, "share": 0.05, "alpha": 0.01},
     RuleKind.LATENCY: {"ratio": 2.0, "rise_ms": 1.0, "tail_ratio": 4.0, "tail_rise_ms": 10.0, "alpha": 0.001},
+    RuleKind.JOINT_DRIFT: {"auc": 0.6, "mmd": 0.01, "alpha": 0.01},
+    RuleKind.CONCEPT_DRIFT: {"rise": 0.05, "agree": 2.0},
 }
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -42,6 +47,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "rise_ms": (0.0, 600_000.0),
     "tail_ratio": (1.05, 1000.0),
     "tail_rise_ms": (0.0, 600_000.0),
+    "auc": (0.5, 1.0),
+    "mmd": (0.0001, 2.0),
+    "rise": (0.001, 1.0),
+    "agree": (1.0, float(len(STREAM_DETECTORS))),
 }
 
 
@@ -52,6 +61,8 @@ def ask(kind: str, asked: Asked) -> list[Answered]:
         RuleKind.INPUT_DRIFT: input_drift,
         RuleKind.OUTPUT_DRIFT: output_drift,
         RuleKind.LATENCY: latency,
+        RuleKind.JOINT_DRIFT: joint_drift,
+        RuleKind.CONCEPT_DRIFT: concept_drift,
     }[RuleKind(kind)](asked)
 
 
@@ -100,6 +111,7 @@ def _accuracy(asked: Asked, table: pa.Table, host: str | None, alpha: float) -> 
         "drop": found.drop,
         "promised": promised,
         "hosts": [] if host else asked.hosts,
+        "false_alarms": "" if host else asked.false_alarms,
     }
     return Answered(ANSWERS[found.outcome], found.accuracy, limit, len(right), sentence, host, data)
 
@@ -262,12 +274,17 @@ def _latency(asked: Asked, table: pa.Table, reference: pa.Table, host: str | Non
             alpha=alpha,
             minimum_rows=asked.min_rows,
         )
-        for quantile, ratio, rise in ((0.5, p["ratio"], p["rise_ms"]), (0.95, p["tail_ratio"], p["tail_rise_ms"]))
+        for quantile, ratio, rise in latency_tests(p)
     ]
     if not found[0].quantiles:
         sentence = f"{len(table):,} rows of version {asked.version}{on_host(host)}; {asked.min_rows:,} are needed."
         return Answered(Answer.NOT_ENOUGH, None, p["ratio"], len(table), sentence, host)
     return _latency_answer(asked, found, host, len(table))
+
+
+def latency_tests(params: Mapping[str, float]) -> tuple[tuple[float, float, float], ...]:
+    """A latency rule's params as (quantile, ratio, rise in ms) of the two quantiles that it looks at."""
+    return (0.5, params["ratio"], params["rise_ms"]), (0.95, params["tail_ratio"], params["tail_rise_ms"])
 
 
 def _latency_answer(asked: Asked, found: list[LatencyVerdict], host: str | None, rows: int) -> Answered:
@@ -285,6 +302,7 @@ def _latency_answer(asked: Asked, found: list[LatencyVerdict], host: str | None,
         "p95": _ratio_data(tail),
         "reference": asked.latencies_of,
         "hosts": [] if host else asked.hosts,
+        "false_alarms": "" if host else asked.false_alarms,
     }
     worse = tail if tail.slower and not median.slower else median
     limit = p["tail_ratio"] if worse is tail else p["ratio"]
@@ -309,6 +327,18 @@ def limits_in_words(kind: str, params: Mapping[str, float]) -> str:
             f"Breach when the median is {p['ratio']:g} times the reference's and {p['rise_ms']:g} ms above it, or p95 "
             f"{p['tail_ratio']:g} times and {p['tail_rise_ms']:g} ms, with the ratio's interval (alpha {p['alpha']:g}) "
             f"above 1."
+        )
+    if kind == RuleKind.JOINT_DRIFT:
+        return (
+            f"Breach when a classifier tells the window's rows from those of the version's holdout set with an AUC of "
+            f"{p['auc']:g} or more, or MMD² with a kernel of median width reaches {p['mmd']:g}, and chance explains "
+            f"that in fewer than {p['alpha'] / 2:g} of cases; {MOST_ROWS} rows of each are compared, drawn at random."
+        )
+    if kind == RuleKind.CONCEPT_DRIFT:
+        return (
+            f"Breach when the share of wrong answers lies {100 * p['rise']:g} points or more above that of the "
+            f"version's good windows before, and {p['agree']:g} or more of {', '.join(CALLED.values())} say that it "
+            f"rose."
         )
     hardly_read = (
         f" A column known to be less than {p['importance']:.0%} as important to the version as its most important one "

@@ -3,17 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 import pyarrow as pa
 from django.db.models import QuerySet
 
-from monitoring.drift import calibration
-from monitoring.drift.calibration import FalseAlarms
-from monitoring.drift.judge import Limits
-from monitoring.drift.profile import Profile
-from monitoring.models import Answer, Finding, MetricPoint, Monitor, Rule, RuleKind, Window, WindowState
-from monitoring.questions import checked_params, drift_limits
+from monitoring.models import Answer, Finding, MetricPoint, RuleKind, Window, WindowState
 from monitoring.windows import load_predictions
 from registry.models import Alias, Endpoint, Version
 
@@ -31,7 +25,8 @@ class LatencyReference:
 def versions_of(endpoint: Endpoint, pairs: Iterable[tuple[str, str]]) -> dict[str, Version]:
     """The registry's versions for (number, digest) pairs of the prediction log: by digest, else by number."""
     wanted = list(pairs)
-    known = list(Version.objects.filter(model=endpoint.model_id).only("number", "digest", "metrics", "profile"))
+    read = ("number", "digest", "metrics", "profile", "holdout")
+    known = list(Version.objects.filter(model=endpoint.model_id).only(*read))
     by_digest, by_number = {v.digest: v for v in known}, {str(v.number): v for v in known}
     found = {number: by_digest.get(digest) or by_number.get(number) for number, digest in wanted}
     return {number: version for number, version in found.items() if version is not None}
@@ -61,39 +56,6 @@ def latency_reference(endpoint: Endpoint, before: datetime, min_rows: int) -> La
     if len(picked) < REFERENCE_WINDOWS:
         return None
     return _read(endpoint, picked, "the endpoint's first windows")
-
-
-def false_alarms(rule: Rule, monitor: Monitor, profile: Profile | None, rows: int) -> str:
-    """How often a drift rule cries wolf on its own reference, as a sentence; empty for other rules and where that can't
-    be told. Windows are taken by their size's power of two, so that a profile is split once per worker and not anew
-    for each window."""
-    if profile is None or rows < rule.min_rows or rule.kind not in (RuleKind.INPUT_DRIFT, RuleKind.OUTPUT_DRIFT):
-        return ""
-    params = checked_params(rule.kind, rule.params)
-    size = max(1 << (rows.bit_length() - 1), rule.min_rows)
-    measured = _measured(_Held(profile), size, drift_limits(params, rule.min_rows), params.get("importance", 0.0))
-    if measured is None:
-        return ""
-    return measured.sentence(window_seconds=monitor.window_seconds, in_a_row=rule.for_windows)
-
-
-class _Held:
-    """A profile as a key: two of the same counts and weights are one."""
-
-    def __init__(self, profile: Profile) -> None:
-        self.profile = profile
-        self.key = (profile.fingerprint, tuple(sorted(profile.weights.items())))
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and self.key == other.key
-
-
-@lru_cache(maxsize=64)
-def _measured(held: _Held, rows: int, limits: Limits, least: float) -> FalseAlarms | None:
-    return calibration.false_alarms(held.profile, rows, limits=limits, weights=held.profile.weights, least=least)
 
 
 def _good_ends(endpoint: Endpoint, before: datetime, min_rows: int) -> QuerySet[MetricPoint]:

@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from accounts.permissions import may, require
@@ -26,10 +27,12 @@ PAGE = 50
 CHECKS = {Answer.OK: "pass", Answer.BREACH: "fail", Answer.NOT_ENOUGH: "inconclusive"}
 
 QUESTIONS = {
-    RuleKind.ACCURACY: "Is it as accurate as it promised?",
-    RuleKind.INPUT_DRIFT: "Are the inputs like its training data?",
-    RuleKind.OUTPUT_DRIFT: "Are its answers like those on its training data?",
-    RuleKind.LATENCY: "Is it as fast as the endpoint was?",
+    RuleKind.ACCURACY: _("Is it as accurate as it promised?"),
+    RuleKind.INPUT_DRIFT: _("Are the inputs like its training data?"),
+    RuleKind.OUTPUT_DRIFT: _("Are its answers like those on its training data?"),
+    RuleKind.LATENCY: _("Is it as fast as the endpoint was?"),
+    RuleKind.JOINT_DRIFT: _("Are the inputs, taken together, like its holdout set?"),
+    RuleKind.CONCEPT_DRIFT: _("Are its errors no more than they were?"),
 }
 
 
@@ -82,7 +85,10 @@ def _clock(at: datetime) -> str:
 
 def row_of(finding: Finding) -> Row:
     observed, expected, interval = _figures(finding)
-    subject = f"version {finding.version}{f' on {finding.host.name}' if finding.host else ''}"
+    subject = (gettext("version %(finding)s on %(host)s") if finding.host else gettext("version %(finding)s")) % {
+        "finding": finding.version,
+        "host": finding.host.name if finding.host else "",
+    }
     return Row(
         question=f"{QUESTIONS[RuleKind(finding.rule.kind)]} ({subject})",
         answer=CHECKS[Answer(finding.answer)],
@@ -101,11 +107,25 @@ def _figures(finding: Finding) -> tuple[str, str, str]:
         return "", "", ""
     if finding.rule.kind == RuleKind.ACCURACY:
         data = finding.data
-        interval = f"{data['low']:.1%} to {data['high']:.1%}" if "low" in data else ""
-        return f"{finding.value:.1%}", f"above {finding.limit:.1%}", interval
+        interval = (
+            gettext("%(low)s to %(high)s") % {"low": f"{data['low']:.1%}", "high": f"{data['high']:.1%}"}
+            if "low" in data
+            else ""
+        )
+        return f"{finding.value:.1%}", gettext("above %(limit)s") % {"limit": f"{finding.limit:.1%}"}, interval
     if finding.rule.kind == RuleKind.LATENCY:
-        return f"{finding.value:.1f} times", f"under {finding.limit:g} times", ""
-    return f"PSI {finding.value:.2f}", f"under {finding.limit:g}", ""
+        return (
+            gettext("%(value)s times") % {"value": f"{finding.value:.1f}"},
+            gettext("under %(limit)s times") % {"limit": f"{finding.limit:g}"},
+            "",
+        )
+    if finding.rule.kind == RuleKind.JOINT_DRIFT:
+        return f"AUC {finding.value:.2f}", gettext("under %(limit)s") % {"limit": f"{finding.limit:g}"}, ""
+    if finding.rule.kind == RuleKind.CONCEPT_DRIFT:
+        interval = gettext("%(low)s to %(high)s") % {name: f"{finding.data[name]:.1%}" for name in ("low", "high")}
+        expected = gettext("under %(limit)s") % {"limit": f"{finding.limit:.1%}"}
+        return gettext("%(share)s wrong") % {"share": f"{finding.value:.1%}"}, expected, interval
+    return f"PSI {finding.value:.2f}", gettext("under %(limit)s") % {"limit": f"{finding.limit:g}"}, ""
 
 
 @login_required

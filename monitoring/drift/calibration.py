@@ -1,14 +1,15 @@
-"""How often would the drift rule cry wolf? Measured: the reference is split against itself, again and again.
+"""How often would a detector cry wolf? Measured: the reference is split against itself, again and again.
 
 Each split takes a window's worth of rows out of the reference by chance, without putting any back, and judges them
-against the rest. A profile's counts are enough for that: how many rows of each cell are taken follows the multivariate
-hypergeometric distribution, column by column, and is drawn for PSI's few cells first and for the fine ones only where a
-floor is near. What this leaves out is that rows of one hour are alike: real traffic is less even than such a draw.
+against the rest. Of a drift rule, a profile's counts are enough: how many rows of each cell are taken follows the
+multivariate hypergeometric distribution, column by column, and is drawn for PSI's few cells first and for the fine ones
+only where a floor is near. What this leaves out is that rows of one hour are alike: real traffic is less even than such
+a draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,7 +32,7 @@ OTHER = "(other)"
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Of `splits` windows of `rows` rows each, `alarms` were judged to have drifted; `high` ends the 95 % interval.
+    """Of `splits` windows of `rows` rows each, `alarms` raised an alarm; `high` ends the 95 % interval of their share.
 
     `left_out` are the columns that were not tried: they have more categories than a profile lists, and so few rows of
     each that a split, unlike a window, would lose categories the reference knows.
@@ -54,9 +55,28 @@ class FalseAlarms:
         often = f"one false alarm in {days:,.0f} days" if days >= 2 else f"{1 / days:.1f} false alarms a day"
         untried = f" Not tried, for its many categories: {', '.join(self.left_out)}." if self.left_out else ""
         return (
-            f"Split against itself {self.splits} times, {self.rows:,} rows at a time, the reference was judged to have "
-            f"drifted {self.alarms} times: with {in_a_row} in a row, at most about {often}.{untried}"
+            f"Split against itself {self.splits} times, {self.rows:,} rows at a time, the reference raised "
+            f"{self.alarms} alarm{'' if self.alarms == 1 else 's'}: with {in_a_row} in a row, at most about "
+            f"{often}.{untried}"
         )
+
+
+def split_against_itself(
+    reference: int, rows: int, raises: Callable[[NDArray[np.bool_]], bool], *, splits: int = 400, seed: int = 0
+) -> FalseAlarms:
+    """Draw a window of `rows` (at most half) of `reference` rows `splits` times, and count how often `raises` says that
+    it is unlike the rest. `raises` takes which rows are the window's, shape (reference,)."""
+    rng, taken, alarms = np.random.default_rng(seed), min(rows, reference // 2), 0
+    for _ in range(splits):
+        drawn = np.zeros(reference, dtype=bool)
+        drawn[rng.choice(reference, taken, replace=False)] = True
+        alarms += raises(drawn)
+    return counted(splits, taken, alarms)
+
+
+def counted(splits: int, rows: int, alarms: int) -> FalseAlarms:
+    """What so many splits came to; raises ValueError for none."""
+    return FalseAlarms(splits, rows, alarms, wilson(alarms, splits)[1])
 
 
 def false_alarms(

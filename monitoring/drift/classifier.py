@@ -52,15 +52,12 @@ def classifier_test(
     A larger table than `maximum_rows` is thinned at random by `seed`. Raises ValueError when the window lacks a column,
     or either has fewer than HALF_ROWS rows for each half.
     """
-    absent = sorted(set(reference) - set(window))
-    if absent:
-        raise ValueError(f"The window lacks these columns: {', '.join(absent)}.")
     rng = np.random.default_rng(seed)
-    before, now = _thinned(reference, maximum_rows, rng), _thinned({n: window[n] for n in reference}, maximum_rows, rng)
-    n, m = (len(next(iter(table.values()), ())) for table in (before, now))
+    before, now = thinned(reference, window, maximum_rows, rng)
+    n, m = rows_of(before), rows_of(now)
     if min(n, m) < 2 * HALF_ROWS:
         raise ValueError(f"A classifier needs at least {2 * HALF_ROWS} rows of each sample; there are {n} and {m}.")
-    parts = [part for name in before for part in _encoded(name, before[name], now[name])]
+    parts = [part for name in before for part in encoded(name, before[name], now[name])]
     parts += _paired(parts)
     names, table = [name for name, _ in parts], np.column_stack([values for _, values in parts])
     spread = table.std(axis=0)
@@ -74,17 +71,35 @@ def classifier_test(
     return ClassifierResult(auc, p, n, m, sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 
+def thinned(
+    reference: Mapping[str, ArrayLike], window: Mapping[str, ArrayLike], most: int, rng: np.random.Generator
+) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """The reference's columns of both tables, with at most `most` rows of each, drawn at random and left in order.
+
+    Raises ValueError when the window lacks a column.
+    """
+    if absent := sorted(set(reference) - set(window)):
+        raise ValueError(f"The window lacks these columns: {', '.join(absent)}.")
+    return _thinned(reference, most, rng), _thinned({name: window[name] for name in reference}, most, rng)
+
+
 def _thinned(table: Mapping[str, ArrayLike], most: int, rng: np.random.Generator) -> dict[str, NDArray]:
     columns = {name: np.asarray(column) for name, column in table.items()}
-    rows = len(next(iter(columns.values()), ()))
+    rows = rows_of(columns)
     if rows <= most:
         return columns
     chosen = np.sort(rng.choice(rows, most, replace=False))
     return {name: column[chosen] for name, column in columns.items()}
 
 
-def _encoded(name: str, before: NDArray, now: NDArray) -> Iterator[tuple[str, Floats]]:
-    """A numeric column as rank, squared rank and missing; a categorical one as its commonest categories."""
+def rows_of(table: Mapping[str, NDArray]) -> int:
+    """How many rows the columns have; 0 without any."""
+    return len(next(iter(table.values()), ()))
+
+
+def encoded(name: str, before: NDArray, now: NDArray) -> Iterator[tuple[str, Floats]]:
+    """What stands for a column of both samples, as (name, finite values of shape (n + m,)): of a numeric one rank,
+    squared rank and missing, of a categorical one its commonest categories."""
     if _is_numeric(before):
         both = np.concatenate([as_float64(column)[0] for column in (before, now)])
         missing = np.isnan(both)

@@ -1,11 +1,12 @@
 """Has the relation between inputs and labels changed? Streams of errors, and accuracy window by window.
 
-The stream detectors are river's, whose indices the tests pin. They say *where* an error rate changed; how sure to be
-is said by `accuracy_windows`, which holds labels against the accuracy that the version was released with.
+The stream detectors are river's, whose indices the tests pin. They say *where* an error rate changed, and `judge_rise`
+asks all of them whether it rose; `accuracy_windows` holds labels against the accuracy that a version was released with.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,12 +17,18 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from monitoring.drift import measures
+from monitoring.drift.calibration import FalseAlarms, counted
 from monitoring.drift.judge import Outcome, benjamini_hochberg
 
 Detector = Literal["ddm", "hddm-a", "hddm-w", "adwin", "page-hinkley"]
 
 ERRORS_ONLY: frozenset[str] = frozenset({"ddm", "hddm-a", "hddm-w"})
 """Detectors that read errors, 0 and 1, and warn before they signal."""
+
+STREAM_DETECTORS: dict[Detector, dict[str, Any]] = {
+    "adwin": {}, "ddm": {}, "hddm-a": {}, "hddm-w": {}, "page-hinkley": {"mode": "up"},
+}  # fmt: skip
+"""Those that judge a rise of errors, with the parameters in which they differ from river's."""
 
 ADWIN_CLOCK = 32
 """Values between two of river's looks for a cut, unless its `clock` says otherwise."""
@@ -53,6 +60,92 @@ class AccuracyWindow:
     p: float | None
     outcome: Outcome
     sentence: str
+
+
+@dataclass(frozen=True)
+class RiseLimits:
+    """When errors have risen: by at least `rise`, and by the signal of at least `agree` of the stream detectors."""
+
+    rise: float = 0.05
+    agree: int = 2
+    minimum_rows: int = 200
+
+
+@dataclass(frozen=True)
+class Rise:
+    """Shares of errors in the reference and in the window, the window's with Wilson's interval of 95 %, and where in
+    the window each detector first signals, from 0; None where it does not."""
+
+    outcome: Outcome
+    before: float
+    now: float
+    low: float
+    high: float
+    n_before: int
+    n: int
+    signals: dict[Detector, int | None]
+
+    @property
+    def signalled(self) -> list[Detector]:
+        """The detectors that signal, the earliest first."""
+        found = [(at, name) for name, at in self.signals.items() if at is not None]
+        return [name for _, name in sorted(found)]
+
+
+def judge_rise(reference: ArrayLike, window: ArrayLike, *, limits: RiseLimits) -> Rise:
+    """Do errors (1) become more from `reference`, shape (n,), to `window`, shape (m,), each in the order of time?
+
+    Every detector reads the reference and then the window, and what it signals in the window counts. "Drift" when at
+    least `agree` of them signal and the share of errors lies `rise` above the reference's. Raises ValueError for values
+    but 0 and 1.
+    """
+    before, now = (np.asarray(errors, dtype=np.float64) for errors in (reference, window))
+    n, m = len(before), len(now)
+    if min(n, m) < max(limits.minimum_rows, 1):
+        return Rise("not enough data", math.nan, math.nan, math.nan, math.nan, n, m, {})
+    shares = float(before.mean()), float(now.mean())
+    both = np.concatenate((before, now))
+    signals = {
+        name: next((at - n for at in detect_changes(both, name, **given).changes if at >= n), None)
+        for name, given in STREAM_DETECTORS.items()
+    }
+    certain = sum(at is not None for at in signals.values()) >= limits.agree
+    outcome: Outcome = "drift" if certain and shares[1] - shares[0] >= limits.rise else "no drift"
+    return Rise(outcome, *shares, *measures.wilson(int(now.sum()), m), n, m, signals)
+
+
+def accuracy_false_alarms(
+    accuracy: float,
+    reference_rows: int,
+    rows: int,
+    alpha: float,
+    drop_floor: float,
+    minimum_rows: int,
+    splits: int = 400,
+    seed: int = 0,
+) -> FalseAlarms | None:
+    """Split the rows that `accuracy` was measured on into a window of `rows` (at most half) and the rest, and ask
+    accuracy_windows of each split. None where half are fewer than `minimum_rows`."""
+    taken = min(rows, reference_rows // 2)
+    if taken < max(minimum_rows, 1):
+        return None
+    hits = round(accuracy * reference_rows)
+    drawn = np.random.default_rng(seed).hypergeometric(hits, reference_rows - hits, taken, splits)
+    rest = reference_rows - taken
+    alarms = sum(
+        accuracy_windows(
+            np.arange(taken) < right,
+            reference_accuracy=(hits - right) / rest,
+            reference_rows=rest,
+            size=taken,
+            alpha=alpha,
+            drop_floor=drop_floor,
+            minimum_rows=minimum_rows,
+        )[0].outcome
+        == "drift"
+        for right in drawn.tolist()
+    )
+    return counted(splits, taken, alarms)
 
 
 def detect_changes(values: Iterable[float], detector: Detector, **parameters: float) -> StreamChanges:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monitoring.drift.calibration import FalseAlarms, split_against_itself
 from monitoring.drift.judge import Outcome
 from monitoring.drift.measures import wilson
 from monitoring.drift.profile import NumericProfile
@@ -78,6 +79,42 @@ def compare_latency(
     return LatencyVerdict(
         "drift" if any(r.slower for r in ratios) else "no drift", ratios, n, len(now), _sentence(ratios)
     )
+
+
+def latency_false_alarms(
+    reference: ArrayLike,
+    rows: int,
+    *,
+    tests: Sequence[tuple[float, float, float]],
+    alpha: float,
+    minimum_rows: int,
+    splits: int = 400,
+) -> FalseAlarms | None:
+    """Split latencies in milliseconds, shape (n,), into a window of `rows` (at most half) and the rest, and ask each of
+    `tests` (quantile, ratio_floor, rise_floor_ms) of every split. None where half are fewer than `minimum_rows`."""
+    known = numeric_values(reference).finite
+    if len(known) // 2 < max(minimum_rows, 1):
+        return None
+
+    def raises(drawn: NDArray[np.bool_]) -> bool:
+        window, rest = known[drawn], known[~drawn]
+        return any(
+            # Hardly any split comes near a floor, and only these are worth the test.
+            _at(window, math.ceil(len(window) * quantile)) >= ratio * _at(rest, math.ceil(len(rest) * quantile))
+            and compare_latency(
+                rest,
+                window,
+                quantiles=(quantile,),
+                ratio_floor=ratio,
+                rise_floor_ms=rise,
+                alpha=alpha,
+                minimum_rows=minimum_rows,
+            ).outcome
+            == "drift"
+            for quantile, ratio, rise in tests
+        )
+
+    return split_against_itself(len(known), rows, raises, splits=splits)
 
 
 def _ratio(

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from monitoring import alerts
-from monitoring.models import Alert, Finding, Rule, Window
+from monitoring.models import Alert, Finding, Rule, RuleKind, Window
 from tests.monitoring.stream import alerts_of, judge, play, watch
 from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version
 
@@ -26,6 +26,8 @@ def world():
     make_version(endpoint, 1)
     make_version(endpoint, 2)
     watch(endpoint, for_windows=2, clear_windows=3)
+    # It finds the same errors as accuracy does, and one rule's alerts are what is followed here.
+    Rule.objects.filter(kind="concept_drift").update(enabled=False)
     return endpoint, hosts
 
 
@@ -125,7 +127,7 @@ def test_following_a_rule_again_changes_nothing(world, sent):
 
     changed = [alerts.follow(rule, ["1"]) for rule in Rule.objects.all() for _ in range(3)]
 
-    assert changed == [[]] * 12
+    assert changed == [[]] * 3 * len(RuleKind)
     assert list(Alert.objects.values_list("pk", "state", "started_at")) == before
     assert len(sent) == 1
 

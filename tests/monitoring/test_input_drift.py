@@ -3,12 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from monitoring import references
 from monitoring.asked import Asked
 from monitoring.drift.profile import Profile, build_profile
-from monitoring.models import Answer, Monitor, Rule, RuleKind
+from monitoring.models import Answer, RuleKind
 from monitoring.questions import ask, checked_params, limits_in_words
 
 RNG = np.random.default_rng(8)
@@ -64,25 +62,6 @@ def test_the_rule_says_what_it_leaves_out():
     )
     assert "important" not in limits_in_words(RuleKind.INPUT_DRIFT, {"importance": 0.0})
     assert "important" not in limits_in_words(RuleKind.OUTPUT_DRIFT, {})
-
-
-@pytest.mark.parametrize("rows", [300, 511])
-def test_false_alarms_are_measured_once_for_windows_of_about_one_size(rows):
-    rule = Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200, for_windows=2, params={})
-    monitor, profile = Monitor(window_seconds=300), Profile.from_json(DOCUMENT)
-    sentence = references.false_alarms(rule, monitor, profile, rows)
-    assert sentence.startswith("Split against itself 400 times, 256 rows at a time, the reference was judged")
-    assert "at most about one false alarm in" in sentence
-    hits = references._measured.cache_info().hits
-    assert references.false_alarms(rule, monitor, Profile.from_json(DOCUMENT), 256) == sentence
-    assert references._measured.cache_info().hits == hits + 1
-
-
-def test_where_false_alarms_cannot_be_told_nothing_is_said():
-    monitor, profile = Monitor(window_seconds=300), Profile.from_json(DOCUMENT)
-    assert references.false_alarms(Rule(kind=RuleKind.LATENCY, min_rows=200), monitor, profile, 500) == ""
-    assert references.false_alarms(Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200), monitor, profile, 150) == ""
-    assert references.false_alarms(Rule(kind=RuleKind.INPUT_DRIFT, min_rows=200), monitor, None, 500) == ""
 
 
 def test_columns_that_are_not_logged_and_columns_that_nobody_knows_are_named():

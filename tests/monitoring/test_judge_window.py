@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from monitoring import detect, fleet
-from monitoring.models import Answer, Finding, MetricPoint, Window, WindowState
+from monitoring.models import Answer, Finding, MetricPoint, RuleKind, Window, WindowState
 from monitoring.queries import accuracy_between
 from tests.monitoring.stream import judge, play, watch
 from tests.monitoring.world import (
@@ -151,7 +151,7 @@ def test_too_few_rows_are_not_enough_data_and_never_ok():
     play(endpoint, hosts, 0, rows=150, accuracy=0.2, change=swap_codes)
 
     answers_given = dict(Finding.objects.filter(host=None).values_list("rule__kind", "answer"))
-    assert answers_given == dict.fromkeys(["accuracy", "input_drift", "output_drift", "latency"], Answer.NOT_ENOUGH)
+    assert answers_given == dict.fromkeys(RuleKind.values, Answer.NOT_ENOUGH)
 
 
 def test_a_version_without_promise_or_profile_is_said_to_have_none():

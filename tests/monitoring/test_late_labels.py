@@ -48,7 +48,9 @@ def test_a_window_whose_labels_take_a_day_is_judged_at_once_for_all_but_accuracy
 
     play(endpoint, [host], 0, labelled=False)
 
-    assert set(Finding.objects.values_list("rule__kind", flat=True)) == {"input_drift", "output_drift", "latency"}
+    assert set(Finding.objects.values_list("rule__kind", flat=True)) == {
+        "input_drift", "output_drift", "latency", "joint_drift",
+    }  # fmt: skip
     window.refresh_from_db()
     assert window.state == "judged"
     assert due.late_labels(window.labels_due_at - timedelta(seconds=1)) == []

@@ -63,7 +63,7 @@ def test_the_part_holds_findings_limits_and_its_first_chart_and_the_places_of_th
     assert "Version 2 is right in " in html
     assert "The inputs of version 2 are unlike its training data in DIS, 1 of 16 columns." in html
     assert "Breach when a column&#x27;s PSI, less its sampling noise, reaches 0.2" in html
-    assert "the reference was judged to have drifted" in html
+    assert "the reference raised" in html
     assert "in a row, at most about one false alarm in" in html
     assert 'id="accuracy-table"' in html
     places = re.findall(r'hx-get="[^"]*chart=([^"&]+)', html)

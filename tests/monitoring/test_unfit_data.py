@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring import references
+from monitoring.detectors import false_alarms
 from monitoring.models import Answer, Finding, RuleKind, WindowState
 from registry import store
 from registry.models import Artifact
@@ -73,8 +73,8 @@ def test_false_alarms_that_can_t_be_measured_stop_no_judgement(monkeypatch):
     def fails(*args, **options):
         raise ValueError("too many rows")
 
-    monkeypatch.setattr(references.calibration, "false_alarms", fails)
-    references._measured.cache_clear()
+    monkeypatch.setattr(false_alarms.calibration, "false_alarms", fails)
+    false_alarms._of_profile.cache_clear()
     endpoint, hosts = make_endpoint(), make_hosts("gpu-1")
     make_version(endpoint, 1)
     watch(endpoint)

@@ -32,7 +32,7 @@ def test_watching_again_keeps_the_rules_as_people_left_them():
 
     assert Monitor.objects.get().window_seconds == 60
     assert Rule.objects.filter(kind="latency", enabled=False, min_rows=999).exists()
-    assert Rule.objects.count() == 4
+    assert Rule.objects.count() == len(RuleKind)
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,17 @@ def make_hosts(*names: str) -> list[Host]:
     return [Host.objects.create(name=name, address=f"http://127.0.0.1:{9000 + i}") for i, name in enumerate(names)]
 
 
-def make_version(endpoint: Endpoint, number: int, *, accuracy: float | None = 0.8, profiled: bool = True) -> Version:
-    """A version whose training data are the people of 2015, written as the traffic is."""
-    profile = None
+def make_version(
+    endpoint: Endpoint, number: int, *, accuracy: float | None = 0.8, profiled: bool = True, held_out: bool = False
+) -> Version:
+    """A version whose training data are the people of 2015, written as the traffic is; other people of that year are
+    its holdout set where one is wanted."""
+    profile = holdout = None
+    if held_out:
+        sha256 = store.put_bytes(holdout_document())
+        holdout, _ = Artifact.objects.get_or_create(
+            sha256=sha256, defaults={"size": 1, "media_type": "application/vnd.apache.parquet"}
+        )
     if profiled:
         sha256 = store.put_bytes(profile_document())
         profile, _ = Artifact.objects.get_or_create(
@@ -87,7 +95,15 @@ def make_version(endpoint: Endpoint, number: int, *, accuracy: float | None = 0.
         signature={},
         metrics=metrics,
         profile=profile,
+        holdout=holdout,
     )
+
+
+def holdout_document() -> bytes:
+    columns = part(2015, 20_000, 4_000)
+    sink = io.BytesIO()
+    pq.write_table(pa.table({**{name: columns[name] for name in FEATURES}, "label": columns["employed"]}), sink)
+    return sink.getvalue()
 
 
 def profile_document() -> bytes:

@@ -53,7 +53,7 @@ def test_the_sentence_says_how_often_in_days():
     found = FalseAlarms(splits=400, rows=2048, alarms=0, high=0.0095)
     assert found.days_between(window_seconds=300, in_a_row=2) == pytest.approx(1 / (288 * 0.0095**2))
     assert found.sentence(window_seconds=300, in_a_row=2) == (
-        "Split against itself 400 times, 2,048 rows at a time, the reference was judged to have drifted 0 times: "
+        "Split against itself 400 times, 2,048 rows at a time, the reference raised 0 alarms: "
         "with 2 in a row, at most about one false alarm in 38 days."
     )
     assert found.sentence(window_seconds=60, in_a_row=1).endswith("at most about 13.7 false alarms a day.")

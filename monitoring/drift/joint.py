@@ -1,0 +1,74 @@
+"""Are many columns, taken together, unlike a reference? A classifier and MMD, each with a test and a floor.
+
+The classifier names what tells the samples apart; the maximum mean discrepancy needs no classifier to see it. Either
+may call it drift, so each has half of alpha. torch is imported only when called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from monitoring.drift.classifier import HALF_ROWS, classifier_test, encoded, rows_of, thinned
+from monitoring.drift.judge import Outcome
+from monitoring.drift.mmd import mmd_test
+
+PERMUTATIONS = 499
+MOST_ROWS = 800
+"""Rows of each sample that are compared, drawn at random: what this costs does not grow with the window."""
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """Floors: the classifier's ROC AUC (1/2 tells nothing) and MMD^2 of a kernel of median width (0 to 2)."""
+
+    alpha: float = 0.01
+    auc: float = 0.6
+    mmd: float = 0.01
+    minimum_rows: int = 200
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The answer, both statistics with their p-values (NaN without enough data), and what told most, with its share."""
+
+    outcome: Outcome
+    auc: float
+    auc_p: float
+    mmd: float
+    mmd_p: float
+    n_reference: int
+    n_window: int
+    telling: list[tuple[str, float]]
+    by: list[str]
+    """Which of the two found it: "classifier", "mmd"."""
+
+
+def judge_together(
+    reference: Mapping[str, ArrayLike], window: Mapping[str, ArrayLike], *, limits: JointLimits, seed: int = 0
+) -> Joint:
+    """Compare two tables of raw columns, shapes (n,) and (m,), of which at most MOST_ROWS each are drawn by `seed`.
+
+    Raises ValueError when the window lacks a column.
+    """
+    before, now = thinned(reference, window, MOST_ROWS, np.random.default_rng(seed))
+    n, m = rows_of(before), rows_of(now)
+    if min(n, m) < max(limits.minimum_rows, 2 * HALF_ROWS):
+        return Joint("not enough data", math.nan, math.nan, math.nan, math.nan, n, m, [], [])
+    told = classifier_test(before, now, seed=seed)
+    both = np.column_stack([part for name in before for _, part in encoded(name, before[name], now[name])])
+    spread = both.std(axis=0)
+    both = both[:, spread > 0] / spread[spread > 0]
+    apart = mmd_test(both[:n], both[n:], permutations=PERMUTATIONS, seed=seed)
+    p = 1.0 if apart.p is None else apart.p
+    by = []
+    if told.p <= limits.alpha / 2 and told.auc >= limits.auc:
+        by.append("classifier")
+    if p <= limits.alpha / 2 and apart.statistic >= limits.mmd:
+        by.append("mmd")
+    outcome: Outcome = "drift" if by else "no drift"
+    return Joint(outcome, told.auc, told.p, apart.statistic, p, n, m, told.telling, by)
