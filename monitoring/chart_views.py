@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -93,22 +94,43 @@ def _charts_etag(request: HttpRequest, slug: str) -> str | None:
     and so does that of an endpoint without a judged window."""
     if not request.user.is_authenticated:
         return None
+    endpoint, *latest = _latest(slug)
     asked, now = asked_by(request.GET), timezone.now()
-    judged = Window.objects.filter(endpoint__slug=slug, state=WindowState.JUDGED).values_list("pk", "attempts").first()
-    moves = asked.hours is not None or judged is None or (asked.until is not None and asked.until > now)
+    moves = asked.hours is not None or latest[0] is None or (asked.until is not None and asked.until > now)
     newest: list[Any] = [
-        judged,
-        Finding.objects.filter(rule__endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
-        Deployment.objects.filter(endpoint__slug=slug).values_list("pk", flat=True).first(),
-        Alert.objects.filter(endpoint__slug=slug).order_by("-pk").values_list("pk", flat=True).first(),
-        *Rule.objects.filter(endpoint__slug=slug).order_by("pk").values_list("params", "enabled", "min_rows"),
-        *Scrape.objects.filter(host__placements__endpoint__slug=slug).order_by("pk").values_list("pk", "down_since"),
-        *Query.objects.filter(endpoint__slug=slug, ended_at=None).order_by("pk").values_list("pk", "problem"),
-        *queries.silent_since(Endpoint.objects.filter(slug=slug), now).values(),
+        *latest,
+        *Rule.objects.filter(endpoint=endpoint).order_by("pk").values_list("params", "enabled", "min_rows"),
+        *Scrape.objects.filter(host__placements__endpoint=endpoint).order_by("pk").values_list("pk", "down_since"),
+        *Query.objects.filter(endpoint=endpoint, ended_at=None).order_by("pk").values_list("pk", "problem"),
+        *queries.silent_since(Endpoint.objects.filter(pk=endpoint), now).values(),
         f"{now:{MINUTE}}" if moves else "",
     ]
     key = (request.get_full_path(), bool(request.headers.get("HX-Request")), request.user.pk, newest)
     return f'"{queries.short_digest(key, request.user.permission_epoch)}"'
+
+
+def _latest(slug: str) -> tuple[int | None, ...]:
+    """The keys of the endpoint of that name, and of its newest judged window, with its attempts, finding, deployment
+    and alert, in one query. Each None where there is none."""
+
+    def newest(rows: QuerySet[Any], of: str = "pk") -> Subquery:
+        return Subquery(rows.values(of)[:1])
+
+    here = OuterRef("pk")
+    judged = Window.objects.filter(endpoint=here, state=WindowState.JUDGED)
+    found: tuple[int | None, ...] | None = (
+        Endpoint.objects.filter(slug=slug)
+        .values_list(
+            "pk",
+            newest(judged),
+            newest(judged, "attempts"),
+            newest(Finding.objects.filter(rule__endpoint=here).order_by("-pk")),
+            newest(Deployment.objects.filter(endpoint=here)),
+            newest(Alert.objects.filter(endpoint=here).order_by("-pk")),
+        )
+        .first()
+    )
+    return found or (None,) * 6
 
 
 @login_required
@@ -120,9 +142,8 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
     if "chart" in request.GET:
         return _chart_alone(request, slug, request.GET["chart"])
     endpoint, asked = endpoint_for(request, slug), asked_by(request.GET)
-    monitor, window, findings = (
-        queries.monitor_of(endpoint), queries.newest_window(endpoint), queries.latest_findings(endpoint),
-    )  # fmt: skip
+    monitor, window = queries.monitor_of(endpoint), queries.newest_window(endpoint)
+    findings = queries.findings_of(window)
     over, silent = span_of(endpoint, asked), silent_of(endpoint, monitor)
     others = charts.metric_names(over)
     names = charts.names_of(over, asked.metric) if window or others else []

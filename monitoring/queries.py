@@ -118,7 +118,11 @@ def _of(
 
 def latest_findings(endpoint: Endpoint) -> list[Finding]:
     """The findings of the newest judged window that had traffic, breaches first."""
-    window = newest_window(endpoint)
+    return findings_of(newest_window(endpoint))
+
+
+def findings_of(window: Window | None) -> list[Finding]:
+    """The findings of a window, breaches first; none of no window."""
     if window is None:
         return []
     found = Finding.objects.filter(window=window).select_related("rule", "window", "host")

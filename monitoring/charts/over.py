@@ -55,8 +55,8 @@ class Span:
 
     @cached_property
     def series(self) -> list[MetricSeries]:
-        """Every series of the endpoint, with its host."""
-        return list(MetricSeries.objects.filter(endpoint=self.endpoint).select_related("host"))
+        """Every series of the endpoint, with its host: each host is read once, however many series it has."""
+        return list(MetricSeries.objects.filter(endpoint=self.endpoint).prefetch_related("host"))
 
     @cached_property
     def _found(self) -> dict[tuple[str, bool], list[Reading]]:
