@@ -25,7 +25,10 @@ class AdoptForm(forms.Form):
         required=False,
         label=_("Control token"),
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text=_("Of the bundled host, or TorchServe's management key. Give it again to register."),
+        help_text=_(
+            "Of the bundled host; of TorchServe its two keys, as <management key>:<inference key>. Give it again to "
+            "register."
+        ),
     )
     options = forms.CharField(
         max_length=2000,

@@ -192,6 +192,8 @@ def _version(
             raise NotCaptured(f"its files can't be had: {error}") from error
         manifest, files = version.manifest, version.files
     else:
+        if rows and not got.outputs and version.signature is None:
+            raise NotCaptured(f"rows were given for it, and it was not asked them with success: {got.golden_told}")
         manifest, files = _opaque(found, address, model.name, slug, version, rows, got.outputs)
         number = number if found.engine == "triton" else None
     opaque = found.engine != "bundled"

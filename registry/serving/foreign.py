@@ -10,16 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.serving.base import HostAddress, OutcomeUnknown, Refused, ServingError
+from registry.serving.base import HostAddress, HostUnreachable, OutcomeUnknown, Refused, ServingError
 from registry.serving.bundled import BundledDriver
 from registry.serving.http import HttpAnswer, call
 from registry.serving.open_inference import columns, dump, tensors
+from registry.serving.torchserve import managing, predicting
 
 READ_SECONDS = 5.0
 INFER_SECONDS = 10.0
 JSON = {"Content-Type": "application/json"}
 ANSWERS = (400, 401, 403, 404, 405, 422, 500, 501, 503)
 ENGINES = ("bundled", "triton", "mlserver", "torchserve")
+REFUSED_KEY = "InvalidKeyException"
+"""How TorchServe calls it when a key is missing, wrong or expired."""
 ONLY = ""
 """How the one version of a model is called where its engine names none."""
 
@@ -69,8 +72,9 @@ def detect(address: HostAddress) -> tuple[str, str]:
         return "triton", release
     if name:
         return "mlserver", f"{name} {release}".strip()
-    if isinstance(_maybe(address.beside("management"), "GET", "/models"), dict):
-        api = _maybe(address.beside("management"), "GET", "/api-description")
+    management = managing(address.beside("management"))
+    if _is_torchserve(management):
+        api = _maybe(management, "GET", "/api-description")
         info = api.get("info", {}) if isinstance(api, dict) else {}
         return "torchserve", str(info.get("version", "")) if isinstance(info, dict) else ""
     raise ServingError(
@@ -86,6 +90,21 @@ def read(engine: str, release: str, address: HostAddress) -> FoundEngine:
     )
 
 
+def _is_torchserve(management: HostAddress) -> bool:
+    """Whether TorchServe's management API answers there. Raises ServingError with its own sentence where it refuses the
+    key, HostUnreachable."""
+    try:
+        answer = call(management, "GET", "/models", seconds=READ_SECONDS, accept=ANSWERS)
+        said = answer.json()
+    except HostUnreachable:
+        raise
+    except ServingError:
+        return False
+    if isinstance(said, dict) and said.get("type") == REFUSED_KEY:
+        raise ServingError(f"TorchServe refuses the key for its management: {said.get('message')}")
+    return answer.status == 200 and isinstance(said, dict)
+
+
 def ask(
     engine: str,
     address: HostAddress,
@@ -97,7 +116,7 @@ def ask(
     if engine == "bundled":
         return dict(BundledDriver().infer(address, model, inputs, version=version.name).outputs)
     if engine == "torchserve":
-        path, metadata = f"/predictions/{model}/{version.name}", {}
+        path, metadata, address = f"/predictions/{model}/{version.name}", {}, predicting(address)
     else:
         named = f"/versions/{version.name}" if version.name != ONLY else ""
         path, metadata = f"/v2/models/{model}{named}/infer", version.said.get("metadata", {})
@@ -210,7 +229,7 @@ def _mlserver(release: str, address: HostAddress) -> FoundEngine:
 
 
 def _torchserve(release: str, address: HostAddress) -> FoundEngine:
-    management = address.beside("management")
+    management = managing(address.beside("management"))
     models = []
     for entry in _pages(management):
         name = str(entry["modelName"])
@@ -298,4 +317,14 @@ def _status(address: HostAddress, path: str) -> int:
 
 
 def _granted(answer: HttpAnswer) -> Any:
-    return answer.granted(lambda refused: refused.data.decode(errors="replace")[:300]).json()
+    return answer.granted(_reason).json()
+
+
+def _reason(refused: HttpAnswer) -> str:
+    """The engine's own sentence, or the beginning of what it sent."""
+    try:
+        said = refused.json()
+    except ServingError:
+        said = None
+    sentence = (said.get("message") or said.get("error")) if isinstance(said, dict) else None
+    return str(sentence or refused.data.decode(errors="replace"))[:300]

@@ -55,7 +55,7 @@ class TorchServeDriver:
     def observe(self, address: HostAddress) -> Observation:
         observed_at = datetime.now(UTC)
         root = repository.root_of(address.options)
-        ping = call(_predicting(address), "GET", "/ping", seconds=READ_SECONDS, accept=ANSWERS)
+        ping = call(predicting(address), "GET", "/ping", seconds=READ_SECONDS, accept=ANSWERS)
         if ping.status != 500:  # 500: a default version has no worker, which its own description tells
             ping.granted(_reason)
         metrics = self.metrics(address) if "metrics" in address.options else {}
@@ -141,7 +141,7 @@ class TorchServeDriver:
         body = dump({"id": request_id, "inputs": tensors(inputs, {})})
         headers = {"Content-Type": "application/json"}
         answer = call(
-            _predicting(address), "POST", path, seconds=INFER_SECONDS, content=body, headers=headers, accept=ANSWERS
+            predicting(address), "POST", path, seconds=INFER_SECONDS, content=body, headers=headers, accept=ANSWERS
         )
         names = {stored.digest: stored.version for stored in _stored(address, model)}
         granted = answer.granted(_reason)
@@ -208,17 +208,17 @@ class TorchServeDriver:
         params: Mapping[str, str],
         seconds: float = LOAD_SECONDS,
     ) -> HttpAnswer:
-        managed = _managing(address.beside("management"))
+        managed = managing(address.beside("management"))
         return call(managed, method, path, seconds=seconds, params=params or None, accept=ANSWERS)
 
 
-def _managing(address: HostAddress) -> HostAddress:
-    """With the first of the two keys that a control token may hold."""
+def managing(address: HostAddress) -> HostAddress:
+    """The host with the first of the two keys that a control token may hold, for its management port."""
     return replace(address, token=address.token.partition(KEYS)[0])
 
 
-def _predicting(address: HostAddress) -> HostAddress:
-    """With the second; where there is one only, with that."""
+def predicting(address: HostAddress) -> HostAddress:
+    """The host with the second key, for its inference port; where there is one only, with that."""
     management, _, inference = address.token.partition(KEYS)
     return replace(address, token=inference or management)
 

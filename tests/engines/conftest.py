@@ -1,10 +1,11 @@
 """One server of each engine for the whole run of tests."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.engines.servers import SERVERS, Server
+from tests.engines.servers import SERVERS, GuardedTorchServe, Server
 from tests.engines.story import Story
 
 
@@ -29,3 +30,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 def story(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Story:
     """A story on the server of each engine."""
     return Story(servers(request.param))
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Story]:
+    """A TorchServe of its own with its token authorisation on."""
+    server = GuardedTorchServe(tmp_path)
+    server.start()
+    yield Story(server)
+    server.kill()
+    server.http.close()

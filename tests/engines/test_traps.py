@@ -1,7 +1,7 @@
 """Where an engine's own word is not the truth: each trap as it really is, and that the driver does not fall into it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from registry.serving.base import HostAddress, Refused, ServingError
-from tests.engines.servers import GuardedTorchServe, Server, kill_stub, weights
+from tests.engines.servers import Server, kill_stub, weights
 from tests.engines.story import Story
 from tests.waiting import until
 
@@ -341,16 +341,6 @@ def test_torchserve_a_version_of_an_archive_that_is_not_ours_is_unknown(torchser
     assert management(torchserve, "PUT", f"/models/{torchserve.model}/5.0/set-default") == 200
 
     assert (torchserve.seen().default_version, torchserve.seen().default_digest) == ("unknown", "unknown")
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Story]:
-    """A TorchServe of its own with its token authorisation on."""
-    server = GuardedTorchServe(tmp_path)
-    server.start()
-    yield Story(server)
-    server.kill()
-    server.http.close()
 
 
 def test_torchserve_asks_for_one_key_to_manage_and_another_to_predict(guarded: Story) -> None:
