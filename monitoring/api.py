@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.problems import Problem
-from monitoring import intake, sources
+from monitoring import intake
 from monitoring.actions import Refused, change_rule, unwatch_endpoint, watch_endpoint
 from monitoring.comparing import api as comparing
 from monitoring.inbound import api as inbound
@@ -29,7 +29,6 @@ from monitoring.models import (
     Monitor,
     Rollup,
     Rule,
-    WebhookSource,
     Window,
 )
 from monitoring.quality import api as quality_api
@@ -413,72 +412,6 @@ class PredictionRowsView(APIView):
         return Response({"found": found.found, "columns": found.columns, "rows": found.rows})
 
 
-class WebhookSourceSerializer(serializers.ModelSerializer):
-    name = serializers.SlugField(max_length=40)
-
-    class Meta:
-        model = WebhookSource
-        fields = ["name", "created_at", "previous_until", "ended_at"]
-        read_only_fields = ["created_at", "previous_until", "ended_at"]
-
-
-class WebhookSecretSerializer(WebhookSourceSerializer):
-    secret = serializers.CharField(read_only=True, help_text="Shown once.")
-
-    class Meta(WebhookSourceSerializer.Meta):
-        fields = [*WebhookSourceSerializer.Meta.fields, "secret"]
-
-
-class WebhookSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
-    """Senders that sign their webhooks, for administrators."""
-
-    serializer_class = WebhookSourceSerializer
-    permission_classes = [HasScope]
-    required_scope = "admin"
-    queryset = WebhookSource.objects.order_by("name")
-    lookup_field = "name"
-
-    @extend_schema(request=WebhookSourceSerializer, responses={201: WebhookSecretSerializer})
-    def create(self, request: Request) -> Response:
-        """A sender and its secret. From now on, nothing unsigned is taken under that name."""
-        asked = WebhookSourceSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        try:
-            source, secret = sources.create_source(**asked.validated_data, actor=actor_for(request=request))
-        except sources.SourceError as error:
-            raise Problem(409, "already-there", str(error)) from error
-        return self._secret(source, secret, status.HTTP_201_CREATED)
-
-    @extend_schema(request=None, responses=WebhookSecretSerializer)
-    @action(detail=True, methods=["post"])
-    def rotate(self, request: Request, name: str) -> Response:
-        """Another secret; the one before counts for a day more."""
-        source = self.get_object()
-        try:
-            secret = sources.rotate_source(source=source, actor=actor_for(request=request))
-        except sources.SourceError as error:
-            raise Problem(409, "ended", str(error)) from error
-        return self._secret(source, secret, status.HTTP_200_OK)
-
-    @extend_schema(request=None, responses=WebhookSourceSerializer)
-    @action(detail=True, methods=["post"])
-    def end(self, request: Request, name: str) -> Response:
-        """Take nothing of that sender's any more."""
-        source = self.get_object()
-        try:
-            sources.end_source(source=source, actor=actor_for(request=request))
-        except sources.SourceError as error:
-            raise Problem(409, "ended", str(error)) from error
-        source.refresh_from_db()
-        return Response(WebhookSourceSerializer(source).data)
-
-    @staticmethod
-    def _secret(source: WebhookSource, secret: str, code: int) -> Response:
-        source.refresh_from_db()
-        source.secret = secret
-        return Response(WebhookSecretSerializer(source).data, status=code)
-
-
 router_entries = [
     ("monitors", MonitorViewSet, "monitor"),
     ("deliveries", DeliveryViewSet, "delivery"),
@@ -492,7 +425,6 @@ router_entries = [
     ("metrics", PointViewSet, "metric"),
     ("metrics-by-minute", MinuteViewSet, "metric-minute"),
     ("metrics-by-hour", HourViewSet, "metric-hour"),
-    ("webhook-sources", WebhookSourceViewSet, "webhook-source"),
 ]
 
 api_urlpatterns = [
