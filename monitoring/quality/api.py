@@ -57,6 +57,9 @@ class QualitySerializer(serializers.Serializer):
     worst_slice = serializers.CharField(allow_null=True)
     drift_in_slices = serializers.ListField(child=serializers.DictField())
     skew = serializers.DictField()
+    detectors = serializers.ListField(
+        child=serializers.DictField(), help_text="What rules on errors and on inputs taken together found in the span."
+    )
 
 
 class QualityView(APIView):

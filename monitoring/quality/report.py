@@ -17,6 +17,7 @@ from monitoring.drift.slices import Slice
 from monitoring.profiles import profiles_of
 from monitoring.quality import groups, skew
 from monitoring.quality.delay import Delay, delay
+from monitoring.quality.detected import Detected, detected
 from monitoring.quality.groups import Calibrated, SliceDrift
 from monitoring.quality.performance import Performance, performance
 from monitoring.quality.reading import Rows, answered_at, label_delays, rows_of
@@ -42,6 +43,7 @@ class Quality:
     worst: Slice | None
     slices: list[SliceDrift]
     skew: Skew
+    detected: list[Detected]
 
     @property
     def sentence(self) -> str:
@@ -93,6 +95,7 @@ class Quality:
                      "answers_sentence": self.skew.answers_sentence,
                      "answers": [asdict(one) for one in self.skew.answers],
                      "columns": [asdict(one) for one in self.skew.columns]},
+            "detectors": [one.to_json() for one in self.detected],
         }  # fmt: skip
 
 
@@ -134,6 +137,7 @@ def quality_of(endpoint: Endpoint, values: Mapping[str, str], now: datetime) -> 
         groups.rates(rows, features), groups.calibrations(rows, features), accuracies, worst,
         groups.slice_drifts(rows, before, features, kinds),
         skew.skew(rows, number, *_offline(endpoint, values.get("offline", ""), version)),
+        detected(endpoint, number, asked.now.since, asked.now.until),
     )  # fmt: skip
 
 

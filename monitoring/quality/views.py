@@ -7,9 +7,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from monitoring import queries
+from monitoring.charts.parts import Chart
 from monitoring.comparing.columns import NothingThere
 from monitoring.comparing.sides import HOURS, BadSide
 from monitoring.quality.delay import delay_chart
+from monitoring.quality.detected import joint_chart
 from monitoring.quality.performance import accuracy_chart, loss_chart
 from monitoring.quality.report import Quality, quality_of
 from monitoring.store import StoreDamaged
@@ -27,9 +29,10 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
         found = quality_of(endpoint, request.GET.dict(), timezone.now())
     except (BadSide, NothingThere, StoreDamaged) as refused:
         problem = str(refused)
-    charts = (
-        (accuracy_chart(found.performance), loss_chart(found.performance), delay_chart(found.delay)) if found else ()
-    )
+    charts: list[Chart | None] = []
+    if found:
+        charts += [accuracy_chart(found.performance), loss_chart(found.performance), delay_chart(found.delay)]
+        charts += [joint_chart(one) for one in found.detected]
     moved = {"a_since": "", "a_until": "", "b_since": "", "b_until": "", "against": "before"}
     context = {
         "endpoint": endpoint, "found": found, "problem": problem, "sentence": found.sentence if found else problem,
