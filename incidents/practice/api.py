@@ -34,6 +34,8 @@ class ReadinessSerializer(serializers.Serializer[Any]):
     notes = serializers.ListField(child=serializers.CharField())
     warm = serializers.BooleanField(help_text="Whether each host was last seen with it in memory.")
     seconds = serializers.FloatField(allow_null=True, help_text="Predicted, from the last approval to the last host.")
+    seconds_low = serializers.FloatField(allow_null=True, help_text="By the shortest of the runs it is foretold from.")
+    seconds_high = serializers.FloatField(allow_null=True, help_text="By the longest of them.")
     load_seconds = serializers.FloatField(allow_null=True, help_text="Predicted, where it is not in memory yet.")
     tested_at = serializers.DateTimeField(allow_null=True)
     drill = serializers.UUIDField(allow_null=True)
@@ -69,8 +71,8 @@ class DrillSerializer(serializers.ModelSerializer[Drill]):
         model = Drill
         fields = [
             "id", "endpoint", "version", "plan", "back_of", "asked_by", "asked_at", "state", "reason",
-            "predicted_seconds", "switched_seconds", "checked_seconds", "verified_seconds", "warm", "bytes_loaded",
-            "load_seconds", "ended_at",
+            "predicted_seconds", "predicted_low", "predicted_high", "switched_seconds", "checked_seconds",
+            "verified_seconds", "warm", "bytes_loaded", "load_seconds", "ended_at",
         ]  # fmt: skip
 
 

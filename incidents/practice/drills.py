@@ -112,7 +112,9 @@ def _keep(
         asked_by=user,
         schedule=schedule,
         back_of=back_of,
-        predicted_seconds=None if predicted is None else predicted.seconds,
+        predicted_seconds=predicted and predicted.seconds,
+        predicted_low=predicted and predicted.low,
+        predicted_high=predicted and predicted.high,
     )
     data = {"back_of": str(back_of.pk)} if back_of else {}
     _put(drill, "practice.drill.ask", actor, data | {"scheduled": schedule is not None})

@@ -71,6 +71,8 @@ class Drill(models.Model):
     state = models.CharField(max_length=10, choices=DrillState, default=DrillState.WAITING)
     reason = models.CharField(max_length=500, blank=True)
     predicted_seconds = models.FloatField(null=True, blank=True)
+    predicted_low = models.FloatField(null=True, blank=True, help_text="Seconds, by the shortest of the earlier ones.")
+    predicted_high = models.FloatField(null=True, blank=True, help_text="Seconds, by the longest of the earlier ones.")
     switched_seconds = models.FloatField(null=True, blank=True, help_text="Until the last host had switched.")
     checked_seconds = models.FloatField(null=True, blank=True, help_text="Until its golden outputs came back after it.")
     verified_seconds = models.FloatField(null=True, blank=True, help_text="Until the watch had passed.")

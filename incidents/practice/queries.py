@@ -60,6 +60,8 @@ def facts(row: Readiness) -> dict[str, Any]:
         "notes": row.notes,
         "warm": row.warm,
         "seconds": row.seconds,
+        "seconds_low": row.predicted and row.predicted.low,
+        "seconds_high": row.predicted and row.predicted.high,
         "load_seconds": row.load_seconds,
         "tested_at": None if drill is None else drill.ended_at,
         "drill": None if drill is None else drill.pk,

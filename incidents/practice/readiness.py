@@ -34,7 +34,7 @@ TONES = {READY: "ok", UNTESTED: "warn", NOT_READY: "bad"}
 class Readiness:
     """How ready an endpoint is to go to `version`.
 
-    `hindrances` say why it could not be done now, `notes` what to know of it. `seconds` are predicted from the last
+    `hindrances` say why it could not be done now, `notes` what to know of it. `predicted` is from the last
     approval until the last host is checked, `load_seconds` beforehand where it is not in memory everywhere; None where
     nothing was measured yet. `drill` is the last one that passed, `fresh` whether that is not too long ago.
     """
@@ -45,7 +45,7 @@ class Readiness:
     why: str
     hindrances: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    seconds: float | None = None
+    predicted: timing.Predicted | None = None
     load_seconds: float | None = None
     warm: bool = False
     drill: Drill | None = None
@@ -64,6 +64,19 @@ class Readiness:
     @property
     def tone(self) -> str:
         return TONES[self.state]
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.predicted is None else self.predicted.seconds
+
+    @property
+    def spread(self) -> str:
+        """Such as “38 s to 55 s by the last 9 runs”; empty where fewer than two were measured."""
+        known = self.predicted
+        if known is None or known.runs < 2:
+            return ""
+        told = gettext("%(low)s to %(high)s by the last %(runs)s runs")
+        return told % {"low": spell(known.low), "high": spell(known.high), "runs": known.runs}
 
     @property
     def duration(self) -> str:
@@ -224,7 +237,7 @@ def _judge(endpoint: Endpoint, aim: Aim, known: Known) -> Readiness:
         why=aim.why,
         hindrances=[*_of_version(version, known), *blocked, *_of_now(endpoint, known), *_of_people(endpoint, known)],
         notes=notes,
-        seconds=None if predicted is None else predicted.seconds,
+        predicted=predicted,
         load_seconds=size / rate if rate and not warm else None,
         warm=warm,
         drill=drill,
