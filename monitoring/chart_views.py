@@ -216,7 +216,11 @@ def _spans(asked: Asked, over: charts.Span) -> list[dict[str, Any]]:
         {"label": label, "query": asked.address(**{**bare, "hours": hours}), "now": asked.hours == hours}
         for hours, label in HOURS.items()
     ]
-    moved = {"earlier": (-length, -length), "later": (length, length), "twice as long": (-length / 2, length / 2)}
+    moved = {
+        gettext("earlier"): (-length, -length),
+        gettext("later"): (length, length),
+        gettext("twice as long"): (-length / 2, length / 2),
+    }
     for label, (first, last) in moved.items():
         since, until = (at.replace(microsecond=0) for at in (over.since + first, over.until + last))
         if until - since <= LONGEST and since < timezone.now():

@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 
 from accounts.approvals import acts
 from accounts.approvals.models import Act, SubjectKind
+from accounts.approvals.subjects import diff_row
 from accounts.models import User
 from audit.actions import Actor
 from audit.canonical import instant
@@ -181,10 +182,6 @@ def _perform_host(act: Act, body: dict[str, Any], actor: Actor) -> None:
         raise acts.ActRefused("refused", str(error)) from error
 
 
-def _row(group: str, label: str, before: str, after: str) -> dict[str, str]:
-    return {"group": group, "label": label, "before": before, "after": after}
-
-
 def _quarantine_rows(body: dict[str, Any]) -> list[dict[str, str]]:
     name = gettext("%(model)s version %(number)s (%(digest)s)") % {
         "model": body["model"],
@@ -192,7 +189,7 @@ def _quarantine_rows(body: dict[str, Any]) -> list[dict[str, str]]:
         "digest": body["digest"][:12],
     }
     return [
-        _row(
+        diff_row(
             name,
             "quarantined",
             gettext("since %(quarantined_at)s UTC") % {"quarantined_at": body["quarantined_at"][:19].replace("T", " ")},
@@ -209,7 +206,7 @@ def _promotion_rows(body: dict[str, Any]) -> list[dict[str, str]]:
         else gettext("no version")
     )
     return [
-        _row(
+        diff_row(
             body["model"],
             "champion",
             now,
@@ -224,7 +221,7 @@ def _host_rows(body: dict[str, Any]) -> list[dict[str, str]]:
         | {gettext("label %(key)s") % {"key": key}: value for key, value in body["labels"].items()}
         | body["options"]
     )
-    return [_row(body["host"]["name"], label, "", value) for label, value in named.items()]
+    return [diff_row(body["host"]["name"], label, "", value) for label, value in named.items()]
 
 
 def register_all() -> None:

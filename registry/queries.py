@@ -254,11 +254,11 @@ def _signature(version: Version) -> dict[str, str]:
 
 def _origin(version: Version) -> dict[str, str]:
     origin = {
-        "code commit": version.code_commit,
-        "training data": version.training_data_digest[:16],
-        "profile": (version.profile_id or "")[:16],
-        "golden test": (version.golden_id or "")[:16],
-        "holdout set": (version.holdout_id or "")[:16],
+        gettext("code commit"): version.code_commit,
+        gettext("training data"): version.training_data_digest[:16],
+        gettext("profile"): (version.profile_id or "")[:16],
+        gettext("golden test"): (version.golden_id or "")[:16],
+        gettext("holdout set"): (version.holdout_id or "")[:16],
     }
     return {name: text for name, text in origin.items() if text}
 

@@ -40,6 +40,11 @@ class Subject:
     moved: list[str] = field(default_factory=list)
 
 
+def diff_row(group: str, label: str, before: str, after: str) -> dict[str, str]:
+    """A row of a section of kind diff: what of which thing changes, from what to what."""
+    return {"group": group, "label": label, "before": before, "after": after}
+
+
 Provider = Callable[[ApprovalRequest], Subject]
 _providers: dict[str, Provider] = {}
 _moved: dict[str, Callable[[ApprovalRequest], list[str]]] = {}

@@ -181,8 +181,14 @@ def _shown(request: HttpRequest, one: Rotation, **more: Any) -> HttpResponse:
 def _layer(number: int, layer: dict[str, Any], called: dict[str, str]) -> dict[str, Any]:
     days = dict(DAYS)
     windows = [
-        f"{', '.join(days[day] for day in window['days']) if len(window['days']) < 7 else 'every day'} "
-        f"{window['start']} to {window['until']}"
+        gettext("%(days)s %(start)s to %(until)s")
+        % {
+            "days": ", ".join(str(days[day]) for day in window["days"])
+            if len(window["days"]) < 7
+            else gettext("every day"),
+            "start": window["start"],
+            "until": window["until"],
+        }
         for window in layer["windows"]
     ]
     return {

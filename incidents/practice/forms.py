@@ -54,7 +54,10 @@ class RuleForm(forms.Form):
     """When a rollback of a model may start by itself."""
 
     severity = forms.TypedChoiceField(
-        choices=[(number, f"{number} or worse") for number in (1, 2, 3, 4)], coerce=int, initial=2, label=_("Severity")
+        choices=[(1, _("1 or worse")), (2, _("2 or worse")), (3, _("3 or worse")), (4, _("4 or worse"))],
+        coerce=int,
+        initial=2,
+        label=_("Severity"),
     )
     error_percent = forms.DecimalField(
         min_value=0, max_value=99, initial=5, label=_("Percent of answers wrong beyond what was promised"),

@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 
 from django.db.models import prefetch_related_objects
+from django.utils.translation import gettext, ngettext
 
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.kept import to_be_loaded
 from incidents.rollback.left import has_switched
 from incidents.rollback.models import ACTIVE_RUN_STATES, HostStep, PlanKind, Run, RunState, StepState, WaveState
-from incidents.rollback.queries import LANES, LARGE, document_of, names_of
+from incidents.rollback.queries import LANES, document_of
 from incidents.rollback.run import GOING_BACK
 from incidents.rollback.shadow.terms import is_only_shadowed
+from incidents.rollback.terms import LARGE, names_of
 from incidents.rollback.work import has_acted
+from registry.models import Version
 
 CHANGED = (
     StepState.SWITCHED,
@@ -34,8 +37,9 @@ def consequences(run: Run) -> dict[str, str]:
     if run.state == RunState.HALTED:
         said["resume"] = _resume(run, steps)
     else:
-        first = "What is under way on a host is finished; then nothing more is done until somebody resumes it."
-        said["pause"] = f"{first} {_now(run, document, steps)}"
+        said["pause"] = gettext(
+            "What is under way on a host is finished; then nothing more is done until somebody resumes it. %(now)s"
+        ) % {"now": _until_then(_now(run, document, steps))}
     if run.state != RunState.COMPENSATING and (back := _compensate(run, document, steps)):
         said["compensate"] = back
     return said
@@ -45,9 +49,12 @@ def _names(steps: Sequence[HostStep]) -> str:
     return names_of([step.host.name for step in steps], LARGE)
 
 
-def _who(steps: Sequence[HostStep], verb: str) -> str:
-    ending = ("es" if verb.endswith(("o", "ch")) else "s") if len(steps) == 1 else ""
-    return f"{_names(steps)} {verb}{ending}"
+def _told(said: str, steps: Sequence[HostStep], version: Version | None = None) -> str:
+    return said % {"hosts": _names(steps), "version": version.number if version is not None else ""}
+
+
+def _until_then(now: str) -> str:
+    return gettext("Until then: %(now)s.") % {"now": now} if now else gettext("No host was changed so far.")
 
 
 def _now(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> str:
@@ -57,25 +64,36 @@ def _now(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> str:
     out = [s for s in steps if s not in unknown and _is_out(s, document)]
     shared = [s for s in steps if s.state == StepState.SHARED]
     parts: list[str] = []
+    target = plan.to_version
     if plan.kind not in (PlanKind.DRAIN, PlanKind.FREEZE):
         done = [s for s in steps if has_switched(s)]
         rest = [s for s in steps if s not in done and s not in out and s not in unknown]
         if done:
-            parts.append(f"{_who(done, 'serve')} version {plan.to_version.number}")
+            said = ngettext("%(hosts)s serves version %(version)s", "%(hosts)s serve version %(version)s", len(done))
+            parts.append(_told(said, done, target))
         if rest and plan.from_version is not None:
-            parts.append(f"{_who(rest, 'go')} on with version {plan.from_version.number}")
+            said = ngettext(
+                "%(hosts)s goes on with version %(version)s", "%(hosts)s go on with version %(version)s", len(rest)
+            )
+            parts.append(_told(said, rest, plan.from_version))
         if unknown:
-            switched = f"{_names(unknown)} switched to version {plan.to_version.number}"
-            parts.append(f"whether {switched} is not known until it is observed again")
+            said = gettext("whether %(hosts)s switched to version %(version)s is not known until it is observed again")
+            parts.append(_told(said, unknown, target))
     if out:
-        parts.append(f"{_who(out, 'stay')} out of service")
+        parts.append(_told(ngettext("%(hosts)s stays out of service", "%(hosts)s stay out of service", len(out)), out))
     parts += [
-        f"{s.host.name} gives {s.baseline.get('share')} % of its requests to version {plan.to_version.number}"
+        gettext("%(host)s gives %(share)s %% of its requests to version %(version)s")
+        % {"host": s.host.name, "share": s.baseline.get("share"), "version": target.number}
         for s in shared
     ]
     if mirrored := [s for s in steps if s.state == StepState.SHADOWED]:
-        parts.append(f"{_who(mirrored, 'ask')} version {plan.to_version.number} beside, for a minute at most")
-    return f"Until then: {'; '.join(parts)}." if parts else "No host was changed so far."
+        said = ngettext(
+            "%(hosts)s asks version %(version)s beside, for a minute at most",
+            "%(hosts)s ask version %(version)s beside, for a minute at most",
+            len(mirrored),
+        )
+        parts.append(_told(said, mirrored, target))
+    return "; ".join(parts)
 
 
 def _is_out(step: HostStep, document: PlanDocument) -> bool:
@@ -85,54 +103,84 @@ def _is_out(step: HostStep, document: PlanDocument) -> bool:
 
 
 def _stop(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> str:
-    now = _now(run, document, steps).replace("Until then: ", "It leaves them so: ")
-    return f"The run ends for good, and nobody goes on with it or back. {now} Only another plan changes that."
+    now = _now(run, document, steps)
+    left = gettext("It leaves them so: %(now)s.") % {"now": now} if now else _until_then(now)
+    return gettext(
+        "The run ends for good, and nobody goes on with it or back. %(left)s Only another plan changes that."
+    ) % {"left": left}
 
 
 def _resume(run: Run, steps: Sequence[HostStep]) -> str:
     if run.halt_code in GOING_BACK:
         stuck = [s for s in steps if StepState.COMPENSATING in s.marks and s.state != StepState.RESTORED]
-        return f"It goes on bringing hosts back{f': {_names(stuck)} again' if stuck else ''}."
+        if stuck:
+            return _told(gettext("It goes on bringing hosts back: %(hosts)s again."), stuck)
+        return gettext("It goes on bringing hosts back.")
     open_waves = {s.wave.index: s.wave for s in steps if s.wave.state != WaveState.DONE}
     wave = open_waves[min(open_waves)] if open_waves else None
     if wave is None:
-        return "All of its waves are done: it ends as switched, and the watching begins."
+        return gettext("All of its waves are done: it ends as switched, and the watching begins.")
     mine = [s for s in steps if s.wave_id == wave.pk and s.state != StepState.DONE]
     later = sum(s.wave.index > wave.index for s in steps)
     first = (
-        f"the steps of {_names(mine)} begin anew; what is true already is not done again"
+        _told(gettext("the steps of %(hosts)s begin anew; what is true already is not done again"), mine)
         if mine
-        else "its gate is asked again"
+        else gettext("its gate is asked again")
     )
-    return f"Wave {wave.index} ({wave.name}) goes on: {first}. {later} hosts of later waves follow."
+    return gettext("Wave %(number)s (%(name)s) goes on: %(first)s. %(later)s hosts of later waves follow.") % {
+        "number": wave.index,
+        "name": wave.name,
+        "first": first,
+        "later": later,
+    }
 
 
 def _compensate(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> str:
     origin = run.plan.from_version
     if run.plan.kind == PlanKind.DRAIN:
         changed = [s for s in steps if StepState.DRAINED in s.marks or StepState.IN_SERVICE in s.marks]
-        back = "back into service" if document.outcome == "drain" else "out of service again"
-        return f"{_who(changed, 'go')} {back}." if changed else "No host was changed, so that it only ends."
+        if not changed:
+            return gettext("No host was changed, so that it only ends.")
+        if document.outcome == "drain":
+            back = ngettext("%(hosts)s goes back into service.", "%(hosts)s go back into service.", len(changed))
+        else:
+            back = ngettext("%(hosts)s goes out of service again.", "%(hosts)s go out of service again.", len(changed))
+        return _told(back, changed)
     if origin is None:
         return ""
     changed = [s for s in steps if (s.state in CHANGED or has_acted(s)) and StepState.RESTORED not in s.marks]
     if not changed:
-        return "No host was changed, so that it only ends."
+        return gettext("No host was changed, so that it only ends.")
     mirrored = [s for s in changed if is_only_shadowed(s, document.shadow, document.shares)]
     emptied = [s for s in changed if s.host.name in document.recreated]
     dropped = to_be_loaded(document, steps)
     cold = [s for s in changed if s.host.name in dropped and s not in emptied and s not in mirrored]
     warm = [s for s in changed if s not in (*emptied, *cold, *mirrored)]
-    parts = [f"{_who(warm, 'switch')} back to version {origin.number}, which is still warm there"] if warm else []
+    parts = []
+    if warm:
+        said = ngettext(
+            "%(hosts)s switches back to version %(version)s, which is still warm there",
+            "%(hosts)s switch back to version %(version)s, which is still warm there",
+            len(warm),
+        )
+        parts.append(_told(said, warm, origin))
     if cold:
-        parts.append(
-            f"{_who(cold, 'load')} version {origin.number} again, since the engine may have dropped it at the switch, "
-            f"and {'switches' if len(cold) == 1 else 'switch'} back once its golden test has passed"
+        said = ngettext(
+            "%(hosts)s loads version %(version)s again, since the engine may have dropped it at the switch, and "
+            "switches back once its golden test has passed",
+            "%(hosts)s load version %(version)s again, since the engine may have dropped it at the switch, and "
+            "switch back once its golden test has passed",
+            len(cold),
         )
+        parts.append(_told(said, cold, origin))
     if emptied:
-        parts.append(f"of {_names(emptied)} each leaves service, loads version {origin.number} again, and comes back")
+        said = gettext("of %(hosts)s each leaves service, loads version %(version)s again, and comes back")
+        parts.append(_told(said, emptied, origin))
     if mirrored:
-        parts.append(
-            f"{_who(mirrored, 'cease')} to ask version {run.plan.to_version.number} beside, and was not switched"
+        said = ngettext(
+            "%(hosts)s ceases to ask version %(version)s beside, and was not switched",
+            "%(hosts)s cease to ask version %(version)s beside, and was not switched",
+            len(mirrored),
         )
-    return f"{'; '.join(parts)}. The latest wave goes first."
+        parts.append(_told(said, mirrored, run.plan.to_version))
+    return gettext("%(parts)s. The latest wave goes first.") % {"parts": "; ".join(parts)}

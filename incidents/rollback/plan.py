@@ -20,6 +20,7 @@ from accounts.permissions import require
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
+from audit.english import in_english
 from incidents.rollback.document import (
     PlanDocument,
     default_checks,
@@ -129,7 +130,7 @@ def compose(
     body["outcome"] = _outcome(endpoint, from_version, to_version)
     if part := part_of(to_version):
         body["part"] = part
-        shown["rehearsal"] = rehearsal_sentence(to_version)
+        shown["rehearsal"] = in_english(lambda: rehearsal_sentence(to_version))
     body |= _fleet(endpoint, placements, from_version, to_version, options)
     body |= _shadow(kind, body, placements, from_version, options.get("shadow"))
     body |= _questions(kind, endpoint, from_version, to_version, options)

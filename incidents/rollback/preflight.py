@@ -24,9 +24,9 @@ from incidents.rollback.models import (
     Preflight,
 )
 from incidents.rollback.plan import PlanRefused, announce, facts, read, void
-from incidents.rollback.queries import steering_title
 from incidents.rollback.questions import Found, ask_everything
 from incidents.rollback.state import move
+from incidents.rollback.terms import steering_title
 
 WORKER = service_actor("rollback")
 MAX_ATTEMPTS = 3

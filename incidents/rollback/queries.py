@@ -1,17 +1,16 @@
-"""Reads for pages and the API: plans as what changes, runs as lanes of hosts."""
+"""Reads for pages and the API: plans, runs as lanes of hosts, and the candidates of an incident."""
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet, Sum, prefetch_related_objects
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
-from audit.english import in_english
 from incidents.rollback.counted import in_words
 from incidents.rollback.document import DocumentError, PlanDocument
-from incidents.rollback.gating.planned import asked_at
-from incidents.rollback.gating.planned import terms as gate_terms
 from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
     ASIDE_KINDS,
@@ -21,6 +20,7 @@ from incidents.rollback.models import (
     CheckAnswer,
     HostStep,
     Plan,
+    PlanKind,
     Run,
     RunState,
     StepState,
@@ -28,26 +28,47 @@ from incidents.rollback.models import (
     Wave,
     WaveState,
 )
-from incidents.rollback.shadow.terms import in_words as shadow_in_words
 from incidents.rollback.state import STEP_PATH
-from registry.composing import part_sentence
-from registry.models import Endpoint, Placement, Version
+from incidents.rollback.terms import LARGE, steering_title
+from registry.models import Placement
 
 STEP_WORDS: dict[str, str] = {
     StepState.LOCKED: "lock",
     StepState.PREFLIGHT: "check",
     StepState.STAGED: "stage",
-    StepState.DRAINED: "leave service",
-    StepState.EMPTIED: "unload old",
-    StepState.LOADED: "load warm",
-    StepState.GOLDEN_OK: "golden test",
-    StepState.SHADOWED: "ask beside",
-    StepState.COMPARED: "compare",
-    StepState.SHARED: "share traffic",
-    StepState.IN_SERVICE: "back in service",
-    StepState.SWITCHED: "switch",
-    StepState.POSTCHECK_OK: "post-check",
-    StepState.DONE: "done",
+    StepState.DRAINED: _("leave service"),
+    StepState.EMPTIED: _("unload old"),
+    StepState.LOADED: _("load warm"),
+    StepState.GOLDEN_OK: _("golden test"),
+    StepState.SHADOWED: _("ask beside"),
+    StepState.COMPARED: _("compare"),
+    StepState.SHARED: _("share traffic"),
+    StepState.IN_SERVICE: _("back in service"),
+    StepState.SWITCHED: _("switch"),
+    StepState.POSTCHECK_OK: _("post-check"),
+    StepState.DONE: _("done"),
+}
+STEERED = {
+    RunState.RUNNING: _("running"),
+    RunState.SWITCHED: _("done"),
+    RunState.COMPENSATING: _("being taken back"),
+    RunState.COMPENSATED: _("taken back"),
+}
+"""How a run that changes no version stands, where that is not what other runs are called in that state."""
+GOES = {
+    RunState.RUNNING: _("running"),
+    RunState.HALTED: _("halted, and waits for a person: %(why)s"),
+    RunState.STOPPED: _("stopped by a person: %(why)s"),
+    RunState.COMPENSATING: _("going back"),
+    RunState.FAILED: _("failed: %(why)s"),
+    RunState.COMPENSATED: _("gone back: %(why)s"),
+    RunState.SWITCHED: _("all hosts switched"),
+}
+WATCHED = {
+    WatchState.WATCHING: _("it is being watched under live traffic"),
+    WatchState.PASSED: _("it is verified"),
+    WatchState.FAILED: _("it failed its verification: %(why)s"),
+    WatchState.INCONCLUSIVE: _("it waits for a person: %(why)s"),
 }
 LANES = Prefetch("steps", HostStep.objects.select_related("host", "wave").order_by("wave__index", "host__name"))
 GIVEN_BACK = (
@@ -56,8 +77,6 @@ GIVEN_BACK = (
     StepState.POSTCHECK_OK, StepState.DONE,
 )  # fmt: skip
 """What going back takes back."""
-LARGE = 8
-"""More hosts than this are shown in waves that fold."""
 ENDED_BADLY = (StepState.FAILED, StepState.UNREACHABLE)
 
 
@@ -99,44 +118,21 @@ def run_sentence(run: Run) -> str:
     steps = run.steps.all()
     done, total = sum(step.state == StepState.DONE for step in steps), len(steps)
     watch = getattr(run, "watch", None)
-    verb = {"rollback": "Rollback", "release": "Release", "drill": "Drill", "converge": "Convergence"}.get(plan.kind)
-    if verb is None:
+    if plan.kind in STEERING_KINDS:
         document = PlanDocument.read(bytes(plan.document))
-        words = {
-            "running": "running",
-            "switched": "done",
-            "compensating": "being taken back",
-            "compensated": "taken back",
-        }
-        said = words.get(run.state, run.state) + (f": {run.state_reason}" if run.state_reason else "")
+        ended = STEERED.get(run.state, run.get_state_display().lower())
+        said = f"{ended}: {run.state_reason}" if run.state_reason else ended
         return f"{steering_title(run.endpoint, document)}: {said}"
-    what = f"{verb} of {run.endpoint.slug} to version {plan.to_version.number}"
-    if run.state == RunState.SWITCHED and watch is not None:
-        words = {
-            WatchState.WATCHING: "is being watched under live traffic",
-            WatchState.PASSED: "is verified",
-            WatchState.FAILED: f"failed its verification: {watch.state_reason}",
-            WatchState.INCONCLUSIVE: f"waits for a person: {watch.state_reason}",
-        }
-        return f"{what}: {done} of {total} hosts switched; it {words[WatchState(watch.state)]}"
-    words_of_run = {
-        RunState.RUNNING: "running",
-        RunState.HALTED: f"halted, and waits for a person: {run.state_reason}",
-        RunState.STOPPED: f"stopped by a person: {run.state_reason}",
-        RunState.COMPENSATING: "going back",
-        RunState.FAILED: f"failed: {run.state_reason}",
-        RunState.COMPENSATED: f"gone back: {run.state_reason}",
-        RunState.SWITCHED: "all hosts switched",
+    what = gettext("%(kind)s of %(endpoint)s to version %(version)s: %(done)s of %(total)s hosts switched") % {
+        "kind": gettext("Convergence") if plan.kind == PlanKind.CONVERGE else plan.get_kind_display(),
+        "endpoint": run.endpoint.slug,
+        "version": plan.to_version.number,
+        "done": done,
+        "total": total,
     }
-    return f"{what}: {done} of {total} hosts switched; {words_of_run[RunState(run.state)]}"
-
-
-def steering_title(endpoint: Endpoint, document: PlanDocument) -> str:
-    """A plan that changes no version, in a line."""
-    if document.outcome == "freeze":
-        return f"Freeze {endpoint.slug} until {document.body['freeze']['until'][:16].replace('T', ' ')} UTC"
-    verb = "Take {} of {} out of service" if document.outcome == "drain" else "Bring {} of {} back into service"
-    return verb.format(names_of(document.hosts), endpoint.slug)
+    if run.state == RunState.SWITCHED and watch is not None:
+        return f"{what}; {WATCHED[WatchState(watch.state)] % {'why': watch.state_reason}}"
+    return f"{what}; {GOES[RunState(run.state)] % {'why': run.state_reason}}"
 
 
 def steering_title_of(plan: Plan) -> str:
@@ -144,7 +140,10 @@ def steering_title_of(plan: Plan) -> str:
     try:
         return steering_title(plan.endpoint, PlanDocument.read(bytes(plan.document)))
     except DocumentError:
-        return f"{in_english(plan.get_kind_display)} of {plan.endpoint.slug}, whose document was damaged"
+        return gettext("%(kind)s of %(endpoint)s, whose document was damaged") % {
+            "kind": plan.get_kind_display(),
+            "endpoint": plan.endpoint.slug,
+        }
 
 
 def left_as(run: Run) -> list[dict[str, str]]:
@@ -164,7 +163,9 @@ def left_as(run: Run) -> list[dict[str, str]]:
         rows.append(
             {
                 "host": placement.host.name,
-                "desired": f"version {placement.desired.number}" if placement.desired else "nothing",
+                "desired": gettext("version %(desired)s") % {"desired": placement.desired.number}
+                if placement.desired
+                else gettext("nothing"),
                 "why": _why_left(step),
                 "seen": placement.health_reason
                 if "left" in placement.observation
@@ -177,30 +178,34 @@ def left_as(run: Run) -> list[dict[str, str]]:
 
 def _why_left(step: HostStep) -> str:
     if has_switched(step):
-        return "the run had switched it"
+        return gettext("the run had switched it")
     if step.switch_calls:
-        return "the run was switching it and had not read it back; what it serves is observed"
+        return gettext("the run was switching it and had not read it back; what it serves is observed")
     restored = StepState.RESTORED in step.marks
     if StepState.SHADOWED in step.marks and not restored and StepState.SHARED not in step.marks:
-        return "the run had not switched it; the other version was asked beside it, which ends within a minute"
+        return gettext("the run had not switched it; the other version was asked beside it, which ends within a minute")
     if StepState.SHARED in step.marks and not restored:
-        return f"the run had not switched it; it had given the other version {step.notes.get(StepState.SHARED, '')}"
+        return gettext("the run had not switched it; it had given the other version %(share)s") % {
+            "share": step.notes.get(StepState.SHARED, "")
+        }
     if StepState.DRAINED in step.marks and not restored:
-        return "the run had not switched it; it had taken it out of service"
-    return "the run had not come to it"
+        return gettext("the run had not switched it; it had taken it out of service")
+    return gettext("the run had not come to it")
 
 
 def _becomes(placement: Placement, *, kept: bool) -> str:
     """What the reconciler does with a host of a stopped run."""
     if "left" in placement.observation:
         return (
-            "is switched to it anew, which ends that"
+            gettext("is switched to it anew, which ends that")
             if kept
-            else "is left alone, and an alert says so: putting it right needs a plan of its own, to either version"
+            else gettext(
+                "is left alone, and an alert says so: putting it right needs a plan of its own, to either version"
+            )
         )
     if kept:
-        return "is brought to it if it comes back with something else"
-    return "is left alone: bringing the version back that was to be left needs a plan of its own"
+        return gettext("is brought to it if it comes back with something else")
+    return gettext("is left alone: bringing the version back that was to be left needs a plan of its own")
 
 
 def waves_of(run: Run) -> list[dict[str, Any]]:
@@ -236,16 +241,16 @@ def _fold(group: dict[str, Any], *, large: bool) -> None:
     quiet = (StepState.DONE, StepState.PENDING)
     lanes.sort(key=lambda lane: (lane["state"] not in ENDED_BADLY, lane["state"] in quiet))
     counts = Counter(str(StepState(lane["state"]).label).lower() for lane in lanes)
-    group["counts"] = f"{len(lanes)} host{'s' if len(lanes) > 1 else ''}: " + ", ".join(
-        f"{count} {word}" for word, count in counts.most_common()
-    )
+    of_all = ngettext("%(n)s host: %(counts)s", "%(n)s hosts: %(counts)s", len(lanes))
+    listed = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+    group["counts"] = of_all % {"n": len(lanes), "counts": listed}
     bad = any(lane["state"] in ENDED_BADLY for lane in lanes)
     group["folds"] = large
     group["open"] = bad or group["state"] not in (WaveState.DONE, WaveState.PENDING)
 
 
 def _wave(wave: Wave) -> dict[str, Any]:
-    notes = {"soaking": "waits until its checks have answered", "failed": "stopped here"}
+    notes = {"soaking": gettext("waits until its checks have answered"), "failed": gettext("stopped here")}
     return {
         "number": wave.index,
         "label": wave.name,
@@ -343,171 +348,6 @@ def newest_checks(run: Run) -> list[Check]:
     """The latest answer to each question of a run: a gate that waited for traffic has answered before."""
     asked = {(c.stage, c.wave_id, c.host_id, c.name): c for c in run.checks.select_related("host").order_by("id")}
     return list(asked.values())
-
-
-def plan_rows(plan: Plan) -> list[dict[str, str]]:
-    """What the plan changes, as `parts/plan_diff.html` takes it: first the version and its parts, then host by host."""
-    document = PlanDocument.read(bytes(plan.document))
-    if plan.kind in STEERING_KINDS:
-        return _steering_rows(plan, document)
-    rows = [_row("endpoint", "version", _number(plan.from_version), _number(plan.to_version))]
-    before, after = _components(plan.from_version), _components(plan.to_version)
-    rows += [
-        _row("endpoint", name, before.get(name, ""), after.get(name, ""))
-        for name in sorted(before.keys() | after.keys())
-    ]
-    change = _number(plan.from_version), _number(plan.to_version)
-    for number, wave in enumerate(document.waves, start=1):
-        if len(document.hosts) > LARGE:
-            rows.append(_row(f"wave {number} · {wave.name}", f"{names_of(wave.hosts)} serve", *change))
-        else:
-            rows += [_row(f"{host} · wave {number}", "serves", *change) for host in wave.hosts]
-    return rows
-
-
-def _steering_rows(plan: Plan, document: PlanDocument) -> list[dict[str, str]]:
-    if document.outcome == "freeze":
-        until = document.body["freeze"]["until"][:16].replace("T", " ")
-        return [_row("endpoint", "deployments", "may happen", f"none until {until} UTC, unless it is lifted")]
-    before, after = (
-        ("in service", "out of service") if document.outcome == "drain" else ("out of service", "in service")
-    )
-    return [_row(host, "requests", before, after) for host in document.hosts]
-
-
-def _row(group: str, label: str, before: str, after: str) -> dict[str, str]:
-    return {"group": group, "label": label, "before": before, "after": after}
-
-
-def _number(version: Version | None) -> str:
-    return "nothing" if version is None else f"version {version.number} ({version.digest[:12]})"
-
-
-def _components(version: Version | None) -> dict[str, str]:
-    """Each component's files by the first digits of their digests."""
-    if version is None:
-        return {}
-    found: dict[str, list[str]] = {}
-    for entry in version.files.all():
-        found.setdefault(entry.component, []).append(entry.artifact_id[:12])
-    return {component: ", ".join(sorted(digests)) for component, digests in found.items()}
-
-
-def plan_terms(plan: Plan) -> list[dict[str, str]]:
-    """The plan's terms in words: waves, gates, checks, what happens on failure."""
-    document = PlanDocument.read(bytes(plan.document))
-    if plan.kind in STEERING_KINDS:
-        return _steering_terms(document)
-    failure = "goes back by itself" if document.compensates else "halts and waits for a person"
-    asked = [gate["name"] for gate in document.body["gates"] if gate.get("when") != "watch"]
-    later = [gate.name for gate in asked_at(document.body["gates"], "watch")]
-    watched = ", ".join([*(check["name"] for check in document.body["checks"]), *later])
-    gates = ", ".join(asked) or "switched off, on record"
-    if "latency" in asked and document.uncompared:
-        gates += (
-            f" (latency not on {names_of(document.uncompared)}, where the old version is gone and nothing can be "
-            "compared)"
-        )
-    return [
-        *_part_terms(plan, document),
-        *_shadow_terms(plan, document),
-        {"label": "On each host", "value": _strategy_in_words(document)},
-        {"label": "Waves", "value": _waves_in_words(document)},
-        {"label": "Between waves", "value": f"at least {document.wave_soak_seconds} s, then the gates: {gates}"},
-        *gate_terms(document.body["gates"]),
-        {"label": "If a gate fails", "value": failure},
-        {"label": "Hosts that serve all the while", "value": f"at least {document.min_hosts_serving}"},
-        {"label": "Hosts that may be absent", "value": str(document.tolerated_absences)},
-        {
-            "label": "Hosts that may fail",
-            "value": f"{document.failure_budget} of {len(document.hosts)}" if document.failure_budget else "none",
-        },
-        {
-            "label": "Afterwards watched",
-            "value": f"{document.watch_seconds} s: {watched}",
-        },
-        {"label": "The old version stays warm", "value": _warm_in_words(document)},
-    ]
-
-
-def _part_terms(plan: Plan, document: PlanDocument) -> list[dict[str, str]]:
-    """What a composed target is made of, and what its expected outputs are worth."""
-    if "part" not in document.body:
-        return []
-    return [
-        {"label": f"Version {plan.to_version.number} is", "value": part_sentence(plan.to_version)},
-        {"label": "What is expected of it", "value": str(plan.evidence.get("rehearsal", ""))},
-    ]
-
-
-def _shadow_terms(plan: Plan, document: PlanDocument) -> list[dict[str, str]]:
-    if document.shadow is None:
-        return []
-    return [{"label": "First, as a shadow", "value": shadow_in_words(document.shadow, plan.to_version.number)}]
-
-
-def _steering_terms(document: PlanDocument) -> list[dict[str, str]]:
-    if document.outcome == "freeze":
-        return [{"label": "Taken back by", "value": "lifting the freeze on the endpoint's page"}]
-    least = {"label": "Hosts that serve all the while", "value": f"at least {document.min_hosts_serving}"}
-    other = "bring_back" if document.outcome == "drain" else "drain"
-    words = {"bring_back": "a plan that brings them back", "drain": "a plan that drains them"}[other]
-    golden = {"label": "Before a host comes back", "value": "its version gives the golden outputs"}
-    return [least if document.outcome == "drain" else golden, {"label": "Taken back by", "value": words}]
-
-
-def _warm_in_words(document: PlanDocument) -> str:
-    if document.recreated:
-        return f"no: {names_of(document.recreated)} can hold one only, so that going back takes as long as this"
-    warm = f"{document.undo_seconds} s"
-    if document.kept:
-        when = "after each wave" if document.compensates else "once all hosts have switched"
-        warm += f"; {names_of(document.kept)}, whose engine drops it at the switch, loads it again {when}"
-    if not document.cold:
-        return warm
-    why = f"not on {names_of(document.cold)}, whose engine drops it at the switch: going back loads it again there"
-    return why if len(document.cold) == len(document.hosts) else f"{warm}; {why}"
-
-
-def _strategy_in_words(document: PlanDocument) -> str:
-    if document.recreated:
-        return (
-            f"{names_of(document.recreated)}: taken out of service, the old version unloaded once no request came for "
-            f"2 s (or after {document.body['drain_seconds']} s), the new one loaded and tested, then back; one after "
-            "the other, or as many as can be spared"
-        )
-    if document.strategy == "weighted":
-        shares = " %, then ".join(str(share) for share in document.shares)
-        shared = names_of(document.body["shared"])
-        if not shared:
-            return "no canary's engine can share requests, so each is switched at once after its golden test"
-        return f"{shared} lets the new version take {shares} % of its requests, with the gate at each, then all"
-    said = "both versions in memory, one switch, no request dropped"
-    if loads := document.loads_at_switch:
-        return f"{said}; at it the engine of {names_of(loads)} loads again, and answers with the old version meanwhile"
-    return said
-
-
-def names_of(hosts: Sequence[str], most: int = 4) -> str:
-    """Host names for a sentence: all of a few, of many the first and how many more."""
-    if len(hosts) <= most + 1:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[:most])} and {len(hosts) - most} more"
-
-
-def _waves_in_words(document: PlanDocument) -> str:
-    """Wave after wave with its hosts, what made them, and how many of each have to succeed."""
-    waves = document.waves
-    few = len(document.hosts) <= LARGE
-    parts = [
-        f"{wave.name} {len(wave.hosts)}"
-        + (f" ({', '.join(wave.hosts)})" if few else "")
-        + (f", of which {wave.quorum} must succeed" if wave.quorum else "")
-        for wave in waves
-    ]
-    by = document.body.get("wave_by", {})
-    made = f"one for each {by['label']} after a first host: " if "label" in by and len(waves) > 1 else ""
-    return f"{made}{'; then '.join(parts)}"
 
 
 def candidate_of(plan: Plan) -> Candidate | None:

@@ -16,7 +16,8 @@ from incidents.rollback.checks import percent
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import ACTIVE_RUN_STATES, STEERING_KINDS, Candidate, Plan, PlanKind, Run
 from incidents.rollback.moved import moved
-from incidents.rollback.queries import candidates, check_rows, names_of, plan_rows, plan_terms, plans, steering_title
+from incidents.rollback.queries import candidates, check_rows, plans
+from incidents.rollback.terms import names_of, plan_rows, plan_terms, steering_title
 from registry.models import Placement
 
 KINDS = (PlanKind.ROLLBACK, PlanKind.RELEASE, PlanKind.DRILL, *STEERING_KINDS)

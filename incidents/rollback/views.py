@@ -31,8 +31,6 @@ from incidents.rollback.queries import (
     document_of,
     left_as,
     newest_checks,
-    plan_rows,
-    plan_terms,
     plans,
     run_etag,
     run_is_live,
@@ -43,6 +41,7 @@ from incidents.rollback.queries import (
 )
 from incidents.rollback.shadow.terms import UNDECIDED
 from incidents.rollback.shadow.told import facts_of, lines_of
+from incidents.rollback.terms import plan_rows, plan_terms
 
 
 def plan_for(request: HttpRequest, pk: UUID) -> Plan:
@@ -222,25 +221,29 @@ def act_on_run(verb: str, who: dict[str, Any]) -> str:
     """Do what the verb says and say what was done. Raises Http404, PermissionDenied, RunRefused."""
     if verb == "stop":
         run.stop(**who)
-        return "The run was stopped. Hosts stay as they are."
+        return gettext("The run was stopped. Hosts stay as they are.")
     if verb == "pause":
         run.pause(**who)
-        return "The run is paused, and its hosts stay as they are until it is resumed."
+        return gettext("The run is paused, and its hosts stay as they are until it is resumed.")
     if verb == "resume":
         run.resume(**who)
-        return "The run goes on."
+        return gettext("The run goes on.")
     if verb == "pass-gate":
         run.pass_gate(**who)
-        return "The gate was passed on your authority. The run goes on."
+        return gettext("The gate was passed on your authority. The run goes on.")
     if verb == "compensate":
         run.compensate(**who)
-        return "The hosts go back to what they served before."
+        return gettext("The hosts go back to what they served before.")
     if verb == "undo":
         undo.undo(**who)
-        return "Undoing it is proposed as a plan. It starts once its approvers have approved it."
+        return gettext("Undoing it is proposed as a plan. It starts once its approvers have approved it.")
     if verb in ("sign-off", "reject"):
         watch.sign_off(**who, passed=verb == "sign-off")
-        return "The verification was signed off." if verb == "sign-off" else "The verification was judged failed."
+        return (
+            gettext("The verification was signed off.")
+            if verb == "sign-off"
+            else gettext("The verification was judged failed.")
+        )
     raise Http404(gettext("A run has no verb %(verb)s.") % {"verb": verb})
 
 

@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
@@ -49,7 +50,7 @@ def of_endpoint(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         endpoint = endpoint_for(request, slug, "incident.command")
         taken = actions.take(endpoint=endpoint, reason=Reason.BY_HAND, actor=actor_for(request=request))
-        messages.success(request, "The snapshot is taken; a worker now reads its files from the store.")
+        messages.success(request, gettext("The snapshot is taken; a worker now reads its files from the store."))
         return redirect("snapshot", pk=taken.pk)
     endpoint = endpoint_for(request, slug)
     rows = Paginator(endpoint.snapshots.all(), PAGE).get_page(request.GET.get("page"))

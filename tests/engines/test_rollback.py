@@ -15,7 +15,8 @@ from incidents.rollback.consequences import consequences
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.kept import to_be_loaded
 from incidents.rollback.models import Run, RunState, Watch, WatchState, WaveState
-from incidents.rollback.queries import plan_terms, waves_of
+from incidents.rollback.queries import waves_of
+from incidents.rollback.terms import plan_terms
 from registry.actions import place, register_host, register_version
 from registry.models import Health, Host, Placement, Version
 from registry.reconcile import observe_placement

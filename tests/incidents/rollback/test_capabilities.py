@@ -11,7 +11,7 @@ from incidents.rollback import advance
 from incidents.rollback import run as runs
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import Check, Preflight, RunState
-from incidents.rollback.queries import plan_terms
+from incidents.rollback.terms import plan_terms
 from registry import serving_access
 from registry.serving import DRIVERS
 from registry.serving.base import INSTEAD, Capabilities, Refused

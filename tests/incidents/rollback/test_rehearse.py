@@ -18,8 +18,8 @@ from incidents.rollback import advance, candidates, rehearsal, trials, watch
 from incidents.rollback.lease import LeaseLost
 from incidents.rollback.models import Trial, TrialLoad, TrialPurpose, TrialState, Watch
 from incidents.rollback.plan import PlanRefused, read
-from incidents.rollback.queries import plan_terms
 from incidents.rollback.rehearsal import NotRehearsed
+from incidents.rollback.terms import plan_terms
 from incidents.rollback.trials import Bench, TrialLease
 from registry import store
 from registry.actions import ask_composition, compose, mark_soaked, register_version

@@ -11,9 +11,10 @@ from incidents.rollback.consequences import consequences
 from incidents.rollback.dry_run import dry_run_of
 from incidents.rollback.models import HostStep, Run, RunState, StepState
 from incidents.rollback.plan import PlanRefused
-from incidents.rollback.queries import plan_terms, waves_of
+from incidents.rollback.queries import waves_of
 from incidents.rollback.shadow import turns
 from incidents.rollback.shadow.told import facts_of, lines_of
+from incidents.rollback.terms import plan_terms
 from registry.models import Host
 from tests.incidents.rollback.fleet import Fleet, advance_until, events
 from tests.waiting import until

@@ -12,7 +12,8 @@ from incidents.rollback import run as runs
 from incidents.rollback.consequences import consequences
 from incidents.rollback.models import HostStep, Run, RunState, StepState, WaveState
 from incidents.rollback.plan import PlanRefused
-from incidents.rollback.queries import plan_terms, waves_of
+from incidents.rollback.queries import waves_of
+from incidents.rollback.terms import plan_terms
 from registry.models import Placement
 from tests.faults.proxy import Proxy
 from tests.host.artifacts import row

@@ -15,7 +15,7 @@ from incidents.rollback.gating.bodies import GateRefused
 from incidents.rollback.gating.models import Asking
 from incidents.rollback.models import Run, RunState, Watch, WatchState
 from incidents.rollback.plan import read
-from incidents.rollback.queries import plan_terms
+from incidents.rollback.terms import plan_terms
 from tests.incidents.rollback.fleet import Fleet, events
 from tests.incidents.rollback.gating.answering import Answering, gate
 from tests.incidents.rollback.gating.test_asking import FAILED, suite
