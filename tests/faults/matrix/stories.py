@@ -39,7 +39,7 @@ LENIENT = {"max_differing": "0.99", "max_moved": "0.99", "max_failures": "0.99"}
 BIASES: dict[int, float] = {}
 """Of versions that a story has added, by their keys."""
 COMPARED = ("release whose version is compared first", "release whose version does not compare")
-OUT_OF_SERVICE = "run that takes its hosts out of service"
+OUT_OF_SERVICE = ("run that takes its hosts out of service", "compensation that takes its hosts out of service")
 GONE_STORIES = ("release with a host that is gone", "run that halts", "resuming")
 
 
@@ -351,7 +351,27 @@ def _turning_back(town: Town, endpoint: Endpoint, case: Case) -> Death:
 
 
 def _compensation(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    return _turned_back(endpoint, case, _canary_switched(town, endpoint))
+
+
+def _compensation_that_loads(town: Town, endpoint: Endpoint, case: Case) -> Death:
     run = _canary_switched(town, endpoint)
+    _forget_old(endpoint, run)
+    return _turned_back(endpoint, case, run)
+
+
+def _compensation_out_of_service(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    run = town.warm(endpoint, strategy="recreate", min_hosts_serving=2, **CANARY_ONLY)
+    return _turned_back(endpoint, case, run)
+
+
+def _forget_old(endpoint: Endpoint, run: Run) -> None:
+    """The old version leaves the memory of the first host, which the run has switched."""
+    assert run.plan.from_version is not None
+    assert endpoint.processes[0].unload(str(run.plan.from_version.number), endpoint.slug).status_code == 200
+
+
+def _turned_back(endpoint: Endpoint, case: Case, run: Run) -> Death:
     person = endpoint.commander
     runs.compensate(run_id=run.pk, user=person, reason="It does not help.", actor=actor_for(user=person))
     return _advancing(endpoint, case, run)
@@ -407,6 +427,11 @@ def _preflight_of_an_undo(town: Town, endpoint: Endpoint, case: Case) -> Death:
     return DeathOfAnUndo(case, endpoint, None, "rollback.preflight", (plan.pk,), case.point(), plan, undone=run)
 
 
+def _preflight_of_a_cold_undo(town: Town, endpoint: Endpoint, case: Case) -> Death:
+    _forget_old(endpoint, _undoable(town, endpoint))
+    return _preflight_of_an_undo(town, endpoint, case)
+
+
 def _approved_undo(town: Town, endpoint: Endpoint) -> Plan:
     plan = prepared(endpoint, clicked_undo(endpoint, _undoable(town, endpoint)))
     endpoint.approve(plan, endpoint.commander)
@@ -458,6 +483,8 @@ END = {
     "compensation": RunState.COMPENSATED,
     "release with a host that is gone": RunState.COMPENSATED,
     "stopping": RunState.STOPPED,
+    "compensation that loads the old version again": RunState.COMPENSATED,
+    "compensation that takes its hosts out of service": RunState.COMPENSATED,
     "release whose version does not compare": RunState.COMPENSATED,
     "asking for a rehearsal": TrialState.DONE,
     "rehearsal": TrialState.DONE,
@@ -469,12 +496,14 @@ PREPARE = {
     "run": _run,
     "run with a version that no host holds": _unknown_version,
     "run with a version that is not in memory": _cold_version,
-    OUT_OF_SERVICE: _out_of_service,
+    "run that takes its hosts out of service": _out_of_service,
     "run whose canary takes shares": _shares,
     "release whose version is compared first": _shadow,
     "release whose version does not compare": _shadow,
     "turning back": _turning_back,
     "compensation": _compensation,
+    "compensation that loads the old version again": _compensation_that_loads,
+    "compensation that takes its hosts out of service": _compensation_out_of_service,
     "release with a host that is gone": _release,
     "run that halts": _halting,
     "resuming": _resuming,
@@ -482,6 +511,7 @@ PREPARE = {
     "watch": _watch,
     "asking for an undo": _asking_for_an_undo,
     "preflight of an undo": _preflight_of_an_undo,
+    "preflight of an undo that loads the old version again": _preflight_of_a_cold_undo,
     "start of an undo": _start_of_an_undo,
     "undo": _undo,
     "asking for a rehearsal": _asking_for_a_rehearsal,

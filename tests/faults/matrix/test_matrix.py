@@ -97,7 +97,7 @@ def _kind_for(case: Case) -> type[Endpoint]:
         return WithAHostOfItsOwn
     if case.story in COMPARED:
         return WithMoreVersions
-    return OnFurtherHosts if case.story == OUT_OF_SERVICE else Endpoint
+    return OnFurtherHosts if case.story in OUT_OF_SERVICE else Endpoint
 
 
 @pytest.fixture(scope="module")
