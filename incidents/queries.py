@@ -13,6 +13,7 @@ from accounts.approvals.queries import Standing, eligible_roles, standing, waiti
 from accounts.models import User
 from accounts.permissions import user_roles
 from audit.queries import newest_seq
+from incidents.around import Around, around
 from incidents.diagnosis import Diagnosis, diagnose, share
 from incidents.learning.actions import asked_of, items_of
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentRole, IncidentState, RoleHolding, StatusPost
@@ -28,6 +29,7 @@ class Situation:
     """Everything that one look at an incident needs, read once."""
 
     incident: Incident
+    around: Around
     holdings: dict[str, RoleHolding]
     evidence: list[Evidence]
     candidates: list[Candidate]
@@ -110,14 +112,16 @@ def current_plan(plans: list[Plan]) -> Plan | None:
 
 def situation(incident: Incident) -> Situation:
     """At most six queries, however much has happened."""
+    near = around(incident)
     all_plans = plans_of(incident.ref)
     plan = current_plan(all_plans)
     run: Run | None = getattr(plan, "run", None)
     asked = plan.request if plan and run is None else None
     return Situation(
         incident=incident,
-        holdings={held.role: held for held in incident.held_now},
-        evidence=list(incident.evidence.all()),
+        around=near,
+        holdings={held.role: held for held in near.holdings},
+        evidence=near.evidence,
         candidates=list(candidates(incident.ref)),
         plan=plan,
         run=run,

@@ -24,7 +24,7 @@ from incidents.oncall.queries import lost_alerts, untaken
 from incidents.rollback.models import Plan
 from incidents.rollback.views import lanes_context
 from incidents.working.models import Sighting
-from incidents.working.roles import open_offers, roll
+from incidents.working.roles import roll
 from incidents.working.saved import views_for
 from incidents.working.times import moments_of
 from monitoring.models import Alert, AlertState
@@ -36,10 +36,12 @@ NEWEST = 8
 PAGE = 50
 
 
-def incident_for(request: HttpRequest, ref: str, permission: str = "view") -> Incident:
-    """Lookup and permission in one: an incident for a person who may do that to it."""
+def incident_for(request: HttpRequest, ref: str, permission: str = "view", *, bare: bool = False) -> Incident:
+    """Lookup and permission in one: an incident for a person who may do that to it. A `bare` one comes without the
+    holders of its roles."""
     require(request, permission)
-    incident = get_object_or_404(queries.incidents(), ref=ref)
+    rows = queries.incidents()
+    incident = get_object_or_404(rows.prefetch_related(None) if bare else rows, ref=ref)
     require_on(request, permission, incident)
     return incident
 
@@ -153,7 +155,7 @@ def incident_list(request: HttpRequest) -> HttpResponse:
 @require_GET
 def incident_detail(request: HttpRequest, ref: str) -> HttpResponse:
     """One incident: what happened, what is proposed, what is decided; the rollback host by host."""
-    incident = incident_for(request, ref)
+    incident = incident_for(request, ref, bare=True)
     return render(request, "incidents/detail.html", _context(request, incident))
 
 
@@ -161,7 +163,7 @@ def incident_detail(request: HttpRequest, ref: str) -> HttpResponse:
 @require_GET
 def incident_live(request: HttpRequest, ref: str) -> HttpResponse:
     """The live part of the page; 304 while nothing about the incident has changed."""
-    incident = incident_for(request, ref)
+    incident = incident_for(request, ref, bare=True)
     etag = queries.etag(incident, user_of(request))
     if request.headers.get("If-None-Match") == etag:
         return HttpResponseNotModified(headers={"ETag": etag})
@@ -190,7 +192,7 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         "diagnosis": now.diagnosis(),
         "told": list(reversed(told)),
         "beside": queries.beside_rows(now.beside),
-        "updates": incident.updates.select_related("by")[:3],
+        "updates": now.around.updates,
         "may_audit": may(user, "audit.view"),
         **_forms(now, user),
     }
@@ -203,10 +205,9 @@ def _context(request: HttpRequest, incident: Incident) -> dict[str, Any]:
 
 
 def _people(now: queries.Situation, user: User) -> dict[str, Any]:
-    """Who holds or is offered each role, and who has seen the incident. Two queries."""
-    incident = now.incident
-    offers = {offer.role: offer for offer in open_offers(incident)}
-    seen, unseen = roll(incident, now.holdings.values(), offers.values())
+    """Who holds or is offered each role, and who has seen the incident."""
+    offers = {offer.role: offer for offer in now.around.offers}
+    seen, unseen = roll(now.incident, now.around.sightings, now.holdings.values(), offers.values())
     return {
         "roles": [
             {"role": role.label.lower(), "holder": _holder(now, role), "offer": offers.get(role)}

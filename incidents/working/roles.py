@@ -131,21 +131,15 @@ def call_roll(*, incident: Incident, actor: Actor) -> None:
     _note(incident, "incident.call_roll", actor, {})
 
 
-def open_offers(incident: Incident) -> list[RoleOffer]:
-    """The roles of the incident that are offered to somebody now, in one query."""
-    found = RoleOffer.objects.filter(incident=incident, state=OfferState.OFFERED)
-    return list(found.select_related("to", "by"))
-
-
 def roll(
-    incident: Incident, holdings: Iterable[RoleHolding], offers: Iterable[RoleOffer]
+    incident: Incident,
+    sightings: Iterable[Sighting],
+    holdings: Iterable[RoleHolding],
+    offers: Iterable[RoleOffer],
 ) -> tuple[list[Sighting], list[User]]:
-    """Who has seen it since the roll was last called, and who holds a role, or is offered one, and has not said so.
-    One query."""
-    said = Sighting.objects.filter(incident=incident).select_related("user")
-    if incident.roll_called_at:
-        said = said.filter(at__gte=incident.roll_called_at)
-    seen = list(said)
+    """Who has seen it since the roll was last called, and who holds a role, or is offered one, and has not said so."""
+    called_at = incident.roll_called_at
+    seen = [one for one in sightings if called_at is None or one.at >= called_at]
     heard = {one.user_id for one in seen}
     due = {held.user_id: held.user for held in holdings} | {offer.to_id: offer.to for offer in offers}
     return seen, [user for key, user in due.items() if key not in heard]

@@ -7,10 +7,11 @@ from django.db.models import F
 
 from accounts.models import User
 from incidents import actions
+from incidents.around import around
 from incidents.errors import IncidentError
 from incidents.models import Incident, RoleHolding
 from incidents.working.models import OfferState, RoleOffer
-from incidents.working.roles import accept_role, call_roll, offer_role, open_offers, refuse_role, roll, say_seen
+from incidents.working.roles import accept_role, call_roll, offer_role, refuse_role, roll, say_seen
 from tests.incidents.world import World, events
 
 pytestmark = pytest.mark.usefixtures("built")
@@ -58,7 +59,7 @@ def test_an_offer_is_declined_and_can_be_made_again(world: World) -> None:
     with pytest.raises(IncidentError, match="answered or withdrawn"):
         accept_role(incident=incident, role="scribe", user=kofi, actor=world.actor("kofi"))
     offered(world, incident)
-    assert len(open_offers(incident)) == 1
+    assert [(offer.role, offer.to) for offer in around(incident).offers] == [("scribe", kofi)]
 
 
 def test_who_may_not_respond_is_offered_nothing(world: World) -> None:
@@ -80,13 +81,13 @@ def test_the_roll_says_who_has_seen_it_and_who_has_not(world: World) -> None:
     kofi, vera = world.users["kofi"], world.users["vera"]
     held = actions.hold_role(incident=incident, role="commander", user=kofi, actor=world.actor("kofi"))
     say_seen(incident=incident, user=vera, actor=world.actor("vera"))
-    seen, unseen = roll(incident, [held], [])
+    seen, unseen = roll(incident, around(incident).sightings, [held], [])
     assert (names([one.user for one in seen]), names(unseen)) == (["vera"], ["kofi"])
     # when the roll is called, everybody is asked anew
     call_roll(incident=incident, actor=world.actor("kofi"))
-    assert roll(incident, [held], []) == ([], [kofi])
+    assert roll(incident, around(incident).sightings, [held], []) == ([], [kofi])
     say_seen(incident=incident, user=kofi, actor=world.actor("kofi"))
-    seen, unseen = roll(incident, [held], [])
+    seen, unseen = roll(incident, around(incident).sightings, [held], [])
     assert (names([one.user for one in seen]), unseen) == (["kofi"], [])
     assert len(events(incident, "incident.seen")) == 2
 
