@@ -263,3 +263,26 @@ def spark(values: Sequence[object] | None, limit: object = None, label: str = ""
         x=last_x,
         y=last_y,
     )
+
+
+@register.simple_tag
+def bars(counts: Sequence[int], label: str) -> SafeString:
+    """A distribution as inline SVG: a bar for each bin, as high as its share of the largest. `label` is its text
+    alternative."""
+    most, width = max([*counts, 1]), SPARK_WIDTH / max(1, len(counts))
+    heights = [round(count / most * (SPARK_HEIGHT - 1), 1) for count in counts]
+    return format_html(
+        '<svg class="bars" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-label="{text}">{rects}'
+        '<line x1="0" x2="{w}" y1="{h}" y2="{h}"/></svg>',
+        w=SPARK_WIDTH,
+        h=SPARK_HEIGHT,
+        text=label,
+        rects=format_html_join(
+            "",
+            '<rect x="{}" y="{}" width="{}" height="{}"/>',
+            (
+                (round(index * width, 1), SPARK_HEIGHT - height, round(width - 1, 1), height)
+                for index, height in enumerate(heights)
+            ),
+        ),
+    )

@@ -11,6 +11,8 @@ from incidents.rollback.shadow.terms import percent, terms_of
 from monitoring.drift.measures import psi
 from registry.serving.mirrored import Mirrored
 
+ALIKE, APART = 0.1, 0.2
+"""How the population stability index is usually read; rules on drift begin at the second, too."""
 STATES = (StepState.SHADOWED, StepState.COMPARED)
 
 
@@ -52,6 +54,8 @@ def facts_of(steps: Iterable[HostStep], document: PlanDocument | None) -> dict[s
         "moved_largest": found.moved_largest if found.rows else None,
         "moved": _counts(found.moved_bounds, found.moved_counts),
         "score_psi": psi(found.live_scores, found.shadow_scores) if sum(found.live_scores) else None,
+        "live_scores": list(found.live_scores),
+        "shadow_scores": list(found.shadow_scores),
         "live_ms": found.live_ms / found.requests if found.requests else None,
         "shadow_ms": found.shadow_ms / found.requests if found.requests else None,
         "live_p95_ms": _quantile(found.latency_bounds, found.live_latency, 0.95),
@@ -75,8 +79,9 @@ def _quantile(bounds: tuple[float, ...], counts: tuple[int, ...], share: float) 
     return None
 
 
-def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> list[dict[str, str]]:
-    """The same for a page: rows of label, value and what the plan expects."""
+def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> list[dict[str, Any]]:
+    """The same for a page: rows of label, value and what the plan expects; with `within` where the gate will judge the
+    figure, whether it lies within that so far, and with `scores` where the row is about their distribution."""
     if facts is None or document is None or document.shadow is None:
         return []
     asked = terms_of(document.shadow)
@@ -97,6 +102,7 @@ def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> 
             gettext("Failed by the new version"),
             f"{facts['failures']:,}",
             gettext("at most %(max_failures)s") % {"max_failures": percent(asked.max_failures)},
+            within=None if facts["failed_share"] is None else facts["failed_share"] <= asked.max_failures,
         ),
     ]
     if facts["failure"]:
@@ -116,6 +122,7 @@ def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> 
             gettext("%(differing_rows)s rows, %(differing_share)s")
             % {"differing_rows": f"{facts['differing_rows']:,}", "differing_share": percent(facts["differing_share"])},
             gettext("at most %(max_differing)s") % {"max_differing": percent(asked.max_differing)},
+            within=facts["differing_share"] <= asked.max_differing,
         ),
         _line(
             gettext("Scores move") if scored else gettext("Outputs move"),
@@ -123,12 +130,9 @@ def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> 
             gettext("at most %(max_moved)s on average") % {"max_moved": f"{asked.max_moved:f}"}
             if scored
             else gettext("not judged"),
+            within=facts["moved_mean"] <= asked.max_moved if scored else None,
         ),
-        *(
-            [_line(gettext("Scores as a whole"), f"PSI {facts['score_psi']:.4f}", gettext("not judged"))]
-            if scored
-            else []
-        ),
+        *([_distributions(facts)] if scored else []),
         _line(
             gettext("Time to answer"),
             gettext("%(shadow_ms)s ms on average beside %(live_ms)s ms")
@@ -138,5 +142,18 @@ def lines_of(facts: Mapping[str, Any] | None, document: PlanDocument | None) -> 
     ]
 
 
-def _line(label: str, value: str, expected: str) -> dict[str, str]:
-    return {"label": label, "value": value, "expected": expected}
+def _distributions(facts: Mapping[str, Any]) -> dict[str, Any]:
+    found = facts["score_psi"]
+    if found < ALIKE:
+        said = gettext("PSI %(psi)s: distributed alike")
+    elif found < APART:
+        said = gettext("PSI %(psi)s: distributed somewhat differently")
+    else:
+        said = gettext("PSI %(psi)s: distributed differently")
+    line = _line(gettext("Scores as a whole"), said % {"psi": f"{found:.2f}"}, gettext("not judged"))
+    scores = [(gettext("answers now"), facts["live_scores"]), (gettext("asked beside"), facts["shadow_scores"])]
+    return line | {"scores": [{"label": label, "values": values} for label, values in scores]}
+
+
+def _line(label: str, value: str, expected: str, within: bool | None = None) -> dict[str, Any]:
+    return {"label": label, "value": value, "expected": expected, "within": within}

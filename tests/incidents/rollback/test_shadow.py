@@ -99,7 +99,11 @@ def test_a_version_that_does_not_compare_is_never_switched_to_and_the_release_go
     assert (shadow["running"], shadow["ended"]) == (False, "its caller ended it")
     assert HostStep.objects.get(run=run, host__name="h1").state == StepState.RESTORED
     lines = lines_of(facts_of(run.steps.all(), advance.read(run.plan)), advance.read(run.plan))
-    assert {"label": "Another output", "value": "300 rows, 100 %", "expected": "at most 5 %"} in lines
+    differing = {"label": "Another output", "value": "300 rows, 100 %", "expected": "at most 5 %", "within": False}
+    assert differing in lines
+    apart = next(line for line in lines if line["label"] == "Scores as a whole")
+    assert apart["value"].endswith(": distributed differently")
+    assert [sum(one["values"]) for one in apart["scores"]] == [300, 300]
 
 
 def test_without_enough_requests_a_person_is_asked_and_may_let_it_pass(
