@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db.models import Prefetch
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import translation
 from django.utils.translation import gettext_lazy
 
 from audit.clock import database_now
+from audit.english import outside
 from incidents.models import ComponentState, StatusComponent, StatusPage, StatusPost, WindowStatus
 from incidents.status_history import (
     Span,
@@ -157,7 +157,7 @@ def _entry(posts: list[StatusPost]) -> dict[str, Any]:
 def page_html(picture: Picture) -> str:
     """The page as a file that works on any web server, in the language of readers outside: the stylesheet lies beside
     it."""
-    with translation.override(settings.LANGUAGE_CODE):
+    with outside():
         return render_to_string("status/page.html", page_context(picture) | {"stylesheet": "status.css"})
 
 

@@ -9,12 +9,14 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from accounts.approvals.models import BreakGlass, GlassNotice
 from accounts.holdings import people_for
 from accounts.models import User
 from audit.actions import Target, record, service_actor
 from audit.dispatch import send_on_commit
+from audit.english import outside
 
 WAITS = (30, 60, 300, 900, 3600, 3600)
 """Seconds after each failed attempt; after the last the notice is given up, on record."""
@@ -63,20 +65,25 @@ def tell(*, notice_id: int) -> bool:
     return _sent(notice)
 
 
+@outside()
 def _message(notice: GlassNotice) -> EmailMessage:
     glass = notice.glass
     title = " ".join(glass.request.title.split())
     lines = [
-        f"{glass.by} broke glass: “{title}” may start without its approvals.",
+        gettext("%(by)s broke glass: “%(title)s” may start without its approvals.") % {"by": glass.by, "title": title},
         "",
-        f"Reason given: {glass.reason}",
-        f"It holds until {glass.expires_at:%Y-%m-%d %H:%M} UTC. To deny it, or to read what runs:",
+        gettext("Reason given: %(reason)s") % {"reason": glass.reason},
+        gettext("It holds until %(expires_at)s UTC. To deny it, or to read what runs:")
+        % {"expires_at": f"{glass.expires_at:%Y-%m-%d %H:%M}"},
         f"{settings.LASTGOOD_PUBLIC_URL.rstrip('/')}/approvals/{glass.request_id}/",
         "",
-        f"Somebody who took no part owes a review by {glass.review_due:%Y-%m-%d %H:%M} UTC:",
+        gettext("Somebody who took no part owes a review by %(review_due)s UTC:")
+        % {"review_due": f"{glass.review_due:%Y-%m-%d %H:%M}"},
         f"{settings.LASTGOOD_PUBLIC_URL.rstrip('/')}/approvals/{glass.request_id}/break-glass/",
     ]
-    return EmailMessage(f"Break-glass: {title}"[:200], "\n".join(lines), to=[notice.person.email])
+    return EmailMessage(
+        (gettext("Break-glass: %(title)s") % {"title": title})[:200], "\n".join(lines), to=[notice.person.email]
+    )
 
 
 @transaction.atomic

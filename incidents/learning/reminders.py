@@ -9,9 +9,11 @@ from django.db import transaction
 from django.db.models import CharField, Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from accounts.models import User
 from audit.actions import Target, record, service_actor
+from audit.english import outside
 from incidents.learning.models import Answer, Reminder, Signature, SignatureKind
 from incidents.models import ActionItem, IncidentRole, IncidentState, ReviewState, RoleHolding, StatusPost
 from incidents.oncall.contacts import own_ways
@@ -86,24 +88,32 @@ def updates_due(now: datetime) -> list[int]:
     return _keys(_late_posts(now))
 
 
+@outside()
 def remind_of_item(*, item_id: int, now: datetime) -> bool:
     """Remind the owner of an action item; whether it was done now. So are the others."""
     item = _items(now).select_related("owner", "review__incident").filter(pk=item_id).first()
     if item is None or item.owner is None or item.due_on is None:
         return False
     stage, ref = _stage(item.due_on, now.date()), item.review.incident.ref
-    when = "was due on" if stage == "overdue" else "is due on"
+    late = stage == "overdue"
+    subject = gettext("Action item of %(ref)s: overdue") if late else gettext("Action item of %(ref)s: soon")
+    due = (
+        gettext("It was due on %(day)s and came out of the review of %(ref)s.")
+        if late
+        else gettext("It is due on %(day)s and came out of the review of %(ref)s.")
+    )
     return _remind(
         key=f"item:{item.pk}:{stage}",
         user=item.owner,
-        subject=f"Action item of {ref}: {stage}",
-        text=f"{item.text}\n\nIt {when} {item.due_on} and came out of the review of {ref}.",
+        subject=subject % {"ref": ref},
+        text=f"{item.text}\n\n{due % {'day': item.due_on, 'ref': ref}}",
         path=reverse("review-detail", args=[ref]),
         incident=ref,
         data={"item": item.pk, "stage": stage, "due": item.due_on.isoformat()},
     )
 
 
+@outside()
 def remind_of_signature(*, signature_id: int, now: datetime) -> bool:
     asked = _signatures(now).select_related("user", "review__incident").filter(pk=signature_id).first()
     if asked is None:
@@ -112,14 +122,16 @@ def remind_of_signature(*, signature_id: int, now: datetime) -> bool:
     return _remind(
         key=f"signature:{asked.pk}:unanswered",
         user=asked.user,
-        subject=f"Review of {ref}: your answer is waited for",
-        text=f"You were asked on {asked.asked_at:%Y-%m-%d}: {str(asked.get_kind_display()).lower()}.",
+        subject=gettext("Review of %(ref)s: your answer is waited for") % {"ref": ref},
+        text=gettext("You were asked on %(asked_at)s: %(kind)s.")
+        % {"asked_at": f"{asked.asked_at:%Y-%m-%d}", "kind": str(asked.get_kind_display()).lower()},
         path=reverse("review-detail", args=[ref]),
         incident=ref,
         data={"signature": asked.pk, "stage": "unanswered"},
     )
 
 
+@outside()
 def remind_of_update(*, post_id: int, now: datetime) -> bool:
     post = _late_posts(now).select_related("incident", "page").filter(pk=post_id).first()
     if post is None or post.incident is None or post.next_update_at is None:
@@ -132,8 +144,9 @@ def remind_of_update(*, post_id: int, now: datetime) -> bool:
     return _remind(
         key=f"post:{post.pk}:late",
         user=speaker,
-        subject=f"{post.incident.ref}: the next update is late",
-        text=f"The readers of {post.page.name} were promised an update by {post.next_update_at:%H:%M} UTC, and wait.",
+        subject=gettext("%(ref)s: the next update is late") % {"ref": post.incident.ref},
+        text=gettext("The readers of %(page)s were promised an update by %(next_update_at)s UTC, and wait.")
+        % {"page": post.page.name, "next_update_at": f"{post.next_update_at:%H:%M}"},
         path=reverse("status-post", args=[post.page.slug]),
         incident=post.incident.ref,
         data={"post": post.pk, "stage": "late"},

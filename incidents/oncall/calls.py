@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from accounts.models import User
+from audit.english import outside
 from incidents.errors import IncidentError
 from incidents.models import Incident
 from incidents.oncall.models import Contact, Escalation
@@ -17,21 +18,26 @@ from incidents.oncall.models import Contact, Escalation
 LINK = "oncall.call"
 
 
+@outside()
 def call_words(
     escalation: Escalation, contact: Contact, called: list[str], now: datetime, seconds: int
 ) -> dict[str, Any]:
     """What a call says. `called`: names of all who are called with it; `seconds`: until the next are."""
     incident = escalation.incident
     lines = [
-        f"{incident.ref}, severity {escalation.severity}: {incident.title}",
-        f"Detected {incident.detected_at:%Y-%m-%d %H:%M} UTC. {_standing(escalation)}",
-        f"Called now: {', '.join(called)}." if called else "",
-        f"If nobody answers until {now + timedelta(seconds=seconds):%H:%M} UTC, others are called.",
-        "Say that you have it, hand it over, or call the next at once:",
+        gettext("%(ref)s, severity %(severity)s: %(title)s")
+        % {"ref": incident.ref, "severity": escalation.severity, "title": incident.title},
+        gettext("Detected %(detected_at)s UTC. %(standing)s")
+        % {"detected_at": f"{incident.detected_at:%Y-%m-%d %H:%M}", "standing": _standing(escalation)},
+        gettext("Called now: %(called)s.") % {"called": ", ".join(called)} if called else "",
+        gettext("If nobody answers until %(now)s UTC, others are called.")
+        % {"now": f"{now + timedelta(seconds=seconds):%H:%M}"},
+        gettext("Say that you have it, hand it over, or call the next at once:"),
     ]
     return _words(escalation, "trigger", now) | {
         "type": "oncall.call",
-        "subject": f"Severity {escalation.severity}: {incident.ref} {incident.title}",
+        "subject": gettext("Severity %(severity)s: %(ref)s %(title)s")
+        % {"severity": escalation.severity, "ref": incident.ref, "title": incident.title},
         "text": "\n".join(line for line in lines if line),
         "link": f"{settings.LASTGOOD_PUBLIC_URL}{reverse('oncall-answer', args=[_token(escalation, contact)])}",
     }
@@ -39,19 +45,21 @@ def call_words(
 
 def _standing(escalation: Escalation) -> str:
     if escalation.wave:
-        return "Somebody had it, and it needs somebody again."
+        return gettext("Somebody had it, and it needs somebody again.")
     if escalation.past:
-        return "Nobody has answered, and everybody is called."
-    return "Nobody has it yet."
+        return gettext("Nobody has answered, and everybody is called.")
+    return gettext("Nobody has it yet.")
 
 
+@outside()
 def settled_words(escalation: Escalation, event: str, said: str, now: datetime) -> dict[str, Any]:
     """What follows a call: `event` is acknowledge or resolve, `said` a sentence."""
     incident = escalation.incident
     return _words(escalation, event, now) | {
         "type": f"oncall.{event}",
         "subject": f"{incident.ref}: {said}",
-        "text": f"{incident.ref}, severity {escalation.severity}: {incident.title}\n{said}",
+        "text": gettext("%(ref)s, severity %(severity)s: %(title)s\n%(said)s")
+        % {"ref": incident.ref, "severity": escalation.severity, "title": incident.title, "said": said},
         "link": f"{settings.LASTGOOD_PUBLIC_URL}{reverse('incident-detail', args=[incident.ref])}",
     }
 

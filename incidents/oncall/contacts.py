@@ -15,13 +15,13 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 
 from accounts.models import User
 from accounts.outgoing import AddressRefused, split_address
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
-from audit.english import in_english
+from audit.english import in_english, outside
 from incidents.errors import IncidentError
 from incidents.oncall.models import Contact
 from incidents.oncall.rotations import zone_named
@@ -163,12 +163,21 @@ def _ask_to_confirm(contact: Contact) -> None:
         subscriber=contact.receiver,
         words={
             "type": "oncall.confirm",
-            "subject": "Lastgood: is this your address?",
-            "text": "Somebody, probably you, asked to be called to incidents at this address. To be, follow this link "
-            "within three days, sign in and confirm. If it was not you, do nothing: nothing more is sent.",
+            **_told(
+                gettext_noop("Lastgood: is this your address?"),
+                gettext_noop(
+                    "Somebody, probably you, asked to be called to incidents at this address. To be, follow this link "
+                    "within three days, sign in and confirm. If it was not you, do nothing: nothing more is sent."
+                ),
+            ),
             "link": f"{settings.LASTGOOD_PUBLIC_URL}{reverse('oncall-confirm', args=[token])}",
         },
     )
+
+
+@outside()
+def _told(subject: str, text: str, **names: str) -> dict[str, str]:
+    return {"subject": gettext(subject), "text": gettext(text) % names}
 
 
 @transaction.atomic
@@ -214,8 +223,11 @@ def test(*, contact: Contact, actor: Actor) -> Message:
         subscriber=contact.receiver,
         words={
             "type": "oncall.test",
-            "subject": "Lastgood: a test",
-            "text": f"This is how Lastgood calls you by “{contact.name}”. Nothing is wrong.",
+            **_told(
+                gettext_noop("Lastgood: a test"),
+                gettext_noop("This is how Lastgood calls you by “%(way)s”. Nothing is wrong."),
+                way=contact.name,
+            ),
             "link": f"{settings.LASTGOOD_PUBLIC_URL}{reverse('oncall-mine')}",
             "severity": 4,
             "event": "trigger",

@@ -19,6 +19,7 @@ from audit.actions import PEOPLE, Actor, Target, record, service_actor
 from audit.clock import database_now
 from audit.dispatch import send_on_commit
 from audit.due import in_turns
+from audit.english import outside
 from audit.models import AuditEvent, Outcome
 from incidents import actions
 from incidents.errors import IncidentError
@@ -267,14 +268,18 @@ def _take(one: Escalation, holder: User | None) -> None:
     Escalation.objects.filter(pk=one.pk, state=State.WAKING).update(
         state=State.TAKEN, taken_by=holder, taken_at=Now(), due_at=Now() + seconds if one.silence_seconds else None
     )
-    _settle(one, "acknowledge", f"{holder or 'Somebody'} has it.")
+    with outside():
+        said = gettext("%(holder)s has it.") % {"holder": holder or gettext("Somebody")}
+    _settle(one, "acknowledge", said)
 
 
 def _end(one: Escalation, why: str) -> None:
     ended = Escalation.objects.filter(pk=one.pk).exclude(state=State.ENDED)
     if ended.update(state=State.ENDED, ended_at=Now(), due_at=None):
         _record("escalation.end", one, CALLER, {"why": why})
-        said = "It is worse than it was thought, and called anew." if why == "raised" else "It is over."
+        with outside():
+            anew = gettext("It is worse than it was thought, and called anew.")
+            said = anew if why == "raised" else gettext("It is over.")
         _settle(one, "resolve", said)
 
 

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.utils.translation import gettext
 
 from accounts.outgoing import AddressRefused, FetchFailed, ask
+from audit.english import outside
 from incidents.models import ComponentState, StatusPost
 from incidents.status_json import component_json, incident_json, iso
 from incidents.status_readers import sends_letters
@@ -81,6 +83,7 @@ def _text(words: object) -> str:
     return " ".join("(address)" if "@" in word else word for word in said.split())
 
 
+@outside()
 def letter(message: Message) -> EmailMessage:
     """The e-mail: plain text; one click ends the subscription (RFC 8058), and no machine answers it (RFC 3834)."""
     subscriber, page = message.subscriber, message.subscriber.page
@@ -90,22 +93,25 @@ def letter(message: Message) -> EmailMessage:
         return notes.letter(message.words, subscriber.address, headers)
     headers["Precedence"] = "list"
     if message.post is None:
-        subject, lines = f"{page.name}: do you want to be told?", [
-            f"Somebody, probably you, asked to be told by e-mail what is told on {page.name}.",
-            "To be told, follow this link within three days and confirm:",
+        subject = gettext("%(page)s: do you want to be told?") % {"page": page.name}
+        asked = gettext("Somebody, probably you, asked to be told by e-mail what is told on %(page)s.")
+        lines = [
+            asked % {"page": page.name},
+            gettext("To be told, follow this link within three days and confirm:"),
             confirm_address(subscriber),
             "",
-            "If it was not you, do nothing: nothing more is sent.",
-        ]  # fmt: skip
+            gettext("If it was not you, do nothing: nothing more is sent."),
+        ]
     else:
-        subject, lines = f"{page.name}: {headline(message.post)}", [
+        subject = f"{page.name}: {headline(message.post)}"
+        lines = [
             message.post.text,
             "",
             *_next(message.post),
-            f"Read more: {address(page)}#post-{message.post.pk}",
+            gettext("Read more: %(address)s") % {"address": f"{address(page)}#post-{message.post.pk}"},
             "",
-            f"To be told no more: {end_address(subscriber)}",
-        ]  # fmt: skip
+            gettext("To be told no more: %(address)s") % {"address": end_address(subscriber)},
+        ]
         headers |= {
             "List-Unsubscribe": f"<{end_address(subscriber)}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
@@ -116,7 +122,9 @@ def letter(message: Message) -> EmailMessage:
 
 
 def _next(post: StatusPost) -> list[str]:
-    return [f"Next update by {post.next_update_at:%Y-%m-%d %H:%M} UTC."] if post.next_update_at else []
+    if post.next_update_at is None:
+        return []
+    return [gettext("Next update by %(time)s UTC.") % {"time": f"{post.next_update_at:%Y-%m-%d %H:%M}"}]
 
 
 def _say(message: Message) -> Outcome:
