@@ -45,6 +45,13 @@ def test_without_a_fall_there_is_no_slice():
     assert all(found(None, seed=seed) is None for seed in range(5))
 
 
+def test_a_fall_that_is_spread_evenly_has_no_slice():
+    everywhere = [
+        found(lambda f: np.ones(len(f["sex"]), bool), rate, seed) for seed in range(20) for rate in (0.2, 0.5)
+    ]
+    assert everywhere == [None] * 40
+
+
 def test_a_reference_without_the_feature_is_refused():
     with pytest.raises(ValueError, match="lacks these features: b"):
         worst_slice([1], {"b": [1]}, reference_correct=[1], reference_features={"a": [1]})
