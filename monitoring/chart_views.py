@@ -240,9 +240,13 @@ def figure(request: HttpRequest, slug: str, name: str) -> JsonResponse:
 @require_GET
 def numbers(request: HttpRequest, slug: str, name: str) -> HttpResponse:
     """One chart's traces as CSV: a row for each point, with the name of its line."""
-    chart = _one(request, slug, name)
+    return points_csv(_one(request, slug, name), f"{slug}-{name}")
+
+
+def points_csv(chart: charts.Chart, name: str) -> HttpResponse:
+    """A chart's traces as a file `<name>.csv`: line, x, y."""
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{slug}-{name}.csv"'
+    answer["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     written = csv.writer(answer)
     written.writerow(["line", "x", "y"])
     for row in chart.points():

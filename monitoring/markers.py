@@ -1,10 +1,11 @@
 """What happened to an endpoint, to be marked on its charts. Floors above bring theirs by registering a provider."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from monitoring.models import Alert
 from registry.models import Deployment, Endpoint
@@ -57,14 +58,14 @@ def _deployments(endpoint: Endpoint, since: datetime, until: datetime) -> Iterab
 
 
 def _alerts(endpoint: Endpoint, since: datetime, until: datetime) -> Iterable[Marker]:
-    """When alerts about the endpoint began to fire, the newest few of many; those of one rule and minute once."""
+    """When alerts about the endpoint began to fire, the newest few of many; those of one minute as one marker."""
     rows = Alert.objects.filter(endpoint=endpoint, fired_at__gte=since, fired_at__lte=until).select_related("rule")
-    marked: dict[tuple[str, str], Marker] = {}
+    named: dict[datetime, set[str]] = defaultdict(set)
+    first: dict[datetime, datetime] = {}
     for row in rows.order_by("-fired_at")[:MOST_ALERTS]:
-        label = (
-            gettext("alert: %(kind)s") % {"kind": row.rule.kind.replace("_", " ")}
-            if row.rule
-            else gettext("alert: %(source)s") % {"source": row.source}
-        )
-        marked.setdefault((label, f"{row.fired_at:%Y-%m-%d %H:%M}"), Marker(row.fired_at, label, "alert"))
-    yield from marked.values()
+        minute = row.fired_at.replace(second=0, microsecond=0)
+        named[minute].add(row.rule.kind.replace("_", " ") if row.rule else row.source)
+        first[minute] = row.fired_at
+    for minute, names in named.items():
+        label = ngettext("alert: %(names)s", "alerts: %(names)s", len(names)) % {"names": ", ".join(sorted(names))}
+        yield Marker(first[minute], label, "alert")

@@ -26,6 +26,10 @@ SECONDS_A_DAY = 86_400
 BLOCK = 20
 """Splits drawn at once."""
 
+LEAST_SPLITS = 100
+"""Splits from which the share of alarms says how often there will be one: none in 100 is at most 3.7 %."""
+TOO_FEW = "too few splits so far to say how often"
+
 OTHER = "(other)"
 """Stands for the categories that a profile counts together."""
 
@@ -53,11 +57,11 @@ class FalseAlarms:
         """For the page, beside the rule's limits."""
         days = self.days_between(window_seconds=window_seconds, in_a_row=in_a_row)
         often = f"one false alarm in {days:,.0f} days" if days >= 2 else f"{1 / days:.1f} false alarms a day"
+        far = f"with {in_a_row} in a row, at most about {often}" if self.splits >= LEAST_SPLITS else TOO_FEW
         untried = f" Not tried, for its many categories: {', '.join(self.left_out)}." if self.left_out else ""
         return (
             f"Split against itself {self.splits} times, {self.rows:,} rows at a time, the reference raised "
-            f"{self.alarms} alarm{'' if self.alarms == 1 else 's'}: with {in_a_row} in a row, at most about "
-            f"{often}.{untried}"
+            f"{self.alarms} alarm{'' if self.alarms == 1 else 's'}: {far}.{untried}"
         )
 
 

@@ -191,6 +191,7 @@ def _names(world: World, folder: Path) -> dict[str, dict[str, object]]:
             "/snapshots/": taken,
             "/readiness/": at | {"verb": "arm"},
             "/monitoring/endpoints/": at,
+            "/monitoring/models/": {**at, "slug": world.endpoint.model.slug},
             "/monitoring/alerts/": {"pk": incident.incident_alerts.get().alert_id},
             "/monitoring/windows/": {"pk": 999999},
             "/monitoring/queries/": {"pk": 999999},

@@ -4,6 +4,7 @@ import pytest
 
 from monitoring.charts import thinned
 from monitoring.markers import markers
+from monitoring.models import Alert, Rule
 from registry.models import Deployment
 from tests.monitoring.world import START, make_endpoint, make_hosts, make_version
 
@@ -25,6 +26,25 @@ def test_the_hosts_of_one_run_are_one_marker_at_the_first_switch():
     assert [(m.at, m.label, m.kind) for m in found] == [
         (START, "v2 deployed", "deployment"),
         (START + timedelta(minutes=5), "rollback to v1", "rollback"),
+    ]
+
+
+@pytest.mark.django_db
+def test_the_alerts_of_one_minute_are_one_marker_at_the_first_of_them():
+    endpoint = make_endpoint()
+    for number, (kind, seconds) in enumerate((("latency", 9), ("input_drift", 5), ("accuracy", 70))):
+        rule = Rule.objects.create(endpoint=endpoint, kind=kind)
+        at = START + timedelta(seconds=seconds)
+        alert = Alert.objects.create(
+            fingerprint=str(number), source="rule", rule=rule, endpoint=endpoint, severity=2, started_at=at
+        )
+        Alert.objects.filter(pk=alert.pk).update(fired_at=at)
+
+    found = markers(endpoint, START, START + timedelta(hours=1))
+
+    assert [(m.at, m.label, m.kind) for m in found] == [
+        (START + timedelta(seconds=5), "alerts: input drift, latency", "alert"),
+        (START + timedelta(seconds=70), "alert: accuracy", "alert"),
     ]
 
 

@@ -59,6 +59,14 @@ def test_the_sentence_says_how_often_in_days():
     assert found.sentence(window_seconds=60, in_a_row=1).endswith("at most about 13.7 false alarms a day.")
 
 
+def test_few_splits_say_what_they_found_and_not_how_often():
+    found = FalseAlarms(splits=99, rows=256, alarms=1, high=0.055)
+    assert found.sentence(window_seconds=300, in_a_row=2) == (
+        "Split against itself 99 times, 256 rows at a time, the reference raised 1 alarm: too few splits so far to say "
+        "how often."
+    )
+
+
 def test_a_column_that_is_nearly_always_empty_is_split_as_well():
     rare = np.where(np.arange(5000) < 4, 1.0, np.nan)
     profile = Profile.from_json(build_profile({"x": rare}, {"x": "numeric"}))
