@@ -14,8 +14,8 @@ from monitoring.models import MetricSeries
 from monitoring.questions import listed
 
 OF_WINDOWS = frozenset({
-    "rows", "accuracy", "accuracy_low", "accuracy_high", "positive_share", "psi", "joint_auc", "latency_p25_ms", "latency_p50_ms",
-    "latency_p75_ms", "latency_p95_ms", "latency_p99_ms",
+    "rows", "accuracy", "accuracy_low", "accuracy_high", "positive_share", "psi", "joint_auc", "latency_p25_ms",
+    "latency_p50_ms", "latency_p75_ms", "latency_p95_ms", "latency_p99_ms",
 })  # fmt: skip
 """What Lastgood measures itself, which has charts of its own."""
 
