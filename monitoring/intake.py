@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,10 @@ NEVER_READABLE = (ArithmeticError, LookupError, TypeError, NotImplementedError, 
 """What a body can raise in being read, today and tomorrow alike: such a delivery is set aside, not tried for ever."""
 
 PREDICTIONS, LABELS, METRICS = "predictions", "labels", "metrics"
+
+
+MOST_TOGETHER = 10
+"""Deliveries that are read in one transaction. The locks of all their alerts are held to its end."""
 
 
 class KeyReused(ValueError):
@@ -159,6 +163,43 @@ def read_again(*, delivery: Delivery, actor: Actor) -> bool:
         record(action="delivery.read_again", target=Target("delivery", str(delivery.pk)), actor=actor)
         gather_on_commit("monitoring.process", [str(delivery.pk)], queue="intake")
     return True
+
+
+def process_together(delivery_ids: Sequence[str]) -> list[str]:
+    """Read those of these deliveries that hold alerts and are as they should be, MOST_TOGETHER in a transaction;
+    returns the others, for `process` to find out what is to be said of each."""
+    left: list[str] = []
+    for first in range(0, len(delivery_ids), MOST_TOGETHER):
+        some = delivery_ids[first : first + MOST_TOGETHER]
+        done: set[str] = set()
+        if len(some) > 1:
+            try:
+                done = _process_some(some)
+            except Exception as error:
+                logger.warning("deliveries.together.failed error=%s: %s", type(error).__name__, error)
+        left += [one for one in some if one not in done]
+    return left
+
+
+@transaction.atomic
+def _process_some(delivery_ids: Sequence[str]) -> set[str]:
+    waiting = Delivery.objects.filter(pk__in=delivery_ids, state=DeliveryState.STORED, source__in=formats.READERS)
+    claimed = waiting.exclude(sender=webhooks.SYNTHETIC).select_related("endpoint", "host").order_by("received_at")
+    told: list[tuple[Delivery, list[formats.AlertRow]]] = []
+    marks: set[str] = set()
+    for delivery in claimed.select_for_update(of=("self",), skip_locked=True):
+        read = formats.read(delivery.source, bytes(delivery.body or b""), delivery.received_at, delivery.pk.hex)
+        own = taking.marks_of(delivery, read.rows)
+        plain = read.rows and not read.errors and not read.left_out and len(own) == len(read.rows)
+        if plain and not own & marks:
+            told.append((delivery, read.rows))
+        marks |= own
+    ledger.decided_each(zip((delivery for delivery, _ in told), taking.take_each(told), strict=True))
+    for count in {len(rows) for _, rows in told}:
+        alike = [delivery.pk for delivery, rows in told if len(rows) == count]
+        stored = Delivery.objects.filter(pk__in=alike, state=DeliveryState.STORED)
+        stored.update(processed_at=Now(), state=DeliveryState.PROCESSED, rows=count, body=None)
+    return {str(delivery.pk) for delivery, _ in told}
 
 
 def process(delivery_id: uuid.UUID | str) -> bool:

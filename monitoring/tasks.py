@@ -11,7 +11,7 @@ from monitoring.rules import evaluate, suppress
 
 @shared_task(name="monitoring.process")
 def process(*delivery_ids: str) -> None:
-    each_of(intake.process, delivery_ids)
+    each_of(intake.process, intake.process_together(delivery_ids))
 
 
 @shared_task(name="monitoring.take_spooled")

@@ -1,6 +1,7 @@
 """Writing the ledger of arrivals; whoever takes, refuses or decides tells it here, in the same transaction."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,16 @@ from monitoring.models import Alert, AlertState, Delivery
 
 STRANGER = "unknown"
 """The sender of what was refused under a name that is nobody's."""
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """What came of a delivery and of each of its alerts."""
+
+    delivery: Delivery
+    decision: Decision
+    why: str
+    found: list[Decided]
 
 
 def arrived(
@@ -54,21 +65,29 @@ def refused(*, source: str, sender: str, sha256: str, size: int, why: str, deliv
 
 def decided(delivery: Delivery, found: Iterable[Decided], why: str = "") -> None:
     """Enter what came of each alert of a delivery, with the first of its arrivals."""
-    found = list(found)
+    _settle_each([_settled(delivery, list(found), why)])
+
+
+def decided_each(told: Iterable[tuple[Delivery, list[Decided]]]) -> None:
+    """`decided` for several deliveries."""
+    _settle_each([_settled(delivery, found) for delivery, found in told])
+
+
+def _settled(delivery: Delivery, found: list[Decided], why: str = "") -> _Settled:
     reached = {one.decision for one in found}
     decision = next((one for one in WEIGHT if one in reached), Decision.UNREADABLE if why else Decision.EMPTY)
     held_back = next((one.why for one in found if one.decision == decision and one.why), "")
-    _settle(delivery, decision, why or held_back, found)
+    return _Settled(delivery, decision, why or held_back, found)
 
 
 def unreadable(delivery: Delivery, why: str) -> None:
     """Enter that nothing of a delivery could be read."""
-    _settle(delivery, Decision.UNREADABLE, why, [])
+    _settle_each([_Settled(delivery, Decision.UNREADABLE, why, [])])
 
 
 def synthetic(delivery: Delivery) -> None:
     """Enter that a delivery was Lastgood's own."""
-    _settle(delivery, Decision.SYNTHETIC, "", [])
+    _settle_each([_Settled(delivery, Decision.SYNTHETIC, "", [])])
 
 
 def asked_again(delivery: Delivery) -> None:
@@ -78,14 +97,23 @@ def asked_again(delivery: Delivery) -> None:
     ).update(decision=Decision.WAITING, why="", decided_at=None)
 
 
-def _settle(delivery: Delivery, decision: Decision, why: str, found: list[Decided]) -> None:
-    first = Arrival.objects.filter(delivery=delivery, decision=Decision.WAITING).order_by("pk").first()
-    if first is None:
-        return
-    Arrival.objects.filter(pk=first.pk).update(decision=decision, why=why[:500], decided_at=Now())
+def _settle_each(settled: Sequence[_Settled]) -> None:
+    waiting = Arrival.objects.filter(delivery__in=[one.delivery for one in settled], decision=Decision.WAITING)
+    # The first of each delivery is the last of them here.
+    first = dict(waiting.order_by("-pk").values_list("delivery_id", "pk"))
+    alike: dict[tuple[Decision, str], list[int]] = {}
+    for one in settled:
+        if one.delivery.pk in first:
+            alike.setdefault((one.decision, one.why[:500]), []).append(first[one.delivery.pk])
+    for (decision, why), arrivals in alike.items():
+        Arrival.objects.filter(pk__in=arrivals).update(decision=decision, why=why, decided_at=Now())
     ArrivalAlert.objects.bulk_create(
-        ArrivalAlert(arrival=first, alert=one.alert, fingerprint=one.fingerprint, decision=one.decision)
-        for one in found
+        ArrivalAlert(
+            arrival_id=first[one.delivery.pk], alert=found.alert, fingerprint=found.fingerprint, decision=found.decision
+        )
+        for one in settled
+        if one.delivery.pk in first
+        for found in one.found
     )
 
 

@@ -1,6 +1,7 @@
 """From what senders tell to alerts: told twice, late, out of order or at once, it comes to the same."""
 
 import zlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -38,20 +39,56 @@ def mark_of(delivery: Delivery, row: AlertRow) -> str:
 def take(delivery: Delivery, rows: list[AlertRow]) -> list[Decided]:
     """Bring the alerts of a delivery into the table; must be called in a transaction, to whose end each alert's
     fingerprint is locked: whoever brings the same one at the same moment waits."""
-    marked = [(mark_of(delivery, row), row) for row in sorted(rows, key=lambda row: (row.starts_at, row.firing))]
-    marks = sorted({mark for mark, _ in marked})
+    marked = _marked(delivery, rows)
+    marks = marks_of(delivery, rows)
+    if len(marks) == len(marked):
+        return take_each([(delivery, rows)])[0]
+    hand = _Hand(delivery, _locked(marks))
+    return [hand.take(mark, row) for mark, row in marked]
+
+
+def take_each(told: Sequence[tuple[Delivery, list[AlertRow]]]) -> list[list[Decided]]:
+    """`take` for deliveries of which each alert is told of once by one of them: what begins to fire begins together."""
+    known = _locked({mark for delivery, rows in told for mark in marks_of(delivery, rows)})
+    together: list[Alert] = []
+    found = []
+    for delivery, rows in told:
+        hand = _Hand(delivery, known, together)
+        found.append([hand.take(mark, row) for mark, row in _marked(delivery, rows)])
+    alerts.open_alerts(together)
+    return [[_as_opened(one) if one.decision == Decision.NEW else one for one in each] for each in found]
+
+
+def marks_of(delivery: Delivery, rows: Iterable[AlertRow]) -> set[str]:
+    """The fingerprints of the alerts of a delivery."""
+    return {mark_of(delivery, row) for row in rows}
+
+
+def _marked(delivery: Delivery, rows: Iterable[AlertRow]) -> list[tuple[str, AlertRow]]:
+    return [(mark_of(delivery, row), row) for row in sorted(rows, key=lambda row: (row.starts_at, row.firing))]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """By fingerprint, which alerts fire, and which ended last."""
+
+    firing: dict[str, Alert]
+    ended: dict[str, Alert]
+
+
+def _locked(marks: Collection[str]) -> _Known:
+    """What is known of the alerts of these fingerprints, which nobody else changes before the transaction ends."""
     _lock(marks)
-    hand = _Hand(delivery, marks)
-    if len(marks) < len(marked):
-        return [hand.take(mark, row) for mark, row in marked]
-    # Each alert is told of once, so what begins to fire can begin together.
-    hand.together = []
-    found = [hand.take(mark, row) for mark, row in marked]
-    alerts.open_alerts(hand.together)
-    return [_as_opened(one) if one.decision == Decision.NEW else one for one in found]
+    newest = Alert.objects.filter(fingerprint__in=marks).order_by("fingerprint", "state", "-ended_at", "-started_at")
+    found = list(newest.distinct("fingerprint", "state"))
+    firing, ended = (
+        {alert.fingerprint: alert for alert in found if alert.state == state}
+        for state in (AlertState.FIRING, AlertState.RESOLVED)
+    )
+    return _Known(firing, ended)
 
 
-def _lock(marks: list[str]) -> None:
+def _lock(marks: Iterable[str]) -> None:
     numbers = sorted({zlib.crc32(mark.encode()) - 2**31 for mark in marks})
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, n) FROM unnest(%s::int[]) AS n", [LOCK_SPACE, numbers])
@@ -67,14 +104,10 @@ class _Hand:
     """What is known of the alerts of one delivery while it is taken: which fire, and which ended last. `together`,
     where it is a list, gathers those that begin to fire, for the caller to open."""
 
-    together: list[Alert] | None = None
-
-    def __init__(self, delivery: Delivery, marks: list[str]) -> None:
+    def __init__(self, delivery: Delivery, known: _Known, together: list[Alert] | None = None) -> None:
         self.delivery = delivery
-        known = Alert.objects.filter(fingerprint__in=marks)
-        self.firing = {alert.fingerprint: alert for alert in known.filter(state=AlertState.FIRING)}
-        ended = known.filter(state=AlertState.RESOLVED).order_by("fingerprint", "-ended_at", "-started_at")
-        self.ended = {alert.fingerprint: alert for alert in ended.distinct("fingerprint")}
+        self.firing, self.ended = known.firing, known.ended
+        self.together = together
 
     def take(self, mark: str, row: AlertRow) -> Decided:
         firing = self.firing.get(mark)
