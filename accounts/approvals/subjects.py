@@ -1,7 +1,8 @@
 """What an approval is about, told by the floor that owns it.
 
 A floor above registers a provider for its kind of subject, so that the approval page can show the plan without this
-floor importing it. What a provider tells becomes the evidence that an approver is shown, so it is JSON throughout.
+floor importing it. What a provider tells becomes the evidence that an approver is shown, so it is JSON throughout,
+and in English whoever looks: all who approve are shown the same bytes.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accounts.approvals.models import ApprovalRequest
+from audit.english import english
 
 Section = dict[str, Any]
 """One block of the page: {"title", "kind", ...} where kind is
@@ -73,12 +75,14 @@ def register_sections(more: Callable[[ApprovalRequest], list[Section]]) -> None:
     _more.append(more)
 
 
+@english()
 def subject_of(request: ApprovalRequest) -> Subject:
     """The subject as its owner tells it; where no floor has registered the kind, title and hash alone."""
     provider = _providers.get(request.subject_kind)
     return Subject(request.title, request.title) if provider is None else provider(request)
 
 
+@english()
 def sections_of(request: ApprovalRequest, subject: Subject) -> list[Section]:
     """Everything that an approver reads, in the order of the page."""
     return [*subject.sections, *(section for more in _more for section in more(request))]
