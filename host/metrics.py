@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from host import nvml
 from host.device import gpus, memory
 
 if TYPE_CHECKING:
@@ -89,6 +90,21 @@ def _versions(text: _Text, fleet: Fleet) -> None:
         text.sample(f"{name}_count", labels, total)
 
 
+def _gpus(text: _Text) -> None:
+    """What NVML tells; without it, what torch knows of the GPUs that this process may use."""
+    told = [({"gpu": str(one.index), "gpu_uuid": one.uuid, "name": one.name}, one.figures) for one in nvml.gpus()]
+    if not told:
+        told = [({"gpu": str(one["index"]), "name": one["name"]}, _of_torch(one)) for one in gpus()]
+    for name, (kind, help_) in nvml.FIGURES.items():
+        samples = [(labels, figures[name]) for labels, figures in told if name in figures]
+        if samples:
+            text.family(f"lastgood_host_gpu_{name}", kind, help_, samples)
+
+
+def _of_torch(gpu: dict[str, Any]) -> dict[str, float]:
+    return {"memory_free_bytes": gpu["memory_free"], "memory_total_bytes": gpu["memory_total"]}
+
+
 def render(fleet: Fleet, predictions: PredictionLog) -> str:
     """All metrics as Prometheus text."""
     text = _Text()
@@ -106,12 +122,7 @@ def render(fleet: Fleet, predictions: PredictionLog) -> str:
     _versions(text, fleet)
     for key, size in memory(fleet.device).items():
         text.family(f"lastgood_host_memory_{key}_bytes", "gauge", f"Memory for models, {key}.", [({}, size)])
-    text.family(
-        "lastgood_host_gpu_memory_free_bytes",
-        "gauge",
-        "Free memory of a GPU.",
-        [({"gpu": str(gpu["index"]), "name": gpu["name"]}, gpu["memory_free"]) for gpu in gpus()],
-    )
+    _gpus(text)
     for key, (kind, help_, value) in predictions.figures().items():
         text.family(f"lastgood_host_prediction_log_{key}", kind, help_, [({}, value)])
     return "\n".join(text.lines) + "\n"
