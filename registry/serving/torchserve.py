@@ -7,6 +7,7 @@ loaded. The archive's inner version string, which we do not choose, is TorchServ
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,11 +33,14 @@ from registry.serving.repository import Stored
 READ_SECONDS = 5.0
 INFER_SECONDS = 10.0
 LOAD_SECONDS = 600.0
+WORKER_SECONDS = 60.0
 STORE = ".lastgood"
 ARCHIVE = ".mar"
 KEYS = ":"
 """Stands between the management key and the inference key in a host's control token."""
 ANSWERS = (400, 403, 404, 409, 500, 503, 507)
+STARTING = (200, 202, 206)
+"""Answers to a request for workers: they are there, or being started."""
 MEBIBYTE = 2**20
 
 
@@ -87,18 +91,37 @@ class TorchServeDriver:
     def load(self, address: HostAddress, model: str, version: str) -> None:
         stored = _staged(address, model, version)
         held = self._by_digest(address, model).get(stored.digest)
+        if held is not None and _ready(held):
+            return
         if held is None:
             query = {"url": f"{stored.digest}{ARCHIVE}", "model_name": model, "initial_workers": "1"}
             answer = self._manage(address, "POST", "/models", query | {"synchronous": "true"})
-            held = self._by_digest(address, model).get(stored.digest)
-            if held is None:
-                raise Refused(answer.status, "load-failed", f"Version {version} can't be loaded: {_reason(answer)}")
-        if not _ready(held):
+        else:
             query = {"min_worker": "1", "synchronous": "true"}
             answer = self._manage(address, "PUT", f"/models/{model}/{held['modelVersion']}", query)
+        if answer.status not in STARTING:
+            self._forget(address, model, stored.digest)
+            raise Refused(answer.status, "load-failed", f"Version {version} can't be loaded: {_reason(answer)}")
+        self._wait_for_worker(address, model, stored)
+
+    def _forget(self, address: HostAddress, model: str, digest: str) -> None:
+        """TorchServe keeps a version whose workers ran out of memory, and goes on starting them."""
+        held = self._by_digest(address, model).get(digest)
+        if held is not None and self._default(address, model) != digest:
+            self._manage(address, "DELETE", f"/models/{model}/{held['modelVersion']}", {})
+
+    def _wait_for_worker(self, address: HostAddress, model: str, stored: Stored) -> None:
+        """TorchServe answers 200 as soon as workers enough are being started, be it for somebody else."""
+        deadline = time.monotonic() + WORKER_SECONDS
+        while True:
             held = self._by_digest(address, model).get(stored.digest)
-            if held is None or not _ready(held):
-                raise Refused(answer.status, "load-failed", f"Version {version} has no worker: {_reason(answer)}")
+            if held is not None and _ready(held):
+                return
+            if time.monotonic() > deadline:
+                raise OutcomeUnknown(
+                    f"{address.url} says that version {stored.version} is there; it has no worker yet."
+                )
+            time.sleep(0.1)
 
     def switch(self, address: HostAddress, model: str, version: str, digest: str, fence: int) -> None:
         stored = _staged(address, model, version)

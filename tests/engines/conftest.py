@@ -33,10 +33,37 @@ def story(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> S
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Story]:
+def own(tmp_path: Path) -> Iterator[Callable[[type[Server]], Story]]:
+    """`own(PollingTriton)` is a story on a server of its own, which ends with the test."""
+    servers: list[Server] = []
+
+    def begin(kind: type[Server]) -> Story:
+        servers.append(kind(tmp_path))
+        servers[-1].start()
+        return Story(servers[-1])
+
+    yield begin
+    for server in servers:
+        server.kill()
+        server.http.close()
+
+
+@pytest.fixture
+def guarded(own: Callable[[type[Server]], Story]) -> Story:
     """A TorchServe of its own with its token authorisation on."""
-    server = GuardedTorchServe(tmp_path)
-    server.start()
-    yield Story(server)
-    server.kill()
-    server.http.close()
+    return own(GuardedTorchServe)
+
+
+@pytest.fixture
+def triton(servers: Callable[[str], Server]) -> Story:
+    return Story(servers("triton"))
+
+
+@pytest.fixture
+def mlserver(servers: Callable[[str], Server]) -> Story:
+    return Story(servers("mlserver"))
+
+
+@pytest.fixture
+def torchserve(servers: Callable[[str], Server]) -> Story:
+    return Story(servers("torchserve"))

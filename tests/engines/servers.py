@@ -136,8 +136,9 @@ class Server(ABC):
         return rfc8785.dumps(manifest), blobs
 
 
-def weights(number: int, broken: bool, scale: float | None) -> bytes:
-    return json.dumps({"broken": True} if broken else {"scale": scale or number, "shift": 0}).encode()
+def weights(number: int, broken: bool, scale: float | None, **more: Any) -> bytes:
+    """`more`: `seconds` that loading takes, or that it is `out_of_memory`."""
+    return json.dumps({"broken": True} if broken else {"scale": scale or number, "shift": 0, **more}).encode()
 
 
 class Bundled(Server):
@@ -184,6 +185,8 @@ class Triton(Server):
     engine = "triton"
     alive_path = "/v2/health/live"
     more_shape = [1]
+    token = ""
+    switches: tuple[str, ...] = ("--model-control-mode=explicit",)
     config = {
         "backend": "python",
         "max_batch_size": 64,
@@ -194,7 +197,7 @@ class Triton(Server):
     @property
     def address(self) -> HostAddress:
         options = {"repository": str(self.repository), "metrics": f"http://127.0.0.1:{self.other}"}
-        return HostAddress(self.url, "", options=options)
+        return HostAddress(self.url, self.token, options=options)
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         place = environment(self.engine)
@@ -206,7 +209,7 @@ class Triton(Server):
             stub = f"{sys.version_info.major}.{sys.version_info.minor}/triton_python_backend_stub"
             shutil.copy(server / "python_backend_stubs" / stub, backends / "python")
         options = {
-            "model-repository": self.repository, "backend-directory": backends, "model-control-mode": "explicit",
+            "model-repository": self.repository, "backend-directory": backends,
             "http-address": "127.0.0.1", "http-port": self.port,
             "allow-grpc": "false", "metrics-address": "127.0.0.1", "metrics-port": self.other,
             "allow-gpu-metrics": "false", "exit-timeout-secs": 5,
@@ -216,13 +219,15 @@ class Triton(Server):
             "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
         }
         given = [f"--{name}={value}" for name, value in options.items()]
-        return [str(server / "bin" / "tritonserver"), "--disable-auto-complete-config", *given], env
+        return [str(server / "bin" / "tritonserver"), "--disable-auto-complete-config", *self.switches, *given], env
 
-    def make(self, model: str, number: int, *, broken: bool = False, scale: float | None = None) -> Made:
+    def make(
+        self, model: str, number: int, *, broken: bool = False, scale: float | None = None, seconds: float = 0
+    ) -> Made:
         return self.keep(
             model,
             {
-                "weights": {"weights.json": weights(number, broken, scale)},
+                "weights": {"weights.json": weights(number, broken, scale, seconds=seconds)},
                 "code": {"model.py": (PROGRAMS / "model.py").read_bytes()},
                 "config": {"config.json": json.dumps(self.config).encode()},
             },
@@ -233,6 +238,19 @@ class Triton(Server):
             if folder.name.isdecimal() and (folder / "lastgood-version").read_text() == version:
                 return folder / "weights.json"
         raise AssertionError(f"version {version} of {model} is not there")
+
+
+class PollingTriton(Triton):
+    """One that watches its folder by itself, and takes no orders."""
+
+    switches = ("--model-control-mode=poll", "--repository-poll-secs=1")
+
+
+class RestrictedTriton(Triton):
+    """One whose repository API wants a header."""
+
+    token = "the-key-of-the-repository"
+    switches = (*Triton.switches, f"--http-restricted-api=model-repository:authorization=Bearer {token}")
 
 
 def kill_stub(server: Server, model: str, number: str = "") -> None:
@@ -325,14 +343,14 @@ class TorchServe(Server):
         }
         return [str(place / "bin" / "torchserve"), *switches, "--ts-config", str(file)], env
 
-    def make(self, model: str, number: int, *, broken: bool = False, scale: float | None = None) -> Made:
+    def make(self, model: str, number: int, *, broken: bool = False, scale: float | None = None, **more: bool) -> Made:
         about = {"modelName": model, "handler": "handler.py", "modelVersion": f"{number}.0"}
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             manifest = {"createdOn": "", "runtime": "python", "model": about, "archiverVersion": "0.12.0"}
             archive.writestr(zipfile.ZipInfo("MAR-INF/MANIFEST.json"), json.dumps(manifest))
             archive.writestr(zipfile.ZipInfo("handler.py"), (PROGRAMS / "handler.py").read_bytes())
-            archive.writestr(zipfile.ZipInfo("weights.json"), weights(number, broken, scale))
+            archive.writestr(zipfile.ZipInfo("weights.json"), weights(number, broken, scale, **more))
         return self.keep(model, {"weights": {"model.mar": buffer.getvalue()}})
 
     def predict_path(self, model: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 class Linear:
     def initialize(self, context: Any) -> None:
         self.weights = json.loads((Path(context.system_properties["model_dir"]) / "weights.json").read_text())
+        if self.weights.get("out_of_memory"):
+            raise MemoryError("these weights do not fit")
         if self.weights.get("broken"):
             raise ValueError("these weights are broken")
 

@@ -1,5 +1,6 @@
 """The code with which MLServer serves the tests' models: y = scale * x + shift, from weights.json."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mlserver.utils import get_model_uri
 class Linear(MLModel):
     async def load(self) -> bool:
         self.weights = json.loads((Path(await get_model_uri(self._settings)) / "weights.json").read_text())
+        await asyncio.sleep(self.weights.get("seconds", 0))
         if self.weights.get("broken"):
             raise ValueError("these weights are broken")
         return True

@@ -1,6 +1,7 @@
 """The code with which Triton's Python backend serves the tests' models: y = scale * x + shift, from weights.json."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         folder = Path(args["model_repository"]) / args["model_version"]
         self.weights = json.loads((folder / "weights.json").read_text())
+        time.sleep(self.weights.get("seconds", 0))
         if self.weights.get("broken"):
             raise ValueError("these weights are broken")
 
