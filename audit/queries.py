@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db.models import DateTimeField, Func, Q
+from django.utils.translation import gettext
 
 from audit import private
 from audit.merkle import EMPTY_ROOT, RangeHash, consistency_proof, inclusion_proof
@@ -272,7 +273,7 @@ def consistency(old: int, new: int) -> list[str]:
     newest = checkpoint_at()
     held = newest.size if newest else 0
     if new > held:
-        raise ValueError(f"The tree has {held} leaves, not {new}.")
+        raise ValueError(gettext("The tree has %(held)s leaves, not %(asked)s.") % {"held": held, "asked": new})
     return [one.hex() for one in consistency_proof(old, new, range_hash())]
 
 

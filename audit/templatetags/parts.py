@@ -14,8 +14,9 @@ from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, ngettext
 
+from audit.scripts import TEXTS
 from audit.templatetags import amounts
 
 register = template.Library()
@@ -231,6 +232,13 @@ def role_names(user: Any) -> list[str]:
 def figure_json(figure: object, chart_id: str) -> SafeString:
     """A chart's figure as `<script type="application/json">`: data, which a Content-Security-Policy lets stand."""
     return json_script(figure, f"{chart_id}-figure")
+
+
+@register.simple_tag
+def script_texts() -> SafeString:
+    """What the catalogue of the reader's language has of the texts of scripts, as data; nothing for English."""
+    said = {text: gettext(text) for text in TEXTS if gettext(text) != text}
+    return json_script(said, "said") if said else mark_safe("")
 
 
 @register.filter

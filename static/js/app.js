@@ -5,6 +5,10 @@
   let offset = meta ? Number(meta.content) - arrived : 0;
   const now = () => Date.now() + offset;
 
+  // What a script says in the reader's language: the page brings what the catalogue has of audit/scripts.py.
+  const said = JSON.parse(document.getElementById("said")?.textContent || "{}");
+  const say = (text, values = {}) => (said[text] || text).replace(/%\((\w+)\)s/g, (whole, name) => values[name] ?? whole);
+
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"]];
   const inWords = (seconds) => {
     for (const [size, unit] of UNITS) if (seconds >= size) return `${Math.floor(seconds / size)}\u202f${unit}`;
@@ -12,8 +16,8 @@
   };
   const relative = (ms) => {
     const seconds = (now() - ms) / 1000;
-    if (Math.abs(seconds) < 1) return "just now";
-    return seconds < 0 ? `in ${inWords(-seconds)}` : `${inWords(seconds)} ago`;
+    if (Math.abs(seconds) < 1) return say("just now");
+    return seconds < 0 ? say("in %(time)s", { time: inWords(-seconds) }) : say("%(time)s ago", { time: inWords(seconds) });
   };
   const clock = (seconds) => {
     const h = Math.floor(seconds / 3600), m = Math.floor((seconds % 3600) / 60), s = String(Math.floor(seconds % 60)).padStart(2, "0");
@@ -66,18 +70,18 @@
     const region = document.getElementById("announce");
     if (region) region.textContent = text;
   };
-  globalThis.lastgood = { now, announce, setServerTime(ms) { offset = ms - Date.now(); } };
+  globalThis.lastgood = { now, announce, say, setServerTime(ms) { offset = ms - Date.now(); } };
 
   async function copy(button) {
     await navigator.clipboard.writeText(button.dataset.copy);
     button.setAttribute("data-copied", "");
-    announce("Copied.");
+    announce(say("Copied."));
     setTimeout(() => button.removeAttribute("data-copied"), 1500);
   }
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy], [data-theme-toggle], [data-show-shortcuts]");
-    if (button?.hasAttribute("data-copy")) copy(button).catch(() => announce("The browser did not allow copying."));
+    if (button?.hasAttribute("data-copy")) copy(button).catch(() => announce(say("The browser did not allow copying.")));
     if (button?.hasAttribute("data-theme-toggle")) globalThis.lastgoodTheme.toggle();
     if (button?.hasAttribute("data-show-shortcuts")) document.getElementById("shortcuts").showModal();
     for (const menu of document.querySelectorAll("details[data-menu][open]")) {

@@ -211,7 +211,7 @@
       }
     } catch (error) {
       const wait = plot.querySelector(".plot-wait");
-      if (wait) wait.textContent = `This chart could not be drawn: ${error.message}. Its numbers are in the table below.`;
+      if (wait) wait.textContent = globalThis.lastgood.say("This chart could not be drawn: %(why)s. Its numbers are in the table below.", { why: error.message });
     }
   }
   const drawAll = (root = document) => root.querySelectorAll("[data-plot]").forEach(draw);

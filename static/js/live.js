@@ -7,6 +7,7 @@
   const etags = new Map();       // address -> ETag of what is on the page
   const waits = new WeakMap();   // element -> {due, failures}
   const notice = document.getElementById("connection");
+  const say = globalThis.lastgood.say;
   let lostAt = 0;
   let lastGoodAt = Date.now();
 
@@ -40,7 +41,8 @@
   function lost(why) {
     lostAt ||= serverNow();
     const age = Math.round((Date.now() - lastGoodAt) / 1000);
-    notice.textContent = `${why} What you see is ${age} s old (${time(serverNow() - age * 1000)}). Trying again by itself; what you typed is kept.`;
+    const old = { why, age, time: time(serverNow() - age * 1000) };
+    notice.textContent = say("%(why)s What you see is %(age)s s old (%(time)s). Trying again by itself; what you typed is kept.", old);
     notice.hidden = false;
   }
   function found() {
@@ -49,13 +51,13 @@
     lostAt = 0;
     notice.hidden = true;
     notice.textContent = "";
-    globalThis.lastgood?.announce("The connection is back.");
+    globalThis.lastgood?.announce(say("The connection is back."));
   }
   function signedOut() {
-    notice.textContent = "You have been signed out. ";
+    notice.textContent = `${say("You have been signed out.")} `;
     const link = document.createElement("a");
     link.href = `${document.body.dataset.signIn}?next=${encodeURIComponent(location.pathname + location.search)}`;
-    link.textContent = "Sign in again";
+    link.textContent = say("Sign in again");
     notice.append(link);
     notice.hidden = false;
     document.querySelectorAll("[data-live]").forEach((element) => element.removeAttribute("data-live"));
@@ -82,14 +84,14 @@
     const date = Date.parse(xhr.getResponseHeader("X-Server-Time") || "");
     if (date) globalThis.lastgood?.setServerTime(date);
   });
-  document.addEventListener("htmx:sendError", (event) => { if (event.detail.elt.hasAttribute("data-live")) lost("The connection is lost."); });
-  document.addEventListener("htmx:timeout", (event) => { if (event.detail.elt.hasAttribute("data-live")) lost("The server does not answer."); });
+  document.addEventListener("htmx:sendError", (event) => { if (event.detail.elt.hasAttribute("data-live")) lost(say("The connection is lost.")); });
+  document.addEventListener("htmx:timeout", (event) => { if (event.detail.elt.hasAttribute("data-live")) lost(say("The server does not answer.")); });
   document.addEventListener("htmx:responseError", (event) => {
     const { elt, xhr } = event.detail;
     if (xhr.status === 401) signedOut();
-    else if (elt.hasAttribute("data-live")) lost(`The server answered with an error (${xhr.status}).`);
+    else if (elt.hasAttribute("data-live")) lost(say("The server answered with an error (%(status)s).", { status: xhr.status }));
     else {
-      notice.textContent = `That did not work: the server answered with an error (${xhr.status}). Nothing you typed is lost; try again.`;
+      notice.textContent = say("That did not work: the server answered with an error (%(status)s). Nothing you typed is lost; try again.", { status: xhr.status });
       notice.hidden = false;
     }
   });
@@ -134,7 +136,7 @@
       if (!fresh.length || !known) continue;
       fresh.forEach((item) => { item.hidden = true; });
       const button = list.querySelector("[data-show-new]");
-      button.textContent = `${fresh.length} new`;
+      button.textContent = say("%(count)s new", { count: fresh.length });
       button.hidden = false;
     }
   }

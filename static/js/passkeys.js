@@ -4,13 +4,14 @@ document.addEventListener("allauth.error", (event) => {
   if (!place) return;
   const error = event.detail.exception;
   const ended = error && (error.name === "NotAllowedError" || error.name === "AbortError");
+  const say = globalThis.lastgood.say;
   const reasons = {
-    SecurityError: "This address can't use passkeys: they need a name such as localhost or a domain with https, not a number.",
-    InvalidStateError: "This key is registered already.",
+    SecurityError: say("This address can't use passkeys: they need a name such as localhost or a domain with https, not a number."),
+    InvalidStateError: say("This key is registered already."),
   };
   place.textContent = ended
-    ? "Nothing was confirmed: the dialog was closed, timed out, or knew no passkey for this place."
-    : reasons[error && error.name] || "The passkey did not work. Try again, or use another way.";
+    ? say("Nothing was confirmed: the dialog was closed, timed out, or knew no passkey for this place.")
+    : reasons[error && error.name] || say("The passkey did not work. Try again, or use another way.");
   place.hidden = false;
   event.preventDefault();
 });

@@ -15,12 +15,21 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import trans_real
 
+from audit.scripts import TEXTS
 from incidents.models import ComponentState
 from incidents.status_render import WORDS
 from tests.marked import unmarked
+from tests.marked_code import files_of_pages, said_by, unmarked_in_python, unsaid_in
 
 APPS = ("accounts", "audit", "registry", "monitoring", "incidents")
-TEMPLATES = Path(django_settings.BASE_DIR) / "templates"
+BASE = Path(django_settings.BASE_DIR)
+TEMPLATES = BASE / "templates"
+KEPT_IN_ENGLISH = {
+    "does not apply", "sent late", "reviewed late",  # names of states, by which code tells them apart
+    "Given up.",  # a reason that goes on record
+}  # fmt: skip
+FOR_PROGRAMS = {"audit/views/tables.py"}
+"""Tables that are taken away as CSV."""
 
 
 def test_every_text_of_every_template_is_marked() -> None:
@@ -50,6 +59,47 @@ def test_every_template_can_be_read() -> None:
 )
 def test_what_is_not_marked_is_found(template: str, left: list[str]) -> None:
     assert unmarked(template) == left
+
+
+def test_every_sentence_of_views_forms_reads_charts_and_tags_is_marked() -> None:
+    files = {str(path.relative_to(BASE)): path for path in files_of_pages(BASE, APPS)}
+    assert len(files) > 80
+    left = {
+        name: found
+        for name, path in files.items()
+        if name not in FOR_PROGRAMS
+        and (found := [text for text in unmarked_in_python(path.read_text()) if text not in KEPT_IN_ENGLISH])
+    }
+    assert left == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        ('said = gettext("%(n)s hosts serve") % {"n": n}', []),
+        ('said = f"{n} hosts serve"', ["{} hosts serve"]),
+        ('return "Nobody has it."', ["Nobody has it."]),
+        ('LABELS = {"a": _("Nobody has it"), "b": "Somebody has it"}', ["Somebody has it"]),
+        ('def f() -> "a b":\n    """It says so."""\n    return f"{n} ms"', []),
+        ('header = ("median seconds", "who has it")', []),
+        ('HttpResponse(text, content_type="text/csv; charset=utf-8")', []),
+        ("said = f\"{n} {'is late' if n else 'has come'}\"", ["is late", "has come"]),
+    ],
+)
+def test_what_is_not_marked_in_python_is_found(source: str, left: list[str]) -> None:
+    assert unmarked_in_python(source) == left
+
+
+def test_every_text_of_the_scripts_is_said_in_the_readers_language() -> None:
+    scripts = {path.name: path.read_text() for path in (BASE / "static" / "js").glob("*.js")}
+    assert len(scripts) >= 5
+    assert {name: left for name, script in scripts.items() if (left := unsaid_in(script))} == {}
+    assert set().union(*(said_by(script) for script in scripts.values())) == set(TEXTS)
+
+
+def test_a_sentence_that_a_script_does_not_say_is_found() -> None:
+    script = 'place.textContent = "Nobody has it."; say("Somebody has it."); // Somebody else has it.'
+    assert (unsaid_in(script), said_by(script)) == (["Nobody has it."], {"Somebody has it."})
 
 
 def compiled(texts: dict[str, str]) -> bytes:
