@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from django.db import transaction
 from django.db.models import F
+from django.utils.translation import gettext
 
 from audit.clock import database_now
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.effects import MAX_ATTEMPTS, bring, record_step
-from incidents.rollback.models import HostStep, StepState, Wave, WaveState
+from incidents.rollback.models import HostStep, Run, StepState, Wave, WaveState
 from incidents.rollback.state import change
 from incidents.rollback.work import StepFailed, StepWaits, Work
 from registry.serving.base import HostUnreachable, OutcomeUnknown, ServingError
@@ -30,6 +31,16 @@ LOOK_AGAIN_SECONDS = 1.0
 def is_warm_again(step: HostStep) -> bool:
     """Whether the old version was brought into the host's memory again after its switch."""
     return bool(step.notes.get(KEPT) == "")
+
+
+def kept_in_words(run: Run, step: HostStep) -> str:
+    """What became of the old version on a host whose engine dropped it at the switch; "" where nothing was tried."""
+    note = step.notes.get(KEPT)
+    if note is None or run.plan.from_version is None or step.state != StepState.DONE:
+        return ""
+    return note or gettext("Version %(number)s was loaded again, to be warm for the way back.") % {
+        "number": run.plan.from_version.number
+    }
 
 
 def to_be_loaded(document: PlanDocument, steps: Sequence[HostStep]) -> list[str]:
@@ -82,7 +93,7 @@ def _may_still_arrive(step: HostStep) -> bool:
 def _give_up(work: Work, step: HostStep, reason: str) -> None:
     logger.warning("rollback.kept.cold run=%s host=%s reason=%s", work.run.id, step.host.name, reason)
     assert work.origin is not None
-    said = f"version {work.origin.number} is not warm there: {reason}"[:300]
+    said = f"Version {work.origin.number} is not warm there: {reason}"[:300]
     with transaction.atomic():
         data = {"step": step.intent or "load", "state": step.state, "version": work.origin.digest}
         change(step, intent="", intent_deadline=None, attempts=0, notes={**step.notes, KEPT: said})

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from incidents.rollback.counted import in_words
 from incidents.rollback.document import DocumentError, PlanDocument
+from incidents.rollback.kept import kept_in_words
 from incidents.rollback.left import has_switched, left_with
 from incidents.rollback.models import (
     ASIDE_KINDS,
@@ -280,6 +281,7 @@ def _lane(run: Run, step: HostStep, placement: Placement | None, path: list[str]
         "reason": step.state_reason if step.state in ENDED_BADLY else "",
         "steps": _stops(step, times, path),
         "counted": in_words(run, step, placement),
+        "way_back": kept_in_words(run, step),
     }
 
 

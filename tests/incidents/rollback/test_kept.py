@@ -12,6 +12,7 @@ from incidents.rollback import run as runs
 from incidents.rollback.consequences import consequences
 from incidents.rollback.dry_run import dry_run_of
 from incidents.rollback.models import Run, RunState
+from incidents.rollback.queries import waves_of
 from registry.serving import DRIVERS
 from registry.serving.base import HostAddress, Refused
 from registry.serving.bundled import BundledDriver
@@ -107,8 +108,10 @@ def test_a_host_that_can_not_load_it_again_says_so_and_holds_nothing_up(fleet: F
     assert run.state == RunState.SWITCHED, run.state_reason
     assert fleet.serving() == [fleet.bad.digest] * 3
     assert in_memory(fleet) == [["2"], ["1", "2"], ["1", "2"]]
-    assert run.steps.get(host__name="h1").notes["kept"].startswith("version 1 is not warm there: ")
-    assert [step.notes["kept"] for step in run.steps.exclude(host__name="h1")] == ["", ""]
+    assert run.steps.get(host__name="h1").notes["kept"].startswith("Version 1 is not warm there: ")
+    said = {lane["host"]: lane["way_back"] for wave in waves_of(run) for lane in wave["lanes"]}
+    assert said["h1"] == run.steps.get(host__name="h1").notes["kept"]
+    assert said["h2"] == said["h3"] == "Version 1 was loaded again, to be warm for the way back."
 
 
 def test_a_copy_that_does_not_answer_as_it_should_is_loaded_anew_before_it_is_gone_back_to(
