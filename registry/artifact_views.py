@@ -38,7 +38,7 @@ def artifact(request: HttpRequest, sha256: str) -> HttpResponseBase:
     """The file of that digest, from the byte on that `Range` names. 401 without a token for it that is valid now."""
     if not offers.permits(request.headers.get("Authorization", "").removeprefix("Bearer "), sha256):
         said = gettext("This address needs the token that came with it, and for a quarter of an hour only.")
-        answer: HttpResponse = problem_response(request, 401, "not-authenticated", said)
+        answer: HttpResponse = problem_response(request, 401, "authentication-failed", said)
         answer["WWW-Authenticate"] = "Bearer"
         return answer
     try:
@@ -48,17 +48,17 @@ def artifact(request: HttpRequest, sha256: str) -> HttpResponseBase:
     except store.ArtifactMissing as error:
         return problem_response(request, 404, "not-found", str(error))
     except store.ArtifactUnavailable as error:
-        return problem_response(request, 502, "unavailable", str(error))
+        return problem_response(request, 502, "store-unavailable", str(error))
     asked = RANGE.fullmatch(request.headers.get("Range", ""))
     start = int(asked[1]) if asked else 0
     if start >= max(size, 1):
-        answer = problem_response(request, 416, "range", gettext("The file ends before that byte."))
+        answer = problem_response(request, 416, "beyond-the-end", gettext("The file ends before that byte."))
         answer["Content-Range"] = f"bytes */{size}"
         return answer
     if not _sending.acquire(blocking=False):
-        said = gettext("Another host is being given a file. Ask again in a second.")
-        answer = problem_response(request, 503, "busy", said)
-        answer["Retry-After"] = "1"
+        said = gettext("Another host is being given a file. Ask again in two seconds.")
+        answer = problem_response(request, 429, "busy", said)
+        answer["Retry-After"] = "2"
         return answer
     return _hand_over(request, sha256, start, size)
 

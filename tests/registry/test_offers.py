@@ -72,7 +72,7 @@ def test_abuse_18_21_no_other_token_opens_a_file() -> None:
     answers = [get(one) for one in forged]
 
     assert [answer.status_code for answer in answers] == [401] * 5
-    assert {answer.json()["type"] for answer in answers} == {"/problems/not-authenticated"}
+    assert {answer.json()["type"] for answer in answers} == {"/problems/authentication-failed"}
     assert get(source).content == b"weights"
 
 
@@ -95,7 +95,7 @@ def test_a_web_process_gives_one_file_at_a_time_and_tells_others_when_to_ask() -
     with httpx.stream("GET", source.url, headers={"Authorization": f"Bearer {source.token}"}) as first:
         assert first.status_code == 200
         second = get(source)
-    assert (second.status_code, second.headers["Retry-After"]) == (503, "1")
+    assert (second.status_code, second.headers["Retry-After"]) == (429, "2")
     until(lambda: get(source).status_code == 200)
 
 
