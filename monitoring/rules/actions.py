@@ -16,10 +16,10 @@ from monitoring import alerts
 from monitoring.drift.control import individuals_sigma
 from monitoring.models import Alert, AlertState, Monitor, RuleKind
 from monitoring.rules import suppress
-from monitoring.rules.conditions import REDUCE, moments
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData, Reduce, RuleStanding, Scope, Silence, Subject
-from monitoring.rules.reading import microseconds, moment, read
-from monitoring.rules.spec import LEAST_POINTS, UnfitRule, checked, spec_of
+from monitoring.rules.reading import microseconds, moment
+from monitoring.rules.spec import LEAST_POINTS, UnfitRule, checked
+from monitoring.rules.stable import stable_points
 from registry.models import Endpoint
 
 FIELDS = (
@@ -114,11 +114,7 @@ def _frozen(rule: AlertRule, given: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
     if since.tzinfo is None or until.tzinfo is None or until <= since:
         raise UnfitRule(gettext("The stable period needs a start and a later end, both with an offset from UTC."))
-    at = moments(spec_of(rule), microseconds(since), microseconds(until))
-    values = np.empty(0)
-    if len(at):
-        bins = read(rule, [None], [(int(at[0]) - rule.window_seconds * 1_000_000, int(at[-1]))])[None]
-        values = REDUCE[Reduce(rule.reduce)](bins, at, rule.window_seconds * 1_000_000)
+    values = stable_points(rule, since, until)
     known = int(np.count_nonzero(~np.isnan(values)))
     if known < LEAST_POINTS:
         raise UnfitRule(

@@ -4,8 +4,9 @@ What is said of a moment depends on the rule and on the bins of `needed` spans b
 moments are asked with it: so a preview over a month says what judging it minute by minute would have said.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,18 +151,24 @@ def _control(spec: Spec, bins: Bins, at: Integers) -> Judged:
     value = REDUCE[Reduce(spec.reduce)](bins, at, spec.window)
     before = at[:1] - np.arange(LONGEST_RUN - 1, 0, -1, dtype=np.int64) * spec.step
     points = np.concatenate((REDUCE[Reduce(spec.reduce)](bins, before, spec.window), value))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = points - p["centre"]
-        z = np.where(distance == 0, 0.0, distance / p["sigma"])
-    hits: list[RuleHit] = (nelson if p["runs"] == NELSON else western_electric)(z, p["numbers"])
-    broken = np.zeros(len(points), dtype=bool)
-    for hit in hits:
-        broken[hit.at : hit.points[-1] + 1] = True
+    broken = broken_points(p, points)
     reach = 3 * p["sigma"]
     low, high = np.full(len(at), p["centre"] - reach), np.full(len(at), p["centre"] + reach)
     condition = np.where(broken[len(before) :], Condition.BREACH, Condition.CLEAR)
     condition = np.where(np.isnan(value), Condition.NO_DATA, condition)
     return Judged(at, value, low, high, condition.astype(np.int8))
+
+
+def broken_points(params: Mapping[str, Any], points: Floats) -> NDArray[np.bool_]:
+    """At which of the points, shape (n,), a rule of the control chart `params` is completed or goes on holding."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = points - params["centre"]
+        z = np.where(distance == 0, 0.0, distance / params["sigma"])
+    hits: list[RuleHit] = (nelson if params["runs"] == NELSON else western_electric)(z, params["numbers"])
+    broken = np.zeros(len(points), dtype=bool)
+    for hit in hits:
+        broken[hit.at : hit.points[-1] + 1] = True
+    return broken
 
 
 def _judged(at: Integers, value: Floats, low: Floats, high: Floats, clear_low: Floats, clear_high: Floats) -> Judged:

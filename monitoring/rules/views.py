@@ -15,7 +15,7 @@ from accounts.actions import actor_for
 from accounts.permissions import may, may_on, require, require_on
 from audit.clock import database_now
 from monitoring.models import Alert
-from monitoring.rules import actions, queries, worth
+from monitoring.rules import actions, queries, stable, worth
 from monitoring.rules.alert_page import alert_context
 from monitoring.rules.charts import chart
 from monitoring.rules.forms import DAYS, KINDS, ReasonForm, RuleForm, SilenceForm, initial_of
@@ -122,6 +122,7 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "rule": rule,
         "words": in_words(rule),
+        "false_alarms": stable.false_alarms(rule),
         "standings": queries.standings(rule),
         "days": DAYS,
         "chosen": days,

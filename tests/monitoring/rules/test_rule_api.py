@@ -63,7 +63,8 @@ def test_a_program_previews_makes_changes_and_retires_a_rule(endpoint):
         ({"means_host_down": True}, "Only a rule that judges each host by itself can say that a host is down."),
         (
             {"subject": "finding"},
-            "There is no detector latency_p95_ms; there are accuracy, input_drift, output_drift, latency.",
+            "There is no detector latency_p95_ms; there are accuracy, input_drift, output_drift, latency, "
+                "joint_drift, concept_drift.",
         ),
         (
             {"kind": "control", "scope": "hosts"},
