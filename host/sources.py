@@ -66,7 +66,7 @@ def check_source(source: Source) -> None:
 def pieces(source: Source, offset: int, size: int, networks: Sequence[Network]) -> Iterator[bytes]:
     """The bytes of a file of `size` bytes from `offset` on, as they come. Raises SourceRefused, SourceBusy and
     SourceBroke; how many bytes come is for the caller to count."""
-    headers = {"Accept-Encoding": "identity"}
+    headers: dict[bytes | str, bytes | str] = {"Accept-Encoding": "identity"}
     if source.token:
         headers["Authorization"] = f"Bearer {source.token}"
     if offset:

@@ -4,6 +4,8 @@ Both are good for one file and for a quarter of an hour. LASTGOOD_ARTIFACTS_ADDR
 Lastgood; where it is not set, nothing is offered, and files are sent to the hosts.
 """
 
+from functools import partial
+
 from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.urls import reverse
@@ -52,5 +54,5 @@ def have_fetched(driver: ServingDriver, address: HostAddress, version: Version) 
     if not offered() or not isinstance(driver, FetchingDriver):
         return
     for sha256, size in version.files.values_list("artifact_id", "artifact__size").order_by("artifact__size"):
-        if not driver.fetch(address, sha256, size, lambda sha256=sha256: sources(sha256)):
+        if not driver.fetch(address, sha256, size, partial(sources, sha256)):
             return
