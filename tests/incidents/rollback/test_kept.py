@@ -1,10 +1,12 @@
 """On an engine that drops the old version at the switch, it is loaded again for the way back, and holds nothing up."""
 
+import datetime
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from accounts.actions import actor_for
 from incidents.rollback import advance
@@ -112,6 +114,28 @@ def test_a_host_that_can_not_load_it_again_says_so_and_holds_nothing_up(fleet: F
     said = {lane["host"]: lane["way_back"] for wave in waves_of(run) for lane in wave["lanes"]}
     assert said["h1"] == run.steps.get(host__name="h1").notes["kept"]
     assert said["h2"] == said["h3"] == "Version 1 was loaded again, to be warm for the way back."
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_where_a_worker_died_while_it_was_loaded_again_the_next_one_looks_before_it_calls(
+    make_fleet: Callable[..., Fleet], in_time: bool
+) -> None:
+    # given a load that is committed to, and a host that has done it or has not
+    fleet = make_fleet(wave_soak_seconds=3600)
+    fleet.serve(fleet.good)
+    run = fleet.finished(fleet.bad, kind="release")
+    past = timezone.now() - datetime.timedelta(seconds=1)
+    dead = {"notes": {}, "intent": "load", "intent_deadline": past, "attempts": 1}
+    run.steps.filter(host__name="h1").update(**dead)
+    if not in_time:
+        assert fleet.processes[0].unload("1", fleet.slug).status_code == 200
+
+    advance.advance(run.pk)
+
+    step = run.steps.get(host__name="h1")
+    assert (step.state, step.notes["kept"], step.intent) == ("done", "", "")
+    assert in_memory(fleet)[0] == ["1", "2"]
+    assert acts_of(run, "h1") == ["switch", "load"] + ([] if in_time else ["load"])
 
 
 def test_a_copy_that_does_not_answer_as_it_should_is_loaded_anew_before_it_is_gone_back_to(
