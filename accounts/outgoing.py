@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 import httpcore
 import httpx
-from django.utils.translation import gettext
 
 PUBLIC = "public"
 """A word among allowed networks: every address that is routed on the Internet."""
@@ -52,13 +51,13 @@ def split_address(url: str) -> tuple[str, int]:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         connected_to = httpx.URL(url).raw_host.decode("ascii").strip("[]")
     except (ValueError, TypeError, httpx.InvalidURL):
-        raise AddressRefused(gettext("%(url)r is not a URL.") % {"url": url}) from None
+        raise AddressRefused(f"{url!r} is not a URL.") from None
     if not url.isprintable() or " " in url or "\\" in url or connected_to != (parts.hostname or ""):
-        raise AddressRefused(gettext("%(url)r is not a URL that everybody reads in the same way.") % {"url": url})
+        raise AddressRefused(f"{url!r} is not a URL that everybody reads in the same way.")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AddressRefused(gettext("An address must begin with http:// or https:// and name a machine."))
+        raise AddressRefused("An address must begin with http:// or https:// and name a machine.")
     if parts.username is not None or parts.password is not None:
-        raise AddressRefused(gettext("An address must not hold a user or a password."))
+        raise AddressRefused("An address must not hold a user or a password.")
     return parts.hostname, port
 
 
@@ -70,7 +69,7 @@ def allowed_addresses(name: str, port: int, networks: Iterable[str], setting: st
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise AddressRefused(gettext("%(name)s does not resolve to an address.") % {"name": name}) from None
+        raise AddressRefused(f"{name} does not resolve to an address.") from None
     wanted = [network.strip() for network in networks]
     ranges = [ipaddress.ip_network(network, strict=False) for network in wanted if network != PUBLIC]
     answers = list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -132,7 +131,7 @@ def _remaining(timeout: float | None, late: type[Exception]) -> float | None:
         return timeout
     left = ends - time.monotonic()
     if left <= 0:
-        raise late(gettext("it came too slowly"))
+        raise late("it came too slowly")
     return left if timeout is None else min(left, timeout)
 
 
@@ -158,7 +157,7 @@ class PinnedBackend(httpcore.SyncBackend):
                 return TimedStream(super().connect_tcp(address, port, within, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
-        raise failed or httpcore.ConnectError(gettext("%(host)s has no address.") % {"host": host})
+        raise failed or httpcore.ConnectError(f"{host} has no address.")
 
 
 class PoolPerOrigin(httpcore.ConnectionPool):
@@ -257,14 +256,14 @@ def ask(
             for piece in response.iter_bytes():
                 size += len(piece)
                 if size > limit:
-                    raise FetchFailed(gettext("The answer is longer than %(limit)s bytes.") % {"limit": limit})
+                    raise FetchFailed(f"The answer is longer than {limit} bytes.")
                 if time.monotonic() > deadline:
-                    raise FetchFailed(gettext("The answer came too slowly."))
+                    raise FetchFailed("The answer came too slowly.")
                 pieces.append(piece)
     except httpx.HTTPError as error:
         if isinstance(error, httpx.TimeoutException) and time.monotonic() > deadline - 0.05:
-            raise FetchFailed(gettext("The answer came too slowly.")) from error
-        raise FetchFailed(gettext("No answer: %(error)s.") % {"error": str(error) or type(error).__name__}) from error
+            raise FetchFailed("The answer came too slowly.") from error
+        raise FetchFailed(f"No answer: {str(error) or type(error).__name__}.") from error
     finally:
         _ends.reset(before)
     return Answer(response.status_code, dict(response.headers), b"".join(pieces))
@@ -276,5 +275,5 @@ def fetch(
     """What a GET of the URL brings. Only a 2xx counts; a redirect is a failure. Raises AddressRefused, FetchFailed."""
     answer = ask("GET", url, networks=networks, seconds=seconds, limit=limit, setting=setting)
     if not 200 <= answer.status < 300:
-        raise FetchFailed(gettext("The answer was %(status)s; redirects are not followed.") % {"status": answer.status})
+        raise FetchFailed(f"The answer was {answer.status}; redirects are not followed.")
     return answer.body
