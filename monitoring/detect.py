@@ -28,15 +28,21 @@ from monitoring.questions import ask, checked_params
 from monitoring.references import latency_reference, promised, versions_of
 from monitoring.rollups import Points
 from monitoring.series import series_for
+from monitoring.store import StoreDamaged
 from registry.models import Endpoint, Host, Version
+from registry.store import ArtifactMissing
 
 MAX_CATCH_UP = 96
 """Windows opened at once after a time in which nothing ran; older ones are skipped, on record."""
 
 LEASE = timedelta(seconds=60)
 
-UNFIT = (pa.ArrowException, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-"""What data or a profile raise that a rule can't deal with, today or on the next attempt."""
+UNFIT = (
+    pa.ArrowException, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError,
+    ArtifactMissing, StoreDamaged,
+)  # fmt: skip
+"""What data, a profile or what a window is held against raise that a rule can't deal with, today or on the next
+attempt. The window's own rows are read before any rule is asked."""
 
 log = logging.getLogger(__name__)
 

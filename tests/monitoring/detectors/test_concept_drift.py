@@ -4,8 +4,9 @@ from datetime import datetime
 
 import pytest
 
+from monitoring import store
 from monitoring.detectors import concept
-from monitoring.models import Answer, Finding, Rule, RuleKind
+from monitoring.models import Answer, Finding, PredictionBatch, Rule, RuleKind
 from tests.monitoring.stream import alerts_of, play, watch
 from tests.monitoring.world import START, WINDOW, make_endpoint, make_hosts, make_version
 
@@ -92,6 +93,21 @@ def test_its_false_alarms_are_measured_on_the_good_windows_split_against_themsel
             "most about one false alarm in"
         )
     )
+
+
+def test_a_good_window_whose_file_is_damaged_stops_no_other_rule():
+    endpoint, hosts = make_endpoint(), make_hosts("gpu-1")
+    make_version(endpoint, 1)
+    watch(endpoint)
+    good_windows(endpoint, hosts)
+    damaged = PredictionBatch.objects.latest("last_at")
+    (store.root() / damaged.path).write_bytes(b"PAR1 no more PAR1")
+
+    play(endpoint, hosts, GOOD, rows=400)
+
+    assert found().answer == Answer.NOT_ENOUGH
+    assert found().sentence.startswith("Version 1 can't be judged for concept drift: ")
+    assert Finding.objects.get(rule__kind=RuleKind.ACCURACY, host=None, window__rows=400).answer == Answer.OK
 
 
 def test_without_labels_nothing_is_said_of_errors():
