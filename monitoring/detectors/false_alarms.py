@@ -21,8 +21,8 @@ from monitoring.models import Monitor, Rule, RuleKind
 from monitoring.questions import drift_limits, latency_tests
 from monitoring.windows import numpy_column
 
-SPLITS_A_WINDOW, MOST_SPLITS = 2, 400
-"""Inputs taken together cost as much to split as to judge: each window adds two splits to those before it."""
+SPLITS_A_WINDOW, MOST_SPLITS = 1, 400
+"""Inputs taken together cost as much to split as to judge: each window adds a split to those before it."""
 
 
 def false_alarms(rule: Rule, monitor: Monitor, asked: Asked) -> tuple[str, dict[str, Any]]:
