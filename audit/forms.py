@@ -13,7 +13,7 @@ from audit.search import Filters
 MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
 
 
-def offering(names: str, example: str) -> forms.TextInput:
+def offering(names: str, example: object) -> forms.TextInput:
     """A line of text beside which the browser offers the `<datalist>` of that id."""
     return forms.TextInput(attrs={"placeholder": example} | ({"list": names} if names else {}))
 

@@ -31,11 +31,10 @@ def of_the_reader(get_response: GetResponse) -> GetResponse:
     """Answers a person in the language that their browser asks for, where a catalogue of it is there."""
 
     def answer(request: HttpRequest) -> HttpResponse:
-        several = len(settings.LANGUAGES) > 1
-        choose = several and not PROGRAMS.match(request.path) and not OUTSIDE.match(request.path)
-        with translation.override(_language_of(request, choose)):
+        language, chosen = _language_of(request)
+        with translation.override(language):
             response = get_response(request)
-            if choose:
+            if chosen:
                 patch_vary_headers(response, ["Accept-Language"])
                 response.setdefault("Content-Language", translation.get_language() or ENGLISH)
         return response
@@ -43,7 +42,10 @@ def of_the_reader(get_response: GetResponse) -> GetResponse:
     return answer
 
 
-def _language_of(request: HttpRequest, choose: bool) -> str:
-    if choose:
-        return translation.get_language_from_request(request)
-    return ENGLISH if PROGRAMS.match(request.path) else settings.LANGUAGE_CODE
+def _language_of(request: HttpRequest) -> tuple[str, bool]:
+    """What it is answered in, and whether its sender was asked."""
+    if PROGRAMS.match(request.path):
+        return ENGLISH, False
+    if OUTSIDE.match(request.path) or len(settings.LANGUAGES) < 2:
+        return settings.LANGUAGE_CODE, False
+    return translation.get_language_from_request(request), True

@@ -7,6 +7,8 @@ bad version from bad inputs is whether another version does better on the very s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+
 from incidents.diagnosing.causes import AGAINST, FOR, OPEN, Hypothesis, hypotheses
 from incidents.diagnosing.options import Option, options
 from incidents.diagnosing.seen import Data, Seen, share
@@ -33,10 +35,13 @@ class Diagnosis:
     @property
     def sentence(self) -> str:
         if self.likely is not None:
-            return f"It looks like {self.likely.word}: {self.likely.because}"
+            return gettext("It looks like %(word)s: %(because)s") % {
+                "word": self.likely.called,
+                "because": self.likely.because,
+            }
         if self.quiet:
-            return "Nothing is found to be wrong: the evidence speaks against each cause."
-        return "The evidence does not tell yet what it is."
+            return gettext("Nothing is found to be wrong: the evidence speaks against each cause.")
+        return gettext("The evidence does not tell yet what it is.")
 
 
 def diagnose(

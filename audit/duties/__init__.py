@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 HERE = Path(__file__).parent
 NEWEST = "2026-11"
@@ -40,8 +41,13 @@ class Clock:
     @property
     def allowed(self) -> str:
         """The time that it gives, in words."""
-        units = (("month", self.months), ("day", self.days), ("hour", self.hours))
-        return next((f"{many} {unit}{'' if many == 1 else 's'}" for unit, many in units if many), AT_ONCE)
+        if self.months:
+            return ngettext("%(n)s month", "%(n)s months", self.months) % {"n": self.months}
+        if self.days:
+            return ngettext("%(n)s day", "%(n)s days", self.days) % {"n": self.days}
+        if self.hours:
+            return ngettext("%(n)s hour", "%(n)s hours", self.hours) % {"n": self.hours}
+        return str(AT_ONCE)
 
 
 @dataclass(frozen=True)

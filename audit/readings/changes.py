@@ -24,7 +24,7 @@ TESTS = ("rollback.preflight.answer", "rollback.shadow.answer", "rollback.gate.a
          "rollback.watch.pass", "rollback.watch.fail", "rollback.watch.sign_off")  # fmt: skip
 ENDINGS = {
     "rollback.run.switched": _("all hosts switched"), "rollback.run.compensated": _("turned back"),
-    "rollback.run.halt": "halted",
+    "rollback.run.halt": _("halted"),
     "rollback.run.stop": _("stopped by a person"), "rollback.run.resume": _("taken up again"),
     "rollback.run.compensate": _("being turned back"),
 }  # fmt: skip
@@ -133,7 +133,7 @@ def _change(
     related = [*found.get(event.text("plan"), []), *found.get(event.text("run"), [])]
     change = Change(
         kind=event.text("kind").replace("_", " ") or _words(event.action),
-        outcome=next((ENDINGS[one.action] for one in reversed(related) if one.action in ENDINGS), ""),
+        outcome=next((str(ENDINGS[one.action]) for one in reversed(related) if one.action in ENDINGS), ""),
         tests=[one for one in related if one.action in TESTS],
         **common,
         **_approval(event, decisions),

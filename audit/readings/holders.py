@@ -108,13 +108,13 @@ def _new(event: Recorded) -> Held:
         return Held(**lent, **common, since=starts, until=ends, grant=str(data.get("grant", "")))
     ref, counts = str(data.get("grant") or f"{user} {role}"), moment_of(data.get("counts_from")) or event.at
     if event.action == "role.grant":
-        how = PROGRAM if event.actor_kind == "service" else gettext("given by one administrator")
+        how = str(PROGRAM) if event.actor_kind == "service" else gettext("given by one administrator")
         return Held(ref=ref, user=user, how=how, by=event.actor, since=counts, **common)
     if event.action == "role.propose":
         proposer = str(data.get("proposer") or event.actor)
-        return Held(ref=ref, user=user, how=TWO, proposer=proposer, since=None, **common)
+        return Held(ref=ref, user=user, how=str(TWO), proposer=proposer, since=None, **common)
     proposer, by = str(data.get("proposer", "")), str(data.get("by") or event.actor)
-    return Held(ref=ref, user=user, how=TWO, proposer=proposer, by=by, since=counts, **common)
+    return Held(ref=ref, user=user, how=str(TWO), proposer=proposer, by=by, since=counts, **common)
 
 
 def _end(known: dict[str, Held], event: Recorded, ends: Any, *, refused: bool = False) -> None:

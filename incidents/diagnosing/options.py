@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext, ngettext
+
 from incidents.diagnosing import causes, costs
 from incidents.diagnosing.causes import FOR, Hypothesis
 from incidents.diagnosing.seen import Seen, number, share
 from incidents.rollback.models import Candidate
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-APPROVAL = " after the last approval"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Outlook:
 
     def about(self, seconds: float) -> str:
         cost = self.priced(self.per_second * seconds, seconds)
-        return f"about {cost}" if cost else ""
+        return gettext("about %(cost)s") % {"cost": cost} if cost else ""
 
     def priced(self, answers: float, seconds: float) -> str:
         """What so many answers within so many seconds cost beyond what is usual; "" without a formula, or while nothing
@@ -67,10 +68,20 @@ class Outlook:
         """How many are answered wrongly beyond the usual within so many seconds."""
         if not self.per_second:
             return ""
-        count = self.per_second * seconds * self.wrong
         if self.wrong:
-            return f"about {count:,.0f} {self.noun} wrongly answered until then"
-        return f"{self.per_second * seconds:,.0f} {self.noun} answered until then"
+            return gettext("about %(count)s %(noun)s wrongly answered until then") % self._hit(seconds)
+        return gettext("%(count)s %(noun)s answered until then") % self._hit(seconds)
+
+    def affected_an_hour(self) -> str:
+        """The same within an hour, while nothing is done."""
+        if not self.per_second:
+            return ""
+        if self.wrong:
+            return gettext("about %(count)s %(noun)s wrongly answered an hour") % self._hit(HOUR)
+        return gettext("%(count)s %(noun)s answered an hour") % self._hit(HOUR)
+
+    def _hit(self, seconds: float) -> dict[str, str]:
+        return {"count": f"{self.per_second * seconds * (self.wrong or 1.0):,.0f}", "noun": self.noun}
 
 
 def outlook_of(data: Mapping[str, Any]) -> Outlook:
@@ -105,16 +116,16 @@ def _rollbacks(seen: Seen, outlook: Outlook, likely: str, soak_seconds: int) -> 
     if seen.best is None and seen.part is None:
         return
     seconds = outlook.rollback_seconds or float(max(soak_seconds, 30))
-    spell = f"about {_spell(seconds)}{APPROVAL}"
+    spell = gettext("about %(time)s after the last approval") % {"time": _spell(seconds)}
     if outlook.rollback_seconds is not None:
-        runs = "run" if outlook.earlier_runs == 1 else "runs"
-        spell += f", by {outlook.earlier_runs} earlier {runs}"
+        runs = ngettext("%(spell)s, by %(n)s earlier run", "%(spell)s, by %(n)s earlier runs", outlook.earlier_runs)
+        spell = runs % {"spell": spell, "n": outlook.earlier_runs}
     if seen.best is not None:
         yield Option(
-            f"Roll back to {seen.best.to_version}",
+            gettext("Roll back to %(to_version)s") % {"to_version": seen.best.to_version},
             _brings(seen.best, likely),
             spell,
-            "what the newer version was released for",
+            gettext("what the newer version was released for"),
             suggested=likely == causes.VERSION,
             expected=_expected(seen.best),
             **outlook.until(seconds),
@@ -123,12 +134,13 @@ def _rollbacks(seen: Seen, outlook: Outlook, likely: str, soak_seconds: int) -> 
     part = seen.part
     if part is not None:
         yield Option(
-            f"Roll back a part: {part.to_version}",
+            gettext("Roll back a part: %(to_version)s") % {"to_version": part.to_version},
             _joined(
-                part.reasons[0] if part.reasons else "", "It has never soaked: nothing but this replay speaks for it."
+                part.reasons[0] if part.reasons else "",
+                gettext("It has never soaked: nothing but this replay speaks for it."),
             ),
-            f"the same, and a rehearsal of it first; {spell}",
-            "what has never run in production may fail in other ways",
+            gettext("the same, and a rehearsal of it first; %(spell)s") % {"spell": spell},
+            gettext("what has never run in production may fail in other ways"),
             expected=_expected(part),
             **outlook.until(2 * seconds),
             version=part.to_version.number,
@@ -138,65 +150,91 @@ def _rollbacks(seen: Seen, outlook: Outlook, likely: str, soak_seconds: int) -> 
 def _brings(best: Candidate, likely: str) -> str:
     pairs = best.replay.get("paired")
     if likely == causes.HOST:
-        return "little: the host would answer wrongly with that version too"
+        return gettext("little: the host would answer wrongly with that version too")
     if not pairs:
-        return "; ".join(best.reasons[-1:]) or "not replayed"
+        return "; ".join(best.reasons[-1:]) or gettext("not replayed")
     if pairs["low"] > 0:
-        return f"{100 * pairs['low']:+.1f} to {100 * pairs['high']:+.1f} points on the same rows"
+        return gettext("%(low)s to %(high)s points on the same rows") % {
+            "low": f"{100 * pairs['low']:+.1f}",
+            "high": f"{100 * pairs['high']:+.1f}",
+        }
     if pairs["high"] < 0:
-        return f"harm: {100 * pairs['low']:+.1f} to {100 * pairs['high']:+.1f} points on the same rows"
-    return "nothing that the rows would show: chance explains the difference"
+        return gettext("harm: %(low)s to %(high)s points on the same rows") % {
+            "low": f"{100 * pairs['low']:+.1f}",
+            "high": f"{100 * pairs['high']:+.1f}",
+        }
+    return gettext("nothing that the rows would show: chance explains the difference")
 
 
 def _expected(candidate: Candidate) -> str:
     found = candidate.replay.get("candidate")
-    return f"{share(found['accuracy'])} right ({share(found['low'])} to {share(found['high'])})" if found else ""
+    return (
+        gettext("%(accuracy)s right (%(low)s to %(high)s)")
+        % {"accuracy": share(found["accuracy"]), "low": share(found["low"]), "high": share(found["high"])}
+        if found
+        else ""
+    )
 
 
 def _drain(seen: Seen, outlook: Outlook, likely: str) -> Option:
     odd = sorted(seen.odd_hosts)
-    name = f"Drain {', '.join(odd)}" if odd else "Drain a host"
-    helps = "the others answer as they should" if odd else "none: no host stands out"
-    cost = "the others carry its share"
+    name = gettext("Drain %(odd)s") % {"odd": ", ".join(odd)} if odd else gettext("Drain a host")
+    helps = gettext("the others answer as they should") if odd else gettext("none: no host stands out")
+    cost = gettext("the others carry its share")
     suggested = likely == causes.HOST
     return Option(name, helps, "a minute", cost, suggested, "drain", **(outlook.until(MINUTE) if odd else {}))
 
 
 def _freeze(outlook: Outlook, likely: str) -> Option:
     upstream = likely == causes.UPSTREAM
-    effect = "none by itself: it keeps a release from hiding what is wrong" if upstream else "none by itself"
-    return Option("Freeze", effect, "a minute", "releases wait", upstream, "freeze")
+    effect = (
+        gettext("none by itself: it keeps a release from hiding what is wrong")
+        if upstream
+        else gettext("none by itself")
+    )
+    return Option(gettext("Freeze"), effect, gettext("a minute"), gettext("releases wait"), upstream, "freeze")
 
 
 def _fix_forward(outlook: Outlook, likely: str) -> Option:
-    effect, time = "depends on the fix", "hours"
+    effect, time = gettext("depends on the fix"), gettext("hours")
     if likely == causes.UPSTREAM:
-        effect = "whoever sends the inputs mends them; no version of ours does"
+        effect = gettext("whoever sends the inputs mends them; no version of ours does")
     if likely == causes.LOAD:
-        effect = "more hosts, or less traffic"
-    cost = "errors go on until then"
+        effect = gettext("more hosts, or less traffic")
+    cost = gettext("errors go on until then")
     suggested = likely in (causes.UPSTREAM, causes.LOAD)
-    return Option("Fix forward", effect, time, cost, suggested, "propose", **outlook.until(4 * HOUR))
+    return Option(gettext("Fix forward"), effect, time, cost, suggested, "propose", **outlook.until(4 * HOUR))
 
 
 def _retrain(outlook: Outlook, likely: str) -> Option:
     shift = likely == causes.SHIFT
-    effect = "a version that has learned from who asks now" if shift else "if the world has changed for good"
-    cost = "errors go on until then"
-    return Option("Retrain", effect, "days", cost, shift, **outlook.until(3 * DAY))
+    effect = (
+        gettext("a version that has learned from who asks now")
+        if shift
+        else gettext("if the world has changed for good")
+    )
+    cost = gettext("errors go on until then")
+    return Option(gettext("Retrain"), effect, gettext("days"), cost, shift, **outlook.until(3 * DAY))
 
 
 def _wait(outlook: Outlook, likely: str) -> Option:
-    effect = "none by itself"
+    effect = gettext("none by itself")
     if likely == causes.LABELS:
-        effect = "time to find out where the labels come from; the answers are as they were"
+        effect = gettext("time to find out where the labels come from; the answers are as they were")
     if likely == causes.NOT_ENOUGH:
-        effect = "more labels; then look again"
+        effect = gettext("more labels; then look again")
     suggested = likely in (causes.LABELS, causes.NOT_ENOUGH)
-    cost = "errors go on"
-    hour = outlook.affected(HOUR).replace("until then", "an hour")
+    cost = gettext("errors go on")
     priced = outlook.about(HOUR)
-    return Option("Wait", effect, "–", cost, suggested, affected=hour, priced=f"{priced} an hour" if priced else "")
+    return Option(
+        gettext("Wait"),
+        effect,
+        "–",
+        cost,
+        suggested,
+        affected=outlook.affected_an_hour(),
+        priced=gettext("%(priced)s an hour") % {"priced": priced} if priced else "",
+    )
 
 
 def _joined(*parts: str) -> str:

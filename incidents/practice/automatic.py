@@ -26,6 +26,7 @@ from incidents.models import OPEN_STATES, Incident, IncidentState
 from incidents.practice import rules
 from incidents.practice.models import Attempt, AttemptState, AutomaticRule, Drill, DrillState, RuleState
 from incidents.queries import incidents, situation
+from incidents.rollback.facts import promised_accuracy
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
     Candidate,
@@ -36,7 +37,7 @@ from incidents.rollback.models import (
     RunState,
     WatchState,
 )
-from incidents.rollback.plan import PlanRefused, promised_accuracy, propose
+from incidents.rollback.plan import PlanRefused, propose
 from incidents.rollback.queries import candidate_evidence, candidates
 from incidents.rollback.replaying import figures_of
 from registry.models import Environment, Version

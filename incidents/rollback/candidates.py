@@ -14,10 +14,10 @@ from django.db import transaction
 
 from audit.actions import Actor, Target, record
 from incidents.rollback import fleet, replaying, trials
+from incidents.rollback.facts import promised_accuracy
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import LeaseLost
 from incidents.rollback.models import Candidate, TrialPurpose, TrialState
-from incidents.rollback.plan import promised_accuracy
 from incidents.rollback.prepare import NotPrepared
 from incidents.rollback.replaying import Basis
 from incidents.rollback.trials import Bench, TrialLease

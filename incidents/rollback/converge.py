@@ -14,9 +14,9 @@ from accounts.approvals.queries import objections
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
+from incidents.rollback.facts import version_facts
 from incidents.rollback.left import left_with
 from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, Plan, PlanKind, PlanState, Run
-from incidents.rollback.plan import version_facts
 from incidents.rollback.run import open_run, record_start
 from registry.actions.observed import forget_asked
 from registry.models import Endpoint, Host, Placement, Version

@@ -20,8 +20,9 @@ from audit.actions import Actor
 from audit.canonical import instant
 from audit.clock import database_now
 from incidents.rollback.document import evidence_digest, write_document
+from incidents.rollback.facts import who_and_what
 from incidents.rollback.models import Plan, PlanKind
-from incidents.rollback.plan import PREFLIGHT_ALLOWANCE, Composed, PlanRefused, keep_plan, who_and_what
+from incidents.rollback.plan import PREFLIGHT_ALLOWANCE, Composed, PlanRefused, keep_plan
 from incidents.rollback.shared import placements_beside
 from registry.actions.served import MAX_FREEZE
 from registry.models import Deployment, Endpoint, Host, Placement, Version

@@ -5,7 +5,6 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, TypedDict, Unpack
 
 from django.db import transaction
@@ -29,6 +28,7 @@ from incidents.rollback.document import (
     plan_hash,
     write_document,
 )
+from incidents.rollback.facts import promised_accuracy, version_facts, who_and_what
 from incidents.rollback.gating.planned import entries_for, longest_patience
 from incidents.rollback.models import Plan, PlanKind, PlanState, TrialLoad
 from incidents.rollback.shadow.terms import ShadowRefused, entry
@@ -330,40 +330,6 @@ def _live_version(endpoint: Endpoint, to_version: Version) -> Version | None:
     return counted.most_common(1)[0][0] if counted else None
 
 
-def promised_accuracy(version: Version) -> Decimal | None:
-    """The accuracy on the holdout set that the version was registered with."""
-    holdout = version.metrics.get("holdout") if isinstance(version.metrics, dict) else None
-    value = holdout.get("accuracy") if isinstance(holdout, dict) else None
-    return None if value is None else Decimal(str(value))
-
-
-def who_and_what(
-    identity: uuid.UUID,
-    kind: str,
-    endpoint: Endpoint,
-    from_version: Version | None,
-    to_version: Version,
-    incident_ref: str,
-    user: User,
-) -> dict[str, Any]:
-    """What every document begins with: which change of which endpoint, for whom."""
-    return {
-        "plan": str(identity),
-        "kind": kind,
-        "incident": incident_ref,
-        "proposer": user.pseudonym,
-        "endpoint": {
-            "slug": endpoint.slug,
-            "environment": endpoint.environment,
-            "model": endpoint.model.slug,
-            "risk_tier": endpoint.model.risk_tier,
-        },
-        "from": version_facts(from_version),
-        "to": version_facts(to_version),
-        "on_failure": "compensate" if kind == PlanKind.RELEASE and from_version else "halt",
-    }
-
-
 def _fleet(
     endpoint: Endpoint,
     placements: Sequence[Placement],
@@ -510,7 +476,3 @@ def _questions(
 
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
-
-
-def version_facts(version: Version | None) -> dict[str, Any] | None:
-    return None if version is None else {"number": version.number, "digest": version.digest}

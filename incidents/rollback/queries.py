@@ -33,7 +33,7 @@ from incidents.rollback.state import STEP_PATH
 from incidents.rollback.terms import LARGE, steering_title
 from registry.models import Placement
 
-STEP_WORDS: dict[str, str] = {
+STEP_WORDS: dict[str, object] = {
     StepState.LOCKED: "lock",
     StepState.PREFLIGHT: "check",
     StepState.STAGED: "stage",
@@ -49,7 +49,7 @@ STEP_WORDS: dict[str, str] = {
     StepState.POSTCHECK_OK: _("post-check"),
     StepState.DONE: _("done"),
 }
-STEERED = {
+STEERED: dict[str, object] = {
     RunState.RUNNING: _("running"),
     RunState.SWITCHED: _("done"),
     RunState.COMPENSATING: _("being taken back"),
@@ -121,7 +121,7 @@ def run_sentence(run: Run) -> str:
     watch = getattr(run, "watch", None)
     if plan.kind in STEERING_KINDS:
         document = PlanDocument.read(bytes(plan.document))
-        ended = STEERED.get(run.state, run.get_state_display().lower())
+        ended = str(STEERED.get(run.state, run.get_state_display().lower()))
         said = f"{ended}: {run.state_reason}" if run.state_reason else ended
         return f"{steering_title(run.endpoint, document)}: {said}"
     what = gettext("%(kind)s of %(endpoint)s to version %(version)s: %(done)s of %(total)s hosts switched") % {
@@ -297,7 +297,7 @@ def _serving(run: Run, step: HostStep, placement: Placement | None) -> str:
 def _current(step: HostStep, path: list[str]) -> str:
     if step.state in path[:-1]:
         coming = path[path.index(step.state) + 1]
-        return "waiting" if step.state == StepState.PENDING and not step.marks else STEP_WORDS[coming]
+        return "waiting" if step.state == StepState.PENDING and not step.marks else str(STEP_WORDS[coming])
     return str(step.get_state_display())
 
 
@@ -317,7 +317,7 @@ def _stops(step: HostStep, times: dict[str, datetime.datetime], path: list[str])
             missed = True
         stops.append(
             {
-                "name": STEP_WORDS[state],
+                "name": str(STEP_WORDS[state]),
                 "state": word,
                 "at": at,
                 "seconds": (at - before).total_seconds() if at and before else None,
