@@ -117,4 +117,4 @@ def test_an_endpoint_is_watched_and_no_longer(ada: Program) -> None:
     again = ada.ask("POST", f"/api/v1/monitors/{endpoint.slug}/stop/", {"reason": "It is retired."})
     problem_of(again, 409, "not-watched")
     assert Monitor.objects.get().window_seconds == 120
-    assert Rule.objects.filter(endpoint=endpoint).count() == 4
+    assert Rule.objects.filter(endpoint=endpoint).count() == 6

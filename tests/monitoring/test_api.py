@@ -72,7 +72,10 @@ def test_findings_can_be_asked_for_by_rule_and_answer(client, bearer, endpoint):
 
 
 def test_alerts_say_since_when_and_where(client, bearer, endpoint):
-    [alert] = read(client, "alerts/?state=firing", bearer)
+    found = {alert["rule"]: alert for alert in read(client, "alerts/?state=firing", bearer)}
+
+    assert set(found) == {"accuracy", "concept_drift"}
+    alert = found["accuracy"]
 
     assert (alert["rule"], alert["endpoint"], alert["version"]) == ("accuracy", "employment-production", "1")
     assert alert["started_at"] == "2026-11-21T12:01:00Z"

@@ -112,7 +112,7 @@ def test_others_read_rules_and_may_not_change_them(client: Client, rule):
         headers=headers,
     )
 
-    assert listed.json()["count"] == 4
+    assert listed.json()["count"] == 6
     assert refused.status_code == 403
     rule.refresh_from_db()
     assert rule.min_rows == 200

@@ -14,6 +14,7 @@ from incidents.rollback.models import HostStep, Plan, Run, StepState, Wave, Wave
 from incidents.rollback.plan import propose, read
 from incidents.rollback.run import open_run
 from incidents.rollback.state import STEP_PATH
+from incidents.rollback.terms import plan_rows
 from registry.models import Host, Placement
 from tests.incidents.rollback.fleet import PASSWORD, SETUP
 from tests.registry.world import make_endpoint, make_registered_model, make_version, switched
@@ -87,7 +88,7 @@ def test_the_page_of_fifty_hosts_names_few_of_them_and_opens_one_wave(fifty: Run
 
 
 def test_the_plans_rows_are_one_a_wave(fifty: Run) -> None:
-    rows = queries.plan_rows(Plan.objects.select_related("from_version", "to_version").get(pk=fifty.plan_id))
+    rows = plan_rows(Plan.objects.select_related("from_version", "to_version").get(pk=fifty.plan_id))
 
     groups = [row["group"] for row in rows if row["group"].startswith("wave")]
     assert groups[:3] == ["wave 1 · canary", "wave 2 · rack a", "wave 3 · rack b"]
