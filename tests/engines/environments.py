@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.debian import program
 
 PLACE = ROOT / ".venv-engines"
 TORCH = "torch==2.13.0"
@@ -57,11 +58,5 @@ def packages(place: Path) -> Path:
 
 
 def java() -> str:
-    """The Java that TorchServe runs on, installed by apt where it is missing and one may."""
-    if not shutil.which("java") and os.geteuid() == 0 and shutil.which("apt-get"):
-        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "default-jre-headless"]):
-            subprocess.run(["apt-get", *command], env=env, check=False)
-    found = shutil.which("java")
-    assert found, "TorchServe needs Java. As root: apt-get install -y default-jre-headless"
-    return found
+    """The Java that TorchServe runs on."""
+    return program("java", "default-jre-headless")

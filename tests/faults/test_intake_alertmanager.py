@@ -1,6 +1,5 @@
 """A real Alertmanager sends while the web process is killed and the database stopped: every alert is there, once."""
 
-import shutil
 import signal
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -13,17 +12,15 @@ from django.db import connections
 from incidents.models import IncidentAlert
 from monitoring.inbound.models import Arrival
 from monitoring.models import Alert, AlertState, Delivery, DeliveryState
+from tests.debian import program
 from tests.faults.durable import Durable
 from tests.faults.town import PATIENT, Town
 from tests.monitoring.world import ingest_token
 from tests.ports import free_port
 from tests.waiting import answers, until
 
-PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager") or ""
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(not PROGRAM, reason="Alertmanager is not installed (Debian: prometheus-alertmanager)"),
-]
+pytestmark = pytest.mark.faults
+PROGRAM = "prometheus-alertmanager"
 INSTANCES = 4
 CONFIG = """
 route:
@@ -54,7 +51,7 @@ class Sender:
         place = [f"--config.file={config}", f"--storage.path={folder / 'data'}", "--cluster.listen-address="]
         arguments = [*place, f"--web.listen-address={self.url.removeprefix('http://')}"]
         with (town.folder / "alertmanager.log").open("ab") as log:
-            town.started.append(subprocess.Popen([PROGRAM, *arguments], stdout=log, stderr=log))
+            town.started.append(subprocess.Popen([program(PROGRAM, PROGRAM), *arguments], stdout=log, stderr=log))
         until(lambda: answers(f"{self.url}/-/ready"), seconds=PATIENT)
 
     def tell(self, name: str, *, over: bool = False) -> None:

@@ -1,6 +1,5 @@
 """A real Prometheus (Debian's package `prometheus`) watches Lastgood by its /metrics, and is asked by Lastgood."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,13 +17,11 @@ from monitoring.pull.models import Query
 from monitoring.pull.pulling import pull
 from tests.accounts.people import SETUP
 from tests.conftest import ROOT
+from tests.debian import program
 from tests.monitoring.world import make_endpoint
 from tests.waiting import answers, until
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt-get install prometheus"),
-]
+pytestmark = pytest.mark.faults
 CONFIG = """
 global: {{scrape_interval: 1s}}
 scrape_configs:
@@ -41,7 +38,7 @@ def test_prometheus_scrapes_every_figure_and_finds_no_fault_in_them(
     counted.mkdir()
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=web))
     gunicorn = [sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", f"127.0.0.1:{web}", "config.wsgi"]
-    prometheus = ["prometheus", f"--config.file={tmp_path / 'prometheus.yml'}"]
+    prometheus = [program("prometheus", "prometheus"), f"--config.file={tmp_path / 'prometheus.yml'}"]
     prometheus += [f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address=127.0.0.1:{watcher}"]
     env = committed_db.env | {"PROMETHEUS_MULTIPROC_DIR": str(counted)}
     started = [subprocess.Popen(argv, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) for argv in (gunicorn, prometheus)]
@@ -78,7 +75,8 @@ def test_what_prometheus_measured_becomes_a_metric_and_outlives_its_death(
 ) -> None:
     port = free_port()
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=port))
-    argv = ["prometheus", f"--config.file={tmp_path / 'prometheus.yml'}", f"--web.listen-address=127.0.0.1:{port}"]
+    argv = [program("prometheus", "prometheus"), f"--config.file={tmp_path / 'prometheus.yml'}"]
+    argv += [f"--web.listen-address=127.0.0.1:{port}"]
     argv.append(f"--storage.tsdb.path={tmp_path / 'data'}")
     endpoint, url = make_endpoint(), f"http://127.0.0.1:{port}"
 

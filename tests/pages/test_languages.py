@@ -1,6 +1,5 @@
 """A catalogue that is dropped in: people read their own language, programs and the record go on in English."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from config.languages import offered
 from incidents.models import StatusPage
 from incidents.status_render import Picture, page_html
 from registry.models import Model
+from tests.debian import program
 from tests.pages.test_marked import compiled
 
 SAID = {
@@ -129,8 +129,8 @@ def test_what_readers_outside_are_told_is_in_one_language_for_all(
     assert "Content-Language" not in answer
 
 
-@pytest.mark.skipif(not shutil.which("xgettext"), reason="GNU gettext is not installed")
 def test_texts_are_extracted_without_an_error(settings: Any, tmp_path: Path) -> None:
+    program("xgettext", "gettext")
     settings.LOCALE_PATHS = [tmp_path]
     call_command("makemessages", locale=["de"], ignore_patterns=["var*", ".venv*", "tests", "bench"], verbosity=0)
     found = (tmp_path / "de" / "LC_MESSAGES" / "django.po").read_text()
