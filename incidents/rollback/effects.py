@@ -12,6 +12,7 @@ from django.db.models import F
 from audit.actions import Target, record
 from audit.clock import database_now
 from incidents.rollback import fleet
+from incidents.rollback.alone import alone
 from incidents.rollback.checks import Answered, keep
 from incidents.rollback.models import CheckAnswer, HostStep, StepState
 from incidents.rollback.state import change, move
@@ -90,6 +91,19 @@ def _called(
     if holds(seen):
         return "proven by reading back" if step.intent == name else "was so already"
     _may_call(work, step, name, seen, version or work.target)
+    with alone(work.remote(step), name) as mine:
+        if not mine:
+            raise StepWaits(0.5)
+        _call(work, step, name, call, version)
+    if not holds(work.look(step, anew=True)):
+        raise StepFailed(
+            f"{step.host.name} answered {name} with success, but reading it back shows otherwise. Take the host out."
+        )
+    return ""
+
+
+def _call(work: Work, step: HostStep, name: str, call: Callable[[], None], version: Version | None) -> None:
+    """The intent, committed, and the call."""
     _intend(work, step, name, version)
     work.known.seen.pop(step.host_id, None)
     try:
@@ -103,11 +117,6 @@ def _called(
     except HostUnreachable:
         change(step, intent="", intent_deadline=None)
         raise
-    if not holds(work.look(step, anew=True)):
-        raise StepFailed(
-            f"{step.host.name} answered {name} with success, but reading it back shows otherwise. Take the host out."
-        )
-    return ""
 
 
 def _may_call(work: Work, step: HostStep, name: str, seen: ModelObservation, version: Version) -> None:

@@ -1,10 +1,8 @@
 """Preflight: everything that can be found out before traffic is touched, on every host; then the plan is submitted."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext
@@ -14,6 +12,7 @@ from accounts.approvals.policy import policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for
 from audit.actions import Actor, Target, record, service_actor
 from audit.dispatch import send_on_commit
+from audit.locks import held
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.models import (
     STEERING_KINDS,
@@ -40,7 +39,7 @@ def run(plan_id: Any) -> bool:
     True when this call answered. One worker at a time, by an advisory lock that dies with its holder; the clock asks
     again where it died, three times at most.
     """
-    with _only_one(plan_id) as alone:
+    with held(LOCK_SPACE, int(str(plan_id).replace("-", "")[:7], 16)) as alone:
         if not alone:
             return False
         plan = (
@@ -57,21 +56,6 @@ def run(plan_id: Any) -> bool:
         found = ask_everything(plan, read(plan))
         _answer(plan, found)
     return True
-
-
-@contextmanager
-def _only_one(plan_id: Any) -> Iterator[bool]:
-    """Hold the plan's advisory lock for the block; False when another worker holds it."""
-    key = int(str(plan_id).replace("-", "")[:7], 16)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, key])
-        alone = bool(cursor.fetchone()[0])
-    try:
-        yield alone
-    finally:
-        if alone:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_SPACE, key])
 
 
 def _give_up(plan: Plan) -> None:

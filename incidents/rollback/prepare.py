@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.actions import Actor, Target, record, service_actor
 from incidents.rollback import fleet
+from incidents.rollback.alone import once_alone
 from incidents.rollback.fleet import Remote
 from incidents.rollback.shared import emptied_beside
 from registry.models import Endpoint, Host, Version
@@ -84,11 +85,12 @@ def act(
     """One call that changes what a host holds, its intent on record before it and its outcome after it."""
     data = {"host": remote.host.name, "step": name, "version": version.digest, "cause": cause}
     put = partial(record, target=Target("host", remote.host.name), actor=actor, incident=incident_ref)
-    put(action="rollback.prepare.intent", outcome="intent", data=data)
-    try:
-        call()
-    except ServingError as error:
-        failed = data | {"error": type(error).__name__}
-        put(action="rollback.prepare.outcome", outcome="failed", data=failed, reason=str(error))
-        raise
+    with once_alone(remote, name):
+        put(action="rollback.prepare.intent", outcome="intent", data=data)
+        try:
+            call()
+        except ServingError as error:
+            failed = data | {"error": type(error).__name__}
+            put(action="rollback.prepare.outcome", outcome="failed", data=failed, reason=str(error))
+            raise
     put(action="rollback.prepare.outcome", data=data)

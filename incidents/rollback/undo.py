@@ -17,6 +17,7 @@ from accounts.permissions import require
 from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from incidents.rollback import fleet
+from incidents.rollback.alone import once_alone
 from incidents.rollback.lease import lease_length
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
@@ -177,11 +178,12 @@ def _unload(run: Run, step: HostStep, origin: Version, *, wanted: bool) -> bool:
         remote = fleet.reach(step.host, run.endpoint)
         loaded = fleet.is_loaded(remote.look(), origin, read_back=False)
         if loaded and not wanted:
-            with transaction.atomic():
-                if _is_busy(run.endpoint_id):
-                    return False
-                _put(run, step, origin, "unload", "rollback.unload.intent", "intent", "")
-            remote.unload(origin)
+            with once_alone(remote, "unload"):
+                with transaction.atomic():
+                    if _is_busy(run.endpoint_id):
+                        return False
+                    _put(run, step, origin, "unload", "rollback.unload.intent", "intent", "")
+                remote.unload(origin)
         elif step.intent != "unload":
             return True
         elif loaded:

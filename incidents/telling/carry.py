@@ -3,15 +3,15 @@ in the order of its messages, so that a receiver that is slow or away keeps nobo
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Now
 
+from audit.locks import held
 from incidents.telling.letters import Outcome, send
 from incidents.telling.models import Attempt, Kind, Message, MessageState, Subscriber, SubscriberState
 from incidents.telling.subscribers import end
@@ -46,21 +46,8 @@ def _receivers(now: datetime | Now) -> QuerySet[Subscriber]:
 def carry(*, seconds: float = 20.0) -> int:
     """Send what waits, for at most about so many seconds; returns how many attempts were made. 0 where another process
     does it."""
-    with _alone() as mine:
+    with held(LOCK, 0) as mine:
         return _carry(time.monotonic() + seconds) if mine else 0
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        mine = bool(cursor.fetchone()[0])
-    try:
-        yield mine
-    finally:
-        if mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
 
 def _carry(deadline: float) -> int:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,22 @@ def root_of(options: Mapping[str, str]) -> Path:
     return root
 
 
-def write(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path], *, compiled: bool = True) -> None:
-    """Make `folder` hold the version, by one rename of a folder that is whole and on disk. Unless `compiled`, a file
-    stands where Python would keep compiled code, so that the engine itself changes nothing in the folder.
+def write(
+    beside: Path,
+    place: Callable[[], Path],
+    version: str,
+    manifest: bytes,
+    blobs: Mapping[str, Path],
+    *,
+    compiled: bool = True,
+) -> None:
+    """Make a folder in `beside` hold the version, by one rename of a folder that is whole and on disk. Which one,
+    `place` says then: others may have been written meanwhile. Unless `compiled`, a file stands where Python would keep
+    compiled code, so that the engine itself changes nothing in the folder.
 
     Raises Refused (`artifact-refused`) for two files of one name, or one whose bytes are not those of its digest.
     """
-    fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    fresh = beside / f".{uuid.uuid4().hex}"
     fresh.mkdir(parents=True)
     try:
         for name, sha256 in files_of(manifest).items():
@@ -73,10 +82,11 @@ def write(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path]
         if not compiled:
             _keep(fresh / COMPILED, b"")
         _sync(fresh)
+        folder = place()
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
-        _sync(folder.parent)
+        _sync(beside)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -86,7 +96,7 @@ def keep(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path])
     stored = read(folder)
     if stored is not None and not stored.damage and stored.holds(manifest):
         return stored
-    write(folder, version, manifest, blobs)
+    write(folder.parent, lambda: folder, version, manifest, blobs)
     written = read(folder)
     assert written is not None
     return written

@@ -107,9 +107,13 @@ class TritonDriver:
             if _is(slot, version, manifest) and (slot.state == "ready" or serving is None or slot.number < serving):
                 return
         _sweep(slots)
-        number = min([FIRST_SLOT, *(slot.number for slot in slots)]) - 1
+
+        def below() -> Path:
+            taken = _slots(folder, self._index(address).get(model, {}))
+            return folder / str(min([FIRST_SLOT, *(slot.number for slot in taken)]) - 1)
+
         # Triton loads a version again, at the next load of its model, once a file in its folder has changed.
-        repository.write(folder / str(number), version, manifest, blobs, compiled=False)
+        repository.write(folder, below, version, manifest, blobs, compiled=False)
 
     def load(self, address: HostAddress, model: str, version: str) -> None:
         slots, target = self._staged(address, model, version)
