@@ -20,11 +20,12 @@ from audit.english import english
 from audit.export import tlog_proof
 from audit.models import AuditEvent
 from incidents.practice.checking import PROOF
-from incidents.practice.commands import Goal, lines_for
+from incidents.practice.commands import lines_for
 from incidents.practice.models import Runbook
 from incidents.practice.targets import target_of
 from registry import store
 from registry.models import Deployment, Endpoint, Environment, Placement, Version
+from registry.serving.base import Goal
 
 WORKER = service_actor("practice")
 CHECK_AGAIN = datetime.timedelta(seconds=15)

@@ -15,8 +15,8 @@ from incidents.rollback.models import Plan, PlanKind, StepState
 from incidents.rollback.plan import Composed, read
 from incidents.rollback.questions import look_over
 from registry.models import Endpoint, Host, Version
-from registry.serving.base import ModelObservation, ServingError
-from registry.serving.described import Act, Call, calls_of
+from registry.serving import driver_for
+from registry.serving.base import Act, Call, ModelObservation, ServingError
 
 S = StepState
 ACTS: Mapping[str, tuple[str, str]] = {
@@ -141,12 +141,7 @@ def _steps(
     return [
         Step(
             word,
-            calls_of(
-                host.engine,
-                host.address,
-                host.options,
-                Act(name, plan.endpoint.model.slug, str(about.number), about.digest, fence, percent),
-            ),
+            _calls(host, Act(name, plan.endpoint.model.slug, str(about.number), about.digest, fence, percent)),
         )
         for percent in percents
     ]
@@ -157,15 +152,14 @@ def _kept(plan: Plan, origin: Version, fence: int, host: Host) -> list[Step]:
     return [
         Step(
             f"{name} for the way back",
-            calls_of(
-                host.engine,
-                host.address,
-                host.options,
-                Act(name, plan.endpoint.model.slug, str(origin.number), origin.digest, fence),
-            ),
+            _calls(host, Act(name, plan.endpoint.model.slug, str(origin.number), origin.digest, fence)),
         )
         for name in ("stage", "load")
     ]
+
+
+def _calls(host: Host, act: Act) -> list[Call]:
+    return driver_for(host.engine).calls(host.address.rstrip("/"), host.options, act)
 
 
 def _true_already(

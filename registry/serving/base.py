@@ -149,6 +149,42 @@ INSTEAD = {
 """Short enough that all of them fit into one answer of a preflight."""
 
 
+@dataclass(frozen=True)
+class Act:
+    """An act on a host: its name, the model, the version by number and digest, the fence, and a share's percent."""
+
+    name: str
+    model: str
+    version: str
+    digest: str
+    fence: int
+    percent: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call, for people. `method` is an HTTP method, or `write` for files put into an engine's repository."""
+
+    method: str
+    url: str
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A version as command lines name it: model, number, digest, the files as (SHA-256, place in the store), and the
+    manifest's own file beside the runbook."""
+
+    model: str
+    number: int
+    digest: str
+    files: Sequence[tuple[str, str]]
+    manifest: str
+
+
+POST = "curl -fsS -X POST"
+
+
 class ServingError(Exception):
     """A call to a host did not do what was asked. The message is a sentence. As such: the answer makes no sense."""
 
@@ -218,6 +254,15 @@ class ServingDriver(Protocol):
 
     def unload(self, address: HostAddress, model: str, version: str) -> None:
         """Drain a version and take it out of memory. Idempotent; refused for the default."""
+        ...
+
+    def calls(self, url: str, options: Mapping[str, str], act: Act) -> list[Call]:
+        """What would be called for an act that is not true yet: nothing is. Raises LookupError for an act that the
+        engine does not know."""
+        ...
+
+    def by_hand(self, url: str, options: Mapping[str, str], goal: Goal, fence: int) -> list[str]:
+        """Lines for a shell with `curl` and `jq` that bring a host to a version without Lastgood, files in place."""
         ...
 
     def metrics(self, address: HostAddress) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from registry.serving.base import (
+    POST,
+    Act,
+    Call,
     Capabilities,
+    Goal,
     HostAddress,
     ModelObservation,
     Observation,
@@ -260,6 +265,47 @@ class BundledDriver:
 
     def unload(self, address: HostAddress, model: str, version: str) -> None:
         call(address, "POST", f"/lastgood/v1/models/{model}/versions/{version}/unload", seconds=UNLOAD_SECONDS)
+
+    def calls(self, url: str, options: Mapping[str, str], act: Act) -> list[Call]:
+        model = f"{url}/lastgood/v1/models/{act.model}"
+        version = f"{model}/versions/{act.version}"
+        fence = f"fence {act.fence}"
+        named = f"version {act.version}, digest {act.digest[:12]}, {fence}"
+        return {
+            "stage": [
+                Call("PUT", f"{url}/lastgood/v1/blobs/…", "each file that the host lacks"),
+                Call("PUT", version, f"the manifest {act.digest[:12]}"),
+            ],
+            "load": [Call("POST", f"{version}/load")],
+            "unload": [Call("POST", f"{version}/unload")],
+            "switch": [Call("POST", f"{model}/default", named)],
+            "share": [Call("POST", f"{model}/share", f"{act.percent} %, {named}")],
+            "shadow": [Call("POST", f"{model}/shadow", f"{act.percent} %, {named}")],
+            "drain": [Call("POST", f"{model}/service", f"serving false, {fence}")],
+            "bring_back": [Call("POST", f"{model}/service", f"serving true, {fence}")],
+            "golden": [Call("POST", f"{url}/v2/models/{act.model}/versions/{act.version}/infer", "the golden inputs")],
+            "postcheck": [Call("POST", f"{url}/v2/models/{act.model}/infer", "the golden inputs")],
+        }[act.name]
+
+    def by_hand(self, url: str, options: Mapping[str, str], goal: Goal, fence: int) -> list[str]:
+        model = f"{url}/lastgood/v1/models/{goal.model}"
+        version = f"{model}/versions/{goal.number}"
+        named = f'{{"version": "{goal.number}", "digest": "{goal.digest}", "fence": {fence}}}'
+        auth = '-H "Authorization: Bearer $TOKEN"'
+        puts = [
+            f"curl -fsS -o /dev/null -I {auth} {url}/lastgood/v1/blobs/{sha256} || "
+            f"curl -fsS -X PUT {auth} -T {shlex.quote(place)} {url}/lastgood/v1/blobs/{sha256}"
+            for sha256, place in goal.files
+        ]
+        return [
+            "# TOKEN: the control token of this host",
+            *puts,
+            f"curl -fsS -X PUT {auth} -T {shlex.quote(goal.manifest)} {version}",
+            f"{POST} {auth} {version}/load",
+            f"{POST} {auth} -H 'Content-Type: application/json' -d {shlex.quote(named)} {model}/default",
+            f"# what it answers with now: {goal.digest}",
+            f"curl -fsS {auth} {url}/lastgood/v1/state",
+        ]
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         return samples(call(address, "GET", "/metrics", seconds=OBSERVE_SECONDS).data)

@@ -10,6 +10,7 @@ fails every unversioned request while a higher one loads; which settings are in 
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,7 +19,11 @@ from typing import Any
 
 from registry.serving import repository
 from registry.serving.base import (
+    POST,
+    Act,
+    Call,
     Capabilities,
+    Goal,
     HostAddress,
     ModelObservation,
     Observation,
@@ -122,6 +127,37 @@ class MLServerDriver:
         body = dump({"inputs": tensors(inputs, metadata)} | ({"id": request_id} if request_id else {}))
         answer = self._ask(address, "POST", f"/v2/models/{name}/infer", INFER_SECONDS, body)
         return prediction(answer.granted(_reason), *_platform(metadata))
+
+    def calls(self, url: str, options: Mapping[str, str], act: Act) -> list[Call]:
+        models = f"{url}/v2/repository/models/{act.model}"
+        settings = f"{options.get('repository', '')}/{act.model}"
+        return {
+            "stage": repository.written(options, act),
+            "load": [Call("write", f"{settings}{NEXT}", "its settings"), Call("POST", f"{models}{NEXT}/load")],
+            "unload": [Call("POST", f"{models}{NEXT}/unload")],
+            "switch": [
+                Call("write", settings, "its settings"),
+                Call("POST", f"{models}/load"),
+                Call("POST", f"{models}{NEXT}/unload"),
+            ],
+            "golden": [Call("POST", f"{url}/v2/models/{act.model}{NEXT}/infer", "the golden inputs")],
+            "postcheck": [Call("POST", f"{url}/v2/models/{act.model}/infer", "the golden inputs")],
+        }[act.name]
+
+    def by_hand(self, url: str, options: Mapping[str, str], goal: Goal, fence: int) -> list[str]:
+        root = options.get("repository", "REPOSITORY")
+        stored = f"{STORE}/{goal.model}/{goal.number}"
+        live = f"{root}/{goal.model}/{SETTINGS}"
+        seen = f"{options.get('seen_as', root)}/{stored}"
+        marked = f'.name = "{goal.model}" | .platform = "{PLATFORM}/{goal.number}/{goal.digest}" | '
+        marked += f'.parameters = (.parameters // {{}} | del(.version)) + {{uri: "{seen}"}}'
+        return [
+            f"echo '{goal.digest}  {root}/{stored}/{repository.MANIFEST}' | sha256sum -c -",
+            f"jq {shlex.quote(marked)} {root}/{stored}/{OWN_SETTINGS} > {live}.new",
+            f"mv {live}.new {live}",
+            f"{POST} -H 'Content-Type: application/json' -d '{{}}' {url}/v2/repository/models/{goal.model}/load",
+            f"curl -fsS {url}/v2/models/{goal.model}",
+        ]
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         return samples(call(address.beside("metrics"), "GET", "/metrics", seconds=READ_SECONDS).data)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.serving.base import Refused, ServingError
+from registry.serving.base import Act, Call, Refused, ServingError
 
 MANIFEST = "lastgood-manifest.json"
 VERSION = "lastgood-version"
@@ -89,6 +89,11 @@ def write(
         _sync(beside)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def written(options: Mapping[str, str], act: Act) -> list[Call]:
+    """How staging is told to people, for engines whose versions lie in a folder."""
+    return [Call("write", f"{options.get('repository', '')}/{act.model}", f"the files of version {act.version}")]
 
 
 def keep(folder: Path, version: str, manifest: bytes, blobs: Mapping[str, Path]) -> Stored:

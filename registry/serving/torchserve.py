@@ -16,7 +16,11 @@ from typing import Any
 
 from registry.serving import repository
 from registry.serving.base import (
+    POST,
+    Act,
+    Call,
     Capabilities,
+    Goal,
     HostAddress,
     ModelObservation,
     Observation,
@@ -171,6 +175,36 @@ class TorchServeDriver:
         if digest not in names:
             raise ServingError(f"The host's prediction can't be understood: it came from an archive {digest}.")
         return prediction(granted, names[digest], digest)
+
+    def calls(self, url: str, options: Mapping[str, str], act: Act) -> list[Call]:
+        models = f"{options.get('management', url).rstrip('/')}/models"
+        version = f"{models}/{act.model}/(its version there)"
+        return {
+            "stage": repository.written(options, act),
+            "load": [Call("POST", models, f"url {act.digest[:12]}….mar, one worker; PUT where it is there without one")],
+            "unload": [Call("DELETE", version)],
+            "switch": [Call("PUT", f"{version}/set-default")],
+            "golden": [Call("POST", f"{url}/predictions/{act.model}/(its version there)", "the golden inputs")],
+            "postcheck": [Call("POST", f"{url}/predictions/{act.model}", "the golden inputs")],
+        }[act.name]
+
+    def by_hand(self, url: str, options: Mapping[str, str], goal: Goal, fence: int) -> list[str]:
+        models = f"{options.get('management', url).rstrip('/')}/models"
+        archive = f"{goal.digest}{ARCHIVE}"
+        number = (
+            f"V=$(curl -fsS {models}/{goal.model}/all | jq -r '.[] | select(.modelUrl == \"{archive}\").modelVersion')"
+        )
+        load = f"url={archive}&model_name={goal.model}&initial_workers=1&synchronous=true"
+        return [
+            "# TorchServe's own number of this version is V; empty: it is not loaded",
+            number,
+            f"[ -n \"$V\" ] || {POST} '{models}?{load}'",
+            number,
+            'test -n "$V"',
+            f"curl -fsS -X PUT '{models}/{goal.model}/'$V'?min_worker=1&synchronous=true'",
+            f"curl -fsS -X PUT {models}/{goal.model}/$V/set-default",
+            f"curl -fsS {models}/{goal.model}",
+        ]
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         text = call(address.beside("metrics"), "GET", "/metrics", seconds=READ_SECONDS).data

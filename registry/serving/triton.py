@@ -9,6 +9,7 @@ staged and loaded once more, below. What the index or a 200 says is never eviden
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,11 @@ from typing import Any
 
 from registry.serving import repository
 from registry.serving.base import (
+    POST,
+    Act,
+    Call,
     Capabilities,
+    Goal,
     HostAddress,
     ModelObservation,
     Observation,
@@ -173,6 +178,31 @@ class TritonDriver:
         except (KeyError, TypeError, ValueError) as error:
             raise ServingError(f"The host's prediction can't be understood: {error!r}.") from error
         return prediction(answer, by.version, by.digest)
+
+    def calls(self, url: str, options: Mapping[str, str], act: Act) -> list[Call]:
+        load = f"{url}/v2/repository/models/{act.model}/load"
+        numbered = f"{url}/v2/models/{act.model}/versions/(its number there)/infer"
+        return {
+            "stage": repository.written(options, act),
+            "load": [Call("POST", load, f"version policy: what is loaded, and version {act.version}")],
+            "unload": [Call("POST", load, f"version policy: what is loaded, without version {act.version}")],
+            "switch": [Call("POST", load, f"version policy: version {act.version}, without what lies above")],
+            "golden": [Call("POST", numbered, "the golden inputs")],
+            "postcheck": [Call("POST", f"{url}/v2/models/{act.model}/infer", "the golden inputs")],
+        }[act.name]
+
+    def by_hand(self, url: str, options: Mapping[str, str], goal: Goal, fence: int) -> list[str]:
+        folder = f"{options.get('repository', 'REPOSITORY')}/{goal.model}"
+        policy = "{parameters: {config: (.version_policy = {specific: {versions: [$n]}} | tojson)}}"
+        return [
+            "# the folder of this version: its number there is N",
+            f'N=$(basename $(dirname $(sha256sum {folder}/*/{repository.MANIFEST} | awk \'$1 == "{goal.digest}" '
+            "{print $2}' | head -1)))",
+            f'test -f "{folder}/$N/{CONFIG}"',
+            f'BODY=$(jq -c --argjson n "$N" {shlex.quote(policy)} "{folder}/$N/{CONFIG}")',
+            f"{POST} -H 'Content-Type: application/json' -d \"$BODY\" {url}/v2/repository/models/{goal.model}/load",
+            f"{POST} -d '{{}}' {url}/v2/repository/index",
+        ]
 
     def metrics(self, address: HostAddress) -> dict[str, float]:
         return samples(call(address.beside("metrics"), "GET", "/metrics", seconds=READ_SECONDS).data)

@@ -1,15 +1,18 @@
 """What every driver must do, asked of the real servers of all engines."""
 
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from registry.serving import DRIVERS
-from registry.serving.base import Refused, ServingError
+from registry.serving.base import Act, HostAddress, Refused, ServingError
 from tests.engines.servers import SERVERS
 from tests.engines.story import Story
 from tests.waiting import until
@@ -89,6 +92,47 @@ def test_every_call_may_be_repeated(story: Story) -> None:
         story.load(2)
 
     assert story.answers() == story.server.expected(2)
+
+
+def called_in(story: Story, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The calls that the story's driver makes from now on, by method and whole address."""
+    module, made = sys.modules[type(story.driver).__module__], list[tuple[str, str]]()
+    real = module.call  # type: ignore[attr-defined]
+
+    def call(address: HostAddress, method: str, path: str, **more: Any) -> Any:
+        made.append((method, f"{address.url.rstrip('/')}{path}"))
+        return real(address, method, path, **more)
+
+    monkeypatch.setattr(module, "call", call)
+    return made
+
+
+def test_what_a_dry_run_says_would_be_called_is_what_is_called(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.serve(1)
+    story.stage(2)
+    made = called_in(story, monkeypatch)
+    steps: dict[str, Callable[[], Any]] = {
+        "load": lambda: story.load(2),
+        "golden": lambda: story.answers("2"),
+        "switch": lambda: story.switch(2),
+        "postcheck": story.answers,
+    }
+    for name, do in steps.items():
+        act = Act(name, story.model, "2", story.digest(2), 9)
+        said = story.driver.calls(story.address.url.rstrip("/"), story.address.options, act)
+        made.clear()
+        do()
+
+        for one in said:
+            if one.method == "write":
+                assert Path(one.url).exists(), (name, one)
+                continue
+            address = re.sub(r"\\\(its[^)]*\\\)", "[^/]+", re.escape(one.url))
+            assert [url for method, url in made if method == one.method and re.fullmatch(address, url)], (
+                name,
+                one,
+                made,
+            )
 
 
 def test_a_switch_under_traffic_fails_no_request(story: Story) -> None:

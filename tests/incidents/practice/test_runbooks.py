@@ -17,11 +17,12 @@ from incidents.models import Incident
 from incidents.practice import by_hand, exported
 from incidents.practice.by_hand import NotRecorded
 from incidents.practice.checking import check_folder
-from incidents.practice.commands import Goal, lines_for
+from incidents.practice.commands import lines_for
 from incidents.practice.models import Runbook
 from incidents.rollback.models import RunState
 from registry import reconcile
 from registry.models import Alias, Deployment, Endpoint, Health, Placement, Version
+from registry.serving.base import Goal
 from tests.audit.log import sequence_all, sequencer_in
 from tests.host.fixtures import TOKEN
 from tests.incidents.rollback.fleet import Fleet, events
