@@ -179,7 +179,7 @@ def _compensate(run: Run, document: PlanDocument, steps: Sequence[HostStep]) -> 
     if mirrored:
         said = ngettext(
             "%(hosts)s ceases to ask version %(version)s beside, and was not switched",
-            "%(hosts)s cease to ask version %(version)s beside, and was not switched",
+            "%(hosts)s cease to ask version %(version)s beside, and were not switched",
             len(mirrored),
         )
         parts.append(_told(said, mirrored, run.plan.to_version))
