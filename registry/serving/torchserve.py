@@ -181,7 +181,9 @@ class TorchServeDriver:
         version = f"{models}/{act.model}/(its version there)"
         return {
             "stage": repository.written(options, act),
-            "load": [Call("POST", models, f"url {act.digest[:12]}….mar, one worker; PUT where it is there without one")],
+            "load": [
+                Call("POST", models, f"url {act.digest[:12]}….mar, one worker; PUT where it is there without one")
+            ],
             "unload": [Call("DELETE", version)],
             "switch": [Call("PUT", f"{version}/set-default")],
             "golden": [Call("POST", f"{url}/predictions/{act.model}/(its version there)", "the golden inputs")],
