@@ -332,7 +332,8 @@ def limits_in_words(kind: str, params: Mapping[str, float]) -> str:
         return (
             f"Breach when a classifier tells the window's rows from those of the version's holdout set with an AUC of "
             f"{p['auc']:g} or more, or MMD² with a kernel of median width reaches {p['mmd']:g}, and chance explains "
-            f"that in fewer than {p['alpha'] / 2:g} of cases; {MOST_ROWS} rows of each are compared, drawn at random."
+            f"that in fewer than {p['alpha'] / 2:g} of cases; {MOST_ROWS} rows of each are compared, drawn at random, "
+            f"without columns known to be less than {LEAST_WEIGHT:.0%} as important as the most important one."
         )
     if kind == RuleKind.CONCEPT_DRIFT:
         return (

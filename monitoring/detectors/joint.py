@@ -7,6 +7,7 @@ import numpy as np
 
 from monitoring.asked import ANSWERS, Answered, Asked, nothing_known
 from monitoring.drift.joint import Joint, JointLimits, judge_together
+from monitoring.drift.judge import LEAST_WEIGHT
 from monitoring.models import Answer
 from monitoring.windows import numpy_column
 
@@ -35,10 +36,12 @@ def joint_drift(asked: Asked) -> list[Answered]:
 
 
 def compared_columns(asked: Asked) -> list[str]:
-    """The inputs that both the holdout set and the prediction log have, the most important first."""
+    """The inputs that both the holdout set and the prediction log have, the most important first. One that the version
+    is known to hardly read is left out: what moves there wakes nobody by itself, and would carry the rest along."""
     columns = asked.table.column_names if asked.sketches is None else asked.sketches
     weights = asked.inputs.weights if asked.inputs else {}
-    shared = [name for name in asked.holdout if f"{FEATURE}{name}" in columns]
+    read = [name for name in asked.holdout if weights.get(name, LEAST_WEIGHT) >= LEAST_WEIGHT]
+    shared = [name for name in read if f"{FEATURE}{name}" in columns]
     return sorted(shared, key=lambda name: (-weights.get(name, 0.0), name))[:MOST_COLUMNS]
 
 

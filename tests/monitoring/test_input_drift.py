@@ -74,3 +74,16 @@ def test_columns_that_are_not_logged_and_columns_that_nobody_knows_are_named():
     assert (found.answer, found.data["drifted"]) == (Answer.BREACH, ["shoe"])
     [whole] = ask(RuleKind.INPUT_DRIFT, given)
     assert (whole.data["absent"], whole.data["unknown"]) == ([], [])
+
+
+def test_inputs_taken_together_are_those_that_the_version_is_not_known_to_hardly_read():
+    def together(document):
+        params = checked_params(RuleKind.JOINT_DRIFT, {})
+        return ask(RuleKind.JOINT_DRIFT, replace(asked(document, shoe=5), params=params, holdout=TRAINING))[0]
+
+    weighed, unknown = together(WEIGHED), together(DOCUMENT)
+    assert (weighed.answer, weighed.data["columns_compared"]) == (Answer.OK, 1)
+    assert (unknown.answer, unknown.data["columns_compared"]) == (Answer.BREACH, 2)
+    assert limits_in_words(RuleKind.JOINT_DRIFT, {}).endswith(
+        "without columns known to be less than 5% as important as the most important one."
+    )
