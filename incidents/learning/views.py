@@ -142,7 +142,10 @@ def _sentence(count: int, seconds: float | None) -> str:
     if seconds is None:
         return said
     minutes = seconds / 60
-    took = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    if seconds < 60:
+        took = f"{seconds:.0f} s"
+    else:
+        took = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
     return gettext("%(said)s; half of those mitigated took at most %(took)s") % {"said": said, "took": took}
 
 
