@@ -52,7 +52,7 @@ def lines(found: Sequence[Reading], name: str, tone: int) -> list[dict[str, Any]
 
 
 def band(found: Sequence[Reading], low: list[float], high: list[float], tone: int) -> list[dict[str, Any]]:
-    quiet = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    quiet = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     times = [stamp(point.at) for point in found]
     return [
         {**trace(times, low, "", tone), **quiet},
@@ -61,7 +61,9 @@ def band(found: Sequence[Reading], low: list[float], high: list[float], tone: in
 
 
 def trace(x: list[str], y: list[Any], name: str, tone: int | str) -> dict[str, Any]:
-    drawn: dict[str, Any] = {"type": "scatter", "mode": "lines", "x": x, "y": y, "meta": {"tone": tone}}
+    # A line through one point is nothing that can be seen.
+    mode = "lines" if len(x) > 1 else "lines+markers"
+    drawn: dict[str, Any] = {"type": "scatter", "mode": mode, "x": x, "y": y, "meta": {"tone": tone}}
     return {**drawn, "name": name} if name else {**drawn, "name": "", "showlegend": False}
 
 

@@ -227,7 +227,7 @@ def _banded(ends: list[datetime], values: list[Any], name: str, tone: int | str,
     if not ends:
         return []
     x = [parts.stamp(end) for end in ends]
-    quiet = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    quiet = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     middle, low, high = ([one[place] for one in values] for place in range(3))
     drawn = {**parts.trace(x, middle, name, tone), "mode": "lines+markers", "line": {"dash": dash}}
     return [

@@ -57,6 +57,8 @@ def test_each_version_has_a_line_on_each_of_its_endpoints_and_a_row_with_its_int
         "version 2, employment-production",
         "version 2, employment-staging",
     ]
+    modes = [trace["mode"] for trace in chart.figure["data"] if trace["name"]]
+    assert modes == ["lines", "lines", "lines+markers"], "a line of one point would not be seen"
     rows = {tuple(row[:2]): row for row in chart.table["rows"]}
     points = MetricPoint.objects.filter(series__name="accuracy", series__host=None, series__version="1")
     share = sum(point.value * point.n for point in points) / 1200
