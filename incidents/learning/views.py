@@ -141,12 +141,14 @@ def _sentence(count: int, seconds: float | None) -> str:
     said = ngettext("%(n)s incident in this span", "%(n)s incidents in this span", count) % {"n": count}
     if seconds is None:
         return said
-    minutes = seconds / 60
+    said_and_took = {"said": said, "took": _rounded(seconds)}
+    return gettext("%(said)s; half of those mitigated took at most %(took)s") % said_and_took
+
+
+def _rounded(seconds: float) -> str:
     if seconds < 60:
-        took = f"{seconds:.0f} s"
-    else:
-        took = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-    return gettext("%(said)s; half of those mitigated took at most %(took)s") % {"said": said, "took": took}
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 @login_required
