@@ -96,8 +96,7 @@ def accuracy(over: ModelSpan) -> Chart | None:
     for line in lines:
         tone = _tone(lines, line)
         for part in line.over.stretches(line.found):
-            ends = [wilson(round(point.value * point.n), point.n) for point in part]
-            traces += parts.band(part, [low for low, _high in ends], [high for _low, high in ends], tone)
+            traces += parts.interval(part, tone)
         traces += _drawn(over, line, tone)
     rows, best = [], []
     for line in lines:

@@ -9,7 +9,6 @@ from monitoring.charts import parts
 from monitoring.charts.over import Span, by_host, by_version, newest_finding
 from monitoring.charts.parts import Chart
 from monitoring.drift import control
-from monitoring.drift.measures import wilson
 from monitoring.history import Reading
 from monitoring.models import Answer, Finding, RuleKind
 from monitoring.questions import listed
@@ -27,8 +26,7 @@ def accuracy(over: Span) -> Chart | None:
     for tone, version in enumerate(sorted(found, key=parts.number_of), 1):
         *earlier, last = stretches = over.stretches(found[version])
         for part in stretches:
-            ends = [wilson(round(point.value * point.n), point.n) for point in part]
-            traces += parts.band(part, [low for low, _ in ends], [high for _, high in ends], tone)
+            traces += parts.interval(part, tone)
         traces += [parts.line(part, "", tone) for part in earlier] + [
             parts.line(last, gettext("version %(version)s") % {"version": version}, tone)
         ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from monitoring.drift.measures import wilson
 from monitoring.history import Reading
 
 MOST_POINTS = 400
@@ -48,15 +49,22 @@ def lines(found: Sequence[Reading], name: str, tone: int) -> list[dict[str, Any]
     if all(point.low == point.high for point in found):
         return [drawn]
     kept = thinned(found, lambda point: point.high)
-    return [*band(kept, [point.low for point in kept], [point.high for point in kept], tone), drawn]
+    times = [stamp(point.at) for point in kept]
+    return [*band(times, [point.low for point in kept], [point.high for point in kept], tone), drawn]
 
 
-def band(found: Sequence[Reading], low: list[float], high: list[float], tone: int) -> list[dict[str, Any]]:
+def interval(shares: Sequence[Reading], tone: int) -> list[dict[str, Any]]:
+    """The 95 % interval (Wilson) of shares of `n`, to stand behind their line."""
+    ends = [wilson(round(point.value * point.n), point.n) for point in shares]
+    return band([stamp(point.at) for point in shares], [low for low, _ in ends], [high for _, high in ends], tone)
+
+
+def band(x: list[str], low: list[Any], high: list[Any], tone: int | str) -> list[dict[str, Any]]:
+    """The room between two lines, which are not drawn themselves."""
     quiet = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-    times = [stamp(point.at) for point in found]
     return [
-        {**trace(times, low, "", tone), **quiet},
-        {**trace(times, high, "", tone), **quiet, "fill": "tonexty"},
+        {**trace(x, low, "", tone), **quiet},
+        {**trace(x, high, "", tone), **quiet, "fill": "tonexty"},
     ]
 
 

@@ -227,14 +227,9 @@ def _banded(ends: list[datetime], values: list[Any], name: str, tone: int | str,
     if not ends:
         return []
     x = [parts.stamp(end) for end in ends]
-    quiet = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     middle, low, high = ([one[place] for one in values] for place in range(3))
     drawn = {**parts.trace(x, middle, name, tone), "mode": "lines+markers", "line": {"dash": dash}}
-    return [
-        {**parts.trace(x, low, "", tone), **quiet},
-        {**parts.trace(x, high, "", tone), **quiet, "fill": "tonexty"},
-        drawn,
-    ]
+    return [*parts.band(x, low, high, tone), drawn]
 
 
 def _shown(value: tuple[float, float, float] | None) -> str:
