@@ -14,7 +14,7 @@ from incidents.rollback import run as runs
 from incidents.rollback.models import HostStep, PlanKind, Run, RunState, StepState, Watch, WatchState
 from registry.models import Health, Placement
 from registry.queries import placements_of, sentence_of
-from tests.faults.matrix.stories import WithAHostOfItsOwn
+from tests.faults.matrix.endpoints import WithAHostOfItsOwn
 from tests.faults.town import PATIENT, Town
 from tests.incidents.rollback.fleet import SETUP
 from tests.waiting import until

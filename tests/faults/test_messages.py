@@ -4,7 +4,7 @@ import pytest
 from celery import Celery
 
 from incidents.rollback.models import HostStep, Run, RunState
-from tests.faults.matrix.stories import WithAHostOfItsOwn
+from tests.faults.matrix.endpoints import WithAHostOfItsOwn
 from tests.faults.town import PATIENT, Town
 from tests.waiting import until
 

@@ -22,16 +22,15 @@ from incidents.rollback.models import (
     TrialState,
 )
 from incidents.rollback.shadow.told import figures_of
-from registry.actions import ask_composition, compose, place, register_host, replace_token
+from registry.actions import ask_composition, compose, replace_token
 from registry.composing import tensors_of
 from registry.models import Composition, Host, Version
 from tests.faults.matrix.edges import SECOND_HOST, Case
+from tests.faults.matrix.endpoints import WithAHostOfItsOwn
 from tests.faults.points import Point
-from tests.faults.proxy import Proxy
 from tests.faults.town import Endpoint, Town, prepared
-from tests.host.fixtures import TOKEN, HostProcess
+from tests.host.fixtures import TOKEN
 from tests.incidents.rollback.fleet import SETUP
-from tests.ports import free_port
 from tests.waiting import until
 
 CANARY_ONLY = {"wave_soak_seconds": 3600}
@@ -41,43 +40,6 @@ BIASES: dict[int, float] = {}
 COMPARED = ("release whose version is compared first", "release whose version does not compare")
 OUT_OF_SERVICE = ("run that takes its hosts out of service", "compensation that takes its hosts out of service")
 GONE_STORIES = ("release with a host that is gone", "run that halts", "resuming")
-
-
-class WithAHostOfItsOwn(Endpoint):
-    """Its third host is an entry of its own for the shared process, behind a proxy that can be down."""
-
-    @property
-    def own_name(self) -> str:
-        return f"{self.slug}-h3"
-
-    def add_host(self, process: HostProcess, address: str = "") -> Host:
-        if process is not self.processes[2]:
-            return super().add_host(process, address)
-        self.door = Proxy(process.url, free_port())
-        host = register_host(
-            name=self.own_name, engine="bundled", address=self.door.url, control_token=TOKEN, labels={}, actor=SETUP
-        )
-        place(endpoint=self.endpoint, host=host, actor=SETUP)
-        return host
-
-    def lose(self) -> None:
-        self.door.down = True
-
-    def find(self) -> None:
-        self.door.down = False
-
-
-class WithMoreVersions(Endpoint):
-    """One to whose versions stories add. Others go forth and back between two, which a plan knows both of, whatever a
-    run that was stopped has left its hosts with."""
-
-
-class OnFurtherHosts(Endpoint):
-    """The only endpoint of its hosts, so that a run may take them out of service."""
-
-    @staticmethod
-    def processes_in(town: Town) -> list[HostProcess]:
-        return town.further_hosts()
 
 
 @dataclass

@@ -12,6 +12,7 @@ import pytest
 from incidents.rollback.models import RunState, Watch, WatchState
 from tests.faults.judge import Judgement
 from tests.faults.matrix.edges import CASES, Case
+from tests.faults.matrix.endpoints import OnFurtherHosts, WithAHostOfItsOwn, WithMoreVersions
 from tests.faults.matrix.stories import (
     COMPARED,
     END,
@@ -19,9 +20,6 @@ from tests.faults.matrix.stories import (
     OUT_OF_SERVICE,
     Death,
     DeathInARehearsal,
-    OnFurtherHosts,
-    WithAHostOfItsOwn,
-    WithMoreVersions,
     composed,
     ordered_rehearsal,
     prepare,
