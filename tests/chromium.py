@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.db import connections
 from playwright.sync_api import Browser, expect, sync_playwright
 
 SYSTEM = Path("/usr/bin/chromium")
@@ -24,5 +25,10 @@ def launched() -> Iterator[Browser]:
         patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         browser = playwright.chromium.launch(executable_path=SYSTEM if SYSTEM.exists() else None, args=ARGUMENTS)
         expect.set_options(timeout=PATIENCE_MS)
-        yield browser
+        # While a loop lives here, Django's connections are others than before and after. One left open would be found
+        # again by the next file that launches a browser, and leads to a database that is gone.
+        try:
+            yield browser
+        finally:
+            connections.close_all()
         browser.close()
