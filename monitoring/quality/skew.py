@@ -6,7 +6,6 @@ and then the network of the version that answered. Both are held against each ot
 the declaration, the answers after the inputs.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,21 +13,18 @@ from typing import Any
 import numpy as np
 from django.utils.translation import gettext
 
-from monitoring.quality.offline import NotCarriedOut, answers
+from monitoring.quality.declared import PREPROCESSING, UNFIT, component, declared, read_as_declared
+from monitoring.quality.offline import NotCarriedOut
 from monitoring.quality.reading import Rows
 from monitoring.windows import numpy_column
-from registry import store
 from registry.models import Version
-from registry.tensors import NotSafetensors
 
-FORMAT = "lastgood-preprocessing/1"
 ANSWERED_ROWS = 2_000
 """The newest rows whose answers are made once more."""
 ANSWERS = ("score", "output")
 CLOSE = 1e-4
 """How far a served score may lie from the offline one, as a share of the larger of 1 and the score: a host computes in
 float32, on a GPU in another order. Where the score is that close to the head's threshold, either answer is right."""
-UNFIT = (OSError, LookupError, TypeError, ValueError, NotSafetensors)
 TOLERANCE = 1e-5
 """How far a float32 may lie from the declared value, as a share of the larger of 1 and the value."""
 
@@ -155,26 +151,18 @@ def skew(rows: Rows, served: str, offline: Version | None, answering: Version | 
 
 def _answers(rows: Rows, version: Version) -> list[Skewed]:
     """Score and output of the newest rows whose inputs are all there. Raises NotCarriedOut, and what UNFIT names."""
-    declared, network = _declared(version), _component(version, "config", "lastgood-architecture/1")
-    if declared is None or network is None:
-        raise NotCarriedOut(gettext("it declares no preprocessing and network that Lastgood can carry out."))
-    items = [*declared["numeric"], *declared["categorical"]]
+    files = declared(version)
     table = rows.table.slice(max(len(rows) - ANSWERED_ROWS, 0))
-    absent = [item["name"] for item in items if f"feature.{item['name']}" not in table.column_names]
+    absent = [name for name in files.names if f"feature.{name}" not in table.column_names]
     if absent:
         raise NotCarriedOut(gettext("the prediction log holds no input %(absent)s.") % {"absent": absent[0]})
-    made = {item["name"]: _made(numpy_column(table, f"feature.{item['name']}"), item) for item in items}
+    made = files.read({name: numpy_column(table, f"feature.{name}") for name in files.names})
     whole = np.all([np.isfinite(values) for values in made.values()], axis=0)
     if not whole.any():
         raise NotCarriedOut(gettext("no row has all inputs."))
-    files = {name: _files(version, name) for name in ("weights", "adapter")}
-    if len(files["weights"]) != 1 or len(files["adapter"]) > 1:
-        raise NotCarriedOut(gettext("its weights are not one file."))
-    weights, *adapter = (store.local(sha256) for name in ("weights", "adapter") for sha256 in files[name])
-    inputs = {name: values[whole] for name, values in made.items()}
-    offline = answers(network, weights, adapter[0] if adapter else None, inputs)
+    offline = files.answers({name: values[whole] for name, values in made.items()})
     served = {name: numpy_column(table, name)[whole] for name in ANSWERS if name in table.column_names}
-    return list(_held(network["head"], offline, served))
+    return list(_held(files.network["head"], offline, served))
 
 
 def _held(head: dict[str, Any], offline: dict[str, np.ndarray], served: dict[str, np.ndarray]) -> Iterator[Skewed]:
@@ -190,8 +178,8 @@ def _held(head: dict[str, Any], offline: dict[str, np.ndarray], served: dict[str
 
 def _inputs(rows: Rows, served: str, offline: Version | None) -> Skew:
     number = str(offline.number) if offline else ""
-    declared = _declared(offline) if offline else None
-    if declared is None:
+    steps = component(offline, "preprocessing", PREPROCESSING) if offline else None
+    if steps is None:
         whose = gettext("Version %(number)s") % {"number": number} if number else gettext("The version")
         return Skew(
             number,
@@ -200,7 +188,7 @@ def _inputs(rows: Rows, served: str, offline: Version | None) -> Skew:
             gettext("%(whose)s declares no preprocessing that Lastgood can carry out.") % {"whose": whose},
         )
     found = []
-    for item in [*declared["numeric"], *declared["categorical"]]:
+    for item in [*steps["numeric"], *steps["categorical"]]:
         name = item["name"]
         if f"feature.{name}" in rows.table.column_names and f"input.{name}" in rows.table.column_names:
             found.append(_column(rows, item))
@@ -211,42 +199,13 @@ def _inputs(rows: Rows, served: str, offline: Version | None) -> Skew:
     return Skew(number, served, found)
 
 
-def _declared(version: Version) -> dict[str, Any] | None:
-    return _component(version, "preprocessing", FORMAT)
-
-
-def _component(version: Version, name: str, wanted: str) -> dict[str, Any] | None:
-    """A component's file as JSON, where it is of the format."""
-    for sha256 in _files(version, name):
-        try:
-            with store.open_verified(sha256) as content:
-                value = json.loads(content.read())
-        except (OSError, ValueError, LookupError):
-            return None
-        return value if value.get("format") == wanted else None
-    return None
-
-
-def _files(version: Version, name: str) -> list[str]:
-    components = json.loads(bytes(version.manifest)).get("components", {})
-    return [file["sha256"] for file in components.get(name, [])]
-
-
 def _column(rows: Rows, item: dict[str, Any]) -> Skewed:
     name = item["name"]
     sent = numpy_column(rows.table, f"feature.{name}")
     read = numpy_column(rows.table, f"input.{name}").astype(np.float64)
-    made = _made(sent, item)
+    made = read_as_declared(sent, item)
     gap = np.abs(read - made) > TOLERANCE * np.maximum(np.abs(made), 1.0)
     return _skewed(name, gap | (np.isnan(read) != np.isnan(made)), sent, made, read)
-
-
-def _made(sent: np.ndarray, item: dict[str, Any]) -> np.ndarray:
-    """What the declaration makes of a column."""
-    if "codes" in item:
-        places = {code: place for place, code in enumerate(item["codes"], 1)}
-        return np.array([places.get(_plain(value), item["unknown"]) for value in sent.tolist()], np.float64)
-    return _number(sent.astype(np.float64), item)
 
 
 def _skewed(name: str, other: np.ndarray, sent: np.ndarray, made: np.ndarray, read: np.ndarray) -> Skewed:
@@ -254,15 +213,3 @@ def _skewed(name: str, other: np.ndarray, sent: np.ndarray, made: np.ndarray, re
         return Skewed(name, len(other), 0, "", "", "")
     first = int(np.flatnonzero(other)[0])
     return Skewed(name, len(other), int(other.sum()), str(sent[first]), f"{made[first]:g}", f"{read[first]:g}")
-
-
-def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(values: np.ndarray, item: dict[str, Any]) -> np.ndarray:
-    if item["op"] == "standardize":
-        return np.asarray((values - item["mean"]) / item["std"])
-    if item["op"] == "minmax":
-        return np.asarray((values - item["min"]) / (item["max"] - item["min"]))
-    return values
