@@ -27,8 +27,9 @@ Floats = NDArray[np.float64]
 class Chart:
     """A control chart of n points. `points`, `lower` and `upper` have shape (n,), in the unit of what is plotted.
 
-    `sigma` is of one observation (for a p-chart, of the mean-sized sample). `hits` hold the points beyond a limit and
-    those that a run rule names. A point without data is NaN and in no hit.
+    `z`, shape (n,), are the points standardised: how many of its own sigmas each lies from the centre. `sigma` is of
+    one observation (for a p-chart, of the mean-sized sample). `hits` hold the points beyond a limit and those that a run
+    rule names. A point without data is NaN and in no hit.
     """
 
     points: Floats
@@ -36,6 +37,7 @@ class Chart:
     sigma: float
     lower: Floats
     upper: Floats
+    z: Floats
     hits: list[RuleHit]
 
     @property
@@ -100,7 +102,8 @@ def proportions(hits: ArrayLike, sizes: ArrayLike, *, centre: float | None = Non
         spread = np.where(size > 0, np.sqrt(middle * (1 - middle) / size), np.nan)
     sigma = math.sqrt(middle * (1 - middle) / float(np.nanmean(size[size > 0])))
     lower, upper = np.maximum(middle - 3 * spread, 0.0), np.minimum(middle + 3 * spread, 1.0)
-    return Chart(share, middle, sigma, lower, upper, _runs(share - middle, spread, rules))
+    z = standardised(share - middle, spread)
+    return Chart(share, middle, sigma, lower, upper, z, _runs(z, rules))
 
 
 def rates(counts: ArrayLike, sizes: ArrayLike, *, centre: float | None = None, rules: RuleSet = "nelson") -> Chart:
@@ -120,7 +123,8 @@ def rates(counts: ArrayLike, sizes: ArrayLike, *, centre: float | None = None, r
         spread = np.where(size > 0, np.sqrt(middle / size), np.nan)
     sigma = math.sqrt(middle / float(np.nanmean(size[size > 0])))
     lower = np.maximum(middle - 3 * spread, 0.0)
-    return Chart(rate, middle, sigma, lower, middle + 3 * spread, _runs(rate - middle, spread, rules))
+    z = standardised(rate - middle, spread)
+    return Chart(rate, middle, sigma, lower, middle + 3 * spread, z, _runs(z, rules))
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,8 @@ def _groups(subgroups: ArrayLike) -> Floats:
 
 def _frozen(points: Floats, centre: float, sigma: float, rules: RuleSet) -> Chart:
     limits = np.full(len(points), 3 * sigma)
-    hits = _runs(points - centre, np.full(len(points), sigma), rules)
-    return Chart(points, centre, sigma, centre - limits, centre + limits, hits)
+    z = standardised(points - centre, sigma)
+    return Chart(points, centre, sigma, centre - limits, centre + limits, z, _runs(z, rules))
 
 
 def ewma(
@@ -197,9 +201,10 @@ def ewma(
             last, seen = weight * value + (1 - weight) * last, seen + 1
         averages[i], steps[i] = last, seen
     bracket = 1 - (1 - weight) ** (2 * steps) if exact else np.ones(len(x))
-    limits = width * _not_negative(sigma) * np.sqrt(weight / (2 - weight) * bracket)
+    limits = ewma_limit(sigma=sigma, weight=weight, width=width) * np.sqrt(bracket)
     hits = _beyond("ewma", f"moving average beyond {width:g} sigma of its own", averages - target, limits, ~np.isnan(x))
-    return Chart(averages, target, sigma, target - limits, target + limits, hits)
+    z = standardised(averages - target, limits / width)
+    return Chart(averages, target, sigma, target - limits, target + limits, z, hits)
 
 
 def cusum(values: ArrayLike, *, target: float, sigma: float, k: float = 0.5, h: float = 5.0) -> CusumChart:
@@ -228,6 +233,47 @@ def cusum(values: ArrayLike, *, target: float, sigma: float, k: float = 0.5, h: 
     return CusumChart(high, low, limit, signals, since)
 
 
+def ewma_limit(*, sigma: float, weight: float, width: float) -> float:
+    """How far from its target an EWMA may lie in the long run: width sigma sqrt(weight / (2 - weight))."""
+    return width * _not_negative(sigma) * math.sqrt(weight / (2 - weight))
+
+
+def last_ewma(rows: Floats, *, target: float, weight: float) -> Floats:
+    """The EWMA after the last point of each of n rows of m points, shape (n, m), begun at the target; shape (n,).
+
+    A missing point (NaN) repeats the last average.
+    """
+    averages = np.full(len(rows), target)
+    for point in rows.T:
+        averages = np.where(np.isnan(point), averages, weight * point + (1 - weight) * averages)
+    return averages
+
+
+def last_cusum(rows: Floats, *, target: float, sigma: float, k: float, h: float) -> tuple[Floats, Floats]:
+    """Both sums of a tabular CUSUM, in sigmas, after the last point of each of n rows of m points, shape (n, m), begun at
+    0; two of shape (n,).
+
+    A sum grows to 2 h at most, so that it is back below h after at most h / k points at the target, however long a
+    shift went on; when it first passes h does not depend on that. A missing point (NaN) leaves the sums as they are.
+    Raises ValueError for a sigma not above zero.
+    """
+    if not sigma > 0:
+        raise ValueError("A CUSUM needs a sigma above zero.")
+    up, down = np.zeros(len(rows)), np.zeros(len(rows))
+    for point in rows.T:
+        z = (point - target) / sigma
+        missing = np.isnan(z)
+        up = np.where(missing, up, np.clip(up + z - k, 0.0, 2 * h))
+        down = np.where(missing, down, np.clip(down - z - k, 0.0, 2 * h))
+    return up, down
+
+
+def standardised(distance: Floats, sigma: Floats | float) -> Floats:
+    """Distances from the centre, shape (n,), in sigmas. Without spread any distance is infinitely many."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(distance == 0, 0.0, distance / sigma)
+
+
 def _series(values: ArrayLike) -> Floats:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or len(x) == 0:
@@ -241,10 +287,7 @@ def _not_negative(sigma: float) -> float:
     return sigma
 
 
-def _runs(distance: Floats, sigma: Floats, rules: RuleSet) -> list[RuleHit]:
-    """Run rules on the standardised points. Without spread, any distance from the centre is infinitely many sigmas."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(distance == 0, 0.0, distance / sigma)
+def _runs(z: Floats, rules: RuleSet) -> list[RuleHit]:
     if rules == "nelson":
         return nelson(z)
     if rules == "western-electric":

@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from monitoring.drift.control import c4, cusum, ewma, freeze, individuals, proportions, rates, xbar_s
+from monitoring.drift.control import (
+    c4,
+    cusum,
+    ewma,
+    freeze,
+    individuals,
+    last_cusum,
+    last_ewma,
+    proportions,
+    rates,
+    xbar_s,
+)
 
 FLOW = [49.6, 47.6, 49.9, 51.3, 47.8, 51.2, 52.6, 52.4, 53.6, 52.1]
 VISCOSITY = [
@@ -175,3 +186,27 @@ def test_each_sample_of_a_u_chart_has_the_limits_of_its_own_size():
     assert rates([4, 40, 0, 19], [10, 100, 0, 10], centre=0.4).out == [3]
     with pytest.raises(ValueError, match="neither below zero"):
         rates([-1], [1])
+
+
+def test_the_last_average_and_sums_of_a_row_are_those_of_the_whole_chart():
+    values = np.array([*np.random.default_rng(3).normal(0.4, 1, 60).tolist(), np.nan, 0.2])
+
+    whole, sums = ewma(values, target=0.1, sigma=1, exact=False), cusum(values, target=0.1, sigma=1, h=50)
+    up, down = last_cusum(values[None, :], target=0.1, sigma=1, k=0.5, h=50)
+
+    assert last_ewma(values[None, :], target=0.1, weight=0.2).tolist() == [whole.points[-1]]
+    assert (up[0], down[0]) == pytest.approx((sums.high[-1], sums.low[-1]), abs=1e-12)
+
+
+def test_a_sum_comes_back_below_its_limit_however_long_the_shift_went_on():
+    back = np.array([5.0] * 200 + [0.0] * 11)[None, :]
+
+    up, _ = last_cusum(back, target=0, sigma=1, k=0.5, h=5)
+    before, _ = last_cusum(back[:, :-11], target=0, sigma=1, k=0.5, h=5)
+
+    assert (before[0], up[0]) == (10.0, 4.5)
+
+
+def test_standardised_points_are_distances_in_sigmas():
+    assert individuals([1.0, 4.0, 7.0], centre=1, sigma=2).z.tolist() == [0.0, 1.5, 3.0]
+    assert ewma([3.0], target=0, sigma=1, weight=1.0, width=3.0).z.tolist() == [3.0]
