@@ -12,7 +12,7 @@ import rfc8785
 
 from demo.census import CATEGORICAL, FEATURES, NUMERIC, People
 from demo.training import Network, predict
-from monitoring.drift.importance import permutation_importance
+from monitoring.drift.importance import shuffling, weights_of
 from monitoring.drift.profile import build_profile
 
 MODEL = "employment"
@@ -98,9 +98,10 @@ def _profile(network: Network, training: People) -> dict[str, Any]:
     outputs = {"output": (score >= THRESHOLD).astype(np.int64), "score": score.astype(np.float32)}
     profile = build_profile(training.features, kinds)
     some = training.take(np.linspace(0, len(training) - 1, IMPORTANCE_ROWS).astype(np.int64))
-    profile["importance"] = permutation_importance(
+    shuffled = shuffling(
         lambda columns: predict(network, People(columns, some.label)) >= THRESHOLD, some.features, some.label, repeats=1
     )
+    profile["importance"] = {"weights": weights_of({name: shuffled.loss_of(name) for name in FEATURES})}
     profile["outputs"] = build_profile(outputs, {"output": "categorical", "score": "numeric"})["columns"]
     return profile
 
