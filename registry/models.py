@@ -85,6 +85,17 @@ class Version(models.Model):
     def __str__(self) -> str:
         return f"version {self.number}"
 
+    @property
+    def input_names(self) -> list[str]:
+        """The inputs that its signature asks for, in their order."""
+        return [str(entry["name"]) for entry in self.signature["inputs"]]
+
+    @property
+    def output_name(self) -> str:
+        """The output that is the answer: the first one that is not the score."""
+        names = [str(entry["name"]) for entry in self.signature["outputs"]]
+        return next((name for name in names if name != "score"), names[0])
+
     def concerned_models(self) -> list[Model]:
         return [self.model]
 

@@ -141,17 +141,7 @@ def holdout_answer(remotes: Sequence[Remote], version: Version, check: dict[str,
 
 def columns_of(table: pa.Table, version: Version, prefix: str = "") -> dict[str, list[Any]]:
     """The version's inputs by name, from columns `<prefix><name>`. Raises KeyError for one that the table lacks."""
-    return {name: table.column(f"{prefix}{name}").to_pylist() for name in input_names(version)}
-
-
-def input_names(version: Version) -> list[str]:
-    return [str(entry["name"]) for entry in version.signature["inputs"]]
-
-
-def output_name(version: Version) -> str:
-    """The output that is the answer: the first one that is not the score."""
-    names = [str(entry["name"]) for entry in version.signature["outputs"]]
-    return next((name for name in names if name != "score"), names[0])
+    return {name: table.column(f"{prefix}{name}").to_pylist() for name in version.input_names}
 
 
 def predict(remote: Remote, version: Version, columns: dict[str, list[Any]], rows: int) -> np.ndarray:
@@ -159,7 +149,7 @@ def predict(remote: Remote, version: Version, columns: dict[str, list[Any]], row
 
     IN_FLIGHT batches are asked at once: while the host answers one, the next is written and the last is read.
     """
-    name = output_name(version)
+    name = version.output_name
 
     def ask(start: int) -> Sequence[Any]:
         batch = {column: values[start : start + BATCH_ROWS] for column, values in columns.items()}
