@@ -13,10 +13,11 @@ from audit.actions import Actor, Target, record
 from audit.canonical import instant
 from audit.clock import database_now
 from incidents.models import OPEN_STATES, Incident
+from incidents.rollback.drifted import CHANGED_UNSEEN
 from incidents.rollback.models import ACTIVE_RUN_STATES, PlanKind, Run, RunState
 from incidents.rollback.plan import PlanRefused
 from incidents.rollback.run import stop
-from registry.actions import record_switch
+from registry.actions import record_switch, release
 from registry.models import Endpoint, Placement, Version
 
 
@@ -37,7 +38,8 @@ def record_by_hand(
     *, incident: Incident, placement: Placement, at: datetime.datetime, told: str, user: User, actor: Actor
 ) -> Version:
     """Put on the incident's record what was done on a host at `at`, and let the host go on serving what it does: the
-    version that was read back from it is what it shall serve from now on. A convergence that halted before it is ended.
+    version that was read back from it is what it shall serve from now on. A convergence that halted before it is ended,
+    and so is the hold that waited for this.
 
     Raises PermissionDenied, NotRecorded.
     """
@@ -90,6 +92,8 @@ def record_by_hand(
     record_switch(
         endpoint=endpoint, host=row.host, version=version, cause="by_hand", incident_ref=incident.ref, actor=actor
     )
+    if row.host.held_reason.startswith(CHANGED_UNSEEN):
+        release(host=row.host, reason=told[:300], actor=actor)
     return version
 
 

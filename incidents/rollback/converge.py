@@ -3,6 +3,7 @@
 The reconciler never acts on a host; it asks for this. The run takes the same lease and fence as any other.
 """
 
+import datetime
 import uuid
 from typing import Any
 
@@ -14,14 +15,18 @@ from accounts.approvals.queries import objections
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
+from incidents.rollback.drifted import CHANGED_UNSEEN
 from incidents.rollback.facts import version_facts
 from incidents.rollback.left import left_with
 from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, Plan, PlanKind, PlanState, Run
 from incidents.rollback.run import open_run, record_start
+from registry.actions import hold
 from registry.actions.observed import forget_asked
 from registry.models import Endpoint, Host, Placement, Version
+from registry.serving_access import driver_of
 
 WORKER = service_actor("reconciler")
+LEFT_TO_PEOPLE = datetime.timedelta(days=1)
 
 
 def converge(placement_id: Any) -> Run | None:
@@ -31,7 +36,8 @@ def converge(placement_id: Any) -> Run | None:
 
     None when it may not be: another run is open, the host is held or drained, the endpoint is frozen, nothing is
     desired, or the desired version is quarantined, objected to, or not what was approved (which puts a denial on
-    record). A run that could only halt would keep a rollback from starting.
+    record). A run that could only halt would keep a rollback from starting. None as well where people may have changed
+    the host while nobody looked: it is held, so that what they did is not undone before they have said so.
     """
     endpoint_id = Placement.objects.values_list("endpoint_id", flat=True).get(pk=placement_id)
     if _is_run(endpoint_id):
@@ -68,6 +74,11 @@ def _converge(placement_id: Any) -> Run | None:
     if authority is None or refused:
         _deny(placement, desired, refused)
         return None
+    if _by_hand_perhaps(placement):
+        until = now + LEFT_TO_PEOPLE
+        hold(host=placement.host, until=until, reason=f"{CHANGED_UNSEEN}{placement.health_reason}", actor=WORKER)
+        forget_asked(placement_id=placement.pk, unseen=True)
+        return None
     plan = _plan(placement, endpoint, desired, authority)
     Endpoint.objects.filter(pk=endpoint.pk).update(fence=F("fence") + 1, version=F("version") + 1)
     endpoint.refresh_from_db(fields=["fence"])
@@ -75,6 +86,15 @@ def _converge(placement_id: Any) -> Run | None:
     run = open_run(plan=plan, document=document, fence=endpoint.fence, started_by=None)
     record_start(run=run, plan=plan, document=document, used=[], actor=WORKER)
     return run
+
+
+def _by_hand_perhaps(placement: Placement) -> bool:
+    """Whether the host came to serve another known version while nobody looked, and its engine has no fence by which
+    whoever changed it could have kept us from changing it back."""
+    if "unseen_since" not in placement.observation or driver_of(placement.host).capabilities.fencing:
+        return False
+    served = Version.objects.filter(model=placement.endpoint.model_id, digest=placement.observed_digest)
+    return served.filter(quarantined_at=None).exists()
 
 
 def _refusal(desired: Version, authority: Plan | None) -> str:

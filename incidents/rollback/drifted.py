@@ -2,8 +2,8 @@
 is told as an alert.
 
 What a run does to its hosts is our doing, so its hosts are left out until it has ended and they were observed since;
-what a person holds or drained is known to that person. A hold that a run has set on a host that failed in it keeps the
-host from being converged, and nobody from being told.
+what a person holds or drained is known to that person. A hold that a program has set, on a host that failed in a run or
+was changed while nobody looked, keeps the host from being converged, and nobody from being told.
 """
 
 from datetime import datetime
@@ -20,6 +20,8 @@ from registry.models import Health, Placement
 DRIFTED = (Health.WRONG_VERSION, Health.WRONG_OUTPUT)
 AT_ONCE = 100
 HELD_BY_RUN = "It failed in a run: "
+CHANGED_UNSEEN = "It was changed while Lastgood was not looking: "
+"""How the reason of a hold begins that a program has set."""
 
 
 def unsettled(now: datetime) -> list[object]:
@@ -59,7 +61,8 @@ def _drifted(now: datetime) -> QuerySet[Placement]:
     since = HostStep.objects.filter(
         run__endpoint=OuterRef("endpoint"), host=OuterRef("host"), run__ended_at__gte=OuterRef("observed_at")
     )
-    held = Q(host__held_until__gt=now) & ~Q(host__held_reason__startswith=HELD_BY_RUN)
+    by_program = Q(host__held_reason__startswith=HELD_BY_RUN) | Q(host__held_reason__startswith=CHANGED_UNSEEN)
+    held = Q(host__held_until__gt=now) & ~by_program
     left = Q(observation__has_key="left", health__in=(Health.SERVING, Health.NOT_READY))
     return Placement.objects.filter(
         Q(health__in=DRIFTED) | left,
@@ -72,4 +75,9 @@ def _drifted(now: datetime) -> QuerySet[Placement]:
 
 
 def _sentence(placement: Placement) -> str:
-    return f"{placement.host.name} is not as it was left: {placement.health_reason}"
+    said = f"{placement.host.name} is not as it was left: {placement.health_reason}"
+    if "unseen_since" in placement.observation or placement.host.held_reason.startswith(CHANGED_UNSEEN):
+        said += (
+            " It changed while Lastgood was not looking; what was done by hand is recorded on the page of readiness."
+        )
+    return said

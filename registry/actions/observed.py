@@ -19,6 +19,8 @@ SECOND_LOOK = timedelta(seconds=1)
 # A converge that can't be had (no approval covers it) is asked for again, ever more rarely.
 FIRST_WAIT_LOOKS = 4
 MOST_DOUBLINGS = 6
+AWAY_LOOKS = 4
+AWAY_AT_LEAST = timedelta(minutes=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +93,19 @@ def write_seen(*, placement: Placement, seen: Seen) -> bool:
     fields: dict[str, Any] = {"health": seen.health, "health_reason": seen.reason[:500], "observed_at": Now()}
     now = database_now()
     asks = _asks_to_converge(placement, seen, now)
+    unseen = _unseen(placement, seen, now)
     if seen.answered:
+        kept = {**_kept(placement, seen), **_asking(placement, seen, asks, now), **unseen}
         fields |= {
             "observed_version": seen.version[:40],
             "observed_digest": seen.digest,
             "observed_fence": seen.fence,
-            "observation": {**seen.detail, **_kept(placement, seen), **_asking(placement, seen, asks, now)},
+            "observation": {**seen.detail, **kept},
         }
         if seen.boot_id != placement.observation.get("boot_id"):
             fields["golden_due_at"] = Now()
+    elif unseen:
+        fields["observation"] = {**placement.observation, **unseen}
     _row(placement).update(**fields)
     touch(placement.endpoint)
     if placement.health != seen.health or (seen.answered and placement.observed_digest != seen.digest):
@@ -192,16 +198,30 @@ def _asking(placement: Placement, seen: Seen, asks: bool, now: datetime) -> dict
     return {"asked": asked} if same and seen.amiss else {}
 
 
+def _unseen(placement: Placement, seen: Seen, now: datetime) -> dict[str, Any]:
+    """Since when nobody had looked, where a host that was as it should be is not so any more: who changed it meanwhile
+    can't be told. Kept until it is as it should be, or people were asked."""
+    since = placement.observation.get("unseen_since")
+    if since is None:
+        was_right = placement.desired is not None and placement.observed_digest == placement.desired.digest
+        away = max(AWAY_LOOKS * timedelta(seconds=settings.LASTGOOD_OBSERVE_SECONDS), AWAY_AT_LEAST)
+        if was_right and placement.observed_at is not None and now - placement.observed_at > away:
+            since = placement.observed_at.isoformat()
+    return {"unseen_since": since} if since is not None and (seen.amiss or not seen.answered) else {}
+
+
 def time_load(*, model: str, host_id: int, seconds: float) -> None:
     """Keep what a host took to bring a version of the model into its memory, from which rollouts are put in order."""
     Placement.objects.filter(endpoint__model__slug=model, host=host_id).update(load_seconds=round(seconds, 3))
 
 
 @transaction.atomic
-def forget_asked(*, placement_id: int) -> None:
-    """Let the next look ask again at once: what was asked for had to wait for a run that is active."""
+def forget_asked(*, placement_id: int, unseen: bool = False) -> None:
+    """Let the next look ask again at once: what was asked for had to wait for a run that is active, or, where it was
+    `unseen` who changed the host, for people."""
     row = Placement.objects.select_for_update().get(pk=placement_id)
-    row.observation.pop("asked", None)
+    for name in ["asked", "unseen_since"] if unseen else ["asked"]:
+        row.observation.pop(name, None)
     row.save(update_fields=["observation"])
 
 
