@@ -37,6 +37,10 @@ class ReadinessSerializer(serializers.Serializer[Any]):
     seconds_low = serializers.FloatField(allow_null=True, help_text="By the shortest of the runs it is foretold from.")
     seconds_high = serializers.FloatField(allow_null=True, help_text="By the longest of them.")
     load_seconds = serializers.FloatField(allow_null=True, help_text="Predicted, where it is not in memory yet.")
+    needs = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What a load of the target is expected to take of a host's memory, by kind of host.",
+    )
     tested_at = serializers.DateTimeField(allow_null=True)
     drill = serializers.UUIDField(allow_null=True)
 

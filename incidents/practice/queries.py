@@ -63,6 +63,7 @@ def facts(row: Readiness) -> dict[str, Any]:
         "seconds_low": row.predicted and row.predicted.low,
         "seconds_high": row.predicted and row.predicted.high,
         "load_seconds": row.load_seconds,
+        "needs": row.needs,
         "tested_at": None if drill is None else drill.ended_at,
         "drill": None if drill is None else drill.pk,
     }

@@ -18,8 +18,8 @@ from audit.english import in_english
 from incidents.practice import timing
 from incidents.practice.models import Drill, DrillState
 from incidents.practice.targets import Aim, targets_of
+from incidents.rollback import memory
 from incidents.rollback.models import ACTIVE_RUN_STATES, PlanKind, Run
-from incidents.rollback.plan import LOAD_FACTOR
 from registry import store
 from registry.models import Endpoint, Environment, FreezeWindow, Health, Placement, Version, VersionFile
 from registry.queries import freezes_of, placements_of
@@ -36,7 +36,8 @@ class Readiness:
 
     `hindrances` say why it could not be done now, `notes` what to know of it. `predicted` is from the last
     approval until the last host is checked, `load_seconds` beforehand where it is not in memory everywhere; None where
-    nothing was measured yet. `drill` is the last one that passed, `fresh` whether that is not too long ago.
+    nothing was measured yet. `needs` is what a load of it is expected to take of a host's memory, by kind of host.
+    `drill` is the last one that passed, `fresh` whether that is not too long ago.
     """
 
     endpoint: Endpoint
@@ -47,6 +48,7 @@ class Readiness:
     notes: list[str] = field(default_factory=list)
     predicted: timing.Predicted | None = None
     load_seconds: float | None = None
+    needs: list[str] = field(default_factory=list)
     warm: bool = False
     drill: Drill | None = None
     fresh: bool = False
@@ -146,6 +148,7 @@ class Known:
     files: dict[int, list[VersionFile]]
     lacking: set[str]
     rates: dict[int, float]
+    memory: memory.Known
 
 
 def production() -> list[Endpoint]:
@@ -204,6 +207,7 @@ def gather(endpoints: Sequence[Endpoint], versions: Sequence[Version]) -> Known:
         files=files,
         lacking=store.lacking(needed),
         rates=timing.load_rates(models),
+        memory=memory.known_of(versions),
     )
 
 
@@ -229,7 +233,7 @@ def _judge(endpoint: Endpoint, aim: Aim, known: Known) -> Readiness:
         soak_seconds=endpoint.wave_soak_seconds,
     )
     rate = known.rates.get(endpoint.model_id)
-    blocked, notes = _of_hosts(endpoint, placements, version, size)
+    blocked, notes = _of_hosts(endpoint, placements, version, known.memory)
     return Readiness(
         endpoint=endpoint,
         live=aim.live,
@@ -239,6 +243,7 @@ def _judge(endpoint: Endpoint, aim: Aim, known: Known) -> Readiness:
         notes=notes,
         predicted=predicted,
         load_seconds=size / rate if rate and not warm else None,
+        needs=list(dict.fromkeys(need_on(row, version, known.memory).sentence for row in placements)),
         warm=warm,
         drill=drill,
         fresh=drill is not None and drill.ended_at is not None and drill.ended_at >= limit,
@@ -268,7 +273,7 @@ def _of_version(version: Version, known: Known) -> list[str]:
 
 
 def _of_hosts(
-    endpoint: Endpoint, placements: Sequence[Placement], version: Version, size: int
+    endpoint: Endpoint, placements: Sequence[Placement], version: Version, known: memory.Known
 ) -> tuple[list[str], list[str]]:
     """What the hosts as last observed speak against it, and what is to be known of them."""
     if not placements:
@@ -283,7 +288,7 @@ def _of_hosts(
         )
     elif away:
         notes.append(gettext("%(away)s can't be reached, as last observed; a plan tolerates that.") % {"away": away[0]})
-    full = [row.host for row in placements if is_full(row, version, size)]
+    full = [row.host for row in placements if is_full(row, version, known)]
     stuck = [host.name for host in full if not driver_for(host.engine).capabilities.drain]
     if stuck:
         said.append(
@@ -305,10 +310,16 @@ def holds(placement: Placement, version: Version) -> bool:
     return any(one.get("digest") == version.digest and one.get("state") == "ready" for one in held)
 
 
-def is_full(placement: Placement, version: Version, size: int) -> bool:
+def need_on(placement: Placement, version: Version, known: memory.Known) -> memory.Need:
+    """What the host's memory has to have free for it."""
+    return known.need(version, engine=placement.host.engine, device=placement.observation.get("device", ""))
+
+
+def is_full(placement: Placement, version: Version, known: memory.Known) -> bool:
     seen = placement.observation
-    known = seen.get("memory_total", 0) > 0 and not holds(placement, version)
-    return bool(known and seen.get("memory_free", 0) < LOAD_FACTOR * size)
+    if seen.get("memory_total", 0) <= 0 or holds(placement, version):
+        return False
+    return bool(seen.get("memory_free", 0) < need_on(placement, version, known).bytes)
 
 
 def _of_now(endpoint: Endpoint, known: Known) -> list[str]:

@@ -280,7 +280,7 @@ def _replay(weighed: Weighed, remotes: Sequence[Remote], basis: Basis, bench: Be
             observation, seen = remote.observe()
             if bench is None and not fleet.is_loaded(seen, version):
                 continue
-            if not trials.fits(observation, seen, version):
+            if not trials.fits(remote, observation, seen, version):
                 continue
             if bench is not None:
                 bench.bring(remote, version)

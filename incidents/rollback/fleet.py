@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from incidents.rollback.memory import keep_taken, taken_by
 from registry import serving_access
 from registry.actions.observed import time_load
 from registry.golden import BATCH_ROWS, GoldenResult, run_golden
@@ -21,6 +22,7 @@ from registry.serving.base import (
     Prediction,
     Refused,
     ServingDriver,
+    ServingError,
     SteeringDriver,
     VersionState,
 )
@@ -58,10 +60,22 @@ class Remote:
             raise OutcomeUnknown(str(error)) from error
 
     def load(self, version: Version) -> None:
-        """Keeps what it took with the host, where it succeeded."""
-        begun = time.monotonic()
+        """Keeps with the host how long it took, where it succeeded, and with the version how much memory."""
+        before, begun = self._glance(), time.monotonic()
         self.driver.load(self.address, self.model, str(version.number))
         time_load(model=self.model, host_id=self.host.pk, seconds=time.monotonic() - begun)
+        after = self._glance() if before is not None and before.memory_total > 0 else None
+        if before is not None and after is not None:
+            taken = taken_by(before, after, self.model, version)
+            if taken is not None:
+                keep_taken(version=version, host=self.host, device=after.device, taken=taken)
+
+    def _glance(self) -> Observation | None:
+        """What the host says of itself; None where it says nothing, which keeps nobody from loading."""
+        try:
+            return self.driver.observe(self.address)
+        except ServingError:
+            return None
 
     def switch(self, version: Version, fence: int) -> None:
         self.driver.switch(self.address, self.model, str(version.number), version.digest, fence)

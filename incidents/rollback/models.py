@@ -393,3 +393,21 @@ class TrialLoad(models.Model):
 
     def __str__(self) -> str:
         return f"{self.version_id} on {self.host_id}"
+
+
+class LoadMemory(models.Model):
+    """What a host's memory gave to a version when it was loaded there, with nothing else coming or going meanwhile."""
+
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="+")
+    engine = models.CharField(max_length=20, help_text="The host's at that time.")
+    device = models.CharField(max_length=40, blank=True, help_text="What it computed on, such as cuda:0.")
+    taken = models.PositiveBigIntegerField(help_text="Bytes.")
+    measured_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-measured_at", "-id"]
+        indexes = [models.Index(fields=["version", "engine", "device", "-measured_at"], name="loads_of_version")]
+
+    def __str__(self) -> str:
+        return f"{self.version_id} on {self.host_id}"

@@ -30,6 +30,7 @@ from incidents.rollback.document import (
 )
 from incidents.rollback.facts import promised_accuracy, version_facts, who_and_what
 from incidents.rollback.gating.planned import entries_for, longest_patience
+from incidents.rollback.memory import need_of
 from incidents.rollback.models import Plan, PlanKind, PlanState, TrialLoad
 from incidents.rollback.shadow.terms import ShadowRefused, entry
 from incidents.rollback.state import LostRace, move
@@ -42,8 +43,6 @@ STRATEGIES = ("blue_green", "recreate", "weighted")
 SHARES = (5, 25)
 """What a canary of the strategy `weighted` takes of its host's requests, in percent, before it takes all."""
 DRAIN_SECONDS = 30
-LOAD_FACTOR = 2
-"""A version is loaded into twice its size: its file, and its tensors."""
 PREFLIGHT_ALLOWANCE = datetime.timedelta(minutes=15)
 
 
@@ -435,7 +434,7 @@ def _is_full(placement: Placement, target: Version) -> bool:
         for held in seen.get("versions", {}).values()
     ):
         return False
-    needed = LOAD_FACTOR * sum(target.files.values_list("artifact__size", flat=True))
+    needed = need_of(target, engine=placement.host.engine, device=seen.get("device", "")).bytes
     full = seen.get("memory_total", 0) > 0 and seen.get("memory_free", 0) + _tried(placement) < needed
     return full and driver_for(placement.host.engine).capabilities.drain
 

@@ -10,10 +10,12 @@ from accounts.approvals.policy import policy_hash
 from accounts.approvals.queries import NoPolicy, policy_for
 from audit.actions import service_actor
 from audit.clock import database_now
+from audit.templatetags.amounts import filesize_short
 from incidents.rollback import fleet
 from incidents.rollback.checks import golden_answer
 from incidents.rollback.document import PlanDocument
 from incidents.rollback.fleet import Remote
+from incidents.rollback.memory import need_of
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
     STEERING_KINDS,
@@ -382,18 +384,17 @@ def _memory(
     question = f"Does version {version.number} fit into the memory of {host.name}?"
     if fleet.is_loaded(seen, version, read_back=False):
         return Found("memory", question, PASS, "it is loaded already", "", host)
-    needed = sum(version.files.values_list("artifact__size", flat=True))
-    observed, expected = f"{observation.memory_free / 2**20:.0f} MiB free", f"{2 * needed / 2**20:.1f} MiB"
+    need = need_of(version, engine=host.engine, device=observation.device)
     if observation.memory_total <= 0:
-        return Found("memory", question, INCONCLUSIVE, "the host does not say", expected, host)
-    free = observation.memory_free
+        return Found("memory", question, INCONCLUSIVE, "the host does not say", need.sentence, host)
+    free, observed = observation.memory_free, f"{filesize_short(observation.memory_free)} free"
     if recreated:
         held = seen.versions.get(seen.default_version or "")
         given_back = (held.memory_bytes or 0) if held is not None else 0
-        free, observed = free + given_back, f"{observed}, {given_back / 2**20:.1f} MiB given back before"
-    if free < 2 * needed and not recreated:
+        free, observed = free + given_back, f"{observed}, {filesize_short(given_back)} given back before"
+    if free < need.bytes and not recreated:
         observed = f"{observed}; propose it with the strategy recreate"
-    return Found("memory", question, PASS if free >= 2 * needed else FAIL, observed, expected, host)
+    return Found("memory", question, PASS if free >= need.bytes else FAIL, observed, need.sentence, host)
 
 
 def _make_warm(plan: Plan, document: PlanDocument, remote: Remote, golden: dict[str, Any] | None) -> list[Found]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from django.db.models import Sum
 
+from audit.templatetags.amounts import filesize_short
 from incidents.rollback import fleet, live
 from incidents.rollback.checks import percent
 from incidents.rollback.fleet import Remote
+from incidents.rollback.memory import need_of
 from monitoring.drift.compare import compare
 from monitoring.drift.judge import Limits, judge
 from monitoring.holdouts import holdout_rows
@@ -347,16 +348,14 @@ def _signature(version: Version, part: str) -> dict[str, str]:
 
 
 def memory_sentence(remote: Remote, version: Version) -> str:
-    """What the version takes in a host's memory, as it shows itself or by its files. Raises ServingError."""
+    """What the version takes in a host's memory, as it shows itself, and by what is foretold. Raises ServingError."""
     observation, seen = remote.observe()
-    held = fleet.version_on(seen, version)
+    name, held = remote.host.name, fleet.version_on(seen, version)
+    need = need_of(version, engine=remote.host.engine, device=observation.device).sentence
     if held is not None and held.memory_bytes:
-        return f"It takes {_mib(held.memory_bytes)} of memory on {remote.host.name}, where it is loaded."
-    size = version.files.aggregate(size=Sum("artifact__size"))["size"] or 0
+        holds = filesize_short(held.memory_bytes)
+        return f"It holds {holds} of memory on {name}, where it is loaded. A load is expected to take {need}."
     if observation.memory_total <= 0:
-        return f"Its files are {_mib(size)}; {remote.host.name} does not say how much memory is free."
-    return f"Its files are {_mib(size)}; {remote.host.name} has {_mib(observation.memory_free)} of memory free."
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"
+        return f"Loading it is expected to take {need}. {name} does not say how much memory is free."
+    free = filesize_short(observation.memory_free)
+    return f"Loading it is expected to take {need}. {name} has {free} of memory free."

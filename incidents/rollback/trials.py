@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, Sum
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from audit.actions import Actor, service_actor
@@ -20,6 +20,7 @@ from audit.clock import database_now
 from incidents.rollback import fleet
 from incidents.rollback.fleet import Remote
 from incidents.rollback.lease import Lease, is_free, lease_length
+from incidents.rollback.memory import need_of
 from incidents.rollback.models import (
     ACTIVE_RUN_STATES,
     OPEN_TRIALS,
@@ -244,13 +245,14 @@ def remotes_of(endpoint: Endpoint) -> list[Remote]:
     return [remote for _, _, remote in sorted(found, key=lambda entry: entry[:2])]
 
 
-def fits(observation: Observation, seen: ModelObservation, version: Version) -> bool:
-    """Whether the version is in the host's memory or has room in it: twice its files, and yes where nothing is said."""
-    needed = 2 * (version.files.aggregate(size=Sum("artifact__size"))["size"] or 0)
-    loaded = fleet.is_loaded(seen, version, read_back=False)
-    return loaded or observation.memory_total <= 0 or observation.memory_free >= needed
+def fits(remote: Remote, observation: Observation, seen: ModelObservation, version: Version) -> bool:
+    """Whether the version is in the host's memory or has room in it, and yes where nothing is said."""
+    if fleet.is_loaded(seen, version, read_back=False) or observation.memory_total <= 0:
+        return True
+    need = need_of(version, engine=remote.host.engine, device=observation.device)
+    return observation.memory_free >= need.bytes
 
 
 def roomy(remotes: Sequence[Remote], version: Version) -> list[Remote]:
     """Those of the hosts on which the version fits now. Raises ServingError."""
-    return [remote for remote in remotes if fits(*remote.observe(), version)]
+    return [remote for remote in remotes if fits(remote, *remote.observe(), version)]
