@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from monitoring.drift import measures
+from monitoring.drift import measures, streams
 from monitoring.drift.calibration import FalseAlarms, counted
 from monitoring.drift.judge import Outcome, benjamini_hochberg
 
@@ -29,6 +29,10 @@ STREAM_DETECTORS: dict[Detector, dict[str, Any]] = {
     "adwin": {}, "ddm": {}, "hddm-a": {}, "hddm-w": {}, "page-hinkley": {"mode": "up"},
 }  # fmt: skip
 """Those that judge a rise of errors, with the parameters in which they differ from river's."""
+
+READERS: dict[Detector, Callable[..., streams.Reader]] = {
+    "ddm": streams.ddm, "hddm-a": streams.hddm_a, "hddm-w": streams.hddm_w, "page-hinkley": streams.page_hinkley,
+}  # fmt: skip
 
 ADWIN_CLOCK = 32
 """Values between two of river's looks for a cut, unless its `clock` says otherwise."""
@@ -161,45 +165,24 @@ def detect_changes(values: Iterable[float], detector: Detector, **parameters: fl
         raise ValueError("A stream can't hold missing values; leave out the rows whose label has not come.")
     if detector in ERRORS_ONLY and not np.isin(array, (0.0, 1.0)).all():
         raise ValueError("DDM and HDDM read errors: 1 for a wrong answer and 0 for a right one.")
-    model, stream = _river(detector, parameters), array.tolist()
     if detector == "adwin":
-        return StreamChanges(detector, _adwin_changes(model, stream, int(parameters.get("clock", ADWIN_CLOCK))), [])
-    changes, warnings, warned = [], [], False
-    for i, value in enumerate(stream):
-        model.update(value)
-        if model.drift_detected:
-            changes.append(i)
-        warning = bool(getattr(model, "warning_detected", False))
-        if warning and not warned:
-            warnings.append(i)
-        warned = warning
-    return StreamChanges(detector, changes, warnings)
+        return StreamChanges(detector, _adwin_changes(array.tolist(), parameters), [])
+    if detector not in READERS:
+        raise ValueError(f"There is no detector {detector}; choose one of {', '.join(['adwin', *READERS])}.")
+    return StreamChanges(detector, *streams.signals(array, READERS[detector](**parameters)))
 
 
-def _adwin_changes(model: Any, stream: list[float], clock: int) -> list[int]:
+def _adwin_changes(stream: list[float], parameters: dict[str, float]) -> list[int]:
     """ADWIN looks for a cut at every `clock`-th value only, so it is asked only then and fed in between without a loop
     of Python's own."""
-    changes = []
+    from river.drift import ADWIN
+
+    model, clock, changes = ADWIN(**parameters), int(parameters.get("clock", ADWIN_CLOCK)), []
     for start in range(0, len(stream), clock):
         deque(map(model.update, stream[start : start + clock]), maxlen=0)
         if model.drift_detected:
             changes.append(min(start + clock, len(stream)) - 1)
     return changes
-
-
-def _river(detector: Detector, parameters: dict[str, float]) -> Any:
-    from river import drift
-
-    factories = {
-        "ddm": drift.binary.DDM,
-        "hddm-a": drift.binary.HDDMA,
-        "hddm-w": drift.binary.HDDMW,
-        "adwin": drift.ADWIN,
-        "page-hinkley": drift.PageHinkley,
-    }
-    if detector not in factories:
-        raise ValueError(f"There is no detector {detector}; choose one of {', '.join(factories)}.")
-    return factories[detector](**parameters)
 
 
 def accuracy_windows(

@@ -53,6 +53,59 @@ def test_adwin_finds_what_rivers_own_loop_finds(clock):
     assert detect_changes(stream, "adwin", clock=clock).changes == expected
 
 
+RIVERS = {
+    "ddm": drift.binary.DDM, "hddm-a": drift.binary.HDDMA, "hddm-w": drift.binary.HDDMW,
+    "page-hinkley": drift.PageHinkley,
+}  # fmt: skip
+
+
+def by_rivers_own_loop(detector, stream, given):
+    """Positions at which river signals, and at which it begins to warn."""
+    model, changes, warned = RIVERS[detector](**given), [], []
+    for i, value in enumerate(stream.tolist()):
+        model.update(value)
+        if model.drift_detected:
+            changes.append(i)
+        warned.append(bool(getattr(model, "warning_detected", False)))
+    return changes, [i for i, warns in enumerate(warned) if warns and not (i and warned[i - 1])]
+
+
+@pytest.mark.parametrize(
+    ("detector", "given"),
+    [
+        ("ddm", {}),
+        ("ddm", {"warm_start": 5, "warning_threshold": 1.0, "drift_threshold": 1.5}),
+        ("hddm-a", {}),
+        ("hddm-a", {"drift_confidence": 0.1, "warning_confidence": 0.3, "two_sided_test": True}),
+        ("hddm-w", {}),
+        ("hddm-w", {"drift_confidence": 0.1, "warning_confidence": 0.3, "lambda_val": 0.2, "two_sided_test": True}),
+        ("page-hinkley", {"mode": "up"}),
+        ("page-hinkley", {"threshold": 3.0}),
+        ("page-hinkley", {"mode": "down", "threshold": 2.0, "delta": 0.01, "alpha": 0.99, "min_instances": 5}),
+    ],
+)
+def test_a_stream_read_at_once_gives_what_rivers_own_loop_gives(detector, given):
+    rng, told = np.random.default_rng(3), 0
+    for _ in range(6):
+        shares = rng.random(4)
+        chance = np.concatenate([rng.random(rng.integers(1, 900)) < share for share in shares]).astype(float)
+        in_turn = np.concatenate([np.tile((rng.random(7) < share).astype(float), 60) for share in shares])
+        for stream in (chance, in_turn, np.zeros(300), np.ones(300), chance[:1]):
+            found = detect_changes(stream, detector, **given)
+            assert (found.changes, found.warnings) == by_rivers_own_loop(detector, stream, given)
+            told += len(found.changes)
+    assert told >= 6
+
+
+def test_a_long_quiet_stream_is_read_on_to_the_change_at_its_end():
+    rng = np.random.default_rng(5)
+    stream = (rng.random(20_000) < np.repeat([0.1, 0.4], [19_000, 1_000])).astype(float)
+    for detector in ("ddm", "hddm-a", "hddm-w"):
+        changes, _ = by_rivers_own_loop(detector, stream, {})
+        assert detect_changes(stream, detector).changes == changes
+        assert 19_000 < changes[-1] < 19_300
+
+
 def test_a_detectors_parameters_reach_it():
     assert detect_changes(steps(), "page-hinkley", threshold=1e9).changes == []
 
