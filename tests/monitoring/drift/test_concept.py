@@ -103,7 +103,7 @@ def test_a_long_quiet_stream_is_read_on_to_the_change_at_its_end():
     for detector in ("ddm", "hddm-a", "hddm-w"):
         changes, _ = by_rivers_own_loop(detector, stream, {})
         assert detect_changes(stream, detector).changes == changes
-        assert 19_000 < changes[-1] < 19_300
+        assert any(19_000 < at < 19_300 for at in changes)
 
 
 def test_a_detectors_parameters_reach_it():
