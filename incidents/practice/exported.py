@@ -1,4 +1,4 @@
-"""Runbooks as files, readable without Lastgood: what each endpoint in production serves, and how to change it by hand.
+"""Runbooks as files, readable without Lastgood: what each endpoint serves, and how to change it by hand.
 
 A runbook's SHA-256 is put into the log, and the file is written with the proof that the signed tree holds it.
 """
@@ -12,10 +12,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef
-from django.db.models.functions import Now
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Cast, Concat, Now
 
 from audit.actions import Target, record, service_actor
+from audit.clock import database_now
 from audit.english import english
 from audit.export import tlog_proof
 from audit.models import AuditEvent
@@ -23,12 +24,27 @@ from incidents.practice.checking import PROOF
 from incidents.practice.commands import lines_for
 from incidents.practice.models import Runbook
 from incidents.practice.targets import target_of
+from incidents.rollback.models import Run
 from registry import store
-from registry.models import Deployment, Endpoint, Environment, Placement, Version
+from registry.models import Deployment, Endpoint, Placement, Version
 from registry.serving.base import Goal
 
 WORKER = service_actor("practice")
 CHECK_AGAIN = datetime.timedelta(seconds=15)
+CHANGES = [
+    "alias.move",
+    "deployment.switch",
+    "endpoint.fallback",
+    "host.bring_back",
+    "host.drain",
+    "placement.add",
+    "practice.by_hand",
+    "rollback.run.start",
+    "version.quarantine",
+    "version.quarantine_lift",
+    "version.soak",
+]
+"""What may change a runbook: what is served or gone back to, on which hosts, under which fence."""
 
 
 def folder() -> Path:
@@ -37,16 +53,36 @@ def folder() -> Path:
 
 
 def due_runbooks(now: datetime.datetime) -> list[int]:
-    """Endpoints in production that serve something, whose runbook was not looked at lately or is not written yet."""
-    fresh = Runbook.objects.filter(endpoint=OuterRef("pk"), checked_at__gt=now - CHECK_AGAIN, written_at__isnull=False)
+    """Endpoints that serve something, whose runbook is not written yet, or of which something was changed since it was
+    looked at. What the record does not tell of, and who was between its writing and its commit, is found by looking
+    again after a while."""
+    looked = Runbook.objects.filter(endpoint=OuterRef("pk"), written_at__isnull=False)
+    fresh = looked.filter(checked_at__gt=now - CHECK_AGAIN)
     serving = Deployment.objects.filter(endpoint=OuterRef("pk"), until=None)
-    found = Endpoint.objects.filter(~Exists(fresh), Exists(serving), environment=Environment.PRODUCTION)
+    found = Endpoint.objects.filter(~Exists(fresh) | Exists(_changes()), Exists(serving))
     return list(found.order_by("runbook__checked_at").values_list("pk", flat=True)[:50])
+
+
+def _changes() -> QuerySet[AuditEvent]:
+    """On record about the endpoint of the query around it since its runbook was looked at."""
+    endpoint = OuterRef(OuterRef("pk"))
+    here = Q(target_kind="endpoint", target_id=OuterRef("slug"))
+    on_model = Q(
+        target_kind__in=["version", "alias"], target_id__startswith=Concat(OuterRef("model__slug"), Value("/"))
+    )
+    on_host = Q(
+        Exists(Placement.objects.filter(endpoint=endpoint, host__name=OuterRef("target_id"))), target_kind="host"
+    )
+    runs = Run.objects.filter(endpoint=endpoint).alias(name=Cast("pk", CharField()))
+    in_run = Q(Exists(runs.filter(name=OuterRef("target_id"))), target_kind="run")
+    events = AuditEvent.objects.filter(action__in=CHANGES, occurred_at__gt=OuterRef("runbook__checked_at"))
+    return events.filter(here | on_model | on_host | in_run)
 
 
 def refresh(endpoint_id: Any) -> bool:
     """Make the runbook of an endpoint anew where something of it has changed, and write it once the log has signed it.
     True when this call wrote it."""
+    looked_at = database_now()
     endpoint = Endpoint.objects.select_related("model").get(pk=endpoint_id)
     body, versions = compose(endpoint)
     sha256 = hashlib.sha256(body.encode()).hexdigest()
@@ -55,7 +91,7 @@ def refresh(endpoint_id: Any) -> bool:
         known = Runbook.objects.filter(endpoint=endpoint).first()
         if known is None or known.sha256 != sha256:
             known = _make(endpoint, known, body, sha256)
-        Runbook.objects.filter(pk=known.pk).update(checked_at=Now())
+        Runbook.objects.filter(pk=known.pk).update(checked_at=looked_at)
     if known.written_at is not None and _is_there(known, endpoint):
         return False
     return _write(known, endpoint, versions)

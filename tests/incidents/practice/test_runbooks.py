@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,21 @@ from incidents.practice.commands import lines_for
 from incidents.practice.models import Runbook
 from incidents.rollback.models import RunState
 from registry import reconcile
-from registry.models import Alias, Deployment, Endpoint, Health, Placement, Version
+from registry.actions import (
+    drain,
+    hold,
+    move_alias,
+    name_fallback,
+    quarantine,
+    register_endpoint,
+    register_host,
+    register_model,
+)
+from registry.models import Alias, Deployment, Endpoint, Health, Host, Placement, Version
 from registry.serving.base import Goal
 from tests.audit.log import sequence_all, sequencer_in
 from tests.host.fixtures import TOKEN
-from tests.incidents.rollback.fleet import Fleet, events
+from tests.incidents.rollback.fleet import SETUP, Fleet, events
 
 
 def observe(placement: Placement) -> None:
@@ -147,6 +158,69 @@ def test_a_runbook_is_made_anew_only_when_something_has_changed(
     older = Runbook.objects.get()
     Runbook.objects.update(number=3, body="Newer.", written_at=None)
     assert not exported._write(older, fleet.endpoint, []), "an older one is not written over a newer"
+
+
+def drain_a_host(fleet: Fleet) -> None:
+    drain(host=fleet.hosts[1], reason="A fan is dead.", actor=SETUP)
+
+
+def move_a_name(fleet: Fleet) -> None:
+    move_alias(model=fleet.model, name=Alias.LAST_GOOD, version=fleet.bad, actor=SETUP)
+
+
+def switch_a_host(fleet: Fleet) -> None:
+    fleet.serve(fleet.good, fleet.hosts[:1])
+
+
+def fall_back_on_another(fleet: Fleet) -> None:
+    name_fallback(endpoint=fleet.endpoint, version=fleet.good, reason="It is small.", actor=SETUP)
+
+
+def start_a_run(fleet: Fleet) -> None:
+    fleet.started()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        drain_a_host, move_a_name, switch_a_host, fall_back_on_another, start_a_run,
+        lambda fleet: quarantine(version=fleet.good, reason="Found wrong.", actor=SETUP),
+    ],
+)  # fmt: skip
+def test_a_change_that_is_on_record_makes_it_due_at_once(
+    written: tuple[Fleet, Path, str], change: Callable[[Fleet], None]
+) -> None:
+    # given a runbook that was looked at just now
+    fleet, _, _ = written
+    assert exported.due_runbooks(timezone.now()) == []
+
+    # when
+    change(fleet)
+
+    # then
+    assert exported.due_runbooks(timezone.now()) == [fleet.endpoint.pk]
+    exported.refresh(fleet.endpoint.pk)
+    Runbook.objects.update(written_at=timezone.now())
+    assert exported.due_runbooks(timezone.now()) == [], "once"
+
+
+def test_what_changes_elsewhere_makes_it_not_due(written: tuple[Fleet, Path, str]) -> None:
+    fleet, _, _ = written
+    other = register_model(slug=f"{fleet.slug}-other", name="Other", team="tests", actor=SETUP)
+    register_endpoint(slug="other-production", name="Other", model=other, actor=SETUP)
+    register_host(name="h9", engine="bundled", address="http://127.0.0.1:9", control_token="x", actor=SETUP)
+    drain(host=Host.objects.get(name="h9"), reason="A fan is dead.", actor=SETUP)
+    hold(host=fleet.hosts[0], until=timezone.now() + timedelta(hours=1), reason="Repair.", actor=SETUP)
+
+    assert exported.due_runbooks(timezone.now()) == []
+
+
+def test_an_endpoint_in_staging_has_one_as_well(written: tuple[Fleet, Path, str]) -> None:
+    fleet, _, _ = written
+    Endpoint.objects.filter(pk=fleet.endpoint.pk).update(environment="staging")
+    Runbook.objects.all().delete()
+
+    assert exported.due_runbooks(timezone.now()) == [fleet.endpoint.pk]
 
 
 def test_lines_for_mlserver_leave_the_live_settings_where_the_target_is_not_there(tmp_path: Path) -> None:

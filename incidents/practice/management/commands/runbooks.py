@@ -40,9 +40,9 @@ class Command(BaseCommand):
     def _write(self) -> None:
         from incidents.practice import exported
         from incidents.practice.models import Runbook
-        from registry.models import Endpoint, Environment
+        from registry.models import Endpoint
 
-        for endpoint in Endpoint.objects.filter(environment=Environment.PRODUCTION, deployments__until=None).distinct():
+        for endpoint in Endpoint.objects.filter(deployments__until=None).distinct():
             exported.refresh(endpoint.pk)
         for runbook in Runbook.objects.select_related("endpoint").order_by("endpoint__slug"):
             state = "written" if runbook.written_at else "waits for the log to sign it"
