@@ -47,6 +47,9 @@ class Artifact(models.Model):
     size = models.PositiveBigIntegerField()
     media_type = models.CharField(max_length=100)
     created_at = models.DateTimeField(db_default=models.functions.Now())
+    read_at = models.DateTimeField(
+        null=True, blank=True, help_text="When all its bytes were last found to be those of its name; never yet."
+    )
 
     def __str__(self) -> str:
         return self.sha256[:12]

@@ -32,7 +32,7 @@ from registry.store_objects import Access, ArtifactUnavailable, Bucket, StoreAdd
 
 __all__ = [
     "ArtifactDamaged", "ArtifactMissing", "ArtifactUnavailable", "DigestMismatch", "StoreAddressRefused", "TooLarge",
-    "address", "check_size", "copies", "digest_of", "holds", "in_bucket", "lacking", "local", "missing",
+    "address", "changed_at", "check_size", "copies", "digest_of", "holds", "in_bucket", "lacking", "local", "missing",
     "open_verified", "path", "place", "place_at", "put_bytes", "put_file", "put_new", "put_stream", "read", "remove",
     "root", "signed_address", "size_of", "trim_copies",
 ]  # fmt: skip
@@ -208,6 +208,14 @@ def size_of(sha256: str) -> int | None:
         return here.stat().st_size
     bucket = _bucket(patient=False)
     return bucket.size_of(sha256) if bucket else None
+
+
+def changed_at(sha256: str) -> float | None:
+    """When the file on this machine was last written (seconds since 1970); None where there is none here."""
+    try:
+        return path(sha256).stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def lacking(wanted: Iterable[str]) -> set[str]:

@@ -23,12 +23,12 @@ from incidents.rollback.replaying import Basis
 from incidents.rollback.trials import Bench, TrialLease
 from monitoring.holdouts import evenly
 from monitoring.windows import load_predictions
+from registry import intact
 from registry.actions import ask_composition, compose
 from registry.composing import composition_of, part_sentence
 from registry.errors import RegistryError
 from registry.models import Alias, CompositionKind, Deployment, Endpoint, Version
 from registry.serving.base import ServingError
-from registry.store import ArtifactDamaged, ArtifactMissing, open_verified
 
 REPLAY_ROWS = 5000
 CONSIDERED = 10
@@ -157,25 +157,14 @@ def _weigh(version: Version, suspect: Version | None, endpoint: Endpoint, remote
         weighed.reject(
             "It has no golden test, so nothing can prove what a host would answer with it.", triable=weighed.triable
         )
-    damaged = _damaged(version)
-    if damaged:
-        weighed.reject(f"A file of it is missing or damaged: {damaged}.")
+    files = intact.look(version.files.values_list("artifact_id", flat=True), unread_since=intact.fresh_since())
+    if files.damage:
+        weighed.reject(f"A file of it is missing or damaged: {files.damage}.")
     elif weighed.eligible:
-        weighed.reasons.append("Its files are present and match their digests.")
+        weighed.reasons.append(f"In the store: {files.sentence}.")
     if not remotes:
         weighed.reject("No host answers, so it could not be tried.")
     return weighed
-
-
-def _damaged(version: Version) -> str:
-    """The path of the first file that is missing or not what its digest says; "" when all are whole."""
-    for entry in version.files.all():
-        try:
-            with open_verified(entry.artifact_id):
-                pass
-        except (ArtifactMissing, ArtifactDamaged, OSError):
-            return str(entry.path)
-    return ""
 
 
 def _replay_all(

@@ -26,7 +26,7 @@ from registry.serving.base import (
     SteeringDriver,
     VersionState,
 )
-from registry.store import ArtifactUnavailable
+from registry.store import ArtifactDamaged, ArtifactMissing, ArtifactUnavailable
 
 NOTHING = ModelObservation(default_version=None, default_digest=None, fence=0, versions={})
 
@@ -50,7 +50,8 @@ class Remote:
         return self.observe()[1]
 
     def stage(self, version: Version) -> None:
-        """The host fetches the files itself where it can; what it has not then is sent."""
+        """The host fetches the files itself where it can; what it has not then is sent. Whoever takes a file checks its
+        digest: what the store lacks, or has damaged, is refused."""
         try:
             have_fetched(self.driver, self.address, version)
             blobs = serving_access.blobs_of(version)
@@ -58,6 +59,8 @@ class Remote:
         except ArtifactUnavailable as error:
             # The store does not answer; it is tried again as often as a call whose answer was lost.
             raise OutcomeUnknown(str(error)) from error
+        except (ArtifactMissing, ArtifactDamaged) as error:
+            raise Refused(422, "artifact-refused", str(error)) from error
 
     def load(self, version: Version) -> None:
         """Keeps with the host how long it took, where it succeeded, and with the version how much memory."""

@@ -11,6 +11,7 @@ from audit.actions import Actor, Target, record, service_actor
 from audit.clock import database_now
 from registry import store
 from registry.errors import RegistryError
+from registry.intact import read_whole
 from registry.models import Endpoint
 from registry.snapshots.content import described, digest_of, files_of, needed_files
 from registry.snapshots.models import Reason, Snapshot
@@ -81,8 +82,8 @@ def _state(sha256: str, read: bool) -> str:
     if not read:
         return "there" if store.holds(sha256) else "missing"
     try:
-        with store.open_verified(sha256):
-            return "whole"
+        read_whole(sha256)
+        return "whole"
     except store.ArtifactMissing:
         return "missing"
     except store.ArtifactDamaged:

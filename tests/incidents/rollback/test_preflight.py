@@ -1,6 +1,7 @@
 """Preflight asks everything that can be asked before traffic is touched."""
 
 import datetime
+import os
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.approvals.models import ApprovalRequest
-from incidents.rollback import preflight
+from incidents.rollback import plan, preflight
 from incidents.rollback.models import PlanState
 from incidents.rollback.plan import PlanRefused
+from registry import intact
 from registry.actions import freeze, lift, place, register_endpoint, register_host
 from registry.models import Host, Placement, Version
 from registry.reconcile import observe_placement
@@ -159,5 +161,41 @@ def test_a_machine_that_serves_the_model_for_another_endpoint_fails_under_any_na
 
     proposed.refresh_from_db()
     assert answers(proposed)[("machine", "h1-again")] == "fail"
+    assert (proposed.state, proposed.request_id) == (PlanState.DRAFT, None)
+    assert fleet.serving() == [fleet.bad.digest] * 3
+
+
+def test_files_that_were_read_lately_are_not_read_again_and_it_says_so(fleet: Fleet) -> None:
+    first = fleet.propose()
+    preflight.run(first.pk)
+    plan.void(plan_id=first.pk, reason="Another.", actor=SETUP)
+
+    second = fleet.propose()
+    preflight.run(second.pk)
+
+    read, looked = (one.preflights.get(name="artifacts").observed for one in (first, second))
+    count = fleet.good.files.count() + 1
+    assert read == f"{count} files, read against their digests now"
+    assert looked.startswith(f"{count} files, there and of the right size; read against their digests since 20")
+
+
+def test_a_file_that_has_decayed_unseen_is_refused_by_the_hosts_and_then_named(fleet: Fleet) -> None:
+    """The first host has it from before; the others are sent it now."""
+    fresh = fleet.add_version(4711, bias=1.5)
+    weights = fresh.files.get(component="weights").artifact
+    intact.read_whole(weights.sha256)
+    stored = path(weights.sha256)
+    data, before = stored.read_bytes(), stored.stat()
+    stored.chmod(0o644)
+    stored.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
+    proposed = fleet.propose(fresh)
+
+    preflight.run(proposed.pk)
+
+    proposed.refresh_from_db()
+    failed = {(row.name, row.observed[:12]) for row in proposed.preflights.filter(answer="fail", host=None)}
+    assert failed >= {("artifacts", weights.sha256[:12])}
+    assert {row.host.name for row in proposed.preflights.filter(name="answers", answer="fail")} == {"h2", "h3"}
     assert (proposed.state, proposed.request_id) == (PlanState.DRAFT, None)
     assert fleet.serving() == [fleet.bad.digest] * 3
