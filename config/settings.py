@@ -44,6 +44,8 @@ LASTGOOD_SNAPSHOTS_COUNT = env.integer("LASTGOOD_SNAPSHOTS_COUNT", 30, 1, 100_00
 # Files of models that nothing needs for so many days go, but those of the newest versions of each model; 0: none.
 LASTGOOD_ARTIFACTS_DAYS = env.integer("LASTGOOD_ARTIFACTS_DAYS", 0, 0, 36_500)
 LASTGOOD_ARTIFACTS_VERSIONS = env.integer("LASTGOOD_ARTIFACTS_VERSIONS", 10, 1, 100_000)
+# Files of a version are read against their digests by a preflight or a ranking where that is so many days ago.
+LASTGOOD_ARTIFACTS_CHECK_DAYS = env.number("LASTGOOD_ARTIFACTS_CHECK_DAYS", 7, 0, 3650)
 # How long a drill that passed counts as fresh.
 LASTGOOD_DRILL_FRESH_DAYS = env.number("LASTGOOD_DRILL_FRESH_DAYS", 30, 0.001, 3650)
 LASTGOOD_METRICS_DAYS = env.integer("LASTGOOD_METRICS_DAYS", 400, 0, 36_500)
