@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from monitoring.asked import ANSWERS, Answered, Asked, nothing_known
-from monitoring.drift.joint import Joint, JointLimits, judge_together
+from monitoring.drift.joint import Joint, JointLimits, are_unlike, judge_together
 from monitoring.drift.judge import LEAST_WEIGHT
 from monitoring.models import Answer
 from monitoring.windows import numpy_column
@@ -90,5 +90,5 @@ def splits(asked: Asked, *, rows: int, first: int, number: int) -> int:
         drawn[np.random.default_rng(seed).choice(held, rows, replace=False)] = True
         window = {name: column[drawn] for name, column in reference.items()}
         rest = {name: column[~drawn] for name, column in reference.items()}
-        alarms += judge_together(rest, window, limits=limits, seed=seed).outcome == "drift"
+        alarms += are_unlike(rest, window, limits=limits, seed=seed)
     return alarms

@@ -54,21 +54,34 @@ def classifier_test(
     """
     rng = np.random.default_rng(seed)
     before, now = thinned(reference, window, maximum_rows, rng)
-    n, m = rows_of(before), rows_of(now)
-    if min(n, m) < 2 * HALF_ROWS:
-        raise ValueError(f"A classifier needs at least {2 * HALF_ROWS} rows of each sample; there are {n} and {m}.")
-    parts = [part for name in before for part in encoded(name, before[name], now[name])]
-    parts += _paired(parts)
-    names, table = [name for name, _ in parts], np.column_stack([values for _, values in parts])
-    spread = table.std(axis=0)
-    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    is_window = np.repeat([0.0, 1.0], [n, m])
+    names, table, is_window = _design(before, now)
     auc, p = _left_out(table, is_window, rng)
     weights = np.abs(_fitted(table, is_window)[1:])
     shares: dict[str, float] = {}
     for name, weight in zip(names, (weights / max(weights.sum(), 1e-300)).tolist(), strict=True):
         shares[name] = shares.get(name, 0.0) + weight
-    return ClassifierResult(auc, p, n, m, sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+    telling = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    return ClassifierResult(auc, p, rows_of(before), rows_of(now), telling)
+
+
+def left_out(before: Mapping[str, NDArray], now: Mapping[str, NDArray], *, seed: int = 0) -> tuple[float, float]:
+    """The `auc` and `p` of classifier_test of all rows, without asking which columns tell. Raises ValueError where a
+    sample has too few."""
+    _, table, is_window = _design(before, now)
+    return _left_out(table, is_window, np.random.default_rng(seed))
+
+
+def _design(before: Mapping[str, NDArray], now: Mapping[str, NDArray]) -> tuple[list[str], Floats, Floats]:
+    """What the classifier reads: names of its columns, their standard scores, and which rows are the window's (1)."""
+    n, m = rows_of(before), rows_of(now)
+    if min(n, m) < 2 * HALF_ROWS:
+        raise ValueError(f"A classifier needs at least {2 * HALF_ROWS} rows of each sample; there are {n} and {m}.")
+    parts = [part for name in before for part in encoded(name, before[name], now[name])]
+    parts += _paired(parts)
+    table = np.column_stack([values for _, values in parts])
+    spread = table.std(axis=0)
+    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return [name for name, _ in parts], table, np.repeat([0.0, 1.0], [n, m])
 
 
 def thinned(

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from monitoring.drift.classifier import HALF_ROWS, classifier_test, encoded, rows_of, thinned
+from monitoring.drift.classifier import HALF_ROWS, classifier_test, encoded, left_out, rows_of, thinned
 from monitoring.drift.judge import Outcome
-from monitoring.drift.mmd import mmd_test
+from monitoring.drift.mmd import MmdResult, mmd_test
 
 PERMUTATIONS = 499
+FEWER = 99
+"""Permutations where MMD^2 lies below its floor: p is told, and nothing hangs on it."""
 MOST_ROWS = 800
 """Rows of each sample that are compared, drawn at random: what this costs does not grow with the window."""
 
@@ -57,13 +59,10 @@ def judge_together(
     """
     before, now = thinned(reference, window, MOST_ROWS, np.random.default_rng(seed))
     n, m = rows_of(before), rows_of(now)
-    if min(n, m) < max(limits.minimum_rows, 2 * HALF_ROWS):
+    if not _enough(n, m, limits):
         return Joint("not enough data", math.nan, math.nan, math.nan, math.nan, n, m, [], [])
     told = classifier_test(before, now, seed=seed)
-    both = np.column_stack([part for name in before for _, part in encoded(name, before[name], now[name])])
-    spread = both.std(axis=0)
-    both = both[:, spread > 0] / spread[spread > 0]
-    apart = mmd_test(both[:n], both[n:], permutations=PERMUTATIONS, seed=seed)
+    apart = _apart(before, now, limits, seed, FEWER)
     p = 1.0 if apart.p is None else apart.p
     by = []
     if told.p <= limits.alpha / 2 and told.auc >= limits.auc:
@@ -72,3 +71,35 @@ def judge_together(
         by.append("mmd")
     outcome: Outcome = "drift" if by else "no drift"
     return Joint(outcome, told.auc, told.p, apart.statistic, p, n, m, told.telling, by)
+
+
+def are_unlike(
+    reference: Mapping[str, ArrayLike], window: Mapping[str, ArrayLike], *, limits: JointLimits, seed: int = 0
+) -> bool:
+    """Whether judge_together's outcome is "drift", without what only its words need. Raises ValueError as it does."""
+    before, now = thinned(reference, window, MOST_ROWS, np.random.default_rng(seed))
+    if not _enough(rows_of(before), rows_of(now), limits):
+        return False
+    auc, p = left_out(before, now, seed=seed)
+    if p <= limits.alpha / 2 and auc >= limits.auc:
+        return True
+    apart = _apart(before, now, limits, seed, 0)
+    return apart.statistic >= limits.mmd and apart.p is not None and apart.p <= limits.alpha / 2
+
+
+def _enough(n: int, m: int, limits: JointLimits) -> bool:
+    return min(n, m) >= max(limits.minimum_rows, 2 * HALF_ROWS)
+
+
+def _apart(
+    before: Mapping[str, NDArray], now: Mapping[str, NDArray], limits: JointLimits, seed: int, permutations: int
+) -> MmdResult:
+    """MMD by so many permutations, and by PERMUTATIONS where it reaches its floor."""
+    n = rows_of(before)
+    both = np.column_stack([part for name in before for _, part in encoded(name, before[name], now[name])])
+    spread = both.std(axis=0)
+    both = both[:, spread > 0] / spread[spread > 0]
+    found = mmd_test(both[:n], both[n:], permutations=permutations, seed=seed)
+    if found.statistic < limits.mmd:
+        return found
+    return mmd_test(both[:n], both[n:], permutations=PERMUTATIONS, seed=seed)

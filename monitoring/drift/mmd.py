@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,20 +52,19 @@ def mmd_test(
     """
     import torch
 
-    rng = np.random.default_rng(seed)
-    x, y = (_rows(sample, maximum_rows, rng) for sample in (reference, window))
+    x, y = (_checked(sample) for sample in (reference, window))
     if x.shape[1] != y.shape[1]:
         raise ValueError(
             f"Both samples need the same columns: the reference has {x.shape[1]}, the window {y.shape[1]}."
         )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    both = torch.from_numpy(np.concatenate((x, y))).to(where)
+    drawn = _drawn(len(x), len(y), maximum_rows, sigma is None, permutations, seed)
+    x, y = x[drawn.reference], y[drawn.window]
+    both = torch.from_numpy(np.concatenate((x, y))).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     both = both - both.mean(dim=0)
-    width = sigma if sigma is not None else _median_sigma(both, rng)
+    width = sigma if sigma is not None else _median_sigma(both, drawn.median)
     if not width > 0:
         raise ValueError("The kernel's sigma must be above zero.")
-    members = torch.from_numpy(_memberships(len(x), len(both), permutations, rng)).to(where)
-    statistics = _statistics(both, members, width, len(x), len(y))
+    statistics = _statistics(both / width, torch.from_numpy(drawn.members).to(both.device), len(x), len(y))
     observed, null = statistics[0], statistics[1:]
     # Permutations that give the very same split differ from the observed by rounding only.
     at_least = int(np.count_nonzero(null >= observed - 1e-9 * abs(observed)))
@@ -72,24 +72,42 @@ def mmd_test(
     return MmdResult(float(observed), p, width, permutations, len(x), len(y))
 
 
-def _rows(sample: ArrayLike, maximum: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _checked(sample: ArrayLike) -> NDArray[np.float32]:
     array = np.asarray(sample, dtype=np.float32)
     if array.ndim != 2 or len(array) < 2:
         raise ValueError("A sample is a table of at least two rows.")
     if not np.isfinite(array).all():
         raise ValueError("MMD can't read missing or infinite values; fill them or leave the rows out.")
-    if len(array) <= maximum:
-        return array
-    return array[np.sort(rng.choice(len(array), maximum, replace=False))]
+    return array
 
 
-def _median_sigma(both: torch.Tensor, rng: np.random.Generator) -> float:
+@dataclass(frozen=True)
+class _Drawn:
+    """What is left to chance: rows of either sample, rows of both for the median, and who is in the first sample."""
+
+    reference: NDArray[np.int64]
+    window: NDArray[np.int64]
+    median: NDArray[np.int64]
+    members: NDArray[np.float32]
+
+
+@lru_cache(maxsize=2)
+def _drawn(n: int, m: int, most: int, median: bool, permutations: int, seed: int) -> _Drawn:
+    """By the sizes and the seed alone, so one window after another is tried by the same permutations."""
+    rng = np.random.default_rng(seed)
+    rows = [np.arange(rows) if rows <= most else np.sort(rng.choice(rows, most, replace=False)) for rows in (n, m)]
+    total = len(rows[0]) + len(rows[1])
+    chosen = rng.choice(total, min(total, MEDIAN_ROWS), replace=False) if median else np.zeros(0, np.int64)
+    return _Drawn(*rows, chosen, _memberships(len(rows[0]), total, permutations, rng))
+
+
+def _median_sigma(both: torch.Tensor, chosen: NDArray[np.int64]) -> float:
     """The median heuristic; 1 where more than half of the pairs are equal."""
     import torch
 
-    chosen = rng.choice(len(both), min(len(both), MEDIAN_ROWS), replace=False)
-    squared = torch.pdist(both[torch.from_numpy(chosen).to(both.device)]) ** 2
-    return math.sqrt(float(squared.median()) / 2) or 1.0
+    squared = (torch.pdist(both[torch.from_numpy(chosen).to(both.device)]) ** 2).cpu().numpy()
+    middle = (len(squared) - 1) // 2
+    return math.sqrt(float(np.partition(squared, middle)[middle]) / 2) or 1.0
 
 
 def _memberships(n: int, total: int, permutations: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -100,18 +118,19 @@ def _memberships(n: int, total: int, permutations: int, rng: np.random.Generator
     return members
 
 
-def _statistics(both: torch.Tensor, members: torch.Tensor, sigma: float, n: int, m: int) -> NDArray[np.float64]:
-    """MMD^2 of every column of `members`: means within both samples less twice the mean across, diagonal left out."""
+def _statistics(both: torch.Tensor, members: torch.Tensor, n: int, m: int) -> NDArray[np.float64]:
+    """MMD^2 of every column of `members`, of rows in units of sigma: means within both samples less twice the mean
+    across, diagonal left out."""
     import torch
 
-    squares = (both * both).sum(dim=1)
+    halves, ones = -(both * both).sum(dim=1, keepdim=True) / 2, torch.ones_like(both[:, :1])
+    left, right = torch.cat((both, halves, ones), dim=1), torch.cat((both, ones, halves), dim=1)
     within = torch.zeros(members.shape[1], dtype=torch.float64, device=both.device)
     degree = torch.zeros_like(within)
     total = torch.zeros((), dtype=torch.float64, device=both.device)
     for start in range(0, len(both), BLOCK_ROWS):
         rows = slice(start, min(start + BLOCK_ROWS, len(both)))
-        distance = squares[rows, None] + squares[None, :] - 2 * (both[rows] @ both.T)
-        kernel = torch.exp(distance.clamp_(min=0).mul_(-1 / (2 * sigma * sigma)))
+        kernel = (left[rows] @ right.T).clamp_(max=0).exp_()
         kernel[torch.arange(kernel.shape[0]), torch.arange(start, start + kernel.shape[0])] = 0
         within += (members[rows] * (kernel @ members)).sum(dim=0, dtype=torch.float64)
         sums = kernel.sum(dim=1, dtype=torch.float64)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from monitoring.drift.joint import MOST_ROWS, JointLimits, judge_together
+from monitoring.drift import joint
+from monitoring.drift.joint import MOST_ROWS, JointLimits, are_unlike, judge_together
 
 ROWS = 3000
 
@@ -55,3 +56,20 @@ def test_too_few_rows_are_not_enough_data():
 def test_a_column_that_the_window_lacks_is_named():
     with pytest.raises(ValueError, match="The window lacks these columns: b"):
         judge_together(table(1), {"a": np.zeros(500), "c": np.zeros(500), "k": np.zeros(500)}, limits=JointLimits())
+
+
+@pytest.mark.parametrize("limits", [JointLimits(), JointLimits(alpha=0.2), JointLimits(auc=0.95, mmd=0.002)])
+def test_fewer_permutations_below_the_floor_change_no_verdict(monkeypatch, limits):
+    windows = [table(seed, together=together) for seed, together in enumerate((0.0, 0.1, 0.2, 0.3, 0.5, 0.8), start=2)]
+    windows.append({name: column + 0.2 if name == "c" else column for name, column in table(9).items()})
+
+    quick = [judge_together(table(1), window, limits=limits) for window in windows]
+    alone = [are_unlike(table(1), window, limits=limits) for window in windows]
+    monkeypatch.setattr(joint, "FEWER", joint.PERMUTATIONS)
+    whole = [judge_together(table(1), window, limits=limits) for window in windows]
+
+    assert [(one.outcome, one.by, one.auc, one.mmd) for one in quick] == [
+        (one.outcome, one.by, one.auc, one.mmd) for one in whole
+    ]
+    assert alone == [one.outcome == "drift" for one in whole]
+    assert {one.outcome for one in whole} == {"drift", "no drift"}

@@ -33,7 +33,7 @@ def test_the_one_product_gives_every_permutation_its_own_statistic():
     rng = np.random.default_rng(2)
     both = rng.normal(0, 1, (50, 3)).astype(np.float32)
     members = mmd._memberships(20, 50, 5, rng)
-    found = mmd._statistics(torch.from_numpy(both), torch.from_numpy(members), 1.0, 20, 30)
+    found = mmd._statistics(torch.from_numpy(both), torch.from_numpy(members), 20, 30)
     for column, statistic in zip(members.T.astype(bool), found, strict=True):
         assert column.sum() == 20
         assert statistic == pytest.approx(plain_mmd(both[column], both[~column], 1.0), abs=1e-6)
