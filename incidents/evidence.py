@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,9 @@ def _hosts(during: pa.Table) -> Iterator[Claim]:
 
 
 def _groups(model: Model, during: pa.Table, before: pa.Table) -> Iterator[Claim]:
-    worst = [group for group in _ranked(model, during, before) if group.excess_errors and group.excess_errors > 0]
+    edges = _edges_of(model, during, before)
+    ranked = _ranked(edges, during, before) if edges else []
+    worst = [group for group in ranked if group.excess_errors and group.excess_errors > 0]
     if not worst:
         return
     shown = [
@@ -179,16 +182,32 @@ def _groups(model: Model, during: pa.Table, before: pa.Table) -> Iterator[Claim]
             "before": "" if group.reference_accuracy is None else f"{group.reference_accuracy:.6f}",
             "excess_errors": f"{group.excess_errors:.1f}",
         }
+        | _band_of(group, edges[group.feature])
         for group in worst[:GROUPS_SHOWN]
     ]
     yield Claim("groups", f"Hit most: {worst[0].sentence}", {"groups": shown})
 
 
-def _ranked(model: Model, during: pa.Table, before: pa.Table) -> list[GroupAccuracy]:
+def _edges_of(model: Model, during: pa.Table, before: pa.Table) -> dict[str, np.ndarray | None]:
+    """By group column where its bands are cut; empty where there are no rows to compare."""
+    if not during.num_rows or not before.num_rows:
+        return {}
     names = [name for name in model.group_columns if f"feature.{name}" in during.column_names]
-    if not names or not during.num_rows or not before.num_rows:
-        return []
-    edges = {name: _edges(numpy_column(before, f"feature.{name}")) for name in names}
+    return {name: _edges(numpy_column(before, f"feature.{name}")) for name in names}
+
+
+def _band_of(group: GroupAccuracy, bounds: np.ndarray | None) -> dict[str, str]:
+    """From where (`low`) to below where (`high`) a band of numbers goes, "" where it is open; {} for other groups."""
+    if bounds is None:
+        return {}
+    ends = pairwise(["", *(str(bound) for bound in bounds), ""])
+    bands = dict(zip(_names(bounds), ends, strict=True))
+    low, high = bands.get(str(group.group), ("", ""))
+    return {"low": low, "high": high} if low or high else {}
+
+
+def _ranked(edges: dict[str, np.ndarray | None], during: pa.Table, before: pa.Table) -> list[GroupAccuracy]:
+    names = list(edges)
     window, reference = _labelled(during, names, edges), _labelled(before, names, edges)
     if not len(window[0]) or not len(reference[0]):
         return []
@@ -219,11 +238,15 @@ def _labelled(
     return correct, features
 
 
-def _band_names(column: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _names(bounds: np.ndarray) -> list[str]:
+    """Of the bands between the bounds, the lowest first."""
     lows = ["up", *(f"{bound:g}" for bound in bounds)]
     highs = [*(f"{bound:g}" for bound in bounds), "on"]
-    names = [f"{low} to {high}" if low != "up" else f"up to {high}" for low, high in zip(lows, highs, strict=True)]
-    found = np.asarray(names, dtype=object)[np.searchsorted(bounds, column, side="right")]
+    return [f"{low} to {high}" if low != "up" else f"up to {high}" for low, high in zip(lows, highs, strict=True)]
+
+
+def _band_names(column: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    found = np.asarray(_names(bounds), dtype=object)[np.searchsorted(bounds, column, side="right")]
     found[np.isnan(column)] = None
     return found
 

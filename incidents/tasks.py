@@ -25,20 +25,14 @@ def alert_resolved(*alert_ids: int) -> None:
 
 @shared_task(name="incidents.rank_candidates")
 def rank_candidates(incident_id: int) -> None:
-    from incidents.diagnosing import examine
-    from incidents.rollback import candidates, queries
+    from incidents.diagnosing.ranked import examine_and_rank
+    from incidents.rollback import queries
 
     incident = Incident.objects.select_related("endpoint__model").get(pk=incident_id)
     if queries.candidates(incident.ref).exists():
         # A message that came twice; each ranking loads versions on the hosts.
         return
-    examine.try_to_examine(incident_id=incident_id, actor=service_actor("incidents"))
-    candidates.rank(
-        endpoint=incident.endpoint,
-        incident_ref=incident.ref,
-        window=intake.replay_window(incident),
-        actor=service_actor("incidents"),
-    )
+    examine_and_rank(incident=incident, actor=service_actor("incidents"))
 
 
 @shared_task(name="incidents.warn_of_duty")

@@ -7,13 +7,12 @@ from django.db.models.functions import Now
 
 from audit.actions import Actor
 from audit.clock import database_now
-from incidents.diagnosing import examine
 from incidents.diagnosing.due import SOON, UNDECIDED
 from incidents.diagnosing.labels import ENOUGH
 from incidents.diagnosing.models import LabelWait
+from incidents.diagnosing.ranked import examine_and_rank
 from incidents.intake import replay_window
 from incidents.models import Incident
-from incidents.rollback import candidates
 from monitoring.windows import load_predictions, numpy_column
 
 LEASE = timedelta(minutes=10)
@@ -41,10 +40,7 @@ def look_again(*, incident_id: int, actor: Actor) -> bool:
     labelled = _labelled(incident)
     enough = labelled >= max(ENOUGH, MORE * wait.labelled)
     if enough:
-        examine.try_to_examine(incident_id=incident_id, actor=actor)
-        candidates.rank(
-            endpoint=incident.endpoint, incident_ref=incident.ref, window=replay_window(incident), actor=actor
-        )
+        examine_and_rank(incident=incident, actor=actor)
     now = database_now()
     age = now - (incident.impact_started_at or incident.detected_at)
     known = {"labelled": labelled} if enough else {}

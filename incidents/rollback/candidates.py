@@ -20,6 +20,7 @@ from incidents.rollback.lease import LeaseLost
 from incidents.rollback.models import Candidate, TrialPurpose, TrialState
 from incidents.rollback.prepare import NotPrepared
 from incidents.rollback.replaying import Basis
+from incidents.rollback.slices import Hit
 from incidents.rollback.trials import Bench, TrialLease
 from monitoring.holdouts import evenly
 from monitoring.windows import load_predictions
@@ -55,15 +56,21 @@ class Weighed:
 
 
 def rank(
-    *, endpoint: Endpoint, incident_ref: str, window: tuple[datetime.datetime, datetime.datetime], actor: Actor
+    *,
+    endpoint: Endpoint,
+    incident_ref: str,
+    window: tuple[datetime.datetime, datetime.datetime],
+    hit: Hit | None = None,
+    actor: Actor,
 ) -> list[Candidate]:
     """Weigh, replay and store the candidates of an endpoint, best first; the incident's earlier ranking is replaced.
 
     The traffic replayed is what was answered in `window` (start, end); accuracy is over the rows with a label by now.
+    `hit` is the slice that the incident hit most: what becomes of it is told of each candidate.
     """
     suspect = suspect_version(endpoint, window[1])
     remotes = trials.remotes_of(endpoint)
-    basis = Basis(_traffic(endpoint, window, suspect), suspect)
+    basis = Basis(_traffic(endpoint, window, suspect), suspect, hit)
     weighed = [_weigh(version, suspect, endpoint, remotes) for version in _considered(endpoint, suspect)]
     _replay_all(weighed, endpoint, remotes, basis, incident_ref, actor)
     ordered = sorted(weighed, key=_order)

@@ -3,7 +3,6 @@ candidate on a host that passes the live version's golden test, and compared row
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from incidents.rollback import fleet, live
 from incidents.rollback.checks import percent
 from incidents.rollback.fleet import Remote
 from incidents.rollback.memory import need_of
+from incidents.rollback.slices import Hit, Slice, slices_of
 from monitoring.drift.compare import compare
 from monitoring.drift.judge import Limits, judge
 from monitoring.holdouts import holdout_rows
@@ -26,10 +26,7 @@ from registry.models import Version
 from registry.serving.base import ServingError
 
 HOLDOUT_ROWS = 1000
-MIN_GROUP = 50
 GROUPS_KEPT = 8
-BANDS = 5
-MANY_VALUES = 20
 TURNS = 15
 """Times that each of two versions is asked for the same row, in turns: the fastest answer of each is compared."""
 
@@ -40,10 +37,11 @@ SHARE_FLOOR, PSI_FLOOR, LEAST_ROWS = 0.05, 0.2, 100
 class Basis:
     """What candidates are held against. `rows` are the incident's, `logged` what was answered then and `labels` the
     truth as far as it is known (NaN elsewhere), both (n,); `again` is what the live version answers to the rows now, on
-    a sound host, None where it could not be asked."""
+    a sound host, None where it could not be asked. `hit` is the slice that the incident hit most."""
 
     rows: pa.Table
     suspect: Version | None
+    hit: Hit | None = None
     again: np.ndarray | None = None
     logged: np.ndarray = field(init=False)
     labels: np.ndarray = field(init=False)
@@ -102,7 +100,7 @@ def itself(basis: Basis, remote: Remote, golden: Mapping[str, str]) -> dict[str,
         found["labelled"] = int(known.sum())
         if known.any():
             found["live"] = live.share(basis.again[known] == basis.labels[known])
-    holdout = _holdout(remote, version)
+    holdout = _holdout(remote, version, basis.hit)
     return found | ({"holdout": holdout} if holdout else {})
 
 
@@ -119,23 +117,25 @@ def candidate(basis: Basis, remote: Remote, version: Version) -> dict[str, Any]:
             right, was = answers[known] == basis.labels[known], basis.live[known] == basis.labels[known]
             found["candidate"], found["live"] = live.share(right), live.share(was)
             found["paired"] = _data(paired(right, was))
-            groups, found["groups_small"] = _slices_of(version, rows, known, "feature.")
+            groups, found["groups_small"] = slices_of(version, rows, known, "feature.", basis.hit)
             found["groups"] = _compared(groups, right, was)
-    holdout = _holdout(remote, version)
+    if basis.hit is not None:
+        found["hit"] = {"column": basis.hit.column, "value": basis.hit.value}
+    holdout = _holdout(remote, version, basis.hit)
     if holdout:
         found["holdout"] = holdout
     speed = _speed(basis, remote, version)
     return found | ({"speed": speed} if speed else {})
 
 
-def _holdout(remote: Remote, version: Version) -> dict[str, Any] | None:
+def _holdout(remote: Remote, version: Version, hit: Hit | None) -> dict[str, Any] | None:
     rows = holdout_rows(version, HOLDOUT_ROWS)
     if rows is None:
         return None
     answers = live.predict(remote, version, live.columns_of(rows, version), len(rows))
     right = answers == numpy_column(rows, live.LABEL).astype(float)
     found = live.share(right)
-    groups, found["groups_small"] = _slices_of(version, rows, np.ones(len(rows), dtype=bool), "")
+    groups, found["groups_small"] = slices_of(version, rows, np.ones(len(rows), dtype=bool), "", hit)
     found["groups"] = _shares(groups, right)
     promised = (version.metrics or {}).get("holdout", {}).get("accuracy")
     return found | ({} if promised is None else {"promised": float(promised)})
@@ -163,28 +163,12 @@ def _data(found: Paired) -> dict[str, Any]:
     }
 
 
-Slice = tuple[str, str, np.ndarray]
-"""A group column, which of its values or bands, and its rows, boolean (n,)."""
-
-
-def _slices_of(version: Version, rows: pa.Table, known: np.ndarray, prefix: str) -> tuple[list[Slice], int]:
-    """The slices of the rows that are `known`, by the model's group columns (numbers of many values in bands), and how
-    many were left out because they have fewer than MIN_GROUP rows: of so few hardly anything could be said."""
-    slices = [
-        (column, name, mine)
-        for column in version.model.group_columns
-        if f"{prefix}{column}" in rows.column_names
-        for name, mine in _slices(numpy_column(rows, f"{prefix}{column}")[known])
-    ]
-    enough = [one for one in slices if one[2].sum() >= MIN_GROUP]
-    return enough, len(slices) - len(enough)
-
-
 def _compared(slices: Sequence[Slice], right: np.ndarray, was: np.ndarray) -> list[dict[str, Any]]:
     """By slice: how right the live version is and the candidate, and the difference on the same rows with its interval,
-    those that lose most first. `worse` where the pairs leave no doubt, corrected for the number of slices."""
+    the slice that was hit most first, then those that lose most. `worse` where the pairs leave no doubt, corrected for
+    the number of slices."""
     found = []
-    for column, name, mine in slices:
+    for column, name, mine, hit in slices:
         pairs, share = paired(right[mine], was[mine]), live.share(right[mine])
         found.append(
             {
@@ -198,38 +182,26 @@ def _compared(slices: Sequence[Slice], right: np.ndarray, was: np.ndarray) -> li
                 "gain_low": round(pairs.low, 6),
                 "gain_high": round(pairs.high, 6),
                 "worse": bool(pairs.worse and pairs.p * len(slices) < 0.05),
+                "hit": hit,
             }
         )
-    found.sort(key=lambda group: (not group["worse"], group["candidate"] - group["live"]))
+    found.sort(key=lambda group: (not group["hit"], not group["worse"], group["candidate"] - group["live"]))
     return found[:GROUPS_KEPT]
 
 
 def _shares(slices: Sequence[Slice], right: np.ndarray) -> list[dict[str, Any]]:
-    """By slice of the holdout: how right the version is there, with the interval, the lowest first. `worse` where that
+    """By slice of the holdout: how right the version is there, with the interval, the one
+    that was hit most first, then the lowest. `worse` where that
     surely lies below the rest of the holdout (Fisher's exact test, corrected for the number of slices)."""
     found = []
-    for column, name, mine in slices:
+    for column, name, mine, hit in slices:
         share, rest = live.share(right[mine]), right[~mine]
         wrong = share["n"] - share["correct"]
         p = fisher_more(int((~rest).sum()), len(rest), wrong, share["n"]) if len(rest) else 1.0
         worse = bool(p * len(slices) < 0.05)
-        found.append({"column": column, "value": name, **share, "worse": worse})
-    found.sort(key=lambda group: (not group["worse"], group["accuracy"]))
+        found.append({"column": column, "value": name, **share, "worse": worse, "hit": hit})
+    found.sort(key=lambda group: (not group["hit"], not group["worse"], group["accuracy"]))
     return found[:GROUPS_KEPT]
-
-
-def _slices(column: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """(name, rows) of each value of a column, or of bands of equal numbers of rows."""
-    values = sorted(set(column.tolist()), key=str)
-    if len(values) <= MANY_VALUES or column.dtype.kind not in "iuf":
-        return [(str(value), np.asarray(column == value)) for value in values]
-    edges = np.unique(np.nanquantile(column, np.linspace(0, 1, BANDS + 1)))
-    found = []
-    for low, high in pairwise(edges):
-        last = high == edges[-1]
-        mine = (column >= low) & ((column <= high) if last else (column < high))
-        found.append((f"{low:g} to {high:g}" if last else f"{low:g} to below {high:g}", mine))
-    return found
 
 
 def _speed(basis: Basis, remote: Remote, version: Version) -> dict[str, float] | None:
@@ -263,10 +235,30 @@ def sentences(replay: Mapping[str, Any]) -> list[str]:
         said[0] += f": {points(pairs['low'])} to {points(pairs['high'])} points."
     else:
         said[0] += "; chance explains the difference."
+    said += _of_hit(replay)
     worse = _worse(replay)
     if worse:
         said.append(f"It does worse than the live version for {', '.join(worse)}.")
     return said + _of_holdout(replay.get("holdout", {}))
+
+
+def _of_hit(replay: Mapping[str, Any]) -> list[str]:
+    """What would become of the slice that the incident hit most: on its rows, and on the holdout's."""
+    if "hit" not in replay:
+        return []
+    name = f"{replay['hit']['column']} {replay['hit']['value']}"
+    window, holdout = (
+        next((one for one in found.get("groups", []) if one["hit"]), None)
+        for found in (replay, replay.get("holdout", {}))
+    )
+    if window is None:
+        return [f"Too few labelled rows are of {name}, which the incident hit most, to tell it apart."]
+    said = f"For {name}, which the incident hit most, it is right in {percent(window['candidate'])}"
+    said += f" ({percent(window['low'])} to {percent(window['high'])}), the live version in {percent(window['live'])}"
+    if holdout is not None:
+        said += f"; of its holdout's rows of that kind in {percent(holdout['accuracy'])}"
+        said += f" ({percent(holdout['low'])} to {percent(holdout['high'])})"
+    return [f"{said}."]
 
 
 def _worse(found: Mapping[str, Any]) -> list[str]:

@@ -35,6 +35,17 @@ def test_ages_become_bands_and_rows_without_one_a_group_of_their_own() -> None:
     assert worst(rows(ages, lambda age: age is not None and age < 20), before)[0].startswith("up to ")
 
 
+def test_a_band_is_kept_with_its_ends() -> None:
+    before = rows(AGES, lambda age: False)
+
+    [claim] = _groups(MODEL, rows(AGES, lambda age: 40 <= age < 48), before)
+
+    worst = claim.data["groups"][0]
+    low, high = float(worst["low"]), float(worst["high"])
+    assert worst["group"] == f"{low:g} to {high:g}"
+    assert sum(low <= age < high for age in AGES) == worst["n"]
+
+
 @pytest.mark.parametrize("side", ["during", "before", "both"])
 def test_a_column_of_mixed_types_is_told_apart_by_its_values(side: str) -> None:
     """One sender wrote 41, another "41": they have no order, so they are groups as they stand."""

@@ -151,7 +151,7 @@ def test_a_candidate_is_told_by_slice_on_the_incidents_rows_and_on_its_holdout(w
     slice_ = {"column": "SEX", "value": "2", "worse": True}
     lost = slice_ | {"n": 400, "live": 0.8, "candidate": 0.7, "low": 0.653, "high": 0.743}
     candidate.replay |= {
-        "groups": [lost | {"gain_low": -0.14, "gain_high": -0.06}],
+        "groups": [lost | {"gain_low": -0.14, "gain_high": -0.06, "hit": True}],
         "groups_small": 1,
         "holdout": {
             "n": 900,
@@ -171,4 +171,6 @@ def test_a_candidate_is_told_by_slice_on_the_incidents_rows_and_on_its_holdout(w
     assert "1 group with fewer than 50 rows is left out." in page
     assert "its holdout by group" in page
     assert "worse than the rest" in page
+    assert page.count("hit most") == 1
+    assert "(77.0 % to 83.0 %)" in page, "the holdout's interval"
     assert "3 groups with fewer than 50 rows are left out." in page

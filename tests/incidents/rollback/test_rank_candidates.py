@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from incidents.rollback import candidates
 from incidents.rollback.models import Candidate
+from incidents.rollback.slices import Hit
 from monitoring import store
 from monitoring.models import Delivery, Label, PredictionBatch
 from registry.actions import mark_soaked, quarantine
@@ -68,14 +69,17 @@ def test_the_last_good_version_is_replayed_and_ranked_first(make_fleet: Any) -> 
     fleet.serve(fleet.bad)
     window = traffic(fleet)
 
-    ranked = candidates.rank(endpoint=fleet.endpoint, incident_ref="INC-1", window=window, actor=SETUP)
+    ranked = candidates.rank(
+        endpoint=fleet.endpoint, incident_ref="INC-1", window=window, hit=Hit("SHAPE", "5"), actor=SETUP
+    )
 
     best = ranked[0]
     assert (best.to_version, best.eligible, best.rank) == (fleet.good, True, 1)
     assert best.replay["labelled"] == best.replay["changed"] == ROWS
     assert best.replay["candidate"]["accuracy"] == 0.75
     assert best.replay["live"]["accuracy"] == 0.25
-    assert {g["column"] for g in best.replay["groups"]} == {"SHAPE"}
+    assert [(g["value"], g["hit"], g["n"]) for g in best.replay["groups"]] == [("5", True, 200), ("0", False, 200)]
+    assert any("For SHAPE 5, which the incident hit most, it is right in 100.0 %" in said for said in best.reasons)
     assert fleet.serving() == [fleet.bad.digest] * 3
     others = {row.to_version.number: row.reasons[0] for row in ranked[1:]}
     assert others == {
