@@ -20,6 +20,7 @@ APPS = (
     "registry.adopting",
     "registry.snapshots",
     "monitoring",
+    "monitoring.importance",
     "monitoring.pull",
     "incidents",
     "incidents.grouping",

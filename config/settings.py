@@ -92,6 +92,7 @@ INSTALLED_APPS = [
     "incidents.working",
     "incidents.learning",
     "incidents",
+    "monitoring.importance",
     "monitoring.pull",
     "monitoring",
     "registry.snapshots",

@@ -18,6 +18,7 @@ PAGES = (
     "incidents.diagnosing.urls",
     "incidents.rollback.urls",
     "incidents.rollback.gating.urls",
+    "monitoring.importance.urls",
     "monitoring.pull.urls",
     "monitoring.urls",
     "registry.snapshots.urls",

@@ -1,15 +1,18 @@
 """The holdout set of a version: the labelled rows that came with it and that it was not trained on."""
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, reduce
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.windows import numpy_column
 from registry.models import Version
 from registry.store import open_verified
 
+LABEL = "label"
 MOST_COMPARED = 10_000
 """Rows that windows are held against."""
 
@@ -20,6 +23,17 @@ def holdout_rows(version: Version, limit: int) -> pa.Table | None:
     Raises what registry.store raises when it is not what was stored.
     """
     return evenly(_read(version.holdout_id), limit) if version.holdout_id else None
+
+
+def labelled_rows(version: Version, names: Sequence[str], limit: int) -> pa.Table:
+    """The columns `names` and the label of at most `limit` rows that have all of them, evenly spaced; empty without a
+    holdout set. Raises KeyError for a column that it lacks, and as holdout_rows."""
+    if not version.holdout_id:
+        return pa.table({name: pa.array([], pa.float64()) for name in (*names, LABEL)})
+    table = _read(version.holdout_id).select([*names, LABEL]).drop_null()
+    floats = [column for column in table.columns if pa.types.is_floating(column.type)]
+    broken = [pc.invert(pc.is_finite(column)) for column in floats]
+    return evenly(table.filter(pc.invert(reduce(pc.or_, broken))) if broken else table, limit)
 
 
 def evenly(table: pa.Table, limit: int) -> pa.Table:

@@ -1,9 +1,11 @@
-"""The reference profile of a version, read from its artifact."""
+"""The reference profile of a version, read from its artifact, with the importance of its inputs."""
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 
 from monitoring.drift.profile import Profile
+from monitoring.importance.models import Importance, ImportanceState
 from registry import store
 from registry.models import Version
 
@@ -11,11 +13,33 @@ OUTPUTS = "outputs"
 
 
 def profiles_of(version: Version) -> tuple[Profile, Profile] | None:
-    """The profiles of the version's inputs and outputs on its training data; None when it came without.
+    """The profiles of the version's inputs and outputs on its training data; None when it came without. The inputs'
+    weights are those that came in it, else those that were measured (one query).
 
     Raises ValueError when the artifact is not a profile, and what registry.store raises when it is not what was stored.
     """
-    return _read(version.profile_id) if version.profile_id else None
+    if not version.profile_id:
+        return None
+    inputs, outputs = _read(version.profile_id)
+    if inputs.weights:
+        return inputs, outputs
+    return _weighed(version.profile_id, tuple(sorted(measured_weights(version).items()))), outputs
+
+
+def given_weights(version: Version) -> dict[str, float]:
+    """The importance that came in the version's profile; empty where none did. Raises as profiles_of."""
+    return _read(version.profile_id)[0].weights if version.profile_id else {}
+
+
+def measured_weights(version: Version) -> dict[str, float]:
+    """The importance that was measured here; empty where it was not, or nothing came of it. One query."""
+    done = Importance.objects.filter(version_id=version.pk, state=ImportanceState.DONE)
+    return dict(done.values_list("weights", flat=True).first() or {})
+
+
+@lru_cache(maxsize=64)
+def _weighed(sha256: str, weights: tuple[tuple[str, float], ...]) -> Profile:
+    return replace(_read(sha256)[0], weights=dict(weights))
 
 
 @lru_cache(maxsize=64)

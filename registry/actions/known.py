@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext
 
 from audit.actions import Actor, Target, record
+from audit.dispatch import send_on_commit
 from registry import content, store
 from registry.errors import AlreadyThere, RegistryError
 from registry.golden import check_golden
@@ -163,6 +164,8 @@ def register_version(
                 "parents": ancestry,
             },
         )
+        if holdout is not None:
+            send_on_commit("importance.begin", [version.pk], queue="compute")
     version.refresh_from_db()
     return version
 
