@@ -17,6 +17,7 @@ from monitoring.drift.concept import RiseLimits, accuracy_false_alarms, judge_ri
 from monitoring.drift.judge import Limits
 from monitoring.drift.latency import latency_false_alarms
 from monitoring.drift.profile import Profile
+from monitoring.drift.values import as_float64
 from monitoring.models import Monitor, Rule, RuleKind
 from monitoring.questions import drift_limits, latency_tests
 from monitoring.windows import numpy_column
@@ -96,10 +97,19 @@ def _latency(asked: Asked) -> FalseAlarms | None:
     size = _size(len(asked.table), asked.min_rows)
     if not size or asked.latencies is None:
         return None
-    return latency_false_alarms(
-        numpy_column(asked.latencies, "latency_ms"), size,
-        tests=latency_tests(asked.params), alpha=asked.params["alpha"], minimum_rows=asked.min_rows,
+    return _of_latencies(
+        as_float64(numpy_column(asked.latencies, "latency_ms"))[0].tobytes(), size, latency_tests(asked.params),
+        asked.params["alpha"], asked.min_rows,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _of_latencies(
+    reference: bytes, rows: int, tests: tuple[tuple[float, float, float], ...], alpha: float, minimum_rows: int
+) -> FalseAlarms | None:
+    return latency_false_alarms(
+        np.frombuffer(reference, np.float64), rows, tests=tests, alpha=alpha, minimum_rows=minimum_rows
+    )
 
 
 def _concept(asked: Asked) -> FalseAlarms | None:
