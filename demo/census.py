@@ -73,11 +73,12 @@ def split(group: People, seed: int) -> tuple[People, People]:
     return group.take(order[cut:]), group.take(order[:cut])
 
 
-def traffic() -> Iterator[tuple[dict[str, int], int]]:
-    """2017 and then 2018, shuffled within each year: in file order, residents of institutions come in blocks."""
+def traffic(seed: int = TRAFFIC_SEED) -> Iterator[tuple[dict[str, int], int]]:
+    """2017 and then 2018, shuffled within each year by `seed`: in file order, residents of institutions come in
+    blocks."""
     for offset, year in enumerate((2017, 2018)):
         group = people((year,))
-        order = np.random.default_rng(TRAFFIC_SEED + offset).permutation(len(group))
+        order = np.random.default_rng(seed + offset).permutation(len(group))
         columns = {name: column.tolist() for name, column in group.features.items()}
         labels = group.label.tolist()
         for row in order.tolist():
