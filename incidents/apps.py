@@ -18,12 +18,14 @@ class IncidentsConfig(AppConfig):
         from incidents.markers import incident_markers
         from incidents.needs import add_needs
         from incidents.shown import incident_sections
+        from incidents.troubled import troubles
         from monitoring import markers, retention
-        from monitoring.rules import worth
+        from monitoring.rules import troubled, worth
         from registry.snapshots import needs
 
         needs.register(add_needs)
         worth.register(outcomes)
+        troubled.register(troubles)
         markers.register(incident_markers)
         register_sections(incident_sections)
         register_eraser(erase)

@@ -28,8 +28,8 @@ class Chart:
     """A control chart of n points. `points`, `lower` and `upper` have shape (n,), in the unit of what is plotted.
 
     `z`, shape (n,), are the points standardised: how many of its own sigmas each lies from the centre. `sigma` is of
-    one observation (for a p-chart, of the mean-sized sample). `hits` hold the points beyond a limit and those that a run
-    rule names. A point without data is NaN and in no hit.
+    one observation (for a p-chart, of the mean-sized sample). `hits` hold the points beyond a limit and those that a
+    run rule names. A point without data is NaN and in no hit.
     """
 
     points: Floats
@@ -250,8 +250,8 @@ def last_ewma(rows: Floats, *, target: float, weight: float) -> Floats:
 
 
 def last_cusum(rows: Floats, *, target: float, sigma: float, k: float, h: float) -> tuple[Floats, Floats]:
-    """Both sums of a tabular CUSUM, in sigmas, after the last point of each of n rows of m points, shape (n, m), begun at
-    0; two of shape (n,).
+    """Both sums of a tabular CUSUM, in sigmas, after the last point of each of n rows of m points, shape (n, m), begun
+    at 0; two of shape (n,).
 
     A sum grows to 2 h at most, so that it is back below h after at most h / k points at the target, however long a
     shift went on; when it first passes h does not depend on that. A missing point (NaN) leaves the sums as they are.

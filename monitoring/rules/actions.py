@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext
@@ -13,13 +12,14 @@ from accounts.models import User
 from audit.actions import Actor, Target, record
 from audit.clock import database_now
 from monitoring import alerts
-from monitoring.drift.control import individuals_sigma
 from monitoring.models import Alert, AlertState, Monitor, RuleKind
 from monitoring.rules import suppress
+from monitoring.rules.control import params as control
+from monitoring.rules.control.freezing import frozen
+from monitoring.rules.fields import UnfitRule
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData, Reduce, RuleStanding, Scope, Silence, Subject
 from monitoring.rules.reading import microseconds, moment
-from monitoring.rules.spec import LEAST_POINTS, UnfitRule, checked
-from monitoring.rules.stable import stable_points
+from monitoring.rules.spec import checked
 from registry.models import Endpoint
 
 FIELDS = (
@@ -46,7 +46,7 @@ def draft(*, endpoint: Endpoint, **fields: Any) -> AlertRule:
     """The rule that these fields make, checked and not saved. Raises UnfitRule.
 
     Of a control chart, `params` names the stable period (`since`, `until`: ISO 8601) from which its limits are frozen
-    here; where it gives `centre`, `sigma` and `points`, these count.
+    here; where it gives the limits themselves (`centre`, `points`, and `sigma` or `sample`), these count.
     """
     unknown = sorted(set(fields) - set(FIELDS))
     if unknown:
@@ -74,8 +74,10 @@ def draft(*, endpoint: Endpoint, **fields: Any) -> AlertRule:
     if not isinstance(given, Mapping):
         raise UnfitRule(gettext("params must be an object."))
     if rule.kind == AlertRuleKind.CONTROL and "centre" not in given:
-        given = _frozen(rule, given)
+        given = {**given, **_limits(rule, given)}
     rule.params = checked(rule.kind, given, window_seconds=rule.window_seconds)
+    if rule.kind == AlertRuleKind.CONTROL:
+        _check_counted(rule)
     return rule
 
 
@@ -104,30 +106,20 @@ def _delay(rule: AlertRule) -> int:
     return 60 if monitor is None else 60 + max(monitor.grace_seconds, monitor.label_delay_seconds)
 
 
-def _frozen(rule: AlertRule, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Centre and sigma (mean moving range / 1.128) of the points of the stable period."""
-    try:
-        since, until = (datetime.fromisoformat(str(given.get(name, ""))) for name in ("since", "until"))
-    except ValueError as error:
-        raise UnfitRule(
-            gettext("Say from when to when it was stable, as 2026-11-01T00:00+00:00, as since and until.")
-        ) from error
-    if since.tzinfo is None or until.tzinfo is None or until <= since:
-        raise UnfitRule(gettext("The stable period needs a start and a later end, both with an offset from UTC."))
-    values = stable_points(rule, since, until)
-    known = int(np.count_nonzero(~np.isnan(values)))
-    if known < LEAST_POINTS:
-        raise UnfitRule(
-            gettext(
-                "The stable period has %(known)s points of %(metric)s; limits need %(least_points)s. Name a longer one."
-            )
-            % {"known": known, "metric": rule.metric, "least_points": LEAST_POINTS}
-        )
-    try:
-        sigma = individuals_sigma(values)
-    except ValueError as error:
-        raise UnfitRule(gettext("The stable period has no two points in a row. Name another one.")) from error
-    return {**given, "centre": float(np.nanmean(values)), "sigma": sigma, "points": known}
+def _limits(rule: AlertRule, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is frozen from the stable period, once the chart's settings are known to be sound."""
+    rule.params = control.settings(dict(given), rule.window_seconds)
+    _check_counted(rule)
+    return frozen(rule, *control.period(given))
+
+
+def _check_counted(rule: AlertRule) -> None:
+    if control.chart_of(rule.params) not in control.COUNTED:
+        return
+    if rule.reduce != Reduce.MEAN:
+        raise UnfitRule(gettext("Of a p- or u-chart the values of a window come to their mean, weighed by rows."))
+    if rule.params.get("per") and rule.subject != Subject.METRIC:
+        raise UnfitRule(gettext("A detector's finding counts its own rows: leave the metric that counts units empty."))
 
 
 def make_rule(*, endpoint: Endpoint, actor: Actor, **fields: Any) -> AlertRule:

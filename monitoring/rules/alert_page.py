@@ -16,6 +16,8 @@ from monitoring.rules.queries import shown
 
 BEFORE = timedelta(hours=6)
 LONGEST = timedelta(days=7)
+LEAST_WINDOWS = 30
+"""Windows that the chart shows before the alert, however long they are."""
 
 
 def alert_context(alert: Alert) -> dict[str, Any]:
@@ -83,7 +85,8 @@ def _chart(alert: Alert) -> dict[str, Any] | None:
     if rule is None or rule.retired_at is not None:
         return None
     until = min(database_now(), (alert.ended_at or database_now()) + BEFORE / 6)
-    since = max(alert.started_at - BEFORE, until - LONGEST)
+    window = timedelta(seconds=rule.window_seconds)
+    since = max(alert.started_at - max(BEFORE, LEAST_WINDOWS * window), until - max(LONGEST, 2 * LEAST_WINDOWS * window))
     found = chart(preview(rule, until=until, days=(until - since) / timedelta(days=1)))
     return (
         {**found, "title": gettext("%(metric)s as it was when the alert fired") % {"metric": rule.metric}}

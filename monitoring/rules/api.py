@@ -14,11 +14,12 @@ from accounts.api import HasScope
 from accounts.permissions import require_on
 from accounts.problems import Problem
 from audit.clock import database_now
-from monitoring.rules import actions
+from monitoring.rules import actions, measured
+from monitoring.rules.fields import UnfitRule
 from monitoring.rules.models import AlertRule, RuleStanding, Silence
 from monitoring.rules.preview import DAYS, Preview, preview
 from monitoring.rules.reading import moment
-from monitoring.rules.spec import UnfitRule, in_words
+from monitoring.rules.spec import in_words
 from registry.models import Endpoint
 
 
@@ -48,8 +49,9 @@ class AlertRuleSerializer(serializers.ModelSerializer):
 
 class RuleFieldsSerializer(serializers.Serializer):
     """What a rule asks. `params` by kind: static (direction, limit, clear), seasonal (direction, weeks, factor,
-    clear_factor, floor), burn (objective, long_seconds, factor, clear_factor, counts), control (runs, numbers, and
-    since and until of the stable period from which its limits are frozen). Lengths are seconds."""
+    clear_factor, floor), burn (objective, long_seconds, factor, clear_factor, counts), control (chart, and
+    since and until of the stable period from which its limits are frozen; by chart: individuals, p: runs, numbers;
+    xbar, s: runs, numbers, size; u: runs, numbers, per; ewma: weight, width; cusum: k, h). Lengths are seconds."""
 
     name = serializers.CharField(max_length=100, required=False)
     subject = serializers.CharField(max_length=10, required=False)
@@ -99,6 +101,10 @@ class RulePreviewSerializer(serializers.Serializer):
 
     sentence = serializers.CharField()
     words = serializers.CharField(help_text="What the rule asks.")
+    false_alarms = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="How often it would cry wolf: by theory, and measured.",
+    )
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
     firings = RuleFiringSerializer(many=True)
@@ -168,7 +174,13 @@ class AlertRuleViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewset
         except UnfitRule as error:
             raise _refused(error) from error
         found = preview(rule, until=database_now(), days=days)
-        said = {"sentence": found.sentence, "words": in_words(rule), "since": found.since, "until": found.until}
+        said = {
+            "sentence": found.sentence,
+            "words": in_words(rule),
+            "false_alarms": measured.sentences(rule, found.until, found),
+            "since": found.since,
+            "until": found.until,
+        }
         return Response(RulePreviewSerializer({**said, "firings": _firings(found)}).data)
 
     @extend_schema(request=AlertRuleChangeSerializer, responses=AlertRuleSerializer)

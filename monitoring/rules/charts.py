@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from django.utils.translation import gettext
 
+from monitoring.rules.answers import Condition
 from monitoring.rules.bins import SECOND, Floats
-from monitoring.rules.conditions import Condition
+from monitoring.rules.control import params as control
 from monitoring.rules.machine import Firing, What
 from monitoring.rules.models import AlertRule, AlertRuleKind
 from monitoring.rules.preview import Preview, Told, length
@@ -34,6 +35,9 @@ def chart(found: Preview) -> dict[str, Any] | None:
     for values, name in ((judged.high, gettext("upper limit")), (judged.low, gettext("lower limit"))):
         if not np.all(np.isnan(values)):
             traces.append(_trace(times, values[kept], name, "muted", 1.25, dash="dash"))
+    if found.rule.kind == AlertRuleKind.CONTROL:
+        middle = np.full(len(kept), control.centre_line(found.rule.params))
+        traces.append(_trace(times, middle, gettext("centre"), "muted", 1, dash="dot"))
     fired = _while_firing(told, microseconds(found.until))
     if fired.any():
         thick = _trace(times, np.where(fired, judged.value, np.nan)[kept], "fired", "bad", 4)
@@ -57,6 +61,8 @@ def chart(found: Preview) -> dict[str, Any] | None:
 
 
 def _axis(rule: AlertRule) -> str:
+    if rule.kind == AlertRuleKind.CONTROL:
+        return control.plotted_in_words(rule.params, rule.metric)
     return gettext("burn rate of the error budget") if rule.kind == AlertRuleKind.BURN else rule.metric
 
 

@@ -4,19 +4,13 @@ What is said of a moment depends on the rule and on the bins of `needed` spans b
 moments are asked with it: so a preview over a month says what judging it minute by minute would have said.
 """
 
-from collections.abc import Mapping
-from enum import IntEnum
-from typing import Any, NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
-from monitoring.drift.rules import RuleHit, nelson, western_electric
-from monitoring.rules.bins import HOUR, MINUTE, SECOND, WEEK, Bins, Floats, Integers, highest, lowest, means, totals
+from monitoring.rules.answers import REDUCE, Condition, Judged
+from monitoring.rules.bins import HOUR, MINUTE, SECOND, WEEK, Bins, Floats, Integers, means
+from monitoring.rules.control import judging
 from monitoring.rules.models import AlertRuleKind, Reduce
-from monitoring.rules.spec import ABOVE, BELOW, GOOD, NELSON, Spec
-
-REDUCE = {Reduce.MEAN: means, Reduce.SUM: totals, Reduce.LOW: lowest, Reduce.HIGH: highest}
+from monitoring.rules.spec import ABOVE, BELOW, GOOD, Spec
 
 SAMPLE = 5 * MINUTE
 """How far apart the values lie that an hour of an earlier week is known by."""
@@ -24,29 +18,6 @@ PER_HOUR = HOUR // SAMPLE
 LEAST_SAMPLES, LEAST_WEEKS = 6, 2
 MAD_TO_SIGMA = 1.4826
 """Of normal values, sigma is so many times the median absolute deviation: 1 / quantile(3/4)."""
-
-LONGEST_RUN = 15
-"""Points that the longest run rule looks back upon, the newest with them."""
-
-
-class Condition(IntEnum):
-    """The answer at one moment. Only CLEAR says that all is well."""
-
-    NO_DATA = 0
-    UNKNOWN = 1
-    CLEAR = 2
-    BETWEEN = 3
-    BREACH = 4
-
-
-class Judged(NamedTuple):
-    """Of each moment: the value (NaN without data), the limits that it is held to (NaN without), the condition."""
-
-    at: Integers
-    value: Floats
-    low: Floats
-    high: Floats
-    condition: NDArray[np.int8]
 
 
 def moments(spec: Spec, after: int, until: int) -> Integers:
@@ -56,11 +27,7 @@ def moments(spec: Spec, after: int, until: int) -> Integers:
 
 def needed(spec: Spec, first: int, last: int) -> list[tuple[int, int]]:
     """The spans (after, until] whose bins judging from `first` to `last` takes, the newest first."""
-    if spec.kind == AlertRuleKind.BURN:
-        return [(first - int(spec.params["long_seconds"]) * SECOND, last)]
-    if spec.kind == AlertRuleKind.CONTROL:
-        return [(first - LONGEST_RUN * spec.window, last)]
-    spans = [(first - spec.window, last)]
+    spans = [(first - reach(spec), last)]
     if spec.kind == AlertRuleKind.SEASONAL:
         hours = _hour(np.array([first, last]))
         spans += [
@@ -68,6 +35,15 @@ def needed(spec: Spec, first: int, last: int) -> list[tuple[int, int]]:
             for week in range(1, int(spec.params["weeks"]) + 1)
         ]
     return spans
+
+
+def reach(spec: Spec) -> int:
+    """How far back of a moment lies what it is judged by, earlier weeks apart."""
+    if spec.kind == AlertRuleKind.BURN:
+        return _long(spec)
+    if spec.kind == AlertRuleKind.CONTROL:
+        return judging.memory(spec.params) * spec.window
+    return spec.window
 
 
 def judge(spec: Spec, bins: Bins, at: Integers) -> Judged:
@@ -145,32 +121,6 @@ def _wrong(counts: str, share: Floats) -> Floats:
     return 1 - share if counts == GOOD else share
 
 
-def _control(spec: Spec, bins: Bins, at: Integers) -> Judged:
-    """A breach where a run rule is completed. The points are standardised by the frozen centre and sigma."""
-    p = spec.params
-    value = REDUCE[Reduce(spec.reduce)](bins, at, spec.window)
-    before = at[:1] - np.arange(LONGEST_RUN - 1, 0, -1, dtype=np.int64) * spec.step
-    points = np.concatenate((REDUCE[Reduce(spec.reduce)](bins, before, spec.window), value))
-    broken = broken_points(p, points)
-    reach = 3 * p["sigma"]
-    low, high = np.full(len(at), p["centre"] - reach), np.full(len(at), p["centre"] + reach)
-    condition = np.where(broken[len(before) :], Condition.BREACH, Condition.CLEAR)
-    condition = np.where(np.isnan(value), Condition.NO_DATA, condition)
-    return Judged(at, value, low, high, condition.astype(np.int8))
-
-
-def broken_points(params: Mapping[str, Any], points: Floats) -> NDArray[np.bool_]:
-    """At which of the points, shape (n,), a rule of the control chart `params` is completed or goes on holding."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = points - params["centre"]
-        z = np.where(distance == 0, 0.0, distance / params["sigma"])
-    hits: list[RuleHit] = (nelson if params["runs"] == NELSON else western_electric)(z, params["numbers"])
-    broken = np.zeros(len(points), dtype=bool)
-    for hit in hits:
-        broken[hit.at : hit.points[-1] + 1] = True
-    return broken
-
-
 def _judged(at: Integers, value: Floats, low: Floats, high: Floats, clear_low: Floats, clear_high: Floats) -> Judged:
     with np.errstate(invalid="ignore"):
         beyond = (value > high) | (value < low)
@@ -184,5 +134,5 @@ _KINDS = {
     AlertRuleKind.STATIC: _static,
     AlertRuleKind.SEASONAL: _seasonal,
     AlertRuleKind.BURN: _burn,
-    AlertRuleKind.CONTROL: _control,
+    AlertRuleKind.CONTROL: judging.judge,
 }

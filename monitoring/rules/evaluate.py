@@ -11,8 +11,10 @@ from django.db.models.functions import Now
 from audit.actions import Target, record, service_actor
 from monitoring import alerts
 from monitoring.models import Alert, AlertState
+from monitoring.rules.answers import Judged
 from monitoring.rules.carried import carried
-from monitoring.rules.conditions import Judged, judge, moments, needed
+from monitoring.rules.conditions import judge, moments, needed
+from monitoring.rules.control import params as control
 from monitoring.rules.machine import Change, Standing, What, follow
 from monitoring.rules.models import AlertRule, AlertRuleKind, Phase, RuleStanding
 from monitoring.rules.preview import length
@@ -176,8 +178,7 @@ def _said(rule: AlertRule, value: float | None, low: float | None, high: float |
     if rule.kind == AlertRuleKind.BURN:
         return f"the error budget of {rule.metric} is spent {shown} times as fast as it may be, limit {p['factor']:g}."
     if rule.kind == AlertRuleKind.CONTROL:
-        numbers = ", ".join(str(number) for number in p["numbers"])
-        return f"{rule.metric} is {shown} and breaks a run rule ({p['runs']} {numbers}) about {p['centre']:.4g}."
+        return control.said(p, rule.metric, shown, low, high)
     if low is not None and high is not None:
         return f"{rule.metric} is {shown}, outside {low:.4g} to {high:.4g}, which this hour is known for."
     if high is not None:

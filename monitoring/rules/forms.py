@@ -1,6 +1,6 @@
 """What is asked of a person who writes a rule, or silences alerts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.rules import queries
+from monitoring.rules.control.params import COUNTED, WITHOUT_RUNS, ControlChart
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData, Reduce, Scope, Subject
 from monitoring.rules.spec import BURNS
 from registry.models import Endpoint
@@ -30,7 +31,8 @@ def _choice(label: str, choices: Any, help_text: str = "") -> forms.ChoiceField:
 
 
 class RuleForm(forms.Form):
-    """The fields that rules of every kind have; lengths are minutes here. `kinds` below add their own."""
+    """The fields that rules of every kind have; lengths are minutes here. `KINDS` below add their own, and of a control
+    chart those of its `chart`."""
 
     kind: str
     name = forms.CharField(max_length=100, label=_("Name"), help_text=_("It stands first in what people are told."))
@@ -60,21 +62,37 @@ class RuleForm(forms.Form):
         help_text=_("Other alerts of that host then hang below this one, and nobody is told of each."),
     )
 
-    def __init__(self, *args: Any, endpoint: Endpoint, kind: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, endpoint: Endpoint, kind: str, chart: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.endpoint, self.kind = endpoint, kind
+        self.chart = ControlChart(chart or ControlChart.INDIVIDUALS) if kind == AlertRuleKind.CONTROL else None
         names = queries.metrics_of(endpoint)
         self.fields["metric"].choices = [  # type: ignore[attr-defined]
             (_("Metrics"), [(name, name) for name in names]),
             (_("Findings"), [(f"{FINDING}{name}", label) for name, label in queries.detectors()]),
         ]
-        own = KINDS[kind]()
+        own = _control(self.chart) if self.chart else KINDS[kind]()
         shared = {name: self.fields.pop(name) for name in list(self.fields)}
+        if self.chart:
+            # The limits come from one series, and of counted rows nothing but their share can be plotted.
+            for name in ("scope", "means_host_down", *(("reduce",) if self.chart in COUNTED else ())):
+                del shared[name]
         for name in ("name", "metric", "column", "version", "scope"):
-            self.fields[name] = shared.pop(name)
+            if name in shared:
+                self.fields[name] = shared.pop(name)
         self.fields.update(own)
         self.fields.update(shared)
         self.initial.setdefault("severity", 3)
+
+    @property
+    def asked(self) -> str:
+        """The choice that this form is of, as `kind_of` takes it."""
+        return f"{self.kind}:{self.chart}" if self.chart else self.kind
+
+    @property
+    def shown(self) -> Any:
+        """The same in words."""
+        return self.chart.label if self.chart else AlertRuleKind(self.kind).label
 
     def said(self) -> dict[str, Any]:
         """The fields of the rule that a valid form describes."""
@@ -87,17 +105,17 @@ class RuleForm(forms.Form):
             "metric": metric.removeprefix(FINDING),
             "column": given["column"],
             "version": given["version"],
-            "scope": given["scope"],
+            "scope": given.get("scope", Scope.ENDPOINT),
             "kind": self.kind,
-            "params": _PARAMS[self.kind](given),
-            "reduce": given["reduce"],
+            "params": _control_params(self.chart, given) if self.chart else _PARAMS[self.kind](given),
+            "reduce": given.get("reduce", Reduce.MEAN),
             "window_seconds": 60 * given["window"],
             "for_seconds": 60 * given["hold"],
             "clear_seconds": 60 * given["clear_after"],
             "no_data": given["no_data"],
             "no_data_seconds": 60 * given["no_data_after"],
             "severity": int(given["severity"]),
-            "means_host_down": given["means_host_down"],
+            "means_host_down": given.get("means_host_down", False),
         }
 
 
@@ -110,7 +128,7 @@ def initial_of(rule: AlertRule) -> dict[str, Any]:
     params = dict(rule.params)
     if rule.kind == AlertRuleKind.BURN:
         params |= {"objective": round(100 * params["objective"], 6), "long": int(params["long_seconds"]) // 60}
-    if rule.kind == AlertRuleKind.CONTROL:
+    if "numbers" in params:
         params |= {"numbers": ", ".join(str(number) for number in params["numbers"])}
     return {**{name: getattr(rule, name) for name in same}, "metric": f"{prefix}{rule.metric}", **shown, **params}
 
@@ -164,23 +182,87 @@ def _burn() -> dict[str, forms.Field]:
     }
 
 
-def _control() -> dict[str, forms.Field]:
+def _control(chart: ControlChart) -> dict[str, forms.Field]:
     when = _("As 2026-11-01T00:00+00:00. The limits are frozen from it.")
+    return {
+        **_SETTINGS.get(chart, dict)(),
+        **({} if chart in WITHOUT_RUNS else _run_rules()),
+        "since": forms.CharField(max_length=40, label=_("It was stable from"), help_text=when),
+        "until": forms.CharField(max_length=40, label=_("until")),
+    }
+
+
+def _run_rules() -> dict[str, forms.Field]:
     return {
         "runs": _choice(
             _("Rules of"), [("nelson", _("Nelson (1 to 8)")), ("western-electric", _("Western Electric (1 to 4)"))]
         ),
-        "numbers": forms.CharField(max_length=40, label=_("By number"), initial="1, 2, 3"),
-        "since": forms.CharField(max_length=40, label=_("It was stable from"), help_text=when),
-        "until": forms.CharField(max_length=40, label=_("until")),
+        "numbers": forms.CharField(
+            max_length=40,
+            label=_("By number"),
+            initial="1, 2, 3",
+            help_text=_("1 is a point beyond 3 sigma; each further rule finds more and raises more false alarms."),
+        ),
     }
+
+
+def _subgroup() -> dict[str, forms.Field]:
+    return {
+        "size": forms.IntegerField(
+            label=_("Values of a subgroup"),
+            initial=5,
+            min_value=2,
+            max_value=60,
+            help_text=_("The window is cut into so many parts of whole minutes, and each part comes to one value."),
+        )
+    }
+
+
+def _per() -> dict[str, forms.Field]:
+    return {
+        "per": forms.CharField(
+            max_length=60,
+            required=False,
+            label=_("Per"),
+            help_text=_(
+                "The metric that counts the units, as requests_per_second for failures_per_second. Empty: the rows "
+                "behind each value."
+            ),
+        )
+    }
+
+
+def _ewma() -> dict[str, forms.Field]:
+    return {
+        "weight": _number(
+            _("Weight of the newest point"), _("0.05 to 1: a smaller one finds smaller shifts, later."), initial=0.2
+        ),
+        "width": _number(_("Limits, sigmas of the average"), initial=2.962),
+    }
+
+
+def _cusum() -> dict[str, forms.Field]:
+    return {
+        "k": _number(_("Slack k, sigmas"), _("Half of the shift that is to be found."), initial=0.5),
+        "h": _number(
+            _("Limit h, sigmas"), _("5 has one false alarm in 465 points, 4 one in 168."), initial=5
+        ),
+    }
+
+
+_SETTINGS: dict[ControlChart, Callable[[], dict[str, forms.Field]]] = {
+    ControlChart.XBAR: _subgroup,
+    ControlChart.S: _subgroup,
+    ControlChart.U: _per,
+    ControlChart.EWMA: _ewma,
+    ControlChart.CUSUM: _cusum,
+}
 
 
 KINDS = {
     AlertRuleKind.STATIC: _static,
     AlertRuleKind.SEASONAL: _seasonal,
     AlertRuleKind.BURN: _burn,
-    AlertRuleKind.CONTROL: _control,
 }
 
 
@@ -193,10 +275,13 @@ def _burn_params(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _control_params(given: Mapping[str, Any]) -> dict[str, Any]:
-    words = given["numbers"].replace(",", " ").split()
-    numbers = [int(word) for word in words if word.isdecimal()] if all(w.isdecimal() for w in words) else []
-    return {"runs": given["runs"], "numbers": numbers, "since": given["since"], "until": given["until"]}
+def _control_params(chart: ControlChart, given: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name: given[name] for name in ("since", "until", *_SETTINGS.get(chart, dict)())}
+    if chart not in WITHOUT_RUNS:
+        words = given["numbers"].replace(",", " ").split()
+        numbers = [int(word) for word in words if word.isdecimal()] if all(w.isdecimal() for w in words) else []
+        own |= {"runs": given["runs"], "numbers": numbers}
+    return {"chart": chart.value, **own}
 
 
 def _given(*names: str) -> Any:
@@ -207,8 +292,21 @@ _PARAMS = {
     AlertRuleKind.STATIC: _given("direction", "limit", "clear"),
     AlertRuleKind.SEASONAL: _given("direction", "weeks", "factor", "floor"),
     AlertRuleKind.BURN: _burn_params,
-    AlertRuleKind.CONTROL: _control_params,
 }
+
+
+def kind_choices() -> dict[str, list[tuple[str, Any]]]:
+    """What a person can write a rule of: `kinds`, and `charts`, each control chart as control:<chart>."""
+    charts = [(f"{AlertRuleKind.CONTROL}:{chart}", label) for chart, label in ControlChart.choices]
+    return {"kinds": [(kind.value, kind.label) for kind in KINDS], "charts": charts}
+
+
+def kind_of(asked: str) -> tuple[AlertRuleKind, str]:
+    """The kind that a choice names and, of a control chart, which; a static rule for what is no choice."""
+    kind, _sign, chart = asked.partition(":")
+    if kind == AlertRuleKind.CONTROL:
+        return AlertRuleKind.CONTROL, chart if chart in ControlChart.values else ControlChart.INDIVIDUALS.value
+    return (AlertRuleKind(kind) if kind in KINDS else AlertRuleKind.STATIC), ""
 
 
 class ReasonForm(forms.Form):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from monitoring.rules.conditions import Condition, Judged
+from monitoring.rules.answers import Condition, Judged
 from monitoring.rules.models import Phase
 from monitoring.rules.spec import Spec
 

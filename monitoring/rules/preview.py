@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from django.utils.translation import gettext, ngettext
 
+from monitoring.rules.answers import Condition, Judged
 from monitoring.rules.bins import SECOND
-from monitoring.rules.conditions import Condition, Judged, judge, moments, needed
+from monitoring.rules.conditions import judge, moments, needed
 from monitoring.rules.machine import Firing, Standing, What, firings, follow
 from monitoring.rules.models import AlertRule
 from monitoring.rules.reading import hosts_of, microseconds, moment, read

@@ -17,6 +17,9 @@ from registry.models import Host
 Spans = Sequence[tuple[int, int]]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+BY_THE_SECOND = "1/s"
+"""The unit of a metric that is a counter's rate."""
+
 MOST_HOSTS = 200
 """Hosts that one rule watches, each by itself."""
 
@@ -49,7 +52,7 @@ def read(rule: AlertRule, hosts: Iterable[Host | None], spans: Spans) -> dict[Ho
     """The bins of each in the spans (after, until], versions together. A host that sent nothing has empty ones."""
     rows: dict[int | None, list[tuple[float, ...]]] = defaultdict(list)
     wanted = list(hosts)
-    source = _findings if rule.subject == Subject.FINDING else _minutes
+    source = _findings if rule.subject == Subject.FINDING else _counted if rule.params.get("per") else _minutes
     for host, row in source(rule, [host.pk for host in wanted if host is not None], spans):
         rows[host].append(row)
     return {host: bins_of(rows[host.pk if host is not None else None]) for host in wanted}
@@ -63,6 +66,31 @@ def _minutes(rule: AlertRule, hosts: list[int], spans: Spans) -> Iterable[tuple[
     columns = ("series_id", "bin", "count", "n", "total", "weighted", "low", "high")
     for key, end, *row in found.values_list(*columns).iterator(chunk_size=10_000):
         yield series[key], (_us(end), *row)
+
+
+def _counted(rule: AlertRule, hosts: list[int], spans: Spans) -> Iterable[tuple[int | None, tuple[float, ...]]]:
+    """A count for each unit that another metric (`per`) counts, by the minute, the units as observations: minutes that
+    have both. Where only hosts send them, theirs are added up."""
+    units = _growth(rule, rule.params["per"], "", spans)
+    for end, count in _growth(rule, rule.metric, rule.column, spans).items():
+        exposure = round(units.get(end, 0.0))
+        if exposure > 0:
+            share = count / exposure
+            yield None, (end, 1, exposure, share, count, share, share)
+
+
+def _growth(rule: AlertRule, metric: str, column: str, spans: Spans) -> dict[int, float]:
+    """By how much a counter grew in each minute: the sum of what was sent, or a rate by the second times sixty."""
+    found = MetricSeries.objects.filter(endpoint=rule.endpoint, name=metric, column=column)
+    if rule.version:
+        found = found.filter(version=rule.version)
+    whole = dict(found.filter(host=None).values_list("pk", "unit"))
+    units = whole or dict(found.values_list("pk", "unit"))
+    grown: dict[int, float] = defaultdict(float)
+    minutes = MetricMinute.objects.filter(_within("bin", spans), series__in=list(units)).order_by("bin", "series_id")
+    for key, end, count, total in minutes.values_list("series_id", "bin", "count", "total").iterator(chunk_size=10_000):
+        grown[_us(end)] += 60 * total / count if units[key] == BY_THE_SECOND else total
+    return grown
 
 
 def _findings(rule: AlertRule, hosts: list[int], spans: Spans) -> Iterable[tuple[int | None, tuple[float, ...]]]:

@@ -8,19 +8,12 @@ from typing import Any
 from django.utils.translation import gettext, ngettext
 
 from monitoring.rules.bins import DAY, HOUR, MINUTE, SECOND
+from monitoring.rules.control import params as control
+from monitoring.rules.fields import ANY, LEAST, UnfitRule, number, word
 from monitoring.rules.models import AlertRule, AlertRuleKind, NoData
 
 ABOVE, BELOW, BOTH = "above", "below", "both"
 BAD, GOOD = "bad", "good"
-NELSON, WESTERN_ELECTRIC = "nelson", "western-electric"
-RUNS = {NELSON: 8, WESTERN_ELECTRIC: 4}
-"""How many rules each set has."""
-
-ANY, LEAST = 1e300, 1e-12
-"""Ends of what a number may be where it may be any, and the least that is above 0."""
-
-LEAST_POINTS = 20
-"""Points that a control chart's limits are frozen from, at least."""
 
 BURNS = {
     "page-fast": {"objective": 0.999, "long_seconds": 3_600, "short_seconds": 300, "factor": 14.4},
@@ -29,10 +22,6 @@ BURNS = {
 }
 """The pairs of windows of the Site Reliability Workbook, chapter 5, table 5-8: they spend 2 %, 5 % and 10 % of a
 budget of 30 days before they fire."""
-
-
-class UnfitRule(ValueError):
-    """The rule can't be asked so. The message is a sentence that says what would be acceptable."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +76,9 @@ def checked(kind: str, params: Mapping[str, Any], *, window_seconds: int) -> dic
 
 
 def _static(given: dict[str, Any], _: int) -> dict[str, Any]:
-    direction = _word(given, "direction", (ABOVE, BELOW), ABOVE)
-    limit = _number(given, "limit", -ANY, ANY)
-    clear = _number(given, "clear", -ANY, ANY, limit)
+    direction = word(given, "direction", (ABOVE, BELOW), ABOVE)
+    limit = number(given, "limit", -ANY, ANY)
+    clear = number(given, "clear", -ANY, ANY, limit)
     if (clear > limit) if direction == ABOVE else (clear < limit):
         raise UnfitRule(
             gettext("The clear limit must not lie beyond the limit: %(clear)s is %(direction)s %(limit)s.")
@@ -99,50 +88,30 @@ def _static(given: dict[str, Any], _: int) -> dict[str, Any]:
 
 
 def _seasonal(given: dict[str, Any], _: int) -> dict[str, Any]:
-    factor = _number(given, "factor", 1.0, 100.0, 4.0)
+    factor = number(given, "factor", 1.0, 100.0, 4.0)
     return {
-        "direction": _word(given, "direction", (ABOVE, BELOW, BOTH), BOTH),
-        "weeks": int(_number(given, "weeks", 2, 8, 4)),
+        "direction": word(given, "direction", (ABOVE, BELOW, BOTH), BOTH),
+        "weeks": int(number(given, "weeks", 2, 8, 4)),
         "factor": factor,
-        "clear_factor": _number(given, "clear_factor", 0.1, factor, 0.75 * factor),
-        "floor": _number(given, "floor", LEAST, ANY),
+        "clear_factor": number(given, "clear_factor", 0.1, factor, 0.75 * factor),
+        "floor": number(given, "floor", LEAST, ANY),
     }
 
 
 def _burn(given: dict[str, Any], window_seconds: int) -> dict[str, Any]:
-    long = int(_number(given, "long_seconds", 60, 3 * 86_400, 3_600))
+    long = int(number(given, "long_seconds", 60, 3 * 86_400, 3_600))
     if long <= window_seconds or long % 60:
         raise UnfitRule(
             gettext("The long window must be whole minutes and longer than the short one of %(window_seconds)s s.")
             % {"window_seconds": window_seconds}
         )
-    factor = _number(given, "factor", 0.01, 10_000.0, 14.4)
+    factor = number(given, "factor", 0.01, 10_000.0, 14.4)
     return {
-        "objective": _number(given, "objective", 0.0, 0.999999),
+        "objective": number(given, "objective", 0.0, 0.999999),
         "long_seconds": long,
         "factor": factor,
-        "clear_factor": _number(given, "clear_factor", 0.001, factor, factor),
-        "counts": _word(given, "counts", (BAD, GOOD), BAD),
-    }
-
-
-def _control(given: dict[str, Any], _: int) -> dict[str, Any]:
-    runs = _word(given, "runs", tuple(RUNS), NELSON)
-    numbers = given.pop("numbers", [1, 2, 3])
-    if (
-        not isinstance(numbers, list)
-        or not numbers
-        or any(number not in range(1, RUNS[runs] + 1) for number in numbers)
-    ):
-        raise UnfitRule(gettext("numbers must be a list of rules from 1 to %(runs)s.") % {"runs": RUNS[runs]})
-    return {
-        "runs": runs,
-        "numbers": sorted({int(number) for number in numbers}),
-        "centre": _number(given, "centre", -ANY, ANY),
-        "sigma": _number(given, "sigma", 0.0, ANY),
-        "points": int(_number(given, "points", LEAST_POINTS, 1e9)),
-        "since": _text(given, "since"),
-        "until": _text(given, "until"),
+        "clear_factor": number(given, "clear_factor", 0.001, factor, factor),
+        "counts": word(given, "counts", (BAD, GOOD), BAD),
     }
 
 
@@ -150,39 +119,8 @@ _CHECKS: dict[str, Callable[[dict[str, Any], int], dict[str, Any]]] = {
     AlertRuleKind.STATIC: _static,
     AlertRuleKind.SEASONAL: _seasonal,
     AlertRuleKind.BURN: _burn,
-    AlertRuleKind.CONTROL: _control,
+    AlertRuleKind.CONTROL: control.checked,
 }
-
-
-def _number(given: dict[str, Any], name: str, low: float, high: float, default: float | None = None) -> float:
-    value = given.pop(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        if high != ANY:
-            said = gettext("%(name)s must be a number from %(low)s to %(high)s.")
-        else:
-            said = {
-                0.0: gettext("%(name)s must be a number not below 0."),
-                LEAST: gettext("%(name)s must be a number above 0."),
-            }.get(low, gettext("%(name)s must be a number."))
-        raise UnfitRule(said % {"name": name, "low": f"{low:g}", "high": f"{high:g}"})
-    return float(value)
-
-
-def _word(given: dict[str, Any], name: str, words: tuple[str, ...], default: str) -> str:
-    value = given.pop(name, default)
-    if value not in words:
-        raise UnfitRule(
-            gettext("%(name)s must be %(names)s or %(words)s.")
-            % {"name": name, "names": ", ".join(words[:-1]), "words": words[-1]}
-        )
-    return str(value)
-
-
-def _text(given: dict[str, Any], name: str) -> str:
-    value = given.pop(name, "")
-    if not isinstance(value, str):
-        raise UnfitRule(gettext("%(name)s must be a text.") % {"name": name})
-    return value
 
 
 def in_words(rule: AlertRule) -> str:
@@ -251,23 +189,7 @@ def _burn_words(rule: AlertRule) -> str:
 
 
 def _control_words(rule: AlertRule) -> str:
-    p = rule.params
-    said = ngettext(
-        "breaks %(name)s rule %(numbers)s about %(centre)s with sigma %(sigma)s, frozen from %(points)s points of "
-        "%(since)s to %(until)s.",
-        "breaks %(name)s rules %(numbers)s about %(centre)s with sigma %(sigma)s, frozen from %(points)s points of "
-        "%(since)s to %(until)s.",
-        len(p["numbers"]),
-    )
-    return said % {
-        "name": gettext("Nelson's") if p["runs"] == NELSON else gettext("Western Electric's"),
-        "numbers": ", ".join(str(number) for number in p["numbers"]),
-        "centre": f"{p['centre']:g}",
-        "sigma": f"{p['sigma']:g}",
-        "points": p["points"],
-        "since": p["since"],
-        "until": p["until"],
-    }
+    return control.in_words(rule.params)
 
 
 _WORDS: dict[str, Callable[[AlertRule], str]] = {
@@ -286,3 +208,11 @@ def span(seconds: float) -> str:
         if length and not length % size:
             return f"{length // size} {name}"
     return f"{int(seconds)} s"
+
+
+def between(seconds: float) -> str:
+    """About how long lies between two of something, in one unit: 3 days, 5 h, 12 min."""
+    days, hours = seconds / 86_400, seconds / 3_600
+    if days >= 2:
+        return ngettext("%(days)s day", "%(days)s days", round(days)) % {"days": f"{days:,.0f}"}
+    return f"{hours:.0f} h" if hours >= 2 else f"{max(seconds / 60, 1):.0f} min"

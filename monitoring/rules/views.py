@@ -15,13 +15,15 @@ from accounts.actions import actor_for
 from accounts.permissions import may, may_on, require, require_on
 from audit.clock import database_now
 from monitoring.models import Alert
-from monitoring.rules import actions, queries, stable, worth
+from monitoring.rules import actions, measured, queries, worth
 from monitoring.rules.alert_page import alert_context
 from monitoring.rules.charts import chart
-from monitoring.rules.forms import DAYS, KINDS, ReasonForm, RuleForm, SilenceForm, initial_of
-from monitoring.rules.models import AlertRule, AlertRuleKind, Silence
+from monitoring.rules.fields import UnfitRule
+from monitoring.rules.forms import DAYS, ReasonForm, RuleForm, SilenceForm, initial_of, kind_choices, kind_of
+from monitoring.rules.models import AlertRule, Silence
+from monitoring.rules.preview import DAYS as WHOLE
 from monitoring.rules.preview import preview
-from monitoring.rules.spec import UnfitRule, in_words
+from monitoring.rules.spec import in_words
 from registry.models import Endpoint
 
 PAGE = 50
@@ -52,7 +54,7 @@ def rule_list(request: HttpRequest) -> HttpResponse:
         "firing": firing,
         "endpoint": endpoint,
         "endpoints": Endpoint.objects.order_by("name"),
-        "kinds": AlertRuleKind.choices,
+        **kind_choices(),
         "may_write": may(request.user, "admin"),
         "sentence": _list_sentence(told, len(firing) - told, rows),
         "tone": "bad" if told else "unknown" if any(row.tone == "unknown" for row in rows) else "",
@@ -86,16 +88,16 @@ def rule_new(request: HttpRequest) -> HttpResponse:
     require(request, "admin")
     asked = request.POST or request.GET
     endpoint = get_object_or_404(Endpoint.objects.select_related("model"), slug=asked.get("endpoint", ""))
-    kind = asked.get("kind", "") if asked.get("kind", "") in KINDS else AlertRuleKind.STATIC
-    form = RuleForm(request.POST or None, endpoint=endpoint, kind=kind)
-    context: dict[str, Any] = {"form": form, "endpoint": endpoint, "kind": AlertRuleKind(kind), "days": DAYS}
+    kind, of_chart = kind_of(asked.get("kind", ""))
+    form = RuleForm(request.POST or None, endpoint=endpoint, kind=kind, chart=of_chart)
+    context: dict[str, Any] = {"form": form, "endpoint": endpoint, "days": DAYS}
     if request.method == "POST" and form.is_valid():
         try:
             if "save" in request.POST:
                 rule = actions.make_rule(endpoint=endpoint, actor=actor_for(request=request), **form.said())
                 messages.success(request, gettext("%(name)s is judged from now on.") % {"name": rule.name})
                 return redirect("alert-rule", pk=rule.pk)
-            context |= _previewed(actions.draft(endpoint=endpoint, **form.said()), 30)
+            context |= _previewed(actions.draft(endpoint=endpoint, **form.said()), WHOLE)
         except UnfitRule as error:
             form.add_error(None, str(error))
     context["trail"] = [
@@ -109,7 +111,12 @@ def rule_new(request: HttpRequest) -> HttpResponse:
 
 def _previewed(rule: AlertRule, days: int) -> dict[str, Any]:
     found = preview(rule, until=database_now(), days=days)
-    return {"preview": found, "chart": chart(found), "words": in_words(rule)}
+    return {
+        "preview": found,
+        "chart": chart(found),
+        "words": in_words(rule),
+        "false_alarms": measured.sentences(rule, found.until, found if days == WHOLE else None),
+    }
 
 
 @login_required
@@ -122,7 +129,6 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "rule": rule,
         "words": in_words(rule),
-        "false_alarms": stable.false_alarms(rule),
         "standings": queries.standings(rule),
         "days": DAYS,
         "chosen": days,
@@ -154,10 +160,16 @@ def _detail_sentence(rule: AlertRule) -> dict[str, str]:
 def rule_edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Change what a rule asks; what fires by it ends, and it is judged anew."""
     rule = get_rule_for(request, pk, "admin")
-    form = RuleForm(request.POST or None, endpoint=rule.endpoint, kind=rule.kind, initial=initial_of(rule))
+    form = RuleForm(
+        request.POST or None,
+        endpoint=rule.endpoint,
+        kind=rule.kind,
+        chart=rule.params.get("chart", ""),
+        initial=initial_of(rule),
+    )
     reason = ReasonForm(request.POST if "save" in request.POST else None)
     context: dict[str, Any] = {
-        "form": form, "reason": reason, "rule": rule, "endpoint": rule.endpoint, "kind": AlertRuleKind(rule.kind),
+        "form": form, "reason": reason, "rule": rule, "endpoint": rule.endpoint,
         "days": DAYS, "trail": [(reverse("alert-rule", args=[rule.pk]), rule.name)],
     }  # fmt: skip
     if request.method == "POST" and form.is_valid() and (not reason.is_bound or reason.is_valid()):
@@ -171,7 +183,9 @@ def rule_edit(request: HttpRequest, pk: int) -> HttpResponse:
                 )
                 messages.success(request, gettext("%(name)s is judged anew from now on.") % {"name": rule.name})
                 return redirect("alert-rule", pk=rule.pk)
-            context |= _previewed(actions.draft(endpoint=rule.endpoint, **form.said()), 30)
+            drafted = actions.draft(endpoint=rule.endpoint, **form.said())
+            drafted.pk = rule.pk
+            context |= _previewed(drafted, WHOLE)
         except UnfitRule as error:
             form.add_error(None, str(error))
     return render(request, "monitoring/rules/form.html", context)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from monitoring.rules.answers import Condition
 from monitoring.rules.bins import DAY, HOUR, MINUTE, SECOND, WEEK, bins_of
-from monitoring.rules.conditions import Condition, judge, moments
+from monitoring.rules.conditions import judge, moments
+from monitoring.rules.fields import UnfitRule
 from monitoring.rules.machine import Standing, What, firings, follow
 from monitoring.rules.models import AlertRuleKind, Phase
-from monitoring.rules.spec import BURNS, Spec, UnfitRule, checked
+from monitoring.rules.spec import BURNS, Spec, checked
 
 START = 1_760_000_400 * SECOND // HOUR * HOUR + HOUR
 

@@ -13,6 +13,11 @@ from monitoring.rules.spec import Spec
 START = 1_760_000_400 * SECOND // HOUR * HOUR
 MINUTES = 90
 
+FROZEN = {"centre": st.just(4.0), "sigma": st.just(1.5), "points": st.just(30)}
+RUNS = {
+    "runs": st.sampled_from(["nelson", "western-electric"]), "numbers": st.sampled_from([[1], [1, 2, 3, 4]]), **FROZEN,
+}  # fmt: skip
+
 KINDS = {
     "static": st.fixed_dictionaries({
         "direction": st.sampled_from(["above", "below"]), "limit": st.just(5.0), "clear": st.just(5.0),
@@ -21,10 +26,14 @@ KINDS = {
         "objective": st.just(0.5), "long_seconds": st.sampled_from([600, 1200]), "factor": st.sampled_from([2.0, 8.0]),
         "clear_factor": st.just(2.0), "counts": st.just("bad"),
     }),
-    "control": st.fixed_dictionaries({
-        "runs": st.sampled_from(["nelson", "western-electric"]), "numbers": st.sampled_from([[1], [1, 2, 3, 4]]),
-        "centre": st.just(4.0), "sigma": st.just(1.5), "points": st.just(30),
-    }),
+    "control": st.one_of(
+        st.fixed_dictionaries({"chart": st.sampled_from(["individuals", "xbar", "s"]), **RUNS}),
+        st.fixed_dictionaries({"chart": st.sampled_from(["p", "u"]), **RUNS, "centre": st.just(0.4)}),
+        st.fixed_dictionaries({"chart": st.just("ewma"), "weight": st.sampled_from([0.2, 1.0]), "width": st.just(2.0),
+                               **FROZEN}),
+        st.fixed_dictionaries({"chart": st.just("cusum"), "k": st.just(0.5), "h": st.sampled_from([1.0, 4.0]),
+                               **FROZEN}),
+    ),
     "seasonal": st.fixed_dictionaries({
         "direction": st.sampled_from(["both", "above"]), "weeks": st.just(2), "factor": st.just(2.0),
         "clear_factor": st.just(1.0), "floor": st.just(0.5),
@@ -35,12 +44,14 @@ KINDS = {
 @st.composite
 def rules(draw):
     kind = draw(st.sampled_from(sorted(KINDS)))
+    params = draw(KINDS[kind])
+    subgroups = params.get("chart") in ("xbar", "s")
     lengths = st.sampled_from([0, MINUTE, 4 * MINUTE])
     return Spec(
         kind=kind,
-        params=draw(KINDS[kind]),
+        params=params | ({"size": 3} if subgroups else {}),
         reduce=draw(st.sampled_from(["mean", "sum", "low", "high"])),
-        window=draw(st.sampled_from([MINUTE, 3 * MINUTE, 5 * MINUTE])),
+        window=3 * MINUTE if subgroups else draw(st.sampled_from([MINUTE, 3 * MINUTE, 5 * MINUTE])),
         hold=draw(lengths),
         clear=draw(lengths),
         no_data_after=draw(st.sampled_from([None, 3 * MINUTE])),
@@ -72,7 +83,7 @@ def seen(bins, spans):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_preview_says_what_judging_piece_by_piece_would_have_said(data):
     spec = data.draw(rules())
     bins = data.draw(histories(spec))

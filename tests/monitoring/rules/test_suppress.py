@@ -11,8 +11,8 @@ from monitoring import alerts
 from monitoring.models import Alert
 from monitoring.rules import suppress
 from monitoring.rules.actions import end_silence, make_silence
+from monitoring.rules.fields import UnfitRule
 from monitoring.rules.models import Silence
-from monitoring.rules.spec import UnfitRule
 from registry.models import Placement
 from tests.monitoring.rules.world import ACTOR, ask, now, points, rule
 from tests.monitoring.world import make_endpoint, make_hosts
