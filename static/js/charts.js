@@ -60,6 +60,7 @@
         return;
       }
       trace.connectgaps ??= false;
+      if (trace.error_x) trace.error_x = { color: text, thickness: 1.5, width: 4, ...trace.error_x };
       if (trace.type === "bar" || trace.type === "histogram") trace.marker = { color: shade, line: { width: 0 }, ...trace.marker, ...(forced.matches && { color: shade, pattern: { shape: HATCHES[placeOf(trace.meta?.tone, index)] } }) };
       else {
         trace.line = { color: shade, width: 1.75, ...(forced.matches && { dash: DASHES[placeOf(trace.meta?.tone, index)] }), ...trace.line };
