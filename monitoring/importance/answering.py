@@ -62,7 +62,7 @@ def respondent(version: Version, sample: Columns) -> Respondent:
             continue
     raise NobodyAnswers(
         gettext("A worker can't carry it out: %(why)s And no host that can be asked for it has it loaded.")
-        % {"why": f"{not_here[:1].upper()}{not_here[1:].rstrip('.')}."}
+        % {"why": f"{not_here[:1].lower()}{not_here[1:].rstrip('.')}."}
     )
 
 

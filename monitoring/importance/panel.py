@@ -70,8 +70,22 @@ class Shown:
         bars = self.columns[:MOST_BARS]
         return Chart(
             "importance", self.sentence, self.how, _figure(bars, self.in_points),
-            size="tall" if len(bars) > TALL else "",
+            self._table(), size="tall" if len(bars) > TALL else "",
         )  # fmt: skip
+
+    def _table(self) -> dict[str, list[Any]]:
+        """Every column, also of those that have no bar."""
+        alone = {True: gettext("wakes nobody"), False: gettext("counts")}
+        lost = gettext("Points lost") if self.in_points else gettext("Error added")
+        heads = [gettext("Input"), gettext("Weight"), gettext("Its drift alone")]
+        if self.one is not None:
+            heads[1:1] = [lost, gettext("95 % interval")]
+        rows = []
+        for column in self.columns:
+            weight = "–" if column.weight is None else f"{column.weight:.3f}"
+            measured = [] if column.loss is None else [f"{column.loss:.3g}", column.interval]
+            rows.append([column.name, *measured, weight, alone[column.hardly_read]])
+        return {"columns": heads, "rows": rows}
 
 
 def shown(version: Version) -> Shown:
@@ -169,7 +183,7 @@ def _unknown(version: Version, one: Importance | None) -> Shown:
     if one is not None and one.reason:
         sentence = gettext("It could not be measured.")
         if one.state == ImportanceState.NOWHERE:
-            sentence = gettext("It waits for a host that serves this version. Where one has it loaded, measure it now.")
+            sentence = gettext("It is measured once a host serves this version, or holds it when somebody asks.")
         return Shown(version, one, sentence, f"{one.reason} {everything}", askable=True)
     if version.holdout_id is None:
         sentence = gettext(
@@ -194,7 +208,7 @@ def _figure(bars: list[Column], in_points: bool) -> dict[str, Any]:
     title = gettext("weight, as a share of the largest")
     if measured:
         half = [column.half for column in bars]
-        trace["error_x"] = {"type": "data", "array": half, "thickness": 1.5, "width": 3}
+        trace["error_x"] = {"type": "data", "array": half}
         title = gettext("points of accuracy lost") if in_points else gettext("added to the mean absolute error")
     return {
         "data": [trace],

@@ -260,7 +260,7 @@ def test_where_no_worker_can_and_no_host_serves_it_it_waits_for_one(model, too_l
 
     assert one.state == "nowhere"
     assert one.reason == (
-        "A worker can't carry it out: Its weights are larger than 0 MiB. And no host that can be asked for it has it "
+        "A worker can't carry it out: its weights are larger than 0 MiB. And no host that can be asked for it has it "
         "loaded."
     )
     later = timezone.now() + timedelta(minutes=10)

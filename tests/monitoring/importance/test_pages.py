@@ -86,7 +86,7 @@ def test_of_a_version_with_nothing_to_measure_it_on_the_page_says_what_to_do(mod
 
 def test_who_may_register_has_it_measured_again_and_nobody_else(model, too_large, viewer, administrator):
     one = measured(actions.begin(version_id=too_large.pk))
-    assert "Its weights are larger than 0 MiB. And no host that can be asked for it has it loaded." in text(viewer)
+    assert "its weights are larger than 0 MiB. And no host that can be asked for it has it loaded." in text(viewer)
     assert "Measure it now" not in text(viewer)
 
     refused = viewer.post(PART)
