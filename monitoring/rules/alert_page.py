@@ -86,7 +86,9 @@ def _chart(alert: Alert) -> dict[str, Any] | None:
         return None
     until = min(database_now(), (alert.ended_at or database_now()) + BEFORE / 6)
     window = timedelta(seconds=rule.window_seconds)
-    since = max(alert.started_at - max(BEFORE, LEAST_WINDOWS * window), until - max(LONGEST, 2 * LEAST_WINDOWS * window))
+    since = max(
+        alert.started_at - max(BEFORE, LEAST_WINDOWS * window), until - max(LONGEST, 2 * LEAST_WINDOWS * window)
+    )
     found = chart(preview(rule, until=until, days=(until - since) / timedelta(days=1)))
     return (
         {**found, "title": gettext("%(metric)s as it was when the alert fired") % {"metric": rule.metric}}

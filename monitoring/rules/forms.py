@@ -244,9 +244,7 @@ def _ewma() -> dict[str, forms.Field]:
 def _cusum() -> dict[str, forms.Field]:
     return {
         "k": _number(_("Slack k, sigmas"), _("Half of the shift that is to be found."), initial=0.5),
-        "h": _number(
-            _("Limit h, sigmas"), _("5 has one false alarm in 465 points, 4 one in 168."), initial=5
-        ),
+        "h": _number(_("Limit h, sigmas"), _("5 has one false alarm in 465 points, 4 one in 168."), initial=5),
     }
 
 
