@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ class Host:
         self.fleet = Fleet(self.store, pick_device())
         self.predictions = PredictionLog(settings, self.store.spool)
         self.pool = ThreadPoolExecutor(2, "inference")
+        self.refused: Counter[tuple[str, int]] = Counter()
         self.loading: asyncio.Task[None] | None = None
         self.defaults_loaded = False
 
@@ -50,6 +52,7 @@ class Host:
             try:
                 answer = await self._route(scope, receive)
             except Problem as error:
+                self._count_refusal(scope["path"].strip("/").split("/"), error.status)
                 answer = problem(error)
             except Disconnected:
                 return
@@ -88,7 +91,7 @@ class Host:
             case "GET", ["v2", *rest]:
                 return self._describe(rest)
             case "GET", ["metrics"]:
-                return 200, "text/plain; version=0.0.4; charset=utf-8", render(self.fleet, self.predictions).encode()
+                return 200, "text/plain; version=0.0.4; charset=utf-8", self._metrics()
             case _, ["v2", "repository", *rest]:
                 check_token(scope, self.settings.token)
                 return await control.repository(self, method, rest, receive)
@@ -96,6 +99,14 @@ class Host:
                 check_token(scope, self.settings.token)
                 return await control.lastgood(self, method, rest, receive)
         raise Problem(404, "not-found", f"There is no {method} {scope['path']} here.")
+
+    def _count_refusal(self, path: list[str], status: int) -> None:
+        """Of a model that this host does not know, the name is not kept: anybody can send any number of them."""
+        if path[:2] == ["v2", "models"] and path[-1] == "infer":
+            self.refused[path[2] if path[2] in self.fleet.models else "", status] += 1
+
+    def _metrics(self) -> bytes:
+        return render(self.fleet, self.predictions, self.refused).encode()
 
     def _describe(self, path: list[str]) -> Answer:
         match path:
@@ -150,7 +161,7 @@ class Host:
         columns = check_columns(loaded.signature, request)
         rows = len(next(iter(columns.values())))
         ids, probe = _identify(request, id_, rows)
-        failed = True
+        failed = "CancelledError"
         slot.enter()
         try:
             # Short answers are computed here: a hand-over to another thread costs more than they do.
@@ -158,7 +169,10 @@ class Host:
                 answer = loaded.answer(columns)
             else:
                 answer = await asyncio.get_running_loop().run_in_executor(self.pool, loaded.answer, columns)
-            failed = False
+            failed = ""
+        except Exception as error:
+            failed = type(error).__name__
+            raise
         finally:
             slot.leave()
             slot.counters.count(time.perf_counter() - started, failed=failed, probe=probe)

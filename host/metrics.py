@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from host.predictions import PredictionLog
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+USUAL_REFUSALS = (400, 404, 503)
+"""Statuses whose count begins at 0, so that a reader sees the first refusal as a growth."""
 
 
 @dataclass
@@ -25,17 +28,22 @@ class Counters:
     failures: int = 0
     probes: int = 0
     probe_failures: int = 0
+    exceptions: Counter[str] = field(default_factory=Counter)
+    """Failures by the name of the exception."""
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
 
-    def count(self, seconds: float, *, failed: bool, probe: bool) -> None:
-        """Count one request answered after `seconds`; only live requests enter the latency histogram."""
+    def count(self, seconds: float, *, failed: str, probe: bool) -> None:
+        """Count one request answered after `seconds`, or `failed` by an exception of that name; only live requests
+        enter the latency histogram."""
         if probe:
             self.probes += 1
-            self.probe_failures += failed
+            self.probe_failures += bool(failed)
             return
         self.requests += 1
-        self.failures += failed
+        if failed:
+            self.failures += 1
+            self.exceptions[failed] += 1
         self.seconds += seconds
         self.buckets[bisect_left(BUCKETS, seconds)] += 1
 
@@ -70,6 +78,12 @@ def _versions(text: _Text, fleet: Fleet) -> None:
 
     family("lastgood_host_requests_total", "counter", "Live inference requests answered or failed.", "requests")
     family("lastgood_host_failures_total", "counter", "Live inference requests that the version failed.", "failures")
+    text.family(
+        "lastgood_host_exceptions_total",
+        "counter",
+        "Failures by the exception that the version raised.",
+        (({**labels, "kind": kind}, n) for labels, slot in slots for kind, n in slot.counters.exceptions.items()),
+    )
     family("lastgood_host_probes_total", "counter", "Probes: requests that asked not to be logged.", "probes")
     family("lastgood_host_probe_failures_total", "counter", "Probes that the version failed.", "probe_failures")
     gauges: tuple[tuple[str, str, Callable[[Slot], float]], ...] = (
@@ -105,8 +119,8 @@ def _of_torch(gpu: dict[str, Any]) -> dict[str, float]:
     return {"memory_free_bytes": gpu["memory_free"], "memory_total_bytes": gpu["memory_total"]}
 
 
-def render(fleet: Fleet, predictions: PredictionLog) -> str:
-    """All metrics as Prometheus text."""
+def render(fleet: Fleet, predictions: PredictionLog, refused: Mapping[tuple[str, int], int]) -> str:
+    """All metrics as Prometheus text; `refused` are requests for inference by model and status."""
     text = _Text()
     models = [({"model": model.name}, model) for model in fleet.models.values()]
     text.family("lastgood_host_up", "gauge", "1 when every default can answer.", [({}, int(fleet.ready))])
@@ -120,6 +134,13 @@ def render(fleet: Fleet, predictions: PredictionLog) -> str:
         [({**labels, **m.pointer.default.to_json()}, 1) for labels, m in models if m.pointer.default],
     )
     _versions(text, fleet)
+    told = {(model, status): 0 for model in fleet.models for status in USUAL_REFUSALS} | dict(refused)
+    text.family(
+        "lastgood_host_refused_total",
+        "counter",
+        "Requests for inference that were refused, by status.",
+        (({"model": model, "status": str(status)}, n) for (model, status), n in told.items()),
+    )
     for key, size in memory(fleet.device).items():
         text.family(f"lastgood_host_memory_{key}_bytes", "gauge", f"Memory for models, {key}.", [({}, size)])
     _gpus(text)

@@ -21,7 +21,8 @@ OF_WINDOWS = frozenset({
 
 FIRST = (
     "gpu_utilisation", "gpu_memory_used_bytes", "gpu_memory_free_bytes", "gpu_temperature", "gpu_ecc_uncorrected",
-    "gpu_ecc_corrected", "gpu_xid", "requests_per_second", "failures_per_second", "engine_latency_p95_ms", "queue",
+    "gpu_ecc_corrected", "gpu_xid", "requests_per_second", "failures_per_second", "exceptions_per_second",
+    "refused_per_second", "engine_latency_p95_ms", "queue",
     "cpu_utilisation", "memory_used_bytes", "host_up",
 )  # fmt: skip
 """Metrics whose charts stand first, in this order."""

@@ -58,6 +58,10 @@ KNOWN: dict[str, dict[str, Known]] = {
     Exporter.BUNDLED: {
         "lastgood_host_requests_total": Known(REQUESTS, "1/s", How.RATE, versioned=True),
         "lastgood_host_failures_total": Known(FAILURES, "1/s", How.RATE, versioned=True),
+        "lastgood_host_exceptions_total": Known(
+            "exceptions_per_second", "1/s", How.RATE, labels=("kind",), versioned=True
+        ),
+        "lastgood_host_refused_total": Known("refused_per_second", "1/s", How.RATE, labels=("status",)),
         "lastgood_host_in_flight": Known("in_flight", "requests", versioned=True),
         "lastgood_host_loaded_bytes": Known("loaded_bytes", "bytes", versioned=True),
         "lastgood_host_request_duration_seconds": Known(LATENCY, "ms", How.BUCKETS, 1e3, versioned=True),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from host.metrics import Counters
 from tests.host.artifacts import BINARY, architecture, make_model, make_tensors, row
 from tests.host.fixtures import HostProcess, shared_host
 
@@ -267,3 +268,35 @@ def test_probes_are_counted_apart_from_live_requests(host_process: Factory, tmp_
     assert 'lastgood_host_probes_total{model="toy",version="1"} 1' in metrics
     assert 'lastgood_host_request_duration_seconds_count{model="toy",version="1"} 3' in metrics
     assert 'lastgood_host_fence{model="toy"} 1' in metrics
+
+
+def test_refusals_are_counted_by_model_and_status(host_process: Factory, tmp_path: Path) -> None:
+    host = host_process()
+    host.serve("1", make_model(tmp_path / "a", 1), 1)
+
+    host.infer(row())
+    answers = [
+        host.http.post("/v2/models/toy/infer", content=b"no JSON"),
+        host.http.post("/v2/models/toy/versions/9/infer", json={}),
+        host.http.post("/v2/models/nobody/infer", json={"inputs": []}),
+    ]
+
+    metrics = host.http.get("/metrics").text.splitlines()
+    assert [answer.status_code for answer in answers] == [400, 404, 404]
+    assert {line for line in metrics if line.startswith("lastgood_host_refused_total")} == {
+        'lastgood_host_refused_total{model="toy",status="400"} 1',
+        'lastgood_host_refused_total{model="toy",status="404"} 1',
+        'lastgood_host_refused_total{model="toy",status="503"} 0',
+        'lastgood_host_refused_total{model="",status="404"} 1',
+    }
+    assert 'lastgood_host_failures_total{model="toy",version="1"} 0' in metrics
+
+
+def test_failures_are_counted_by_the_exception() -> None:
+    counters = Counters()
+    for failed in ("RuntimeError", "", "RuntimeError", "OutOfMemoryError"):
+        counters.count(0.01, failed=failed, probe=False)
+    counters.count(0.01, failed="RuntimeError", probe=True)
+
+    assert (counters.requests, counters.failures, counters.probe_failures) == (4, 3, 1)
+    assert counters.exceptions == {"RuntimeError": 2, "OutOfMemoryError": 1}

@@ -93,6 +93,19 @@ def test_a_counter_that_fell_has_begun_anew_and_a_new_one_says_nothing_yet() -> 
     assert since_before(again, {}, 10.0) == []
 
 
+def test_failures_of_the_bundled_host_are_told_by_exception_and_refusals_by_status() -> None:
+    page = """
+lastgood_host_exceptions_total{{model="employment",version="2",kind="RuntimeError"}} {failed}
+lastgood_host_refused_total{{model="employment",status="400"}} {refused}
+lastgood_host_refused_total{{model="",status="404"}} {refused}
+"""
+    found = between(Exporter.BUNDLED, page, {"failed": 3, "refused": 0}, {"failed": 5, "refused": 30})
+    failed = found["exceptions_per_second", "employment", "kind=RuntimeError"]
+    assert (failed.value, failed.version) == (0.2, "2")
+    assert found["refused_per_second", "employment", "status=400"].value == 3.0
+    assert found["refused_per_second", "", "status=404"].value == 3.0
+
+
 def test_a_histogram_becomes_quantiles_of_the_time_between_two_readings() -> None:
     found = between(Exporter.BUNDLED, BUNDLED, {"count": 100, "fast": 100}, {"count": 300, "fast": 200})
     p50, p95 = found["engine_latency_p50_ms", "employment", ""], found["engine_latency_p95_ms", "employment", ""]
