@@ -1,4 +1,4 @@
-"""What a version's page shows of its inputs' importance, in a real browser: readable by everyone, on a phone as well."""
+"""What a version's page shows of its inputs' importance, in a real browser: readable by everyone, also on a phone."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
