@@ -38,7 +38,7 @@ def run_golden(
 ) -> GoldenResult:
     """Ask for the golden inputs and compare. None for `version_number` asks whatever answers unversioned requests.
 
-    An output given as texts (decimals) may differ by `tolerance`; one given as whole numbers must be the same.
+    An output given as texts (decimals) may differ by its tolerance; one given as whole numbers must be the same.
     Raises registry.serving.base.ServingError.
     """
     inputs: Mapping[str, Sequence[Any]] = golden["inputs"]
@@ -58,9 +58,9 @@ def run_golden(
 
 def _compare(golden: Mapping[str, Any], answers: Mapping[str, list[Any]], rows: int) -> tuple[set[int], Decimal]:
     """The rows that differ, and the worst difference among outputs with a tolerance."""
-    tolerance, worst, wrong = Decimal(golden["tolerance"]), Decimal(0), set()
+    worst, wrong = Decimal(0), set()
     for name, expected in golden["outputs"].items():
-        found = answers[name]
+        found, tolerance = answers[name], tolerance_of(golden, name)
         if len(found) != rows:
             return set(range(rows)), INFINITE
         for row, (want, got) in enumerate(zip(expected, found, strict=True)):
@@ -73,6 +73,13 @@ def _compare(golden: Mapping[str, Any], answers: Mapping[str, list[Any]], rows: 
             if difference > tolerance:
                 wrong.add(row)
     return wrong, worst
+
+
+def tolerance_of(golden: Mapping[str, Any], output: str) -> Decimal:
+    """By how much the output may differ: one tolerance is that of all outputs; of several by name, an output without
+    one has to be exact."""
+    given = golden["tolerance"]
+    return Decimal(given.get(output, 0) if isinstance(given, dict) else given)
 
 
 def _difference(want: str, got: object) -> Decimal:
@@ -125,9 +132,16 @@ def check_golden(data: bytes, signature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_numbers(golden: Mapping[str, Any]) -> None:
-    tolerance = golden.get("tolerance")
+    given = golden.get("tolerance")
+    tolerances = given if isinstance(given, dict) else dict.fromkeys(golden["outputs"], given)
+    strange = sorted(tolerances.keys() - golden["outputs"].keys())
+    if strange:
+        raise GoldenInvalid(
+            gettext("The golden test has a tolerance for %(strange)s, and gives no such output.")
+            % {"strange": ", ".join(strange)}
+        )
     texts = [value for column in golden["outputs"].values() for value in column if isinstance(value, str)]
-    for text in [tolerance, *texts]:
+    for text in [*tolerances.values(), *texts]:
         try:
             finite = isinstance(text, str) and Decimal(text).is_finite()
         except InvalidOperation:
@@ -137,5 +151,5 @@ def _check_numbers(golden: Mapping[str, Any]) -> None:
                 gettext('The golden test\'s %(text)r is not a decimal written as text, such as "0.0005".')
                 % {"text": text}
             )
-    if Decimal(golden["tolerance"]) < 0:
+    if any(Decimal(text) < 0 for text in tolerances.values()):
         raise GoldenInvalid(gettext("The golden test's tolerance is negative; nothing could pass it."))

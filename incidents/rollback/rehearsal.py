@@ -29,7 +29,7 @@ from monitoring.windows import numpy_column
 from registry.actions import RegistryError, record_rehearsal
 from registry.composing import composition_of
 from registry.content import read_json
-from registry.golden import BATCH_ROWS, FORMAT, GoldenInvalid, golden_of
+from registry.golden import BATCH_ROWS, FORMAT, GoldenInvalid, golden_of, tolerance_of
 from registry.models import Endpoint, Placement, Version
 from registry.serving.base import ServingError
 from registry.store import ArtifactDamaged, local
@@ -202,7 +202,7 @@ def _recorded(remote: Remote, version: Version, source: Mapping[str, Any]) -> di
             )
         for name, values in outputs.items():
             values += [_exact(value) for value in answer.outputs[name]]
-    kept = _clear_rows(version, outputs, Decimal(source["tolerance"]), rows)
+    kept = _clear_rows(version, outputs, source, rows)
     if not kept:
         raise NotRehearsed(
             gettext("Every golden row lies at the model's threshold, so none can tell two answers apart.")
@@ -221,12 +221,13 @@ def _exact(value: Any) -> Any:
     return value
 
 
-def _clear_rows(version: Version, outputs: Mapping[str, list[Any]], tolerance: Decimal, rows: int) -> list[int]:
+def _clear_rows(version: Version, outputs: Mapping[str, list[Any]], source: Mapping[str, Any], rows: int) -> list[int]:
     files = list(version.files.filter(component="config").values_list("artifact_id", "path"))
     head = read_json(local(files[0][0]), files[0][1]).get("head") if len(files) == 1 else None
     if not isinstance(head, dict) or head.get("type") != "binary" or head.get("score") not in outputs:
         return list(range(rows))
     threshold, scores = Decimal(str(head["threshold"])), outputs[head["score"]]
+    tolerance = tolerance_of(source, head["score"])
     return [row for row in range(rows) if abs(Decimal(scores[row]) - threshold) > tolerance]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.golden import BATCH_ROWS, GoldenResult, run_golden
+from registry.golden import BATCH_ROWS, FORMAT, GoldenInvalid, GoldenResult, check_golden, run_golden
 from registry.serving.base import HostAddress, Prediction
 from tests.registry.world import golden_bytes
 
@@ -58,6 +58,52 @@ def test_a_wrong_label_with_a_right_score_does_not_pass() -> None:
     result = ask({"label": [0, 1], "score": [1.0, 1.0]})
 
     assert (result.passed, result.mismatches) == (False, 1)
+
+
+def in_two_units(**tolerance: str) -> bytes:
+    """A share and an amount in the thousands; a row where each is off by a thousandth of a unit."""
+    outputs = {"share": ["0.500000", "0.250000"], "amount": ["52000.00", "48000.00"]}
+    inputs = {"AGE": [30, 40]}
+    return json.dumps({"format": FORMAT, "inputs": inputs, "outputs": outputs, "tolerance": tolerance}).encode()
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "share", "amount", "mismatches"),
+    [
+        ({"share": "0.001", "amount": "10"}, 0.5005, 52009.0, 0),
+        ({"share": "0.001", "amount": "10"}, 0.502, 52000.0, 1),
+        ({"share": "0.001", "amount": "10"}, 0.5, 52011.0, 1),
+        ({"amount": "10"}, 0.5, 52009.0, 0),
+        ({"amount": "10"}, 0.500001, 52000.0, 1),
+    ],
+    ids=["each within its own", "the share beyond its own", "the amount beyond its own", "exact", "not exact"],
+)
+def test_each_output_has_a_tolerance_of_its_own_or_is_exact(
+    tolerance: dict[str, str], share: float, amount: float, mismatches: int
+) -> None:
+    result = ask({"share": [share, 0.25], "amount": [amount, 48000.0]}, in_two_units(**tolerance))
+
+    assert (result.passed, result.mismatches) == (not mismatches, mismatches)
+
+
+SIGNATURE = {"inputs": [{"name": "AGE"}], "outputs": [{"name": "share"}, {"name": "amount"}]}
+
+
+def test_tolerances_by_output_are_taken() -> None:
+    assert check_golden(in_two_units(share="0.001"), SIGNATURE)["tolerance"] == {"share": "0.001"}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "why"),
+    [
+        ({"shares": "0.001"}, "a tolerance for shares, and gives no such output"),
+        ({"share": "-0.001"}, "negative"),
+        ({"share": "little"}, "'little' is not a decimal"),
+    ],
+)
+def test_tolerances_that_can_not_be_used_are_refused(tolerance: dict[str, str], why: str) -> None:
+    with pytest.raises(GoldenInvalid, match=why):
+        check_golden(in_two_units(**tolerance), SIGNATURE)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None, "high"])

@@ -1,12 +1,14 @@
 """What is asked of a switched fleet's live traffic, by real rows of a prediction log."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from incidents.rollback.checks import compared_errors, error_answer
-from incidents.rollback.live import accuracy_answer, live_accuracy, live_latency
+from incidents.rollback.live import accuracy_answer, live_accuracy, live_latency, live_outputs
 from incidents.rollback.models import CheckAnswer
 from tests.monitoring.stream import play, watch
 from tests.monitoring.world import START, WINDOW, answers, log, make_endpoint, make_hosts, make_version, part
@@ -92,8 +94,9 @@ def test_a_holdout_that_keeps_its_promise_passes_however_few_its_rows(right, ans
     assert accuracy_answer("holdout", "?", np.repeat([1, 0], [right, 30 - right]), **asked).answer == answer
 
 
-def traffic(latency_ms: float = 1.0, accuracy: float = 0.8, rows: int = 600):
-    """Three good windows of version 1, then version 2 after the switch: the endpoint and version 2."""
+def traffic(latency_ms: float = 1.0, accuracy: float = 0.8, rows: int = 600, always: int | None = None):
+    """Three good windows of version 1, then version 2 after the switch, which gives one answer `always` where that is
+    said: the endpoint and version 2."""
     endpoint, hosts = make_endpoint(), make_hosts("gpu-1")
     make_version(endpoint, 1)
     version = make_version(endpoint, 2)
@@ -101,8 +104,17 @@ def traffic(latency_ms: float = 1.0, accuracy: float = 0.8, rows: int = 600):
     for index in range(3):
         play(endpoint, hosts, index)
     given = answers(part(2017, 9000, rows), start=SWITCHED, version=2, accuracy=accuracy, latency_ms=latency_ms)
+    if always is not None:
+        given = replace(given, table=one_answer(given.table, always))
     log(endpoint, hosts[0], given)
     return endpoint, version
+
+
+def one_answer(table: pa.Table, always: int) -> pa.Table:
+    """The rows, all answered alike and as surely."""
+    for name, values in (("output", np.full(len(table), always)), ("score", np.full(len(table), always, np.float32))):
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    return table
 
 
 @pytest.mark.django_db
@@ -124,6 +136,25 @@ def test_live_latency_and_accuracy_that_are_worse_fail():
     assert live_accuracy(endpoint, version, SWITCHED, SWITCHED + WINDOW, ACCURACY).answer == FAIL
 
 
+OUTPUTS = {"max_psi": "0.25", "min_rows": "300"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("always", "answer"), [(None, PASS), (1, FAIL)], ids=["as in training", "one answer for all"])
+def test_outputs_are_held_against_the_versions_reference(always, answer):
+    endpoint, version = traffic(always=always)
+    found = live_outputs(endpoint, version, SWITCHED, SWITCHED + WINDOW, OUTPUTS)
+    assert (found.name, found.answer, found.wait) == ("outputs", answer, False)
+    assert found.observed.endswith("600 rows)")
+
+
+@pytest.mark.django_db
+def test_outputs_of_a_version_without_a_reference_are_not_asked_about():
+    endpoint, version = traffic()
+    version.profile = None
+    assert live_outputs(endpoint, version, SWITCHED, SWITCHED + WINDOW, OUTPUTS) is None
+
+
 @pytest.mark.django_db
 def test_live_traffic_that_is_too_little_waits():
     endpoint, version = traffic(rows=40)
@@ -135,3 +166,9 @@ def test_live_traffic_that_is_too_little_waits():
     )
     accuracy = live_accuracy(endpoint, version, SWITCHED, SWITCHED + WINDOW, ACCURACY)
     assert (accuracy.observed, accuracy.wait) == ("40 of 300 labelled rows needed for an answer", True)
+    outputs = live_outputs(endpoint, version, SWITCHED, SWITCHED + WINDOW, OUTPUTS)
+    assert (outputs.answer, outputs.observed, outputs.wait) == (
+        INCONCLUSIVE,
+        "40 of 300 rows needed for an answer",
+        True,
+    )
