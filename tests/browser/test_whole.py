@@ -194,13 +194,13 @@ def listen_to(page: Page, said: list[str]) -> None:
 
 
 def hurdles(page: Page, address: str) -> list[str]:
-    """What axe finds serious on the page that is open, and whether it scrolls sideways."""
+    """What axe finds moderate or worse on the page that is open, and whether it scrolls sideways."""
     violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     found = [
         f"{address} {one['id']}: {node['html'][:300]}"
         for one in violations
         for node in one["nodes"]
-        if one["impact"] in ("serious", "critical")
+        if one["impact"] != "minor"
     ]
     if page.evaluate("document.documentElement.scrollWidth - innerWidth") > 0:
         found.append(f"{address} scrolls sideways")

@@ -47,9 +47,7 @@ def test_a_rule_is_previewed_and_added_by_keyboard_on_a_phone(chromium: Browser,
             "this rule matches 3: they would have made 2 incidents"
         )
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = [
-            one["id"] for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")
-        ]
+        found = [one["id"] for one in Axe().run(page).response["violations"] if one["impact"] != "minor"]
         assert found == []
         if SHOTS:
             page.screenshot(path=Path(SHOTS) / f"grouping-{width}-{scheme}.png", full_page=True)

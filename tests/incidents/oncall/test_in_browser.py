@@ -82,7 +82,7 @@ def test_every_page_can_be_read_by_everyone_and_a_call_is_answered_by_keyboard(
                     problems.extend(f"{address}: {one}" for one in lost_in(page))
                     continue
                 found = Axe().run(page).response["violations"]
-                serious = [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")]
+                serious = [rule["id"] for rule in found if rule["impact"] != "minor"]
                 assert serious == [], f"{address} at {width}: {serious}"
         # the last page is that of the call: its first button is found and pressed by keyboard alone
         button = page.get_by_role("button", name="I have it")
