@@ -33,10 +33,12 @@ class NobodyAnswers(Exception):
 @dataclass(frozen=True)
 class Respondent:
     """Who is asked, and how much of it: at most `rows` rows, each column shuffled at most `repeats` times, for about
-    `seconds` in one turn, and then left alone for `rest` times as long. `predict` gives the version's answers, float64
-    of shape (rows,), and raises ValueError and registry.serving.base.ServingError."""
+    `seconds` in one turn, and then left alone for `rest` times as long. `read` makes of columns as sent what `predict`
+    takes, value by value, so that shuffling before and after it is the same. `predict` gives the version's answers,
+    float64 of shape (rows,), and raises ValueError and registry.serving.base.ServingError."""
 
     by: str
+    read: Callable[[Columns], Columns]
     predict: Callable[[Columns], NDArray[np.float64]]
     rows: int
     repeats: int
@@ -78,16 +80,15 @@ def _worker(version: Version, sample: Columns) -> Respondent:
     most = max(1, CELLS // _widest(files))
 
     def predict(columns: Columns) -> NDArray[np.float64]:
-        inputs = files.read(columns)
-        rows = len(next(iter(inputs.values())))
+        rows = len(next(iter(columns.values())))
         parts = [
-            files.answers({name: values[start : start + most] for name, values in inputs.items()})["output"]
+            files.answers({name: values[start : start + most] for name, values in columns.items()})["output"]
             for start in range(0, rows, most)
         ]
         return np.concatenate(parts).astype(np.float64)
 
-    predict(sample)
-    return Respondent("", predict, rows=5000, repeats=5, seconds=5, rest=0)
+    predict(files.read(sample))
+    return Respondent("", files.read, predict, rows=5000, repeats=5, seconds=5, rest=0)
 
 
 def _widest(files: Declared) -> int:
@@ -122,7 +123,9 @@ def _host(placement: Placement, version: Version) -> Respondent:
     read = held.loaded_digest if driver.capabilities.digest_read_back else held.digest
     if held.state != "ready" or read != version.digest:
         raise LookupError(placement.host.name)
-    return Respondent(placement.host.name, _asking(driver, address, version), rows=1000, repeats=2, seconds=1, rest=4)
+    return Respondent(
+        placement.host.name, dict, _asking(driver, address, version), rows=1000, repeats=2, seconds=1, rest=4
+    )
 
 
 def _asking(driver: ServingDriver, address: HostAddress, version: Version) -> Callable[[Columns], NDArray[np.float64]]:

@@ -56,9 +56,9 @@ def take_turn(one: Importance) -> Turn:
     sample = _columns(version, names, SAMPLE)
     who = respondent(version, sample[0])
     done = {name: Loss(**known) for name, known in one.losses.items()} if one.rows and who.by == one.answered_by else {}
-    limit, repeats = (one.rows, one.repeats) if done else _affordable(who, sample[0])
+    limit, repeats = (one.rows, one.repeats) if done else _affordable(who, who.read(sample[0]))
     columns, labels = _columns(version, names, limit)
-    shuffled = shuffling(who.predict, columns, labels, metric=metric_of(version), repeats=repeats)
+    shuffled = shuffling(who.predict, who.read(columns), labels, metric=metric_of(version), repeats=repeats)
     done |= _more(shuffled, [name for name in names if name not in done], began + who.seconds)
     took = time.monotonic() - began
     return Turn(
