@@ -135,27 +135,12 @@ def _placements_context(request: HttpRequest, endpoint: Endpoint) -> dict[str, A
 def endpoint_act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     """Freeze the endpoint, lift one of its freezes, or name what it falls back on."""
     endpoint = endpoint_for(request, slug, "incident.command")
-    if verb == "freeze":
-        _act(
-            request,
-            FreezeForm,
-            actions.freeze,
-            gettext("The freeze of %(endpoint)s is set.") % {"endpoint": endpoint.slug},
-            endpoint=endpoint,
-        )
-    elif verb == "fallback":
-        said = gettext("What %(slug)s falls back on is set.") % {"slug": endpoint.slug}
-        _act(request, FallbackForm, partial(_name_fallback, request.POST.get("version", "")), said, endpoint=endpoint)
-    elif verb == "lift":
-        _act(
-            request,
-            LiftForm,
-            actions.lift,
-            gettext("That freeze of %(endpoint)s is lifted.") % {"endpoint": endpoint.slug},
-            endpoint=endpoint,
-        )
-    else:
+    if verb not in ENDPOINT_VERBS:
         raise Http404(gettext("An endpoint has no verb %(verb)s.") % {"verb": verb})
+    form, action, said = ENDPOINT_VERBS[verb]
+    if verb == "fallback":
+        action = partial(action, request.POST.get("version", ""))
+    _act(request, form, action, said % {"endpoint": endpoint.slug}, endpoint=endpoint)
     return redirect("endpoint-detail", slug=slug)
 
 
@@ -168,6 +153,11 @@ def _name_fallback(number: str, *, endpoint: Endpoint, **what: Any) -> None:
     actions.name_fallback(endpoint=endpoint, version=version, **what)
 
 
+ENDPOINT_VERBS: dict[str, tuple[type[ReasonForm], Callable[..., None], str]] = {
+    "freeze": (FreezeForm, actions.freeze, _("The freeze of %(endpoint)s is set.")),
+    "fallback": (FallbackForm, _name_fallback, _("What %(endpoint)s falls back on is set.")),
+    "lift": (LiftForm, actions.lift, _("That freeze of %(endpoint)s is lifted.")),
+}
 HOST_VERBS: dict[str, tuple[type[ReasonForm], Callable[..., None], str]] = {
     "hold": (SpanForm, actions.hold, _("{} is observed, and not converged.")),
     "release": (ReasonForm, actions.release, _("{} is converged again.")),

@@ -7,17 +7,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts.approvals.queries import NoPolicy
-from accounts.models import User
 from accounts.problems import Problem
 from incidents.errors import Conflict, GuardFailed, IncidentError
 from incidents.rollback.plan import PlanRefused
 
 T = TypeVar("T")
-
-
-def person(request: Request) -> User:
-    assert isinstance(request.user, User)
-    return request.user
 
 
 def sent(request: Request, serializer: type[serializers.Serializer]) -> dict[str, Any]:

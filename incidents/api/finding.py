@@ -8,7 +8,8 @@ from rest_framework.response import Response
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
-from incidents.api.common import done, person, sent
+from accounts.permissions import user_of
+from incidents.api.common import done, sent
 from incidents.working.models import SavedView
 from incidents.working.saved import drop_view, save_view, views_for
 from incidents.working.search import search
@@ -61,17 +62,17 @@ class SavedViewViewSet(viewsets.ReadOnlyModelViewSet[SavedView]):
     def get_queryset(self) -> QuerySet[SavedView]:
         if getattr(self, "swagger_fake_view", False):
             return SavedView.objects.none()
-        return views_for(person(self.request)).order_by("pk")
+        return views_for(user_of(self.request)).order_by("pk")
 
     @extend_schema(request=SavedViewSerializer, responses={201: SavedViewSerializer})
     def create(self, request: Request) -> Response:
         """Keep a list; one of that name is replaced."""
         typed = sent(request, SavedViewSerializer)
-        made = done(lambda: save_view(user=person(request), actor=actor_for(request=request), **typed))
+        made = done(lambda: save_view(user=user_of(request), actor=actor_for(request=request), **typed))
         return Response(SavedViewSerializer(made).data, status=status.HTTP_201_CREATED)
 
     def destroy(self, request: Request, pk: str) -> Response:
         """Forget one of the caller's own."""
         view = self.get_object()
-        done(lambda: drop_view(user=person(request), pk=view.pk, actor=actor_for(request=request)))
+        done(lambda: drop_view(user=user_of(request), pk=view.pk, actor=actor_for(request=request)))
         return Response(status=status.HTTP_204_NO_CONTENT)

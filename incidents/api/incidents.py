@@ -12,11 +12,12 @@ from rest_framework.response import Response
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
+from accounts.permissions import user_of
 from audit.queries import timeline
 from incidents import actions, queries
 from incidents.api import serializers as shapes
 from incidents.api import working
-from incidents.api.common import done, person, sent
+from incidents.api.common import done, sent
 from incidents.api.working import WorkingVerbs
 from incidents.models import Evidence, Incident, Update
 from incidents.narrative import tell
@@ -60,7 +61,7 @@ class IncidentViewSet(WorkingVerbs, viewsets.ReadOnlyModelViewSet[Incident]):
             request,
             lambda incident: actions.acknowledge(
                 incident=incident,
-                user=person(request),
+                user=user_of(request),
                 actor=actor_for(request=request),
                 seen_version=typed.get("version"),
             ),
@@ -75,7 +76,7 @@ class IncidentViewSet(WorkingVerbs, viewsets.ReadOnlyModelViewSet[Incident]):
         return self._do(
             request,
             lambda incident: actions.triage(
-                incident=incident, user=person(request), actor=actor_for(request=request), seen_version=seen, **typed
+                incident=incident, user=user_of(request), actor=actor_for(request=request), seen_version=seen, **typed
             ),
         )
 
@@ -103,7 +104,7 @@ class IncidentViewSet(WorkingVerbs, viewsets.ReadOnlyModelViewSet[Incident]):
         incident = self.get_object()
         made = done(
             lambda: actions.post_update(
-                incident=incident, user=person(request), actor=actor_for(request=request), **typed
+                incident=incident, user=user_of(request), actor=actor_for(request=request), **typed
             )
         )
         return Response(shapes.UpdateSerializer(made).data, status=status.HTTP_201_CREATED)
@@ -115,7 +116,9 @@ class IncidentViewSet(WorkingVerbs, viewsets.ReadOnlyModelViewSet[Incident]):
         typed = sent(request, shapes.ProposeRollbackSerializer)
         incident = self.get_object()
         plan = done(
-            lambda: propose_rollback(incident=incident, user=person(request), actor=actor_for(request=request), **typed)
+            lambda: propose_rollback(
+                incident=incident, user=user_of(request), actor=actor_for(request=request), **typed
+            )
         )
         return Response({"plan": str(plan.pk), "plan_hash": plan.plan_hash}, status=status.HTTP_201_CREATED)
 

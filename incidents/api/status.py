@@ -11,10 +11,11 @@ from rest_framework.response import Response
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
+from accounts.permissions import user_of
 from accounts.problems import Problem
 from incidents import status as pages
 from incidents.api import serializers as shapes
-from incidents.api.common import done, person, sent
+from incidents.api.common import done, sent
 from incidents.models import StatusPage
 from incidents.status_json import summary
 from incidents.status_readers import may_read
@@ -43,7 +44,7 @@ class StatusPageViewSet(viewsets.ReadOnlyModelViewSet[StatusPage]):
     def get_queryset(self) -> QuerySet[StatusPage]:
         """The pages that the reader may see."""
         found = super().get_queryset()
-        hidden = [page.pk for page in found.filter(public=False) if not may_read(person(self.request), page)]
+        hidden = [page.pk for page in found.filter(public=False) if not may_read(user_of(self.request), page)]
         return found.exclude(pk__in=hidden)
 
     @extend_schema(request=shapes.PageSerializer, responses={201: shapes.PageSerializer})
@@ -71,7 +72,7 @@ class StatusPageViewSet(viewsets.ReadOnlyModelViewSet[StatusPage]):
         typed = sent(request, shapes.MaintenanceSerializer)
         for component in typed["components"]:
             self.check_object_permissions(request, component)
-        made = done(lambda: maintenance.plan(page=page, by=person(request), actor=actor_for(request=request), **typed))
+        made = done(lambda: maintenance.plan(page=page, by=user_of(request), actor=actor_for(request=request), **typed))
         return Response(shapes.MaintenanceSerializer(made).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=shapes.WebhookSerializer, responses={201: shapes.WebhookSerializer})
@@ -101,7 +102,7 @@ class StatusPageViewSet(viewsets.ReadOnlyModelViewSet[StatusPage]):
         page = self.get_object()
         for concerned in (typed["incident"], *typed.get("components", ())):
             self.check_object_permissions(request, concerned)
-        made = done(lambda: pages.post(page=page, by=person(request), actor=actor_for(request=request), **typed))
+        made = done(lambda: pages.post(page=page, by=user_of(request), actor=actor_for(request=request), **typed))
         return Response(shapes.PostSerializer(made).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(responses=OpenApiTypes.OBJECT)

@@ -12,11 +12,11 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.models import User
-from accounts.permissions import require
+from accounts.permissions import require, user_of
 from accounts.problems import Problem
 from audit.clock import database_now
 from incidents import severity
-from incidents.api.common import done, person, sent
+from incidents.api.common import done, sent
 from incidents.models import Impact, IncidentRole, Urgency
 from incidents.working import notes, roles, runbooks, times, todo
 from incidents.working.models import RoleOffer, Runbook, RunbookUse, Sighting, Step, Task, TaskState
@@ -240,7 +240,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         typed = sent(request, OfferSerializer)
         incident = self.get_object()
         made = done(
-            lambda: roles.offer_role(incident=incident, by=person(request), actor=actor_for(request=request), **typed)
+            lambda: roles.offer_role(incident=incident, by=user_of(request), actor=actor_for(request=request), **typed)
         )
         return Response(OfferSerializer(made).data, status=status.HTTP_201_CREATED)
 
@@ -252,7 +252,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         incident = self.get_object()
         done(
             lambda: roles.accept_role(
-                incident=incident, user=person(request), actor=actor_for(request=request), **typed
+                incident=incident, user=user_of(request), actor=actor_for(request=request), **typed
             )
         )
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -265,7 +265,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         incident = self.get_object()
         ended = done(
             lambda: roles.refuse_role(
-                incident=incident, user=person(request), actor=actor_for(request=request), **typed
+                incident=incident, user=user_of(request), actor=actor_for(request=request), **typed
             )
         )
         ended.refresh_from_db()
@@ -276,7 +276,7 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
     def seen(self, request: Request, ref: str) -> Response:
         """Say to have seen the incident."""
         incident = self.get_object()
-        made = done(lambda: roles.say_seen(incident=incident, user=person(request), actor=actor_for(request=request)))
+        made = done(lambda: roles.say_seen(incident=incident, user=user_of(request), actor=actor_for(request=request)))
         return Response(SightingSerializer(made).data)
 
     @extend_schema(request=None, responses={204: None})
@@ -366,7 +366,9 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         typed = sent(request, TakeUpSerializer)
         incident = self.get_object()
         use = done(
-            lambda: runbooks.take_up(incident=incident, user=person(request), actor=actor_for(request=request), **typed)
+            lambda: runbooks.take_up(
+                incident=incident, user=user_of(request), actor=actor_for(request=request), **typed
+            )
         )
         return Response(RunbookUseSerializer(use).data, status=status.HTTP_201_CREATED)
 
@@ -379,7 +381,9 @@ class WorkingVerbs(viewsets.GenericViewSet[Any]):
         step = steps.filter(pk=int(item), use__incident=self.get_object()).first()
         if step is None:
             raise Problem(404, "not-found", f"{ref} has no step {item}.")
-        ticked = done(lambda: runbooks.tick(step=step, user=person(request), actor=actor_for(request=request), **typed))
+        ticked = done(
+            lambda: runbooks.tick(step=step, user=user_of(request), actor=actor_for(request=request), **typed)
+        )
         return Response(RunbookStepSerializer(ticked).data)
 
 
@@ -442,7 +446,7 @@ class SeverityMatrixViewSet(viewsets.ViewSet):
             lambda: severity.set_matrix(
                 cells=typed["cells"],
                 reason=typed["reason"],
-                user=person(request),
+                user=user_of(request),
                 actor=actor_for(request=request),
                 seen_edition=typed["edition"],
             )

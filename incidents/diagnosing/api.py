@@ -9,8 +9,7 @@ from rest_framework.response import Response
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
-from accounts.models import User
-from accounts.permissions import require
+from accounts.permissions import require, user_of
 from accounts.problems import Problem
 from incidents.diagnosing import costs
 from incidents.diagnosing.models import CostFormula
@@ -55,10 +54,9 @@ class CostFormulaViewSet(viewsets.ReadOnlyModelViewSet[CostFormula]):
         wish = dict(asked.validated_data)
         model, reason = wish.pop("model"), wish.pop("reason")
         require(request, "registry.write", model=model.slug, team=model.team)
-        assert isinstance(request.user, User)
         try:
             formula = costs.set_formula(
-                model=model, terms=costs.Terms(**wish), reason=reason, user=request.user,
+                model=model, terms=costs.Terms(**wish), reason=reason, user=user_of(request),
                 actor=actor_for(request=request),
             )  # fmt: skip
         except costs.CostRefused as refused:

@@ -9,11 +9,10 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
-from accounts.permissions import may_on, require_on
+from accounts.permissions import may_on, require_on, user_of
 from incidents.diagnosing import costs
 from incidents.diagnosing.forms import CostForm
 from incidents.diagnosing.models import CostFormula
-from incidents.views.pages import user_of
 from registry.views import model_for
 
 

@@ -12,9 +12,10 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.models import User
+from accounts.permissions import user_of
 from accounts.problems import Problem
 from audit.clock import database_now
-from incidents.api.common import done, person, sent
+from incidents.api.common import done, sent
 from incidents.learning import actions, begun
 from incidents.learning.figures import figures
 from incidents.learning.models import Cause, ContributingCause, ReviewTemplate, Signature
@@ -155,7 +156,9 @@ class LearningVerbs(viewsets.GenericViewSet[Any]):
         if signature is None:
             raise Problem(404, "not-found", f"Nobody was asked under the number {item}.")
         said = done(
-            lambda: actions.answer(signature=signature, user=person(request), actor=actor_for(request=request), **typed)
+            lambda: actions.answer(
+                signature=signature, user=user_of(request), actor=actor_for(request=request), **typed
+            )
         )
         return Response(SignatureSerializer(said).data)
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may, require, user_of
 from audit.clock import database_now
 from audit.views import csv_file
 from incidents.errors import Conflict, IncidentError
@@ -22,7 +22,6 @@ from incidents.learning.charts import histogram, trend
 from incidents.learning.figures import BINS, STAGES, Chosen, figures
 from incidents.learning.forms import AnswerForm, AskForm, CausesForm, TemplateForm
 from incidents.learning.models import Cause, ReviewTemplate, Signature
-from incidents.views.pages import user_of
 from incidents.views.reviews import review_for
 from monitoring.models import RuleKind
 from registry.models import Model

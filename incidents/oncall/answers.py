@@ -12,13 +12,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.actions import actor_for
 from accounts.models import User
-from accounts.permissions import may, require, require_on
+from accounts.permissions import may, require, require_on, user_of
 from incidents.errors import IncidentError
 from incidents.oncall import calls, contacts, duty, escalations, queries
 from incidents.oncall.forms import ChannelForm, WayForm
 from incidents.oncall.models import Contact, Escalation
 from incidents.oncall.views import TRAIL, attempt
-from incidents.views.pages import user_of
 
 VERBS = ("take", "hand-over", "call-now")
 

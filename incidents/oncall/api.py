@@ -12,10 +12,10 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.authentication import HasScope
 from accounts.models import User
-from accounts.permissions import require_on
+from accounts.permissions import require_on, user_of
 from accounts.problems import Problem
 from audit.clock import database_now
-from incidents.api.common import done, person, sent
+from incidents.api.common import done, sent
 from incidents.oncall import contacts, duty, escalations, policies, rotations
 from incidents.oncall.models import Call, Contact, Escalation, Policy, Rotation
 from incidents.telling.models import Kind
@@ -127,7 +127,7 @@ class RotationViewSet(viewsets.GenericViewSet, mixins.ListModelMixin, mixins.Ret
         """Take a turn, or give it to another, with a reason."""
         typed, found = sent(request, OverrideSerializer), self.get_object()
         require_on(request, "incident.respond", found)
-        by, actor = person(request), actor_for(request=request)
+        by, actor = user_of(request), actor_for(request=request)
         made = done(lambda: rotations.override(rotation=found, by=by, actor=actor, **typed))
         return Response(OverrideSerializer(made).data, status=status.HTTP_201_CREATED)
 
@@ -233,7 +233,7 @@ class EscalationViewSet(viewsets.ReadOnlyModelViewSet[Escalation]):
     def acknowledge(self, request: Request, pk: str) -> Response:
         """Say that you have it."""
         found, actor = self._mine(request), actor_for(request=request)
-        done(lambda: escalations.acknowledge(escalation=found, user=person(request), actor=actor))
+        done(lambda: escalations.acknowledge(escalation=found, user=user_of(request), actor=actor))
         return self._answer()
 
     @extend_schema(request=HandOverSerializer, responses=EscalationSerializer)
@@ -241,7 +241,7 @@ class EscalationViewSet(viewsets.ReadOnlyModelViewSet[Escalation]):
     def hand_over(self, request: Request, pk: str) -> Response:
         """Ask another person to take it."""
         typed, found, actor = sent(request, HandOverSerializer), self._mine(request), actor_for(request=request)
-        done(lambda: escalations.hand_over(escalation=found, user=person(request), actor=actor, **typed))
+        done(lambda: escalations.hand_over(escalation=found, user=user_of(request), actor=actor, **typed))
         return self._answer()
 
     @extend_schema(request=CallNextSerializer, responses=EscalationSerializer)
@@ -290,7 +290,7 @@ class WayViewSet(viewsets.GenericViewSet, mixins.ListModelMixin):
     def get_queryset(self) -> Any:
         if getattr(self, "swagger_fake_view", False):
             return Contact.objects.none()
-        return contacts.contacts().filter(user=person(self.request), own=False)
+        return contacts.contacts().filter(user=user_of(self.request), own=False)
 
     @extend_schema(responses={201: WaySerializer})
     def create(self, request: Request) -> Response:
@@ -298,7 +298,7 @@ class WayViewSet(viewsets.GenericViewSet, mixins.ListModelMixin):
         typed = sent(request, WaySerializer)
         typed |= typed.pop("receiver")
         actor = actor_for(request=request)
-        made, secret = done(lambda: contacts.add_contact(user=person(request), actor=actor, **typed))
+        made, secret = done(lambda: contacts.add_contact(user=user_of(request), actor=actor, **typed))
         shown = self.get_serializer(contacts.contacts().get(pk=made.pk)).data
         return Response(shown | ({"secret": secret} if secret else {}), status=status.HTTP_201_CREATED)
 

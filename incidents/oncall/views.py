@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.actions import actor_for
 from accounts.models import User
-from accounts.permissions import may, may_on, require, require_on
+from accounts.permissions import may, may_on, require, require_on, user_of
 from accounts.rosters.models import Roster
 from audit import names
 from incidents.errors import IncidentError
@@ -32,7 +32,6 @@ from incidents.oncall.forms import (
     targets,
 )
 from incidents.oncall.models import Override, Policy, Rotation
-from incidents.views.pages import user_of
 
 TRAIL = [("/on-call/", _("On call"))]
 

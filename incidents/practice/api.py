@@ -12,8 +12,7 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.approvals.queries import NoPolicy
-from accounts.models import User
-from accounts.permissions import require
+from accounts.permissions import require, user_of
 from accounts.problems import Problem
 from incidents.models import Incident
 from incidents.practice import by_hand, drills, queries, readiness, rules
@@ -106,10 +105,9 @@ class DrillViewSet(viewsets.ReadOnlyModelViewSet[Drill]):
         """Propose a drill; its plan is preflighted and approved like any other."""
         asked = AskSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        assert isinstance(request.user, User)
         self.check_object_permissions(request, asked.validated_data["endpoint"])
         try:
-            drill = drills.ask_drill(**asked.validated_data, user=request.user, actor=actor_for(request=request))
+            drill = drills.ask_drill(**asked.validated_data, user=user_of(request), actor=actor_for(request=request))
         except (PlanRefused, NoPolicy) as error:
             raise refused(error) from error
         return Response(DrillSerializer(drill).data, status=201)
@@ -154,10 +152,11 @@ class ScheduleViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[DrillSchedu
         """Set the schedule of an endpoint, in place of the one that it has."""
         asked = SetScheduleSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        assert isinstance(request.user, User)
         self.check_object_permissions(request, asked.validated_data["endpoint"])
         try:
-            schedule = drills.set_schedule(**asked.validated_data, user=request.user, actor=actor_for(request=request))
+            schedule = drills.set_schedule(
+                **asked.validated_data, user=user_of(request), actor=actor_for(request=request)
+            )
         except PlanRefused as error:
             raise refused(error) from error
         return Response(ScheduleSerializer(schedule).data)
@@ -231,9 +230,8 @@ class RuleViewSet(viewsets.ReadOnlyModelViewSet[AutomaticRule]):
         return Response(AutomaticRuleSerializer(rule).data)
 
     def _done(self, request: Request, verb: Callable[..., AutomaticRule], **wish: Any) -> AutomaticRule:
-        assert isinstance(request.user, User)
         try:
-            return verb(**wish, user=request.user, actor=actor_for(request=request))
+            return verb(**wish, user=user_of(request), actor=actor_for(request=request))
         except PlanRefused as error:
             raise refused(error) from error
 
@@ -292,11 +290,10 @@ class ByHandViewSet(viewsets.GenericViewSet[Placement]):
         """Put it on the incident's record, and let the host go on serving what it does."""
         asked = ByHandSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        assert isinstance(request.user, User)
         self.check_object_permissions(request, asked.validated_data["placement"].endpoint)
         try:
             version = by_hand.record_by_hand(
-                **asked.validated_data, user=request.user, actor=actor_for(request=request)
+                **asked.validated_data, user=user_of(request), actor=actor_for(request=request)
             )
         except PlanRefused as error:
             raise refused(error) from error

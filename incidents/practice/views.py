@@ -12,12 +12,11 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy
-from accounts.permissions import may_on, require, require_on
+from accounts.permissions import may_on, require, require_on, user_of
 from incidents.practice import by_hand, drills, queries, readiness, rules
 from incidents.practice.forms import ByHandForm, DrillForm, RuleForm, ScheduleForm, SpareForm, WhyForm
 from incidents.practice.models import Runbook
 from incidents.rollback.plan import PlanRefused
-from incidents.views.pages import user_of
 from registry.models import Endpoint, Environment
 
 PAGE = 20

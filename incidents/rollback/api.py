@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.approvals.queries import NoPolicy
-from accounts.models import User
+from accounts.permissions import user_of
 from accounts.problems import Problem
 from incidents.rollback import preflight as preflights
 from incidents.rollback import run as run_verbs
@@ -238,11 +238,6 @@ class CandidateSerializer(serializers.ModelSerializer[Candidate]):
         ]  # fmt: skip
 
 
-def _person(request: Request) -> User:
-    assert isinstance(request.user, User)
-    return request.user
-
-
 def refusal(error: PlanRefused) -> Problem:
     """A verb's refusal as a problem: in conflict with how things are, unless it asks for something malformed."""
     code = 400 if error.code in MALFORMED else 409
@@ -274,7 +269,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
         try:
             plan = propose(
                 **wish,
-                user=_person(request),
+                user=user_of(request),
                 actor=actor_for(request=request),
                 evidence=candidate_evidence(wish["incident_ref"]) if wish["incident_ref"] else None,
             )
@@ -293,7 +288,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
         for unused in ("reason", "replaces", "start_on_approval"):
             wish.pop(unused, None)
         try:
-            composed = compose(**wish, user=_person(request))
+            composed = compose(**wish, user=user_of(request))
         except PlanRefused as error:
             raise refusal(error) from error
         except NoPolicy as error:
@@ -321,7 +316,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
         wish = dict(asked.validated_data)
         said = {name: wish.pop(name) for name in ("incident_ref", "reason", "start_on_approval")}
         try:
-            plan = propose_outcome(Wish(**wish), user=_person(request), actor=actor_for(request=request), **said)
+            plan = propose_outcome(Wish(**wish), user=user_of(request), actor=actor_for(request=request), **said)
         except PlanRefused as error:
             raise refusal(error) from error
         except NoPolicy as error:
@@ -347,7 +342,7 @@ class PlanViewSet(viewsets.ReadOnlyModelViewSet[Plan]):
     def start(self, request: Request, pk: str) -> Response:
         """Start an approved plan that does not start by itself."""
         actor = actor_for(request=request)
-        started = self._do(lambda: run_verbs.start(plan_id=self.get_object().pk, user=_person(request), actor=actor))
+        started = self._do(lambda: run_verbs.start(plan_id=self.get_object().pk, user=user_of(request), actor=actor))
         return Response(RunSerializer(runs().get(pk=started.pk)).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=ReasonSerializer, responses=PlanSerializer)
@@ -449,7 +444,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
         """Propose the plan that undoes the run, while the version that it left is still warm."""
         asked = ReasonSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        person, actor = _person(request), actor_for(request=request)
+        person, actor = user_of(request), actor_for(request=request)
         try:
             proposed = undoing.undo(
                 run_id=self.get_object().pk, user=person, reason=asked.validated_data["reason"], actor=actor
@@ -463,7 +458,7 @@ class RunViewSet(viewsets.ReadOnlyModelViewSet[Run]):
         asked = ReasonSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         subject = self.get_object()
-        who = {"run_id": subject.pk, "user": _person(request), "actor": actor_for(request=request)}
+        who = {"run_id": subject.pk, "user": user_of(request), "actor": actor_for(request=request)}
         try:
             act_on_run(verb, who | asked.validated_data)
         except PlanRefused as error:

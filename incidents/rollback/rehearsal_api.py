@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
-from accounts.models import User
+from accounts.permissions import user_of
 from accounts.problems import Problem
 from incidents.rollback.models import Trial, TrialLoad
 from incidents.rollback.rehearsal import NotRehearsed, ask_rehearsal
@@ -64,10 +64,9 @@ class RehearsalViewSet(viewsets.ReadOnlyModelViewSet[Trial]):
         """Have a composed version rehearsed; one that goes on already is answered as it is."""
         asked = OrderSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        assert isinstance(request.user, User)
         self.check_object_permissions(request, asked.validated_data["endpoint"])
         try:
-            trial = ask_rehearsal(**asked.validated_data, user=request.user, actor=actor_for(request=request))
+            trial = ask_rehearsal(**asked.validated_data, user=user_of(request), actor=actor_for(request=request))
         except NotRehearsed as error:
             raise Problem(409, "not-rehearsed", str(error)) from error
         return Response(RehearsalSerializer(self.get_queryset().get(pk=trial.pk)).data, status=202)

@@ -11,8 +11,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
-from accounts.models import User
-from accounts.permissions import require
+from accounts.permissions import require, user_of
 from incidents.rollback.models import OPEN_TRIALS, Trial
 from incidents.rollback.rehearsal import NotRehearsed, ask_rehearsal
 from registry.composing import rehearsal_sentence
@@ -33,12 +32,11 @@ def order(request: HttpRequest) -> HttpResponse:
     require(request, "plan.propose")
     version = get_object_or_404(Version.objects.select_related("model"), pk=_number(request.POST.get("version", "")))
     endpoint = get_object_or_404(Endpoint.objects.select_related("model"), slug=request.POST.get("endpoint", ""))
-    assert isinstance(request.user, User)
     try:
         trial = ask_rehearsal(
             version=version,
             endpoint=endpoint,
-            user=request.user,
+            user=user_of(request),
             incident_ref=request.POST.get("incident_ref", "")[:40],
             actor=actor_for(request=request),
         )

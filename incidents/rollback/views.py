@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy, may_stop, standing
 from accounts.models import User
-from accounts.permissions import may_on, require, require_on, user_roles
+from accounts.permissions import may_on, require, require_on, user_of, user_roles
 from incidents.rollback import preflight, run, undo, watch
 from incidents.rollback.consequences import consequences
 from incidents.rollback.dry_run import dry_run_of
@@ -72,11 +72,11 @@ def plan_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "standing": standing(plan.request) if plan.request else None,
         "is_draft": plan.state == PlanState.DRAFT,
         "is_open": plan.state in (PlanState.DRAFT, PlanState.PREFLIGHTED, PlanState.AWAITING),
-        "may_propose": may_on(_user(request), "plan.propose", plan),
-        "may_start": may_on(_user(request), "plan.start", plan),
+        "may_propose": may_on(user_of(request), "plan.propose", plan),
+        "may_start": may_on(user_of(request), "plan.start", plan),
     }
     if own_run is not None:
-        context |= lanes_context(own_run, _user(request))
+        context |= lanes_context(own_run, user_of(request))
     return render(request, "rollback/plan_detail.html", context)
 
 
@@ -91,7 +91,7 @@ def plan_propose(request: HttpRequest) -> HttpResponse:
         try:
             plan = propose(
                 **wish,
-                user=_user(request),
+                user=user_of(request),
                 actor=actor_for(request=request),
                 evidence=candidate_evidence(ref) if ref else None,
             )
@@ -117,7 +117,7 @@ def plan_steer(request: HttpRequest) -> HttpResponse:
                 form.wish,
                 reason=form.cleaned_data["reason"],
                 incident_ref=form.cleaned_data["incident_ref"],
-                user=_user(request),
+                user=user_of(request),
                 actor=actor_for(request=request),
             )
         except (PlanRefused, NoPolicy) as error:
@@ -167,7 +167,7 @@ def plan_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
             preflight.again(plan_id=plan.pk, actor=actor)
             messages.success(request, gettext("The preflight is running again."))
         elif verb == "start":
-            run.start(plan_id=plan.pk, user=_user(request), actor=actor)
+            run.start(plan_id=plan.pk, user=user_of(request), actor=actor)
             messages.success(request, gettext("The plan has started."))
         elif verb == "void":
             given_up = void(plan_id=plan.pk, reason=request.POST.get("reason", "")[:500] or "Given up.", actor=actor)
@@ -186,10 +186,10 @@ def plan_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
 def run_lanes(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The live part of a run; 304 while neither the run, its watch nor an observation has changed."""
     subject = run_for(request, pk)
-    etag = run_etag(subject, _user(request).permission_epoch)
+    etag = run_etag(subject, user_of(request).permission_epoch)
     if request.headers.get("If-None-Match") == etag:
         return HttpResponseNotModified(headers={"ETag": etag})
-    response = render(request, "rollback/parts/run.html", lanes_context(subject, _user(request)))
+    response = render(request, "rollback/parts/run.html", lanes_context(subject, user_of(request)))
     response["ETag"] = etag
     response["Cache-Control"] = "private, no-cache"
     return response
@@ -206,7 +206,7 @@ def run_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
         return redirect(_back(request) or plan_url(subject.plan))
     who: dict[str, Any] = {
         "run_id": subject.pk,
-        "user": _user(request),
+        "user": user_of(request),
         "reason": form.cleaned_data["reason"],
         "actor": actor_for(request=request),
     }
@@ -280,11 +280,6 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
         and watching.state == WatchState.INCONCLUSIVE
         and may_on(user, "incident.command", subject),
     }
-
-
-def _user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)
-    return request.user
 
 
 def _back(request: HttpRequest) -> str:

@@ -14,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import require, require_on
+from accounts.permissions import require, require_on, user_of
 from accounts.step_up import require_fresh_proof
 from accounts.throttles import is_one_too_many
 from incidents import status
@@ -25,7 +25,6 @@ from incidents.status_readers import may_read, sends_letters
 from incidents.telling import drafts, maintenance, outbox, subscribers
 from incidents.telling.forms import ComponentForm, EditPageForm, MaintenanceForm, SubscribeForm, WebhookForm, WordsForm
 from incidents.telling.models import Draft, Maintenance, Message, Subscriber, SubscriberState
-from incidents.views.pages import user_of
 
 SHOWN = 50
 

@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import may, may_on, require
+from accounts.permissions import may, may_on, require, user_of
 from audit.clock import database_now
 from audit.duties import load
 from audit.views import csv_file
@@ -19,7 +19,7 @@ from incidents import duties
 from incidents.errors import Conflict, IncidentError
 from incidents.forms import DutyForm
 from incidents.models import DutyState, Incident
-from incidents.views.pages import incident_for, user_of
+from incidents.views.pages import incident_for
 
 TONES = {
     "undecided": "quiet", "does not apply": "quiet", "sent": "ok", "sent late": "bad", "waits": "quiet",

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET
 
 from accounts.models import User
-from accounts.permissions import may, may_on, require, require_on
+from accounts.permissions import may, may_on, require, require_on, user_of
 from audit.queries import timeline
 from incidents import queries
 from incidents.forms import ProposeForm, ResolveForm, TriageForm
@@ -44,11 +44,6 @@ def incident_for(request: HttpRequest, ref: str, permission: str = "view", *, ba
     incident = get_object_or_404(rows.prefetch_related(None) if bare else rows, ref=ref)
     require_on(request, permission, incident)
     return incident
-
-
-def user_of(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)
-    return request.user
 
 
 @login_required

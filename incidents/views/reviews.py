@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
 from accounts.models import User
-from accounts.permissions import may, may_on, require, require_on
+from accounts.permissions import may, may_on, require, require_on, user_of
 from audit.queries import timeline
 from incidents import reviews
 from incidents.errors import Conflict, IncidentError
@@ -19,7 +19,6 @@ from incidents.forms import ActionItemForm, ReviewForm
 from incidents.models import ActionItem, Review, ReviewState
 from incidents.narrative import tell
 from incidents.review_export import as_html, as_markdown, sections
-from incidents.views.pages import user_of
 
 SHOWN = 500
 KINDS = {"md": ("text/markdown; charset=utf-8", as_markdown), "html": ("text/html; charset=utf-8", as_html)}

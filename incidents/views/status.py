@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require, require_on
+from accounts.permissions import may, require, require_on, user_of
 from audit.clock import database_now
 from incidents import status
 from incidents.errors import IncidentError
@@ -29,7 +29,6 @@ from incidents.status_render import WORDS, Picture, page_context
 from incidents.status_render import feed as feed_of
 from incidents.telling.forms import NewPageForm
 from incidents.telling.models import Draft, DraftState
-from incidents.views.pages import user_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

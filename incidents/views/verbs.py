@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
 from accounts.approvals.queries import NoPolicy
+from accounts.permissions import user_of
 from audit.queries import timeline
 from incidents import actions
 from incidents.errors import Conflict, IncidentError
@@ -30,7 +31,7 @@ from incidents.narrative import tell
 from incidents.proposing import propose_rollback
 from incidents.rollback.plan import PlanRefused
 from incidents.views.acts import Act, Verb
-from incidents.views.pages import incident_for, user_of
+from incidents.views.pages import incident_for
 from incidents.working import verbs as working
 from incidents.working.times import corrections, moments_of
 

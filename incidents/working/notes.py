@@ -1,5 +1,7 @@
 """What people add to an incident's timeline: notes, corrections beside events, pins. Nothing there is ever changed."""
 
+from collections.abc import Mapping
+
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext
 
@@ -12,7 +14,10 @@ from incidents.working.models import Note, Pin
 AMEND = "incident.amend"
 
 
-def _note(incident: Incident, action: str, actor: Actor, data: dict[str, object], reason: str = "") -> AuditEvent:
+def put_on_record(
+    incident: Incident, action: str, actor: Actor, data: Mapping[str, object], reason: str = ""
+) -> AuditEvent:
+    """An event of the incident as it is now, in the caller's transaction."""
     target = Target("incident", incident.ref, str(incident.version))
     return record(action=action, target=target, actor=actor, incident=incident.ref, data=data, reason=reason)
 
@@ -38,7 +43,7 @@ def add_note(*, incident: Incident, text: str, actor: Actor) -> AuditEvent:
     """Put a person's words on the timeline; they can be erased like any, the event stays."""
     if not text.strip():
         raise IncidentError(gettext("Write at least a word."))
-    return _kept(incident, _note(incident, "incident.note", actor, {}, text.strip()), text)
+    return _kept(incident, put_on_record(incident, "incident.note", actor, {}, text.strip()), text)
 
 
 @transaction.atomic
@@ -49,7 +54,7 @@ def amend(*, incident: Incident, seq: int, text: str, actor: Actor) -> AuditEven
         raise IncidentError(gettext("That is a correction itself. Correct the event that it is about."))
     if not text.strip():
         raise IncidentError(gettext("Write what is right instead."))
-    return _kept(incident, _note(incident, AMEND, actor, {"amends": seq}, text.strip()), text)
+    return _kept(incident, put_on_record(incident, AMEND, actor, {"amends": seq}, text.strip()), text)
 
 
 @transaction.atomic
@@ -61,7 +66,7 @@ def pin(*, incident: Incident, seq: int, actor: Actor) -> Pin:
             made = Pin.objects.create(incident=incident, seq=seq)
     except IntegrityError:
         raise IncidentError(gettext("Event %(seq)s is pinned already. Nothing was changed.") % {"seq": seq}) from None
-    _note(incident, "incident.pin", actor, {"seq": seq})
+    put_on_record(incident, "incident.pin", actor, {"seq": seq})
     return made
 
 
@@ -69,4 +74,4 @@ def pin(*, incident: Incident, seq: int, actor: Actor) -> Pin:
 def unpin(*, incident: Incident, seq: int, actor: Actor) -> None:
     if not Pin.objects.filter(incident=incident, seq=seq).delete()[0]:
         raise IncidentError(gettext("Event %(seq)s is not pinned. Nothing was changed.") % {"seq": seq})
-    _note(incident, "incident.unpin", actor, {"seq": seq})
+    put_on_record(incident, "incident.unpin", actor, {"seq": seq})

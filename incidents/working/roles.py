@@ -8,16 +8,12 @@ from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.permissions import may_on
-from audit.actions import Actor, Target, record
+from audit.actions import Actor
 from incidents.actions import hold_role
 from incidents.errors import IncidentError
 from incidents.models import Incident, IncidentRole, RoleHolding
 from incidents.working.models import OfferState, RoleOffer, Sighting
-
-
-def _note(incident: Incident, action: str, actor: Actor, data: dict[str, object], reason: str = "") -> None:
-    target = Target("incident", incident.ref, str(incident.version))
-    record(action=action, target=target, actor=actor, incident=incident.ref, data=data, reason=reason)
+from incidents.working.notes import put_on_record
 
 
 @transaction.atomic
@@ -48,7 +44,9 @@ def offer_role(*, incident: Incident, role: str, to: User, by: User, note: str =
             gettext("The role %(name)s is offered to somebody already. Withdraw that offer first.")
             % {"name": IncidentRole(role).label.lower()}
         ) from None
-    _note(incident, "incident.offer_role", actor, {"offer": made.pk, "role": role, "holder": to.pseudonym}, note)
+    put_on_record(
+        incident, "incident.offer_role", actor, {"offer": made.pk, "role": role, "holder": to.pseudonym}, note
+    )
     return made
 
 
@@ -89,7 +87,7 @@ def accept_role(*, incident: Incident, role: str, user: User, actor: Actor) -> R
             % {"user": holder.user}
         )
     _settle(offer, OfferState.ACCEPTED)
-    _note(incident, "incident.accept_role", actor, {"offer": offer.pk, "role": role, "by": offer.by.pseudonym})
+    put_on_record(incident, "incident.accept_role", actor, {"offer": offer.pk, "role": role, "by": offer.by.pseudonym})
     return hold_role(
         incident=incident, role=role, user=user, actor=actor, seen_holder=holder.user_id if holder is not None else 0
     )
@@ -108,7 +106,7 @@ def refuse_role(*, incident: Incident, role: str, user: User, reason: str = "", 
     state = OfferState.DECLINED if theirs else OfferState.WITHDRAWN
     _settle(offer, state)
     data = {"offer": offer.pk, "role": role, "holder": offer.to.pseudonym, "answer": str(state)}
-    _note(incident, "incident.refuse_role", actor, data, reason)
+    put_on_record(incident, "incident.refuse_role", actor, data, reason)
     return offer
 
 
@@ -118,7 +116,7 @@ def say_seen(*, incident: Incident, user: User, actor: Actor) -> Sighting:
     sighting, _ = Sighting.objects.update_or_create(
         incident=incident, user=user, defaults={"at": Now()}, create_defaults={}
     )
-    _note(incident, "incident.seen", actor, {})
+    put_on_record(incident, "incident.seen", actor, {})
     sighting.refresh_from_db()
     return sighting
 
@@ -128,7 +126,7 @@ def call_roll(*, incident: Incident, actor: Actor) -> None:
     """Ask all who work on it to say that they have seen it; what was said before does not count any more."""
     Incident.objects.filter(pk=incident.pk).update(roll_called_at=Now())
     incident.refresh_from_db(fields=["roll_called_at"])
-    _note(incident, "incident.call_roll", actor, {})
+    put_on_record(incident, "incident.call_roll", actor, {})
 
 
 def roll(

@@ -14,6 +14,7 @@ from incidents.errors import Conflict, GuardFailed, IncidentError
 from incidents.models import OPEN_STATES, Incident
 from incidents.working.markdown import steps
 from incidents.working.models import Runbook, RunbookUse, Step
+from incidents.working.notes import put_on_record
 from registry.models import Model
 
 
@@ -97,11 +98,6 @@ def fitting(incident: Incident) -> QuerySet[Runbook]:
     return found.annotate(fit=points[0] + points[1]).order_by("-fit", "title")
 
 
-def _note(incident: Incident, action: str, actor: Actor, data: dict[str, Any], reason: str = "") -> None:
-    target = Target("incident", incident.ref, str(incident.version))
-    record(action=action, target=target, actor=actor, incident=incident.ref, data=data, reason=reason)
-
-
 @transaction.atomic
 def take_up(*, incident: Incident, runbook: Runbook, user: User, actor: Actor) -> RunbookUse:
     """Have the runbook's steps, as they read now, on the incident to tick off."""
@@ -125,7 +121,7 @@ def take_up(*, incident: Incident, runbook: Runbook, user: User, actor: Actor) -
     made = [Step(use=use, position=at, text=text) for at, text in enumerate(steps(runbook.body), start=1)]
     Step.objects.bulk_create(made)
     data = {"runbook": runbook.slug, "version": runbook.version, "steps": len(made)}
-    _note(incident, "incident.take_up_runbook", actor, data)
+    put_on_record(incident, "incident.take_up_runbook", actor, data)
     return use
 
 
@@ -142,7 +138,7 @@ def tick(*, step: Step, done: bool = True, user: User, actor: Actor) -> Step:
         )
     use = step.use
     data = {"runbook": use.runbook.slug, "step": step.position}
-    _note(use.incident, "incident.tick" if done else "incident.untick", actor, data, step.text)
+    put_on_record(use.incident, "incident.tick" if done else "incident.untick", actor, data, step.text)
     step.refresh_from_db()
     return step
 

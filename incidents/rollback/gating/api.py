@@ -13,7 +13,7 @@ from accounts.actions import actor_for
 from accounts.api import HasScope
 from accounts.approvals.acts import ActRefused
 from accounts.approvals.models import Act
-from accounts.models import User
+from accounts.permissions import user_of
 from accounts.problems import Problem
 from incidents.rollback.gating import queries
 from incidents.rollback.gating.actions import accept, retire_gate
@@ -108,7 +108,7 @@ class GateViewSet(viewsets.ReadOnlyModelViewSet[GateDefinition]):
         """Register a gate: 201, or 202 with the request whose approvals it waits for."""
         asked = RegisterGateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
+        who: dict[str, Any] = {"user": user_of(request), "actor": actor_for(request=request)}
         done = _doing(lambda: register_gate(**asked.validated_data, **who))
         if isinstance(done, Act):
             return Response({"request": str(done.request_id)}, status=status.HTTP_202_ACCEPTED)
@@ -119,7 +119,7 @@ class GateViewSet(viewsets.ReadOnlyModelViewSet[GateDefinition]):
     def retire(self, request: Request, pk: str) -> Response:
         """Ask a gate no more."""
         reason, definition = _why(request), self.get_object()
-        who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
+        who: dict[str, Any] = {"user": user_of(request), "actor": actor_for(request=request)}
         _doing(lambda: retire_gate(definition=definition, reason=reason, **who))
         return Response(GateSerializer(self.get_queryset().get(pk=definition.pk)).data)
 
@@ -147,7 +147,7 @@ class AskingViewSet(viewsets.ReadOnlyModelViewSet[Asking]):
 
     def _say(self, request: Request, *, accepted: bool) -> Response:
         reason, row = _why(request), self.get_object()
-        who: dict[str, Any] = {"user": _person(request), "actor": actor_for(request=request)}
+        who: dict[str, Any] = {"user": user_of(request), "actor": actor_for(request=request)}
         _doing(lambda: accept(asking=row, accepted=accepted, reason=reason, **who))
         return Response(AskingSerializer(self.get_queryset().get(pk=row.pk)).data)
 
@@ -156,11 +156,6 @@ def _why(request: Request) -> str:
     asked = WhySerializer(data=request.data)
     asked.is_valid(raise_exception=True)
     return str(asked.validated_data["reason"])
-
-
-def _person(request: Request) -> User:
-    assert isinstance(request.user, User)
-    return request.user
 
 
 router_entries = [("gates", GateViewSet, "gate"), ("gate-askings", AskingViewSet, "gate-asking")]

@@ -15,8 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.actions import actor_for
 from accounts.approvals.acts import ActRefused
 from accounts.approvals.models import Act
-from accounts.models import User
-from accounts.permissions import may, require
+from accounts.permissions import may, require, user_of
 from incidents.rollback.gating import queries
 from incidents.rollback.gating.actions import accept, retire_gate
 from incidents.rollback.gating.acts import register_gate
@@ -45,7 +44,7 @@ def gate_list(request: HttpRequest) -> HttpResponse:
     require(request, "view")
     rows = queries.gate_rows(request.GET.get("model", "")[:60])
     wanted = request.GET.get("retire", "")
-    may_write = may(_user(request), "registry.write")
+    may_write = may(user_of(request), "registry.write")
     chosen = [row["gate"] for row in rows if may_write and str(row["gate"].pk) == wanted]
     count = (
         ngettext("%(count)s gate is registered", "%(count)s gates are registered", len(rows)) % {"count": len(rows)}
@@ -69,7 +68,7 @@ def gate_register(request: HttpRequest) -> HttpResponse:
     require(request, "registry.write")
     form = GateForm(request.POST or None, initial={"model": request.GET.get("model", "")})
     if request.method == "POST" and form.is_valid():
-        user = _user(request)
+        user = user_of(request)
         try:
             done = register_gate(**form.cleaned_data, user=user, actor=actor_for(request=request))
         except (GateRefused, ActRefused) as refused:
@@ -92,7 +91,7 @@ def gate_retire(request: HttpRequest, item: int) -> HttpResponse:
     form = RetireForm(request.POST)
     reason = form.cleaned_data["reason"] if form.is_valid() else ""
     try:
-        retire_gate(definition=definition, reason=reason, user=_user(request), actor=actor_for(request=request))
+        retire_gate(definition=definition, reason=reason, user=user_of(request), actor=actor_for(request=request))
         messages.success(request, gettext("The gate %(name)s is asked no more.") % {"name": definition.name})
     except GateRefused as refused:
         messages.error(request, refused.sentence)
@@ -108,7 +107,7 @@ def asking_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "asking": row,
         "gate": row.definition,
         "how": sentence_of(row.definition.kind, row.definition.body),
-        "may_accept": queries.may_accept(row, row.run, _user(request)),
+        "may_accept": queries.may_accept(row, row.run, user_of(request)),
         "trail": [
             (
                 reverse("plan-detail", args=[row.run.plan_id]),
@@ -128,7 +127,7 @@ def asking_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
         raise Http404(gettext("A gate has no verb %(verb)s.") % {"verb": verb})
     form = AcceptForm(request.POST)
     reason = form.cleaned_data["reason"] if form.is_valid() else ""
-    who: dict[str, Any] = {"user": _user(request), "actor": actor_for(request=request)}
+    who: dict[str, Any] = {"user": user_of(request), "actor": actor_for(request=request)}
     try:
         accept(asking=row, accepted=verb == "accept", reason=reason, **who)
         messages.success(
@@ -137,8 +136,3 @@ def asking_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
     except GateRefused as refused:
         messages.error(request, refused.sentence)
     return redirect("plan-detail", pk=row.run.plan_id)
-
-
-def _user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)
-    return request.user

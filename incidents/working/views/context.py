@@ -7,10 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from accounts.permissions import may
+from accounts.permissions import may, user_of
 from audit.clock import database_now
 from incidents.models import Incident
-from incidents.views.pages import incident_for, user_of
+from incidents.views.pages import incident_for
 from incidents.working.reach import estimate, touched
 from incidents.working.resembling import similar
 from incidents.working.suspects import suspects

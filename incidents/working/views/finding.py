@@ -8,9 +8,8 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may, require, user_of
 from incidents.errors import IncidentError
-from incidents.views.pages import user_of
 from incidents.working.forms import SaveViewForm
 from incidents.working.saved import drop_view, save_view
 from incidents.working.search import SHORTEST, search

@@ -11,9 +11,8 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.actions import actor_for
-from accounts.permissions import may, may_on, require, require_on
+from accounts.permissions import may, may_on, require, require_on, user_of
 from incidents.errors import Conflict, IncidentError
-from incidents.views.pages import user_of
 from incidents.working import runbooks
 from incidents.working.forms import NewRunbookForm, RunbookForm
 from incidents.working.markdown import render as as_html

@@ -8,11 +8,10 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from accounts.actions import actor_for
-from accounts.permissions import may, require
+from accounts.permissions import may, require, user_of
 from incidents import severity
 from incidents.errors import Conflict, IncidentError
 from incidents.models import Urgency
-from incidents.views.pages import user_of
 from incidents.working.forms import MatrixForm
 from incidents.working.models import SeverityMatrix
 

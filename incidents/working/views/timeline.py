@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from accounts.permissions import may, may_on
-from incidents.views.pages import incident_for, user_of
+from accounts.permissions import may, may_on, user_of
+from incidents.views.pages import incident_for
 from incidents.working.forms import NoteForm
 from incidents.working.timeline import KINDS, Asked, page
 

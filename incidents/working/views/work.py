@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from accounts.permissions import may_on
+from accounts.permissions import may_on, user_of
 from incidents.models import OPEN_STATES
-from incidents.views.pages import incident_for, user_of
+from incidents.views.pages import incident_for
 from incidents.working.forms import TaskForm
 from incidents.working.markdown import render as as_html
 from incidents.working.markdown import render_line
