@@ -201,12 +201,18 @@ def _asked(
         latencies_of=latencies.words if latencies else "",
         holdout=holdout_columns(joint) if joint else {},
         holdout_id=(joint.holdout_id or "") if joint else "",
+        signed=_signed(version),
         errors_before=errors_before(rule, window, number) if rule.kind == RuleKind.CONCEPT_DRIFT else np.zeros(0),
         sketches=seen.columns.get(number),
         read=partial(seen.rows, number),
         sample=partial(seen.sample, number) if number in seen.columns else None,
     )
     return _with_false_alarms(rule, monitor, asked)
+
+
+def _signed(version: Version | None) -> dict[str, str]:
+    inputs = version.signature.get("inputs", []) if version else []
+    return {str(one["name"]): str(one["datatype"]) for one in inputs}
 
 
 def _with_false_alarms(rule: Rule, monitor: Monitor | None, asked: Asked) -> Asked:

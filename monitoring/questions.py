@@ -5,6 +5,7 @@ matter. The floors are the rule's `params`; DEFAULTS has them with what they mea
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,21 +127,42 @@ def _accuracy_unknown(asked: Asked, host: str | None, labelled: int, limit: floa
 
 def input_drift(asked: Asked) -> list[Answered]:
     """Are the inputs, as sent, unlike those that the version was trained on?"""
-    if asked.inputs is None:
-        return [nothing_known(asked, f"Version {asked.version} came without a profile of its training data.")]
     columns = asked.table.column_names if asked.sketches is None else asked.sketches
     logged = [name.removeprefix("feature.") for name in columns if name.startswith("feature.")]
+    told = _told_by_signature(asked, logged)
+    if asked.inputs is None:
+        said = f"Version {asked.version} came without a profile of its training data."
+        return [replace(nothing_known(asked, said), data=told)]
     names = [name for name in asked.inputs.columns if name in logged]
     if not names:
         return [nothing_known(asked, "The prediction log holds none of the columns of the version's profile.")]
-    told = {
-        "absent": [name for name in asked.inputs.columns if name not in logged],
-        "unknown": [name for name in logged if name not in asked.inputs.columns],
-    }
     if asked.sketches is not None:
         return [_drift_of_fleet(asked, asked.inputs, names, told)]
     given = {name: numpy_column(asked.table, f"feature.{name}") for name in names}
     return [_drift(asked, asked.inputs, compare(asked.inputs, given), "The inputs", told)]
+
+
+def _told_by_signature(asked: Asked, logged: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Inputs that the version's signature asks for and the log lacks, that it does not know, and that came as text
+    where it asks for numbers or the other way round. Without a signature, the profile says which inputs there are."""
+    expected = asked.signed or dict.fromkeys(asked.inputs.columns if asked.inputs else logged, "")
+    kinds = {
+        one.name.removeprefix("feature."): one.type for one in asked.table.schema if one.name.startswith("feature.")
+    }
+    wrong = [name for name, told in expected.items() if told and name in kinds and not _fits(kinds[name], told)]
+    return {
+        "absent": [name for name in expected if name not in logged],
+        "unknown": [name for name in logged if name not in expected],
+        "mistyped": wrong,
+    }
+
+
+def _fits(logged: pa.DataType, datatype: str) -> bool:
+    """Whether a column of the log can hold what the Open Inference Protocol's datatype says; nothing but nulls does."""
+    if pa.types.is_null(logged):
+        return True
+    number = pa.types.is_integer(logged) or pa.types.is_floating(logged) or pa.types.is_boolean(logged)
+    return number != (datatype == "BYTES")
 
 
 def _drift_of_fleet(

@@ -25,7 +25,7 @@ class LatencyReference:
 def versions_of(endpoint: Endpoint, pairs: Iterable[tuple[str, str]]) -> dict[str, Version]:
     """The registry's versions for (number, digest) pairs of the prediction log: by digest, else by number."""
     wanted = list(pairs)
-    read = ("number", "digest", "metrics", "profile", "holdout")
+    read = ("number", "digest", "metrics", "profile", "holdout", "signature")
     known = list(Version.objects.filter(model=endpoint.model_id).only(*read))
     by_digest, by_number = {v.digest: v for v in known}, {str(v.number): v for v in known}
     found = {number: by_digest.get(digest) or by_number.get(number) for number, digest in wanted}

@@ -76,6 +76,21 @@ def test_columns_that_are_not_logged_and_columns_that_nobody_knows_are_named():
     assert (whole.data["absent"], whole.data["unknown"]) == ([], [])
 
 
+def test_what_the_signature_says_of_inputs_is_told_with_and_without_a_profile():
+    given = asked(DOCUMENT)
+    table = given.table.append_column("feature.size", pa.array(["M"] * 400)).append_column("feature.town", [[7] * 400])
+    signed = {"age": "FP64", "size": "INT64", "town": "BYTES", "job": "INT64"}
+
+    [known] = ask(RuleKind.INPUT_DRIFT, replace(given, table=table, signed=signed))
+    [unprofiled] = ask(RuleKind.INPUT_DRIFT, replace(given, table=table, signed=signed, inputs=None))
+
+    for found in (known, unprofiled):
+        told = [found.data[name] for name in ("absent", "unknown", "mistyped")]
+        assert told == [["job"], ["shoe"], ["size", "town"]]
+    assert (known.answer, unprofiled.answer) == (Answer.OK, Answer.NOT_ENOUGH)
+    assert unprofiled.sentence == "Version 7 came without a profile of its training data."
+
+
 def test_inputs_taken_together_are_those_that_the_version_is_not_known_to_hardly_read():
     def together(document):
         params = checked_params(RuleKind.JOINT_DRIFT, {})
