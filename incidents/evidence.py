@@ -4,7 +4,7 @@ Everything is read before the transaction that opens the incident, and frozen wi
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from django.db.models import F
 from django.utils import timezone
 
 from audit.canonical import canonical_bytes
 from monitoring.drift.groups import GroupAccuracy, rank_groups
-from monitoring.models import Alert, Answer, Finding
+from monitoring.models import Alert, Answer, Finding, RuleKind
 from monitoring.queries import Accuracy, accuracy_of, latency_of
 from monitoring.windows import load_predictions, numpy_column
 from registry.models import Endpoint, Model, Version
@@ -24,6 +25,16 @@ from registry.models import Endpoint, Model, Version
 BEFORE = timedelta(hours=1)
 BANDS = 10
 GROUPS_SHOWN = 5
+COLUMNS_SHOWN = 5
+FOUND = {
+    RuleKind.INPUT_DRIFT: "drift",
+    RuleKind.OUTPUT_DRIFT: "output-drift",
+    RuleKind.JOINT_DRIFT: "joint-drift",
+    RuleKind.CONCEPT_DRIFT: "concept-drift",
+    RuleKind.ACCURACY: "accuracy-finding",
+    RuleKind.LATENCY: "latency-finding",
+}
+"""What a finding of each kind of detector is called as evidence."""
 NUMBERS = "iuf"
 """Kinds of NumPy's types whose values have an order and bands."""
 
@@ -60,7 +71,7 @@ def gather(alert: Alert) -> list[Claim]:
     claims = [
         *_rule(alert),
         *_quality(alert, during, before),
-        *_drift(alert),
+        *_findings(alert),
         *_latency(during, before),
         *_hosts(during),
         *_groups(model, during, before),
@@ -119,21 +130,62 @@ def _quality(alert: Alert, during: pa.Table, before: pa.Table) -> Iterator[Claim
     )
 
 
-def _drift(alert: Alert) -> Iterator[Claim]:
-    """The newest drift findings in breach: which columns, by how much."""
+def of_alerts(alerts: Sequence[Alert]) -> list[Claim]:
+    """What each of these alerts fired on: a detector's finding, or a rule's value. For alerts that join an incident."""
+    return [claim for alert in alerts for claim in (*_rule(alert), *_findings(alert, of_its_rule=True))]
+
+
+def _findings(alert: Alert, *, of_its_rule: bool = False) -> Iterator[Claim]:
+    """Of each kind of detector the newest finding in breach since the alert began, the version's as a whole before one
+    host's; with `of_its_rule` only what the alert itself is about."""
+    if alert.endpoint_id is None or (of_its_rule and alert.rule_id is None):
+        return
     found = Finding.objects.filter(
-        window__endpoint=alert.endpoint,
+        window__endpoint=alert.endpoint_id,
         version=alert.version,
         answer=Answer.BREACH,
-        rule__kind__in=["input_drift", "output_drift"],
+        rule__kind__in=FOUND,
         window__end__gte=alert.started_at,
-    ).select_related("rule", "window")
+    ).select_related("rule", "window", "host")
+    if of_its_rule:
+        found = found.filter(rule=alert.rule_id, host=alert.host_id)
     seen: set[str] = set()
-    for finding in found.order_by("-window__start"):
+    for finding in found.order_by(F("host").asc(nulls_first=True), "-window__start"):
         if finding.rule.kind not in seen:
             seen.add(finding.rule.kind)
-            kind = "drift" if finding.rule.kind == "input_drift" else "output-drift"
-            yield Claim(kind, finding.sentence, {"finding": finding.pk, "window": finding.window.start.isoformat()})
+            yield Claim(FOUND[finding.rule.kind], finding.sentence, _finding_data(finding))
+
+
+def _finding_data(finding: Finding) -> dict[str, Any]:
+    """Value against limit, window, and what contributed most."""
+    data: dict[str, Any] = {
+        "finding": finding.pk,
+        "rule": finding.rule.kind,
+        "version": finding.version,
+        "host": finding.host.name if finding.host else "",
+        "window_id": finding.window_id,
+        "window": finding.window.start.isoformat(),
+        "until": finding.window.end.isoformat(),
+        "rows": finding.rows,
+        "value": _decimal(finding.value),
+        "limit": _decimal(finding.limit),
+    }
+    drifted = set(finding.data.get("drifted", []))
+    moved = [column for column in finding.data.get("columns", []) if column["column"] in drifted]
+    if moved:
+        data["columns"] = [
+            {"column": one["column"], "psi": _decimal(one["psi"]), "importance": _decimal(one.get("importance"))}
+            for one in moved[:COLUMNS_SHOWN]
+        ]
+    if finding.data.get("telling"):
+        data["telling"] = [
+            {"column": one["column"], "share": _decimal(one["share"])} for one in finding.data["telling"]
+        ]
+    return data
+
+
+def _decimal(number: float | None) -> str:
+    return "" if number is None else f"{number:.6f}"
 
 
 def _latency(during: pa.Table, before: pa.Table) -> Iterator[Claim]:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.actions import Target, record, record_each, service_actor
 from audit.dispatch import each_of, send_on_commit
 from audit.models import AuditEvent
-from incidents.evidence import Claim, gather, incident_title
+from incidents.evidence import Claim, gather, incident_title, of_alerts
 from incidents.grouping import placing
 from incidents.grouping.placing import Place
 from incidents.models import OPEN_STATES, Evidence, Incident, IncidentAlert
@@ -133,7 +133,18 @@ def _join(alerts: Sequence[Alert], place: Place) -> Incident | None:
         joined = [_words({"alert": alert.pk, "severity": worse}, alert.summary, alert) for alert in new]
         each = [(target, data, reason) for data, reason in joined]
         record_each(action="incident.join_alert", actor=INTAKE, incident=incident.ref, each=each)
+        _add_evidence(incident, new)
         return incident
+
+
+def _add_evidence(incident: Incident, joined: Sequence[Alert]) -> None:
+    """Freeze what our own alerts fired on beside the evidence that is there; what was frozen before stays as it was."""
+    claims = of_alerts([alert for alert in joined if alert.rule_id or alert.alert_rule_id])
+    frozen = set(incident.evidence.values_list("sha256", flat=True)) if claims else set()
+    for claim in claims:
+        if claim.sha256 not in frozen:
+            frozen.add(claim.sha256)
+            _freeze(incident, claim, ours=True)
 
 
 def _words(data: dict[str, Any], summary: str, alert: Alert) -> tuple[dict[str, Any], str]:

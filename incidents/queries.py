@@ -1,6 +1,6 @@
 """The reads behind the pages of incidents."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,19 @@ from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, STEERING_K
 from incidents.rollback.queries import candidates, plans, steering_title_of
 from incidents.working.todo import tasks_of
 
-CARDS = {"rule": "bad", "accuracy": "bad", "impact": "bad", "groups": "warn", "drift": "warn", "output-drift": "warn"}
+CARDS = {
+    "rule": "bad", "accuracy": "bad", "impact": "bad", "groups": "warn", "drift": "warn", "output-drift": "warn",
+    "joint-drift": "warn", "concept-drift": "bad", "accuracy-finding": "bad", "latency-finding": "bad",
+}  # fmt: skip
+UNITS: dict[str, Callable[[float], str]] = {
+    "input_drift": "PSI {:.3g}".format,
+    "output_drift": "PSI {:.3g}".format,
+    "joint_drift": "AUC {:.2f}".format,
+    "concept_drift": lambda wrong: gettext("%(share)s wrong") % {"share": f"{wrong:.1%}"},
+    "accuracy": lambda right: gettext("%(share)s right") % {"share": f"{right:.1%}"},
+    "latency": lambda ratio: gettext("%(ratio)s times") % {"ratio": f"{ratio:.2f}"},
+}
+"""How the value of a detector of each kind reads."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +218,22 @@ def _figure(piece: Evidence) -> dict[str, str]:
         number = f"{float(data['value']):.4g}" if data["value"] else gettext("no data")
         limit = gettext("alerts %(sides)s") % {"sides": " or ".join(sides)} if sides else ""
         return {"number": number, "limit": limit, "window": frozen, "href": f"/monitoring/alerts/{data['alert']}/"}
+    if data.get("finding") and data.get("value"):
+        return _finding_figure(data, frozen)
     if piece.kind == "hosts":
         return {"number": gettext("%(count)s hosts") % {"count": len(data["hosts"])}, "limit": "", "window": frozen}
     return {"number": "", "limit": "", "window": frozen}
+
+
+def _finding_figure(data: dict[str, Any], frozen: str) -> dict[str, str]:
+    """A detector's value against its limit, in the unit of its kind."""
+    number, limit = (UNITS[data["rule"]](float(data[name])) if data[name] else "" for name in ("value", "limit"))
+    return {
+        "number": number,
+        "limit": gettext("limit %(limit)s") % {"limit": limit} if limit else "",
+        "window": gettext("%(rows)s rows, %(frozen)s") % {"rows": f"{data['rows']:,}", "frozen": frozen},
+        "href": f"/monitoring/windows/{data['window_id']}/",
+    }
 
 
 @dataclass(frozen=True)

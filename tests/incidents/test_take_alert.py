@@ -14,7 +14,8 @@ from audit.models import AuditEvent
 from audit.queries import timeline
 from incidents import intake
 from incidents.models import Evidence, Incident, IncidentAlert, IncidentState
-from monitoring.models import Alert
+from monitoring.models import Alert, Answer, Finding, Rule, Window
+from registry.models import Host
 from tests.incidents import world as worlds
 from tests.incidents.world import World, events
 
@@ -230,3 +231,66 @@ def test_an_alert_that_cannot_be_taken_keeps_no_other_waiting(world: World, monk
     with pytest.raises(RuntimeError, match="the evidence is away"):
         intake.take_alerts([broken.pk, well.pk])
     assert list(IncidentAlert.objects.values_list("alert_id", flat=True)) == [well.pk]
+
+
+def found_in_breach(world: World, kind: str, **fields: Any) -> Finding:
+    """A finding of a detector in the minute in which the version began to be wrong."""
+    rule, _ = Rule.objects.get_or_create(endpoint=world.endpoint, kind=kind)
+    window, _ = Window.objects.get_or_create(
+        endpoint=world.endpoint,
+        start=world.began,
+        defaults={"end": world.began + timedelta(minutes=1), "due_at": world.began},
+    )
+    values = {"answer": Answer.BREACH, "value": 0.91, "limit": 0.6, "rows": 300, "sentence": f"{kind} is in breach."}
+    return Finding.objects.create(rule=rule, window=window, version="2", **(values | fields))
+
+
+def test_what_every_detector_found_is_frozen_with_its_value_limit_and_window(world: World) -> None:
+    columns = [
+        {"column": "DIS", "psi": 0.4, "importance": 0.25},
+        {"column": "AGEP", "psi": 0.01, "importance": 1.0},
+    ]
+    found_in_breach(world, "input_drift", value=0.4, limit=0.2, data={"drifted": ["DIS"], "columns": columns})
+    found_in_breach(world, "output_drift", value=None)
+    joint = found_in_breach(world, "joint_drift", data={"telling": [{"column": "DIS", "share": 0.75}]})
+    found_in_breach(world, "concept_drift", value=0.45, limit=0.25)
+    found_in_breach(world, "accuracy", value=0.55, limit=0.78)
+    found_in_breach(world, "latency", value=2.5, limit=1.5, answer=Answer.OK)
+    host = Host.objects.get(name="h2")
+    found_in_breach(world, "latency", value=3.25, limit=1.5, host=host)
+
+    incident = world.incident()
+
+    found = {piece.kind: piece for piece in incident.evidence.all()}
+    assert found["joint-drift"].claim == "joint_drift is in breach."
+    assert found["joint-drift"].data == {
+        "finding": joint.pk, "rule": "joint_drift", "version": "2", "host": "", "window_id": joint.window_id,
+        "window": world.began.isoformat(), "until": (world.began + timedelta(minutes=1)).isoformat(), "rows": 300,
+        "value": "0.910000", "limit": "0.600000", "telling": [{"column": "DIS", "share": "0.750000"}],
+    }  # fmt: skip
+    assert found["drift"].data["columns"] == [{"column": "DIS", "psi": "0.400000", "importance": "0.250000"}]
+    assert (found["output-drift"].data["value"], found["concept-drift"].data["limit"]) == ("", "0.250000")
+    assert (found["accuracy-finding"].data["value"], found["accuracy"].data["promised"]) == ("0.550000", "0.800000")
+    assert (found["latency-finding"].data["host"], found["latency-finding"].data["value"]) == ("h2", "3.250000")
+    page = world.client("rosa").get(f"/incidents/{incident.ref}/").content.decode()
+    told = ["PSI 0.4", "AUC 0.91", "45.0% wrong", "55.0% right", "3.25 times"]
+    assert [text for text in told if f"<b>{text}</b>" in page] == told
+    assert f'<a href="/monitoring/windows/{joint.window_id}/">joint_drift is in breach.</a>' in page
+    assert "limit AUC 0.60" in page
+
+
+def test_a_finding_on_which_an_alert_joins_later_is_frozen_once_beside_the_rest(world: World) -> None:
+    found_in_breach(world, "accuracy", value=0.55, limit=0.78)
+    incident = world.incident()
+    before = list(incident.evidence.values_list("sha256", flat=True))
+    found_in_breach(world, "concept_drift", value=0.45, limit=0.25)
+
+    world.incident(kind="concept_drift", fingerprint="b" * 64)
+    world.incident(kind="accuracy", fingerprint="c" * 64)
+
+    after = list(incident.evidence.order_by("pk"))
+    assert [piece.sha256 for piece in after[:-1]] == before
+    assert (after[-1].kind, after[-1].claim) == ("concept-drift", "concept_drift is in breach.")
+    assert incident.incident_alerts.count() == 3
+    frozen = events(incident, "incident.evidence.freeze")
+    assert len(frozen) == len(after)
