@@ -135,7 +135,8 @@ def input_drift(asked: Asked) -> list[Answered]:
         return [replace(nothing_known(asked, said), data=told)]
     names = [name for name in asked.inputs.columns if name in logged]
     if not names:
-        return [nothing_known(asked, "The prediction log holds none of the columns of the version's profile.")]
+        said = "The prediction log holds none of the columns of the version's profile."
+        return [replace(nothing_known(asked, said), data=told)]
     if asked.sketches is not None:
         return [_drift_of_fleet(asked, asked.inputs, names, told)]
     given = {name: numpy_column(asked.table, f"feature.{name}") for name in names}
