@@ -1,5 +1,6 @@
 """What windows were judged by: accuracy, drift, latency, and accuracy as a control chart."""
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -8,13 +9,18 @@ from django.utils.translation import gettext, ngettext
 from monitoring.charts import parts
 from monitoring.charts.over import Span, by_host, by_version, newest_finding
 from monitoring.charts.parts import Chart
-from monitoring.drift import control
+from monitoring.drift import control, run_length
+from monitoring.drift.measures import wilson
 from monitoring.history import Reading
 from monitoring.models import Answer, Finding, RuleKind
 from monitoring.questions import listed
 from monitoring.references import promised, versions_of
+from monitoring.rules.troubled import troubles
 
 TOP_COLUMNS = 5
+
+LEAST_WELL = 20
+"""Points without trouble from which the false alarms of a control chart are told."""
 
 
 def accuracy(over: Span) -> Chart | None:
@@ -244,7 +250,8 @@ def accuracy_control(over: Span) -> Chart | None:
             gettext("Run rules (Nelson): %(named)s.") % {"named": named}
             if named
             else gettext("No run rule (Nelson) holds.")
-        ),
+        )
+        + f" {_false_alarms(over, found, chart)}",
         parts.figure(traces, {"title": "accuracy", "tickformat": ".0%"}, {"markers": over.extras()["markers"]}),
         parts.table(
             [
@@ -260,3 +267,34 @@ def accuracy_control(over: Span) -> Chart | None:
             ],
         ),
     )
+
+
+def _false_alarms(over: Span, found: list[Reading], chart: control.Chart) -> str:
+    """How often a point of the p-chart is beyond 3 sigma though nothing is wrong: by theory, and of those shown."""
+    known = troubles(over.endpoint, over.since, over.until)
+    well = [place for place, point in enumerate(found) if not known.touches(point.at)]
+    beyond = len(set(chart.out).intersection(well))
+    points = run_length.proportion_run_length(chart.centre, sum(point.n for point in found) / len(found))
+    theory = (
+        gettext("By theory one point in %(points)s is beyond 3 sigma by chance; ") % {"points": f"{points:,.0f}"}
+        if math.isfinite(points)
+        else gettext("By theory no point is beyond 3 sigma by chance; ")
+    )
+    if len(well) < LEAST_WELL:
+        few = ngettext(
+            "measured it can't be yet: %(well)s point is without an incident or alert, and %(least)s are needed.",
+            "measured it can't be yet: %(well)s points are without an incident or alert, and %(least)s are needed.",
+            len(well),
+        )
+        return theory + few % {"well": len(well), "least": LEAST_WELL}
+    low, high = wilson(beyond, len(well))
+    said = gettext(
+        "of the %(well)s that no incident or alert touches, %(beyond)s were (95 %% interval of their share: %(low)s to "
+        "%(high)s)."
+    )
+    return theory + said % {
+        "well": f"{len(well):,}",
+        "beyond": f"{beyond:,}",
+        "low": f"{low:.2%}",
+        "high": f"{high:.2%}",
+    }

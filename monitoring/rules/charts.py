@@ -46,7 +46,7 @@ def chart(found: Preview) -> dict[str, Any] | None:
         "id": "rule-chart",
         "title": found.sentence,
         "summary": gettext("%(rule)s%(where)s, and the limits it is held to; drawn thick: while it fired.")
-        % {"rule": _axis(found.rule), "where": where},
+        % {"rule": _plotted(found.rule), "where": where},
         "figure": {
             "data": traces,
             "layout": {
@@ -62,8 +62,12 @@ def chart(found: Preview) -> dict[str, Any] | None:
 
 def _axis(rule: AlertRule) -> str:
     if rule.kind == AlertRuleKind.CONTROL:
-        return control.plotted_in_words(rule.params, rule.metric)
+        return control.axis_title(rule.params) or rule.metric
     return gettext("burn rate of the error budget") if rule.kind == AlertRuleKind.BURN else rule.metric
+
+
+def _plotted(rule: AlertRule) -> str:
+    return control.plotted_in_words(rule.params, rule.metric) if rule.kind == AlertRuleKind.CONTROL else _axis(rule)
 
 
 def _while_firing(told: Told, until: int) -> Any:

@@ -81,6 +81,8 @@ class RuleForm(forms.Form):
             if name in shared:
                 self.fields[name] = shared.pop(name)
         self.fields.update(own)
+        if "per" in own:
+            own["per"].choices = [("", _("the rows behind each value")), *((name, name) for name in names)]  # type: ignore[attr-defined]
         self.fields.update(shared)
         self.initial.setdefault("severity", 3)
 
@@ -219,17 +221,11 @@ def _subgroup() -> dict[str, forms.Field]:
 
 
 def _per() -> dict[str, forms.Field]:
-    return {
-        "per": forms.CharField(
-            max_length=60,
-            required=False,
-            label=_("Per"),
-            help_text=_(
-                "The metric that counts the units, as requests_per_second for failures_per_second. Empty: the rows "
-                "behind each value."
-            ),
-        )
-    }
+    units = _choice(
+        _("Per"), (), _("The metric that counts the units, as requests_per_second for failures_per_second.")
+    )
+    units.required = False
+    return {"per": units}
 
 
 def _ewma() -> dict[str, forms.Field]:

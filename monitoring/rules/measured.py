@@ -91,8 +91,8 @@ def _past_sentence(past: Measured) -> str:
     )
     if past.seconds < LEAST_SECONDS:
         short = gettext(
-            "How often it would cry wolf can't be measured yet: its past without trouble holds %(length)s, and a day "
-            "is needed."
+            "How often it raises false alarms can't be measured yet: its past without trouble holds %(length)s, and a "
+            "day is needed."
         )
         return short % {"length": length(past.seconds)} + left
     unjudged = (
@@ -124,7 +124,7 @@ def of_stable_period(rule: AlertRule) -> Measured | None:
 
 def of_past(found: Preview) -> Measured:
     """What a rule raised in the part of a preview in which nobody else knew of any trouble."""
-    known = troubles(found.rule, found.since, found.until)
+    known = troubles(found.rule.endpoint, found.since, found.until, rule=found.rule)
     after = reach(spec_of(found.rule))
     spans = [(microseconds(began), _end(ended, found.until) + after) for began, ended in known.spans]
     whole, healthy = _counted(found, []), _counted(found, spans)

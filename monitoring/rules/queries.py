@@ -7,7 +7,8 @@ from datetime import datetime
 from django.db.models import Q, QuerySet
 
 from monitoring.models import Alert, AlertState, MetricSeries, RuleKind
-from monitoring.rules.models import AlertRule, Phase, RuleStanding, Scope, Silence
+from monitoring.rules.control.params import chart_of
+from monitoring.rules.models import AlertRule, AlertRuleKind, Phase, RuleStanding, Scope, Silence
 from registry.models import Endpoint
 
 WORST_FIRST = (
@@ -32,6 +33,12 @@ class RuleRow:
     @property
     def tone(self) -> str:
         return TONES[self.phase]
+
+    @property
+    def asks(self) -> str:
+        """Its kind in words; of a control chart, which."""
+        is_chart = self.rule.kind == AlertRuleKind.CONTROL
+        return str(chart_of(self.rule.params).label) if is_chart else self.rule.get_kind_display()
 
 
 def rules(endpoint: Endpoint | None = None) -> QuerySet[AlertRule]:

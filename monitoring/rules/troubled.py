@@ -41,18 +41,22 @@ class Troubles:
     spans: list[tuple[datetime, datetime | None]]
     unjudged: int
 
+    def touches(self, at: datetime) -> bool:
+        """Whether something was known to be wrong at that moment."""
+        return any(began <= at and (ended is None or at <= ended) for began, ended in self.spans)
 
-def troubles(rule: AlertRule, since: datetime, until: datetime) -> Troubles:
-    """What was known to be wrong at the rule's endpoint by others than the rule: other alerts, and incidents that are
-    not its own alone or that a review found right. What was judged a false alarm does not count."""
+
+def troubles(endpoint: Endpoint, since: datetime, until: datetime, *, rule: AlertRule | None = None) -> Troubles:
+    """What was known to be wrong at the endpoint, by others than the rule where one is given: other alerts, and
+    incidents that are not its own alone or that a review found right. What was judged a false alarm does not count."""
     touching = Q(ended_at=None) | Q(ended_at__gt=since)
-    alerts = list(Alert.objects.filter(touching, endpoint=rule.endpoint, started_at__lt=until))
-    own = set(Alert.objects.filter(alert_rule=rule.pk).values_list("pk", flat=True)) if rule.pk else set()
+    alerts = list(Alert.objects.filter(touching, endpoint=endpoint, started_at__lt=until))
+    own = set(Alert.objects.filter(alert_rule=rule.pk).values_list("pk", flat=True)) if rule and rule.pk else set()
     known = worth.outcomes(alert.pk for alert in alerts if alert.pk not in own)
     wrong = {key for key, outcome in known.items() if outcome.false_alarm}
     spans = [(alert.started_at, alert.ended_at) for alert in alerts if alert.pk not in own | wrong]
     unjudged = 0
-    for one in (one for provider in _providers for one in provider(rule.endpoint, since, until)):
+    for one in (one for provider in _providers for one in provider(endpoint, since, until)):
         if one.false_alarm:
             continue
         if one.false_alarm is None and one.alerts and one.alerts <= own:

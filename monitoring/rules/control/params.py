@@ -156,8 +156,18 @@ def centre_line(p: Mapping[str, Any]) -> float:
     return float(p["sigma"] * c4(p["size"]) if chart == ControlChart.S else p["centre"])
 
 
+def axis_title(p: Mapping[str, Any]) -> str:
+    """What is plotted, in a word or two; "" for the metric itself."""
+    return {
+        ControlChart.XBAR: gettext("subgroup mean"),
+        ControlChart.S: gettext("subgroup deviation"),
+        ControlChart.EWMA: gettext("moving average"),
+        ControlChart.CUSUM: gettext("CUSUM, sigmas"),
+    }.get(chart_of(p), "")
+
+
 def plotted_in_words(p: Mapping[str, Any], metric: str) -> str:
-    """What the chart's points are, for its axis."""
+    """What the chart's points are."""
     said = {
         ControlChart.XBAR: gettext("%(metric)s, mean of %(size)s"),
         ControlChart.S: gettext("%(metric)s, standard deviation of %(size)s"),

@@ -36,6 +36,10 @@ def some_rules() -> list[str]:
     ask(down, since=at - 5 * MINUTE)
     ask(rule(endpoint, name="heat", metric="gpu_temperature_c", scope="hosts"), since=at - 5 * MINUTE)
     rule(endpoint, name="burns its budget", metric="error_share", kind="burn", params={"objective": 0.999})
+    stable = {"since": (at - 200 * MINUTE).isoformat(), "until": (at - 60 * MINUTE).isoformat()}
+    params = {"chart": "cusum", **stable}
+    chart = rule(endpoint, name="load has moved", metric="latency_p95_ms", kind="control", params=params)
+    ask(chart, since=at - 40 * MINUTE)
     alert = Alert.objects.get(alert_rule=asked)
     features = [{"column": "AGEP", "psi": 0.412, "sentence": "AGEP: PSI 0.41, beyond 0.2.", "drifted": True}]
     Alert.objects.filter(pk=alert.pk).update(annotations={**alert.annotations, "features": features})
@@ -49,9 +53,13 @@ def some_rules() -> list[str]:
         "/monitoring/rules/",
         f"/monitoring/rules/{asked.pk}/",
         f"/monitoring/rules/{asked.pk}/edit/",
+        f"/monitoring/rules/{chart.pk}/",
+        f"/monitoring/rules/{chart.pk}/edit/",
+        f"/monitoring/rules/new/?endpoint={endpoint.slug}&kind=control:u",
         f"/monitoring/rules/new/?endpoint={endpoint.slug}&kind=burn",
         f"/monitoring/alerts/{alert.pk}/",
         f"/monitoring/alerts/{parent.pk}/",
+        f"/monitoring/alerts/{Alert.objects.get(alert_rule=chart).pk}/",
         "/monitoring/silences/",
     ]
 

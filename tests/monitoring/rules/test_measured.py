@@ -117,7 +117,8 @@ def test_a_past_of_less_than_a_day_says_that_it_is_too_short(endpoint):
     points(endpoint, [5.0] * 60, until=now())
 
     assert sentences(rule(endpoint), now()) == [
-        "How often it would cry wolf can't be measured yet: its past without trouble holds 1 h, and a day is needed."
+        "How often it raises false alarms can't be measured yet: its past without trouble holds 1 h, and a day is "
+        "needed."
     ]
 
 
@@ -182,7 +183,7 @@ def test_the_rules_page_and_a_programs_preview_say_it(endpoint, client):
         "/api/v1/alert-rules/preview/", wanted(endpoint, window_seconds=600), format="json"
     ).json()  # fmt: skip
 
-    assert "How often it would cry wolf" in page
+    assert '<h2 id="false-alarms">False alarms</h2>' in page
     assert "it raised no alarm, so at most about one in 3 days (95 %)." in page
     [said] = seen["false_alarms"]
     assert "it raised no alarm, so at most about one in 3 days (95 %)." in said
