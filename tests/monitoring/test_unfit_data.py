@@ -11,7 +11,8 @@ from monitoring.models import Answer, Finding, RuleKind, WindowState
 from registry import store
 from registry.models import Artifact
 from tests.monitoring.stream import judge, play, watch
-from tests.monitoring.world import Answers, answers, log, make_endpoint, make_hosts, make_version, part
+from tests.monitoring.test_pages import sign_in
+from tests.monitoring.world import FEATURES, Answers, answers, log, make_endpoint, make_hosts, make_version, part
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,21 @@ def test_a_host_that_sends_text_for_numbers_is_input_drift():
     drift = found()["input_drift"]
     assert (drift.answer, drift.data["drifted"]) == (Answer.BREACH, ["AGEP"])
     assert found()["accuracy"].answer == Answer.OK
+
+
+def test_the_page_of_a_window_names_inputs_that_are_not_those_of_the_signature(client):
+    endpoint, hosts = make_endpoint(), make_hosts("gpu-1")
+    inputs = {**dict.fromkeys(FEATURES, "INT64"), "MAR": "BYTES", "JOB": "INT64"}
+    make_version(endpoint, 1, profiled=False, inputs={name: kind for name, kind in inputs.items() if name != "SEX"})
+    watch(endpoint)
+
+    window = play(endpoint, hosts, 0)
+
+    assert found()[RuleKind.INPUT_DRIFT].answer == Answer.NOT_ENOUGH
+    page = sign_in(client, "viewer").get(f"/monitoring/windows/{window.pk}/").content.decode()
+    assert "Not logged in this window, and counted as missing in every row: JOB." in page
+    assert "Logged, and no input of the version: SEX." in page
+    assert "signature says, text for numbers or numbers for text: MAR." in page
 
 
 def test_a_column_of_lists_is_input_drift():

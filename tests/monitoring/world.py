@@ -71,7 +71,13 @@ def make_hosts(*names: str) -> list[Host]:
 
 
 def make_version(
-    endpoint: Endpoint, number: int, *, accuracy: float | None = 0.8, profiled: bool = True, held_out: bool = False
+    endpoint: Endpoint,
+    number: int,
+    *,
+    accuracy: float | None = 0.8,
+    profiled: bool = True,
+    held_out: bool = False,
+    inputs: Mapping[str, str] | None = None,
 ) -> Version:
     """A version whose training data are the people of 2015, written as the traffic is; other people of that year are
     its holdout set where one is wanted."""
@@ -92,7 +98,7 @@ def make_version(
         number=number,
         digest=f"{number:064x}",
         manifest=b"{}",
-        signature={},
+        signature={"inputs": [{"name": name, "datatype": kind} for name, kind in inputs.items()]} if inputs else {},
         metrics=metrics,
         profile=profile,
         holdout=holdout,
