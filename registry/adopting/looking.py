@@ -71,8 +71,14 @@ class SeenModel:
     def could(self) -> list[str]:
         """What a rollback of the model could do on this host now."""
         others = [one for one in self.versions if not one.found.is_default and not one.opaque]
+        opaque = [one.label for one in self.versions if not one.found.is_default and one.opaque]
         if self.serving is None:
             return ["Nothing of it serves, so there is nothing to roll back."]
+        if not others and opaque:
+            return [
+                f"It serves {self.serving.label}. The engine has {' and '.join(opaque)} as well: a plan can go back "
+                "there once the files of both are registered."
+            ]
         if not others:
             return [f"It serves {self.serving.label}, and there is no other version that could be gone back to."]
         return [

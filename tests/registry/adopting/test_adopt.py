@@ -57,6 +57,20 @@ def test_looking_changes_nothing_and_says_what_could_be_done(db: Any, host: Host
     assert not AuditEvent.objects.exists()
 
 
+def test_a_version_whose_files_the_engine_keeps_to_itself_is_no_target_yet(db: Any, host: HostProcess) -> None:
+    [model] = look(url=host.url, token=TOKEN).models
+    for one in model.versions:
+        one.opaque = True
+
+    assert model.could() == [
+        "It serves version 7. The engine has version 3 as well: a plan can go back there once the files of both are "
+        "registered."
+    ]
+    assert model.missing()[0] == (
+        "The files of opaque versions: register them with their files, and release one by a plan."
+    )
+
+
 def test_an_adopted_host_can_be_rolled_back(db: Any, host: HostProcess) -> None:
     seen = look(url=host.url, token=TOKEN)
 
