@@ -41,7 +41,7 @@ def alert_context(alert: Alert) -> dict[str, Any]:
         "held": held_by(alert),
         "children": suppress.children(alert),
         "incident": worth.incident_of(alert),
-        "chart": _chart(alert),
+        "chart": around(alert),
     }
 
 
@@ -79,7 +79,7 @@ def held_by(alert: Alert) -> str:
     return gettext("Nobody is told of it: %(kind)s %(ref)s is under way.") % {"kind": kind, "ref": ref} if kind else ""
 
 
-def _chart(alert: Alert) -> dict[str, Any] | None:
+def around(alert: Alert) -> dict[str, Any] | None:
     """The rule's own figure around the alert, by what the rule asks now."""
     rule = alert.alert_rule
     if rule is None or rule.retired_at is not None:

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
@@ -14,9 +14,11 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.actions import actor_for
 from accounts.permissions import may, may_on, require, require_on
 from audit.clock import database_now
+from monitoring.chart_views import points_csv
+from monitoring.charts.parts import Chart
 from monitoring.models import Alert
 from monitoring.rules import actions, measured, queries, worth
-from monitoring.rules.alert_page import alert_context
+from monitoring.rules.alert_page import alert_context, around
 from monitoring.rules.charts import chart
 from monitoring.rules.fields import UnfitRule
 from monitoring.rules.forms import DAYS, ReasonForm, RuleForm, SilenceForm, initial_of, kind_choices, kind_of
@@ -126,7 +128,12 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
     rule = get_rule_for(request, pk)
     asked = request.GET.get("days", "")
     days = int(asked) if asked in {str(number) for number, said in DAYS} else 1
+    if request.GET.get("as") == "csv":
+        drawn = None if rule.retired_at else chart(preview(rule, until=database_now(), days=days))
+        return _numbers(drawn, f"rule-{rule.pk}-{days}-days")
     context = {
+        "csv": request.path,
+        "query": f"days={days}&as=csv",
         "rule": rule,
         "words": in_words(rule),
         "standings": queries.standings(rule),
@@ -145,6 +152,13 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
         **(_previewed(rule, days) if rule.retired_at is None else {}),
     }
     return render(request, "monitoring/rules/detail.html", context)
+
+
+def _numbers(drawn: dict[str, Any] | None, name: str) -> HttpResponse:
+    """A drawn chart's traces as a file: line, x, y. Raises Http404 where nothing is drawn."""
+    if drawn is None:
+        raise Http404(gettext("There is no data for this chart in this span yet."))
+    return points_csv(Chart(drawn["id"], drawn["title"], drawn["summary"], drawn["figure"]), name)
 
 
 def _detail_sentence(rule: AlertRule) -> dict[str, str]:
@@ -211,7 +225,11 @@ def alert_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """What fired, its value against the limit, the chart, the inputs that moved most, and what was live."""
     require(request, "view")
     found = Alert.objects.select_related("endpoint__model", "rule", "alert_rule__endpoint", "host")
-    return render(request, "monitoring/rules/alert.html", alert_context(get_object_or_404(found, pk=pk)))
+    alert = get_object_or_404(found, pk=pk)
+    if request.GET.get("as") == "csv":
+        return _numbers(around(alert), f"alert-{alert.pk}")
+    context = {**alert_context(alert), "csv": request.path, "query": "as=csv"}
+    return render(request, "monitoring/rules/alert.html", context)
 
 
 @login_required

@@ -164,6 +164,27 @@ def test_the_alert_page_carries_value_limit_chart_what_moved_and_its_incident(re
     assert "Silence it" in page
 
 
+def test_the_charts_of_a_rule_and_of_an_alert_can_be_taken_away_as_numbers(responder, endpoint):
+    points(endpoint, [5, 5, 12], until=now())
+    asked = rule(endpoint)
+    ask(asked, since=now() - 2 * MINUTE)
+    addresses = (f"/monitoring/rules/{asked.pk}/?days=1&as=csv", f"/monitoring/alerts/{Alert.objects.get().pk}/?as=csv")
+
+    for address in addresses:
+        page = responder.get(address.partition("?")[0]).content.decode()
+        taken = responder.get(address)
+        assert address.replace("&", "&amp;") in page
+        assert taken["Content-Type"] == "text/csv; charset=utf-8"
+        lines = taken.content.decode().splitlines()
+        assert lines[0] == "line,x,y"
+        assert [line.split(",")[2] for line in lines if line.startswith("latency_p95_ms,") and line[-1] != ","] == [
+            "5.0", "5.0", "12.0",
+        ]  # fmt: skip
+    quiet = rule(endpoint, name="retired")
+    AlertRule.objects.filter(pk=quiet.pk).update(retired_at=now())
+    assert responder.get(f"/monitoring/rules/{quiet.pk}/?as=csv").status_code == 404
+
+
 def test_a_rules_page_says_what_its_alerts_came_to(responder, endpoint):
     points(endpoint, [12], until=now())
     asked = rule(endpoint)
