@@ -26,9 +26,9 @@ CARDS = {
     "joint-drift": "warn", "concept-drift": "bad", "accuracy-finding": "bad", "latency-finding": "bad",
 }  # fmt: skip
 UNITS: dict[str, Callable[[float], str]] = {
-    "input_drift": "PSI {:.3g}".format,
-    "output_drift": "PSI {:.3g}".format,
-    "joint_drift": "AUC {:.2f}".format,
+    "input_drift": lambda psi: gettext("PSI %(psi)s") % {"psi": f"{psi:.3g}"},
+    "output_drift": lambda psi: gettext("PSI %(psi)s") % {"psi": f"{psi:.3g}"},
+    "joint_drift": lambda auc: gettext("AUC %(auc)s") % {"auc": f"{auc:.2f}"},
     "concept_drift": lambda wrong: gettext("%(share)s wrong") % {"share": f"{wrong:.1%}"},
     "accuracy": lambda right: gettext("%(share)s right") % {"share": f"{right:.1%}"},
     "latency": lambda ratio: gettext("%(ratio)s times") % {"ratio": f"{ratio:.2f}"},
