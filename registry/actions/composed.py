@@ -156,6 +156,9 @@ def _inputs_profile(version: Version) -> bytes | None:
         return None
     profile = json.loads(data)
     profile.pop("outputs", None)
+    if version.holdout_id is not None:
+        # What its inputs matter to another network is no news of this one, which is measured on that set.
+        profile.pop("importance", None)
     return canonical_bytes(profile)
 
 

@@ -2,15 +2,19 @@
 
 import datetime
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from django.utils import timezone
 
 from audit.canonical import canonical_bytes
 from registry import actions, store, tensors
+from registry.actions.known import stored_artifact
 from registry.composing import part_of, part_sentence, wish_for
 from registry.due import compositions
 from registry.models import Composition, Model, Version
@@ -261,3 +265,26 @@ def test_only_a_composed_version_is_given_a_golden_test_and_only_once(world: Wor
         with pytest.raises(actions.RegistryError):
             actions.record_rehearsal(version=again, golden=golden_bytes(), metrics={}, actor=ALICE)
     assert len(events("version.rehearse")) == 1
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_the_importance_of_another_network_is_left_behind_where_it_can_be_measured(
+    world: World, held_out: bool
+) -> None:
+    # given
+    profile = {"format": "lastgood-profile/1", "rows": 1, "columns": {}, "importance": {"weights": {"AGE": 1}}}
+    reader = Version.objects.get(pk=world.one.pk)
+    reader.profile = stored_artifact(canonical_bytes(profile), "application/json")
+    if held_out:
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"AGE": [30], "COLOR": [1], "SHAPE": [0], "label": [1]}), sink)
+        reader.holdout = stored_artifact(sink.getvalue(), "application/vnd.apache.parquet")
+    reader.save()
+
+    # when
+    version = world.composed("preprocessing", other=reader).version
+
+    # then
+    with store.open_verified(version.profile_id) as file:
+        kept = json.loads(file.read())
+    assert ("importance" in kept, version.holdout_id) == (not held_out, reader.holdout_id)
