@@ -6,7 +6,8 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from monitoring.models import Alert, AlertState, MetricSeries, RuleKind
+from monitoring.models import Alert, AlertState, Finding, MetricSeries, Rule, RuleKind
+from monitoring.rules import worth
 from monitoring.rules.control.params import chart_of
 from monitoring.rules.models import AlertRule, AlertRuleKind, Phase, RuleStanding, Scope, Silence
 from registry.models import Endpoint
@@ -84,6 +85,26 @@ def metrics_of(endpoint: Endpoint) -> list[str]:
 def detectors() -> list[tuple[str, str]]:
     """The detectors whose findings a rule can be about, with their names."""
     return [(kind.value, kind.label) for kind in RuleKind]
+
+
+@dataclass(frozen=True)
+class DetectorRow:
+    """A detector of an endpoint, what its alerts came to, and what was measured of its false alarms, in sentences; ""
+    before it judged a window."""
+
+    rule: Rule
+    worth: str
+    false_alarms: str
+
+
+def with_worth(endpoint: Endpoint) -> list[DetectorRow]:
+    """The detectors that the endpoint's windows are judged by, by name. At most four queries for each."""
+    rows = []
+    for rule in Rule.objects.filter(endpoint=endpoint, enabled=True).order_by("kind"):
+        judged = Finding.objects.filter(rule=rule, host=None).order_by("-window__start")
+        measured = judged.values_list("data__false_alarms", flat=True).first()
+        rows.append(DetectorRow(rule, worth.of(rule).sentence, measured or ""))
+    return rows
 
 
 def firing(endpoint: Endpoint | None = None) -> QuerySet[Alert]:

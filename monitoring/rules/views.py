@@ -54,6 +54,7 @@ def rule_list(request: HttpRequest) -> HttpResponse:
         "page": page,
         "rows": rows,
         "firing": firing,
+        "detectors": queries.with_worth(endpoint) if endpoint else [],
         "endpoint": endpoint,
         "endpoints": Endpoint.objects.order_by("name"),
         **kind_choices(),
