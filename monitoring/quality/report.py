@@ -59,6 +59,11 @@ class Quality:
         return [one for one in self.rates if one.outcome == "drift"]
 
     @property
+    def drifting(self) -> list[SliceDrift]:
+        """The groups whose inputs differ from the same group's in the time before."""
+        return [one for one in self.slices if one.drifted]
+
+    @property
     def read(self) -> str:
         """What was read, as a sentence."""
         left = (

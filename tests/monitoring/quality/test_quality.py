@@ -81,7 +81,7 @@ def test_groups_are_held_against_each_other_and_against_their_own_past(endpoint)
     assert all(one.rows + one.before > 100 for one in found.slices)
 
 
-def test_a_group_whose_inputs_changed_is_named(endpoint):
+def test_a_group_whose_inputs_changed_is_named(endpoint, client):
     def change(columns):
         men = columns["SEX"] == 1
         columns["AGEP"] = np.where(men, 90, columns["AGEP"])
@@ -93,6 +93,10 @@ def test_a_group_whose_inputs_changed_is_named(endpoint):
     drifted = {one.group: [verdict.column for verdict in one.drifted] for one in found.slices}
     assert "AGEP" in drifted["1"]
     assert "AGEP" not in drifted["2"]
+    assert [one.group for one in found.drifting] == ["1"]
+    sign_in(client, "viewer")
+    page = client.get(f"/monitoring/endpoints/{endpoint.slug}/quality/", span(4, 5)).content.decode()
+    assert "In 1 of 2 groups inputs differ from those of the same group before." in page
 
 
 def test_the_page_and_the_api_tell_the_same(endpoint, client):
