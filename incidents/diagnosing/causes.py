@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
-from incidents.diagnosing.seen import BUSIER, CURED, SLOWER, Seen, share
+from incidents.diagnosing.seen import BUSIER, CURED, SLOWER, Data, Seen, share
 
 FOR, AGAINST, OPEN = "for", "against", "open"
 ENOUGH_LABELS = 100
@@ -88,6 +88,9 @@ def _version(seen: Seen) -> Hypothesis:
             gettext("it answers %(slower)s times slower than before, under no more traffic.")
             % {"slower": f"{seen.slower:.1f}"},
         )
+    if seen.better and seen.selected:
+        said = gettext("%(rows)s, but which labels are known depends on what was answered.")
+        return Hypothesis(VERSION, OPEN, said % {"rows": _same_rows(seen)})
     if seen.better and seen.drop is not None and seen.dropped != "yes":
         said = (
             gettext("%(rows)s, but it is right as often as before.")
@@ -243,6 +246,8 @@ def _labels(seen: Seen) -> Hypothesis:
     quality = seen.quality
     if not seen.labelled:
         return Hypothesis(LABELS, OPEN, gettext("there are no labelled answers."))
+    if seen.selected:
+        return Hypothesis(LABELS, FOR, _by_answer(*seen.selected))
     adjusted = quality.get("adjusted", "")
     if quality.get("mixed_otherwise") and not seen.cures and adjusted and float(adjusted) < 0.02:
         return Hypothesis(
@@ -286,6 +291,21 @@ def _labels(seen: Seen) -> Hypothesis:
     return Hypothesis(
         LABELS, OPEN, gettext("%(same)s; whether another version agrees with the labels is not known.") % {"same": same}
     )
+
+
+def _by_answer(most: Data, least: Data) -> str:
+    said = gettext(
+        "labels have come for %(now)s of the answers %(most)s and for %(now_least)s of the answers %(least)s, before "
+        "for %(before)s and %(before_least)s: what is known says little of the rest."
+    )
+    return said % {
+        "most": f"{float(most['answer']):g}",
+        "least": f"{float(least['answer']):g}",
+        "now": share(most["now"]),
+        "now_least": share(least["now"]),
+        "before": share(most["before"]),
+        "before_least": share(least["before"]),
+    }
 
 
 def _not_enough(seen: Seen) -> Hypothesis:

@@ -6,7 +6,7 @@ reads nothing else beside the replays of the ranking. Examined again later, the 
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -215,6 +215,7 @@ def _quality_claim(found: Quality, rows: Rows) -> Claim:
         "dropped": found.dropped,
         "late": found.late,
         "mixed_otherwise": found.mixed_otherwise,
+        "selected": [{name: _text(value) for name, value in asdict(one).items()} for one in found.selected],
         "own": {"n": len(own), "share": _text(float(own.mean()) if len(own) else None)},
     }
     if found.share is None:

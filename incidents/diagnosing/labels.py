@@ -18,13 +18,26 @@ NO_DROP = 0.04
 MIX = 0.15
 """Change of the labels' mix that the answers must explain, or the labels came otherwise than the rows."""
 LATE = 0.5
+SELECTED = 0.15
+"""By so much more than before the share of labelled rows must differ between answers: then labels come by answer."""
+MOST_ANSWERS = 20
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Which share of the rows that were answered so has a label, now and before."""
+
+    answer: float
+    now: float
+    before: float
 
 
 @dataclass(frozen=True)
 class Quality:
     """Accuracy now against before: `drop` is before less now, with Newcombe's 95 % interval. `dropped` is yes, no, or
     open where the rows can't tell. `adjusted` is the drop within each class of the labels, mixed as before.
-    `positive` and `answered` are the shares of positive labels and answers."""
+    `positive` and `answered` are the shares of positive labels and answers. `selected` is empty unless which labels are
+    known has come to depend on the answer: then the answers with the highest and the lowest share of labelled rows."""
 
     n: int
     n_before: int
@@ -41,6 +54,7 @@ class Quality:
     positive_before: float | None
     answered: float | None
     answered_before: float | None
+    selected: tuple["Labelled", ...] = ()
 
     @property
     def late(self) -> bool:
@@ -89,7 +103,30 @@ def quality(
         positive_before=_positive(label_before[known_before]),
         answered=_positive(output),
         answered_before=_positive(output_before),
+        selected=_selected(output, known, output_before, known_before),
     )
+
+
+def _selected(
+    output: np.ndarray, known: np.ndarray, output_before: np.ndarray, known_before: np.ndarray
+) -> tuple[Labelled, ...]:
+    """Whether labels come by answer, and did not so before: the most and the least labelled answer. Fisher's exact test
+    between the two, at ALPHA after correction for the pairs of answers."""
+    answers = np.unique(output)
+    rows = [
+        (Labelled(float(answer), float(known[now].mean()), float(known_before[then].mean())), now)
+        for answer in answers[:MOST_ANSWERS]
+        for now, then in [(output == answer, output_before == answer)]
+        if min(now.sum(), then.sum()) >= LEAST_OF_CLASS
+    ]
+    if len(rows) < 2:
+        return ()
+    (least, fewest), (most, many) = (pick(rows, key=lambda one: one[0].now) for pick in (min, max))
+    if (most.now - least.now) - abs(most.before - least.before) < SELECTED:
+        return ()
+    table = [[known[mine].sum(), (~known[mine]).sum()] for mine in (many, fewest)]
+    p = float(stats.fisher_exact(table, "greater").pvalue) * len(rows) * (len(rows) - 1)
+    return (most, least) if p < ALPHA else ()
 
 
 def _difference(right: np.ndarray, before: np.ndarray | None, reference: float) -> tuple[float, float, float]:

@@ -92,6 +92,12 @@ class Seen:
         return int(self.quality.get("n", 0))
 
     @property
+    def selected(self) -> list[Data]:
+        """The most and the least labelled answer, where which labels are known has come to depend on the answer: then
+        labelled rows speak neither for all rows nor fairly of another version."""
+        return list(self.quality.get("selected", []))
+
+    @property
     def better(self) -> bool | None:
         """Whether another version is surely right more often on the same rows, by what matters; None where that is
         open, or nothing could be compared. It is the best of all that were tried, so p is corrected for their number
@@ -113,6 +119,8 @@ class Seen:
     def cures(self) -> bool:
         """Whether another version wins back most of what surely was lost: then it is the version, whatever else is new.
         Where nothing says how often it was right before, being surely better on the same rows is enough."""
+        if self.selected:
+            return False
         if self.drop is None:
             return self.better is True
         return self.better is True and self.dropped == "yes" and (self.cured is None or self.cured >= CURED)

@@ -1,6 +1,8 @@
 """The bundled host on a broken machine: `python -m tests.verdicts.faulty`. While the file that LIE_FILE names exists,
-it does what is written in it: `lie` (rows of every weight matrix trade places), `bits` (exponent bits of some weights
-are flipped) or `slow` (every answer takes 25 ms more). It goes on claiming the digests that it read back before."""
+it does what is written in it, and goes on claiming the digests that it read back before: `lie` (rows of every weight
+matrix trade places), `bits` (exponent bits of some weights are flipped), `slow` (every answer takes 25 ms more),
+`codes` (the codes of a question are read by the codebook of another year), `stale` (ages are those of the request
+before, out of a cache)."""
 
 import sys
 import time
@@ -61,14 +63,22 @@ class FaultyHost(LyingHost):
         super().__init__(settings)
         self.fleet = FaultyFleet(self.store, pick_device())
         self.fleet.claims, self.fleet.sign = {}, self.sign
-        self._make_slow()
+        self._break_answers()
 
-    def _make_slow(self) -> None:
+    def _break_answers(self) -> None:
         honest, sign = LoadedVersion.answer, self.sign
+        cached: list[int] = [40]
 
         def answer(loaded: LoadedVersion, columns: Any) -> Answer:
+            mode = sign.read_text() if sign.exists() else ""
+            if mode == "codes":
+                columns = {**columns, "DIS": [3 - value for value in columns["DIS"]]}
+            elif mode == "stale":
+                ages = list(columns["AGEP"])
+                columns = {**columns, "AGEP": [cached[row % len(cached)] for row in range(len(ages))]}
+                cached[:] = ages
             given = honest(loaded, columns)
-            if not (sign.exists() and sign.read_text() == "slow"):
+            if mode != "slow":
                 return given
             time.sleep(DELAY)
             return replace(given, latency_ms=given.latency_ms + 1000 * DELAY)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import rfc8785
 
 from demo.artifacts import GOLDEN_ROWS, GOLDEN_TOLERANCE, Package, package
@@ -19,8 +20,8 @@ LEARNT = 30_000
 
 
 class Packages:
-    """By name: `first`, `none`, `recode`, `scale`, `slow` (trained), `corrupted`, `wrong`, `quantised`, `config`, each
-    made once."""
+    """By name: `first`, `none`, `recode`, `scale`, `slow`, `mislabelled` (trained), `corrupted`, `wrong`, `quantised`,
+    `config`, each made once."""
 
     def __init__(self) -> None:
         self.made: dict[str, Package] = {}
@@ -35,11 +36,26 @@ class Packages:
             return trained((2015,), 1, "none")
         if name in CODEBOOK:
             return trained((2015, 2016), 2, name)
+        if name == "mislabelled":
+            return trained((2015, 2016), 2, "none", labelled=young_men_turned_round)
         return {"corrupted": corrupted, "wrong": wrong, "quantised": quantised, "config": config}[name](self("none"))
 
 
-def trained(years: tuple[int, ...], seed: int, fault: str) -> Package:
-    training, holdout = split(people(years), seed=seed)
+def as_surveyed(group: People) -> People:
+    return group
+
+
+def young_men_turned_round(group: People) -> People:
+    """A join by which men below 45 got the answer of somebody who does not work where they do, and the other way round:
+    in what is learnt from, and in the holdout by which it was promised."""
+    turned = (group.features["SEX"] == 1) & (group.features["AGEP"] < 45)
+    return replace(group, label=np.where(turned, 1 - group.label, group.label))
+
+
+def trained(
+    years: tuple[int, ...], seed: int, fault: str, labelled: Callable[[People], People] = as_surveyed
+) -> Package:
+    training, holdout = split(labelled(people(years)), seed=seed)
     training = training.take(_some(len(training), LEARNT * len(years)))
     training, holdout = (written_in(CODEBOOK[fault], group) for group in (training, holdout))
     members = MEMBERS.get(fault, 1) if seed > 1 else 1
@@ -49,8 +65,6 @@ def trained(years: tuple[int, ...], seed: int, fault: str) -> Package:
 
 
 def _some(rows: int, wanted: int) -> Any:
-    import numpy as np
-
     return np.linspace(0, rows - 1, min(wanted, rows)).astype(np.int64)
 
 
@@ -75,8 +89,6 @@ def altered(made: Package, change: Callable[[Network], Network], *, validated: b
 
 
 def _golden(network: Network, group: People) -> bytes:
-    import numpy as np
-
     threshold = network.architecture["head"]["threshold"]
     few = group.take(np.arange(600))
     score = predict(network, few)

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.verdicts
         ("wrong", "on its own holdout it is right in"),
         ("quantised", "on its own holdout it is right in"),
         ("config", "on its own holdout it is right in"),
+        ("mislabelled", "on the same"),
     ],
 )
 def test_a_bad_version_is_named_and_the_last_good_one_suggested(town: Town, release: str, says: str) -> None:

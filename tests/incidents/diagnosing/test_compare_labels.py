@@ -69,3 +69,43 @@ def test_labels_that_mostly_did_not_come_are_late() -> None:
     output, label = answers(1000, 0.8)
     found = judged((output, np.where(np.arange(1000) % 20 == 0, label, np.nan)), (output, label))
     assert (found.late, found.n, found.labelled) == (True, 50, 0.05)
+
+
+def come(answers: np.ndarray, of_one: float, of_zero: float) -> np.ndarray:
+    """All answers are right; labels are known of these shares of the answers 1 and 0, evenly."""
+    turn = np.empty(len(answers))
+    for value in (0, 1):
+        mine = answers == value
+        turn[mine] = (np.arange(mine.sum()) % 20) / 20
+    known = turn < np.where(answers == 1, of_one, of_zero)
+    return np.where(known, answers, np.nan).astype(float)
+
+
+ANSWERS = np.tile([1.0, 0.0, 0.0], 400)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "selected"),
+    [
+        ((1.0, 0.05), (1.0, 1.0), True),
+        ((0.05, 0.5), (0.5, 0.5), True),
+        ((1.0, 0.05), (1.0, 0.05), False),
+        ((0.05, 0.05), (1.0, 1.0), False),
+        ((1.0, 0.9), (1.0, 1.0), False),
+    ],
+    ids=["of no hardly any", "of yes hardly any", "as it always was", "late for all alike", "a little"],
+)
+def test_labels_that_have_come_to_depend_on_the_answer_are_told(
+    now: tuple[float, float], before: tuple[float, float], selected: bool
+) -> None:
+    found = quality(ANSWERS, come(ANSWERS, *now), ANSWERS, come(ANSWERS, *before), None)
+
+    assert bool(found.selected) is selected
+    if selected:
+        most, least = found.selected
+        assert (most.now, least.now) == (max(now), min(now))
+
+
+def test_few_rows_do_not_tell_by_what_labels_come() -> None:
+    few = ANSWERS[:30]
+    assert quality(few, come(few, 1.0, 0.05), few, come(few, 1.0, 1.0), None).selected == ()
