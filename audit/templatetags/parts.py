@@ -31,7 +31,7 @@ _STATES = {
         stable anchored processed judged published
         notified justified confirmed
         in_service
-        completed sent taken
+        completed sent taken given
         armed accepted
     """,
     "warn": """
@@ -59,7 +59,7 @@ _STATES = {
     "quiet": """
         closed draft reviewed archived retired cancelled canceled skipped superseded pending planned none idle
         consumed replaced quiet inactive off ended undone withdrawn
-        dismissed scheduled overtaken
+        dismissed scheduled overtaken nowhere
         declined dropped
     """,
 }
