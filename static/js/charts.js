@@ -26,6 +26,18 @@
   const toneColour = (tone, index) => (forced.matches ? colour("--text") : NAMES[tone] ? colour(NAMES[tone]) : PALETTE[theme()][placeOf(tone, index)]);
   const DASH = { deployment: "solid", rollback: "solid", incident: "dot", alert: "dash" };
 
+  // What Plotly takes for a time has no offset: it is UTC.
+  const moment = (text) => new Date(`${String(text).replace(" ", "T").slice(0, 19)}Z`);
+  const HALF_HOUR = 1_800_000;
+
+  // Around a single time Plotly would show a millisecond.
+  function roomAround(data, axis) {
+    const times = new Set(data.flatMap((trace) => trace.x || []));
+    if (axis.type !== "date" || times.size !== 1 || axis.range) return;
+    const at = +moment([...times][0]);
+    if (!Number.isNaN(at)) axis.range = [at - HALF_HOUR, at + HALF_HOUR];
+  }
+
   const PANEL = 130;
   const columnsFor = (width, count) => Math.min(width < 480 ? 1 : width < 900 ? 2 : 3, count);
 
@@ -87,6 +99,7 @@
     layout.xaxis ??= axis({});
     layout.yaxis ??= axis({});
     if (narrow) layout.xaxis.nticks ??= 4;
+    roomAround(data, layout.xaxis);
     const note = (label, given) => ({ text: label, showarrow: false, font: { size: 11, color: muted }, ...given });
 
     for (const [index, band] of (extra.bands || []).entries()) {
@@ -151,7 +164,6 @@
     plot.on("plotly_relayout", (change) => {
       const [from, to] = [change["xaxis.range[0]"] ?? change["xaxis.range"]?.[0], change["xaxis.range[1]"] ?? change["xaxis.range"]?.[1]];
       if (plot.layout.xaxis?.type !== "date" || from === undefined || to === undefined) return;
-      const moment = (text) => new Date(`${String(text).replace(" ", "T").slice(0, 19)}Z`);
       const [since, until] = [moment(from), moment(to)];
       if (Number.isNaN(+since) || Number.isNaN(+until)) return;
       if (until - since < 60000) until.setTime(+since + 60000);

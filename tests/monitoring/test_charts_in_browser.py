@@ -127,3 +127,17 @@ def test_the_endpoint_s_page_shows_the_span_that_its_own_address_names(page: Pag
     page.goto(f"/endpoints/{endpoint.slug}/?since={since:%Y-%m-%dT%H:%M}&until={until:%Y-%m-%dT%H:%M}")
     expect(page.locator("#accuracy-summary")).to_contain_text(f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC")
     drawn(page)
+
+
+def test_a_single_point_stands_in_the_middle_of_an_hour(page: Page) -> None:
+    endpoint, hosts = make_endpoint(), make_hosts("gpu-1", "gpu-2")
+    make_version(endpoint, 1)
+    watch(endpoint)
+    play(endpoint, hosts, 0)
+    page.goto(f"/monitoring/endpoints/{endpoint.slug}/charts/")
+    drawn(page)
+
+    spans = page.locator("#accuracy [data-plot], #latency [data-plot]").evaluate_all(
+        "(plots) => plots.map(({_fullLayout: {xaxis}}) => xaxis.range.map((end) => xaxis.r2l(end) / 60000))"
+    )
+    assert [until - since for since, until in spans] == [60, 60]
