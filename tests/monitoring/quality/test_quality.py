@@ -4,6 +4,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from monitoring.comparing.columns import NothingThere
@@ -192,3 +193,11 @@ def test_without_a_declaration_nothing_is_held(settings, tmp_path):
     found = skew(served(), "2", Version(number=1, manifest=b"{}"))
 
     assert found.sentence == "Version 1 declares no preprocessing that Lastgood can carry out."
+
+
+def test_a_table_that_is_cut_says_of_how_many():
+    def said(count):
+        return render_to_string("monitoring/quality_rest.html", {"shown": 24, "all": count}).strip()
+
+    assert said(24) == ""
+    assert said(60) == '<p class="muted">The first 24 of 60; the API has them all.</p>'
