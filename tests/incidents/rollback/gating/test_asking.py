@@ -218,6 +218,19 @@ def test_a_figure_that_a_host_does_not_have_says_nothing(fleet: Fleet) -> None:
     assert run.state == RunState.RUNNING
 
 
+def test_a_figure_beyond_its_limit_stops_the_run_after_its_canary(fleet: Fleet) -> None:
+    gate(fleet.model, "memory", "hardware", {"figure": "lastgood_host_memory_free_bytes", "at_most": "1"})
+
+    run = fleet.started()
+    until(lambda: moved(run).state != RunState.RUNNING)
+
+    assert (run.state, run.halt_code) == (RunState.HALTED, "gate_failed")
+    answer, observed = answer_of(run, "memory")
+    assert answer == "fail"
+    assert observed.startswith("h1 ")
+    assert fleet.serving() == [fleet.good.digest, fleet.bad.digest, fleet.bad.digest]
+
+
 @pytest.fixture
 def prometheus(server: Answering) -> Answering:
     """The server, registered as a metric source."""
