@@ -11,19 +11,26 @@ import signal
 import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 import httpx
 
 from demo.artifacts import MODEL
-from demo.census import FEATURES, traffic
+from demo.census import FEATURES, TRAFFIC_SEED, traffic
 
 LABEL_DELAY_SECONDS = 1.5
 MOST_IN_FLIGHT = 24
 TIMEOUT = httpx.Timeout(10, connect=2)
+
+
+def for_ever() -> Iterator[tuple[dict[str, int], int]]:
+    """2017 and 2018, and once they have all been sent (after half an hour), again in another order."""
+    return chain.from_iterable(traffic(TRAFFIC_SEED + 2 * lap) for lap in count())
 
 
 @dataclass
@@ -79,7 +86,7 @@ class Client:
         async with httpx.AsyncClient(timeout=TIMEOUT) as http, asyncio.TaskGroup() as group:
             group.create_task(self._report(http))
             due = time.monotonic()
-            for sent, (person, label) in enumerate(traffic()):
+            for sent, (person, label) in enumerate(for_ever()):
                 await self.free.acquire()
                 due = max(due + 1 / self.plan.rate, time.monotonic() - 1)
                 with suppress(TimeoutError):
@@ -89,7 +96,6 @@ class Client:
                 host = self.plan.hosts[sent % len(self.plan.hosts)]
                 task = group.create_task(self._ask(http, host, person, label))
                 task.add_done_callback(lambda _: self.free.release())
-            self.stopping.set()
 
     async def _ask(self, http: httpx.AsyncClient, host: str, person: dict[str, int], label: int) -> None:
         name = str(uuid.uuid4())
