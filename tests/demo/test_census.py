@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from demo.census import CODEBOOKS, FEATURES, people, split, traffic, written_in
+from demo.traffic import for_ever
 
 YEARS = {2015: 68_785, 2016: 69_126, 2017: 69_635, 2018: 70_131}
 
@@ -59,3 +60,13 @@ def test_the_traffic_is_the_same_each_time_and_spreads_those_in_institutions() -
     # 16 and 17 are people in institutions and other group quarters, who come in blocks in the survey's files.
     quarters = [[person["RELP"] in (16, 17) for person, _ in first[at : at + 500]] for at in range(0, 2000, 500)]
     assert all(0.01 < np.mean(block) < 0.15 for block in quarters)
+
+
+def test_the_traffic_goes_on_when_everybody_was_sent() -> None:
+    everybody = len(people((2017, 2018)))
+
+    first, later = (list(itertools.islice(for_ever(), since, since + 1000)) for since in (0, everybody))
+
+    assert first == list(itertools.islice(traffic(), 1000))
+    assert len(later) == 1000
+    assert later != first
