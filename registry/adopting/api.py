@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from accounts.actions import actor_for
 from accounts.api import HasScope
-from accounts.models import User
+from accounts.permissions import user_of
 from accounts.problems import Problem
 from registry.adopting.actions import Adopted, adopt
 from registry.adopting.capture import NotCaptured, checked_rows
@@ -100,8 +100,7 @@ class AdoptView(APIView):
             seen = doing(look, **where)
             if wish["register"]:
                 terms = {name: wish[name] for name in ("name", "team", "environment", "token", "options")}
-                assert isinstance(request.user, User)
-                done = doing(adopt, seen=seen, **terms, user=request.user, actor=actor_for(request=request))
+                done = doing(adopt, seen=seen, **terms, user=user_of(request), actor=actor_for(request=request))
         except ServingError as error:
             raise Problem(status.HTTP_502_BAD_GATEWAY, "engine-failed", str(error)) from error
         told = SeenSerializer(vars(seen) | vars(done)).data
