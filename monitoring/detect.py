@@ -15,7 +15,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import Target, record, service_actor
-from monitoring import alerts, fleet, sketches
+from monitoring import alerts, fleet, partials, sketches
 from monitoring.asked import Answered, Asked
 from monitoring.detectors.concept import errors_before
 from monitoring.detectors.false_alarms import false_alarms
@@ -149,6 +149,7 @@ def _judge(window: Window, kinds: set[RuleKind], **judged_as: Any) -> bool:
         _write(window, measured, judged)
         if window.state == WindowState.OPEN:
             sketches.keep(window, seen.made)
+            partials.forget(window)
         _record_breaches(window, judged, len(table), labelled)
         for rule in rules:
             alerts.follow(rule, {found.version for found in judged})

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.db.models import DurationField, ExpressionWrapper, F, Value
 
 from audit.due import Due
-from monitoring import partitions, retention
+from monitoring import partials, partitions, retention
 from monitoring.comparing.due import comparisons
 from monitoring.inbound import beats
 from monitoring.inbound.draining import due_files
@@ -16,6 +16,7 @@ from monitoring.rules import evaluate, suppress
 Ids = Callable[[datetime], Iterable[object]]
 RETRY = timedelta(seconds=10)
 MINUTE = timedelta(minutes=1)
+PARTIALS = timedelta(seconds=5)
 AT_ONCE = 200
 
 
@@ -46,12 +47,17 @@ def late_labels(now: datetime) -> list[object]:
 
 
 def each_minute(ids: Ids) -> Ids:
-    """The same question, asked anew when its answer is a minute old, for what is dear to find and may wait. Each
-    process remembers its own answer; a task that was done meanwhile is sent again, and does nothing."""
+    """The same question, asked anew when its answer is a minute old, for what is dear to find and may wait."""
+    return every(MINUTE, ids)
+
+
+def every(span: timedelta, ids: Ids) -> Ids:
+    """The same question, asked anew when its answer is as old as `span`. Each process remembers its own answer; a task
+    that was done meanwhile is sent again, and does nothing."""
     asked: list[tuple[datetime, list[object]]] = []
 
     def remembered(now: datetime) -> list[object]:
-        if not asked or not timedelta() <= now - asked[0][0] < MINUTE:
+        if not asked or not timedelta() <= now - asked[0][0] < span:
             asked[:] = [(now, list(ids(now)))]
         return asked[0][1]
 
@@ -63,6 +69,7 @@ SOURCES = [
     Due(task="monitoring.take_spooled", queue="intake", ids=due_files),
     Due(task="monitoring.send_beat", queue="intake", ids=beats.due),
     Due(task="monitoring.open_windows", queue="intake", ids=monitors),
+    Due(task="monitoring.sketch_partials", queue="compute", ids=every(PARTIALS, partials.due)),
     Due(task="monitoring.judge", queue="compute", ids=windows),
     Due(task="monitoring.judge_labels", queue="compute", ids=late_labels),
     Due(task="monitoring.compare_exactly", queue="compute", ids=comparisons),

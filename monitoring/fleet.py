@@ -1,7 +1,7 @@
 """What is read of a window: all rows of few; of a fleet's many, host after host, what becomes sketches, and merges.
 
-Of a fleet's window only what does not merge is held of all rows at once: answers, labels and latencies. Its inputs are
-read one host at a time, sketched and let go, so what they cost in memory is one host's rows and all hosts' sketches.
+Of a fleet's window only what does not merge is held of all rows at once: answers, labels and latencies. Its inputs were
+sketched while they came (monitoring/partials.py); the rest is read one host at a time, sketched and let go.
 """
 
 from collections import defaultdict
@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from monitoring import sketches
+from monitoring import partials, sketches
 from monitoring.drift.sketch import Sketch
 from monitoring.drift.sketch_bytes import unpacked
 from monitoring.models import Window, WindowState
 from monitoring.sketches import Made, merged
 from monitoring.windows import batches_within, load_predictions
 
-FLEET_ROWS = 20_000
-"""From so many rows of at least two hosts on, a window is judged from sketches of its inputs."""
 SAMPLE_ROWS = 5_000
 """Rows that a sample of a fleet's window has, or a little more: whole deliveries, drawn at random."""
 NARROW = ("id", "ts", "version", "digest", "latency_ms", "output", "score", "host", "label")
@@ -59,28 +57,25 @@ def read(window: Window, *, features: bool = True) -> Seen:
     """What the window shows; without `features` nothing is read of the inputs. Raises store.StoreDamaged."""
     if not features:
         return Seen(window, _narrow(window))
-    batches = batches_within(window.endpoint, window.start, window.end).order_by("pk")
     of_hosts: dict[int | None, list[int]] = defaultdict(list)
-    rows, paths = 0, {}
-    for key, host, count, path in batches.values_list("pk", "host_id", "rows", "path"):
+    rows = 0
+    batches = batches_within(window.endpoint, window.start, window.end).order_by("pk")
+    for key, host, count in batches.values_list("pk", "host_id", "rows"):
         of_hosts[host].append(key)
-        rows, paths[key] = rows + count, path
-    if len(of_hosts) < 2 or rows < FLEET_ROWS:
+        rows += count
+    if len(of_hosts) < 2 or rows < partials.FLEET_ROWS:
         table = load_predictions(window.endpoint, window.start, window.end)
         made = sketches.of_table(window.endpoint, table) if window.state == WindowState.OPEN else []
         return Seen(window, table, made)
-    made = [one for keys in of_hosts.values() for one in _of_host(window, keys, [paths[key] for key in keys])]
-    return Seen(window, _narrow(window), made, dict(_merged(made)))
+    made, left = partials.sketched(window)
+    for keys in of_hosts.values():
+        if rest := {key: left[key] for key in keys if key in left}:
+            made += partials.of_batches(window.endpoint, window.start, window.end, rest)
+    return Seen(window, _narrow(window), list(partials.by_host(made)), dict(_merged(made)))
 
 
 def _narrow(window: Window) -> pa.Table:
     return load_predictions(window.endpoint, window.start, window.end, columns=NARROW)
-
-
-def _of_host(window: Window, batches: list[int], paths: list[str]) -> list[Made]:
-    names = ["version", "digest", "host", *sketches.columns_in(paths)]
-    table = load_predictions(window.endpoint, window.start, window.end, columns=names, batches=batches)
-    return sketches.of_table(window.endpoint, table)
 
 
 def _merged(made: list[Made]) -> Iterator[tuple[str, dict[str, Sketch | None]]]:

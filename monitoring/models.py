@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
@@ -309,6 +310,29 @@ class WindowSketch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint_id} {self.start:%H:%M:%S} version {self.version}"
+
+
+class PartialSketch(models.Model):
+    """What one version answered on one host in a window that is not judged yet: a sketch of the rows of `batches`.
+
+    Written, merged and removed by monitoring/partials.py; `content` is drift/sketch_bytes.
+    """
+
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+")
+    host = models.ForeignKey(Host, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    version = models.CharField(max_length=40)
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+    batches = ArrayField(models.BigIntegerField(), help_text="Keys of the predictions' batches that were read.")
+    level = models.PositiveSmallIntegerField(default=0, help_text="How often it was merged.")
+    rows = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        indexes = [models.Index(fields=["endpoint", "start"], name="monitoring_partial_span")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} {self.start:%H:%M:%S} version {self.version}, {self.rows} rows"
 
 
 class Answer(models.TextChoices):

@@ -14,7 +14,7 @@ from audit.canonical import instant
 from audit.clock import database_now
 from monitoring import store
 from monitoring.inbound.models import Arrival, Decision
-from monitoring.models import Delivery, DeliveryState, Label, PredictionBatch, WindowSketch
+from monitoring.models import Delivery, DeliveryState, Label, PartialSketch, PredictionBatch, WindowSketch
 from registry.models import Endpoint
 
 AT_ONCE = 200
@@ -90,7 +90,7 @@ def _prune_some(endpoint: Endpoint) -> int:
         chosen = PredictionBatch.objects.filter(pk__in=[batch.pk for batch in batches])
         facts = chosen.aggregate(rows=Sum("rows"), first=Min("first_at"), last=Max("last_at"))
         labels = sum(_remove(batch) for batch in batches)
-        sketches = _sketches(endpoint, facts["last"]).delete()[0]
+        sketches = sum(_made_of(kind, endpoint, facts["last"]).delete()[0] for kind in (WindowSketch, PartialSketch))
         chosen.delete()
         record(
             action="predictions.prune",
@@ -109,9 +109,11 @@ def _prune_some(endpoint: Endpoint) -> int:
     return len(batches)
 
 
-def _sketches(endpoint: Endpoint, last: datetime) -> QuerySet[WindowSketch]:
+def _made_of(
+    kind: type[WindowSketch] | type[PartialSketch], endpoint: Endpoint, last: datetime
+) -> QuerySet[WindowSketch] | QuerySet[PartialSketch]:
     """What was made of predictions up to and at `last`, but for the spans that something keeps."""
-    found = WindowSketch.objects.filter(endpoint=endpoint, start__lte=last)
+    found = kind.objects.filter(endpoint=endpoint, start__lte=last)
     for _, (start, end) in kept_spans([endpoint]):
         found = found.exclude(start__lte=end, end__gt=start)
     return found

@@ -69,7 +69,7 @@ class Counted:
     unlike: list[str] = field(default_factory=list)
 
 
-def of_table(endpoint: Endpoint, table: pa.Table) -> list[Made]:
+def of_table(endpoint: Endpoint, table: pa.Table, **sizes: int) -> list[Made]:
     """The sketches of a window's predictions, one for each version and host."""
     if not len(table):
         return []
@@ -81,7 +81,7 @@ def of_table(endpoint: Endpoint, table: pa.Table) -> list[Made]:
         kinds = kinds_of(known.get(number), own)
         for host in sorted(pc.unique(own.column("host")).to_pylist(), key=str):
             mine = own.filter(pc.is_null(own.column("host")) if host is None else pc.equal(own.column("host"), host))
-            made.append(Made(number, host, len(mine), packed(dict(sketched(mine, kinds)))))
+            made.append(Made(number, host, len(mine), packed(dict(sketched(mine, kinds, **sizes)))))
     return made
 
 
@@ -116,11 +116,11 @@ def _kind(name: str, kind: pa.DataType) -> Kind:
     return "categorical" if name == "output" and pa.types.is_integer(kind) else "numeric"
 
 
-def sketched(table: pa.Table, kinds: dict[str, Kind]) -> Iterator[tuple[str, Sketch]]:
+def sketched(table: pa.Table, kinds: dict[str, Kind], **sizes: int) -> Iterator[tuple[str, Sketch]]:
     """Name and sketch of each column; one that can't be counted is left out, and the log says why."""
     for name, kind in kinds.items():
         try:
-            yield name, sketch_column(numpy_column(table, name), kind)
+            yield name, sketch_column(numpy_column(table, name), kind, **sizes)
         except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError):
             log.exception("the column %s can't be sketched", name)
 
@@ -186,7 +186,7 @@ def _forget(endpoint_id: int, hour: datetime) -> None:
         old.filter(windows=1, start__gte=start, end__lte=end).delete()
 
 
-def merged(parts: Iterable[dict[str, Sketch]], **points: int) -> tuple[dict[str, Sketch], list[str]]:
+def merged(parts: Iterable[dict[str, Sketch]], **sizes: int) -> tuple[dict[str, Sketch], list[str]]:
     """The columns of all parts together, and the names of those that do not merge."""
     grouped: dict[str, list[Sketch]] = defaultdict(list)
     for part in parts:
@@ -195,7 +195,7 @@ def merged(parts: Iterable[dict[str, Sketch]], **points: int) -> tuple[dict[str,
     found, unlike = {}, []
     for name, sketches in grouped.items():
         try:
-            found[name] = merge(sketches, **points)
+            found[name] = merge(sketches, **sizes)
         except NotMergeable:
             unlike.append(name)
     return found, unlike

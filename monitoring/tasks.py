@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from audit.dispatch import each_of
-from monitoring import detect, intake, partitions, retention
+from monitoring import detect, intake, partials, partitions, retention
 from monitoring.comparing import actions as comparing
 from monitoring.inbound import beats, draining
 from monitoring.rules import evaluate, suppress
@@ -27,6 +27,11 @@ def send_beat(beat_id: int) -> None:
 @shared_task(name="monitoring.open_windows")
 def open_windows(monitor_id: int) -> None:
     detect.open_windows(monitor_id)
+
+
+@shared_task(name="monitoring.sketch_partials")
+def sketch_partials(monitor_id: int) -> None:
+    partials.advance(monitor_id)
 
 
 @shared_task(name="monitoring.judge")

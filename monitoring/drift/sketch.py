@@ -35,6 +35,8 @@ POINTS = 256
 MERGED_POINTS = 2048
 """Points that a merged sketch keeps: what is merged again costs no more, and what lies between them is stated."""
 CATEGORIES = 256
+MERGED_CATEGORIES = 4096
+"""Categories that a merged sketch lists; how often any other may have come is stated."""
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -156,14 +158,14 @@ def sketch_column(column: ArrayLike, kind: Kind, *, points: int = POINTS, catego
 
 def _categories(column: ArrayLike, most: int) -> CategoricalSketch:
     counts, missing = category_counts(column)
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    ranked = _ranked(counts)
     left = [count for _, count in ranked[most:]]
     kept, n = dict(ranked[:most]), sum(counts.values())
     bound = max(left, default=0)
     return CategoricalSketch(kept, n, missing, sum(left), bound, dict.fromkeys(kept, bound) if bound else {})
 
 
-def merge(sketches: Sequence[Sketch], *, points: int = MERGED_POINTS) -> Sketch:
+def merge(sketches: Sequence[Sketch], *, points: int = MERGED_POINTS, categories: int = MERGED_CATEGORIES) -> Sketch:
     """The sketch of all rows together. Raises NotMergeable where kinds differ, ValueError for none."""
     if not sketches:
         raise ValueError("At least one sketch is merged.")
@@ -172,12 +174,12 @@ def merge(sketches: Sequence[Sketch], *, points: int = MERGED_POINTS) -> Sketch:
         return _merged_numbers(numeric, points)
     if numeric:
         raise NotMergeable("The column was counted as numbers in one window and as categories in another.")
-    return _merged_categories([one for one in sketches if isinstance(one, CategoricalSketch)])
+    return _merged_categories([one for one in sketches if isinstance(one, CategoricalSketch)], categories)
 
 
 def _merged_numbers(sketches: Sequence[NumericSketch], points: int) -> NumericSketch:
     if len(sketches) == 1:
-        return sketches[0]
+        return _thinned(sketches[0], points)
     single = any(one.single for one in sketches)
     every = np.concatenate([one.values for one in sketches])
     grid, owner = np.unique(every.astype(np.float32) if single else every, return_inverse=True)
@@ -217,7 +219,7 @@ def _thinned(sketch: NumericSketch, points: int) -> NumericSketch:
     return replace(sketch, values=sketch.values[kept], below=sketch.below[:, kept], upto=sketch.upto[:, kept])
 
 
-def _merged_categories(sketches: Sequence[CategoricalSketch]) -> CategoricalSketch:
+def _merged_categories(sketches: Sequence[CategoricalSketch], most: int) -> CategoricalSketch:
     counts: Counter[Category] = Counter()
     covered: Counter[Category] = Counter()
     for one in sketches:
@@ -225,7 +227,25 @@ def _merged_categories(sketches: Sequence[CategoricalSketch]) -> CategoricalSket
         covered.update(one.covered)
     n, missing, other, bound = (sum(getattr(one, name) for one in sketches) for name in (
         "n", "missing", "other", "bound"))  # fmt: skip
-    return CategoricalSketch(dict(counts), n, missing, other, bound, dict(covered) if bound else {})
+    whole = CategoricalSketch(dict(counts), n, missing, other, bound, dict(covered) if bound else {})
+    return _shortened(whole, most)
+
+
+def _shortened(sketch: CategoricalSketch, most: int) -> CategoricalSketch:
+    """The commonest `most` categories. What is left out may have come as often as it was counted and its slack; by how
+    much that raises the bound is covered for each that stays, whose own slack is as it was."""
+    if len(sketch.counts) <= most:
+        return sketch
+    ranked = _ranked(sketch.counts)
+    left, kept = ranked[most:], dict(ranked[:most])
+    bound = max(sketch.bound, *(count + sketch.bound - sketch.covered.get(name, 0) for name, count in left))
+    covered = {name: sketch.covered.get(name, 0) + bound - sketch.bound for name in kept}
+    other = sketch.other + sum(count for _, count in left)
+    return replace(sketch, counts=kept, other=other, bound=bound, covered=covered)
+
+
+def _ranked(counts: Mapping[Category, int]) -> list[tuple[Category, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
 
 
 Reference = NumericProfile | CategoricalProfile
@@ -258,7 +278,7 @@ class SketchReference:
 def as_reference(sketch: Sketch) -> SketchReference:
     """The sketch of an earlier span, or of another version, as what a later one is held against."""
     if isinstance(sketch, CategoricalSketch):
-        ranked = sorted(sketch.counts.items(), key=lambda item: (-item[1], str(item[0])))
+        ranked = _ranked(sketch.counts)
         cut = sum(count for _, count in ranked[CATEGORY_LIMIT:])
         profile = CategoricalProfile(sketch.n, sketch.missing, ranked[:CATEGORY_LIMIT], sketch.other + cut)
         share = {name: sketch.slack(name) / sketch.n for name, _ in profile.counts} if sketch.bound else {}

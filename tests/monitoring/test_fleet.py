@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitoring import detect, fleet
+from monitoring import detect, fleet, partials
 from monitoring.models import Finding, Rule, Window, WindowSketch
 from monitoring.windows import load_predictions
 from registry.models import Endpoint
@@ -29,7 +29,7 @@ def without_half(columns):
 def made(django_db_setup, django_db_blocker, tmp_path_factory):
     """Four windows of three hosts: as trained, some older, much older, half of a column missing."""
     with standing(django_db_blocker, tmp_path_factory), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fleet, "FLEET_ROWS", 1000)
+        patch.setattr(partials, "FLEET_ROWS", 1000)
         endpoint, hosts = make_endpoint(), make_hosts("h1", "h2", "h3")
         make_version(endpoint, 1)
         watch(endpoint)
@@ -76,7 +76,7 @@ def test_the_inputs_of_a_fleet_are_not_held_whole(endpoint):
 
     seen = fleet.read(window)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fleet, "FLEET_ROWS", 1801)
+        patch.setattr(partials, "FLEET_ROWS", 1801)
         whole = fleet.read(window)
 
     assert not [name for name in seen.table.column_names if name.startswith("feature.")]

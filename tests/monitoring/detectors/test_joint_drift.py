@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audit.actions import service_actor
-from monitoring import fleet
+from monitoring import fleet, partials
 from monitoring.actions import change_rule
 from monitoring.models import Answer, Finding, MetricPoint, Rule, RuleKind
 from tests.monitoring.stream import alerts_of, play, watch
@@ -65,7 +65,7 @@ def test_people_of_later_years_are_like_the_holdout_set_and_its_splits_add_up_ov
 
 
 def test_a_fleets_window_is_judged_from_a_sample_of_its_rows(monkeypatch):
-    monkeypatch.setattr(fleet, "FLEET_ROWS", 1)
+    monkeypatch.setattr(partials, "FLEET_ROWS", 1)
     monkeypatch.setattr(fleet, "SAMPLE_ROWS", 900)
     endpoint, hosts = make_endpoint(), make_hosts("gpu-1", "gpu-2", "gpu-3")
     make_version(endpoint, 1, held_out=True)

@@ -129,6 +129,24 @@ def test_categories_are_counted_and_those_left_out_are_bounded():
     assert max(true[name] for name in true if name not in whole.counts) <= whole.bound
 
 
+@pytest.mark.parametrize("most", [1, 50, 400])
+def test_merged_again_and_again_categories_stay_few_and_within_their_bounds(most):
+    rng = np.random.default_rng(most)
+    codes = rng.zipf(1.3, 40_000) % 5_000
+    parts = [sketch_column(part, "categorical", categories=100) for part in np.array_split(codes, 16)]
+
+    halves = [merge(parts[:8], categories=most), merge(parts[8:], categories=most)]
+    whole = merge(halves, categories=most)
+
+    values, counts = np.unique(codes, return_counts=True)
+    true = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    assert len(whole.counts) <= most
+    assert whole.n == sum(whole.counts.values()) + whole.other == 40_000
+    assert all(count <= true[name] <= count + whole.slack(name) for name, count in whole.counts.items())
+    assert max(true[name] for name in true if name not in whole.counts) <= whole.bound
+    assert next(iter(whole.counts)) == 1, "the commonest one stays"
+
+
 def test_categories_left_out_of_a_sketch_are_never_taken_for_drift():
     rng = np.random.default_rng(7)
     codes = rng.integers(0, 600, 60_000)
