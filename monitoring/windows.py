@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,12 @@ from monitoring.reading import FIXED_COLUMNS
 from registry.models import Endpoint, Host
 
 LABELS_AT_ONCE = 50_000
+LABEL: LiteralString = """SELECT prediction_id, label FROM monitoring_label
+    WHERE endpoint_id = %s AND prediction_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"""
+LABELLED_AT: LiteralString = """SELECT prediction_id, extract(epoch FROM at)::float8 FROM monitoring_label
+    WHERE endpoint_id = %s AND prediction_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"""
+"""Seconds of Unix time at which the label became known."""
+NUL = "\0"
 
 
 class MixedScalar(pa.ExtensionScalar):
@@ -77,7 +83,7 @@ def load_predictions(
     parts = [_read(batch, start, end, wanted) for batch in found.select_related("host").order_by("first_at", "id")]
     table = joined(parts or [_empty()]).sort_by("ts")
     if columns is None or "label" in columns:
-        table = table.append_column("label", _labels(endpoint, table.column("id")))
+        table = table.append_column("label", pa.array(of_labels(endpoint, table.column("id")), pa.float64()))
     return table if columns is None else table.select([name for name in columns if name in table.column_names])
 
 
@@ -136,17 +142,20 @@ def _without_dictionaries(table: pa.Table) -> pa.Table:
     return table
 
 
-def _labels(endpoint: Endpoint, ids: pa.ChunkedArray) -> pa.Array:
+def of_labels(endpoint: Endpoint, ids: pa.ChunkedArray, fact: LiteralString = LABEL) -> list[float | None]:
+    """LABEL or LABELLED_AT of each prediction, in the order of `ids`; None without a label.
+
+    The ids are sent as JSON: as an array, writing them takes longer than finding them. PostgreSQL has no text with a
+    NUL, so no label is about an id that holds one.
+    """
     wanted = ids.to_pylist()
     known: dict[str, float] = {}
     for at in range(0, len(wanted), LABELS_AT_ONCE):
+        some = [identity for identity in wanted[at : at + LABELS_AT_ONCE] if identity and NUL not in identity]
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT prediction_id, label FROM monitoring_label WHERE endpoint_id = %s AND prediction_id = ANY(%s)",
-                [endpoint.pk, wanted[at : at + LABELS_AT_ONCE]],
-            )
+            cursor.execute(fact, [endpoint.pk, json.dumps(some)])
             known.update(cursor.fetchall())
-    return pa.array([known.get(identity) for identity in wanted], pa.float64())
+    return [known.get(identity) for identity in wanted]
 
 
 def numpy_column(table: pa.Table, name: str) -> np.ndarray:

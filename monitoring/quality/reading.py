@@ -5,14 +5,12 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-from django.db import connection
 
-from monitoring.windows import batches_within, load_predictions, numpy_column
+from monitoring.windows import LABELLED_AT, batches_within, load_predictions, numpy_column, of_labels
 from registry.models import Endpoint
 
 MOST_ROWS = 40_000
 """Rows that are read for a page: the newest of the span, where it holds more."""
-LABELS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -77,18 +75,8 @@ def rows_of(endpoint: Endpoint, since: datetime, until: datetime, version: str, 
 
 def label_delays(endpoint: Endpoint, rows: Rows) -> np.ndarray:
     """Seconds from each answer to the moment at which its label became known, shape (rows,); NaN without a label."""
-    ids = rows.table.column("id").to_pylist()
-    known: dict[str, float] = {}
-    for at in range(0, len(ids), LABELS_AT_ONCE):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT prediction_id, extract(epoch FROM at)::float8 FROM monitoring_label "
-                "WHERE endpoint_id = %s AND prediction_id = ANY(%s)",
-                [endpoint.pk, ids[at : at + LABELS_AT_ONCE]],
-            )
-            known.update(cursor.fetchall())
-    answered = answered_at(rows)
-    return np.array([known.get(one, np.nan) for one in ids], np.float64) - answered
+    known = of_labels(endpoint, rows.table.column("id"), LABELLED_AT)
+    return np.array(known, np.float64) - answered_at(rows)
 
 
 def answered_at(rows: Rows) -> np.ndarray:

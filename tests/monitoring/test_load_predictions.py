@@ -1,10 +1,11 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 
 from monitoring import store
-from monitoring.models import PredictionBatch
+from monitoring.models import Label, PredictionBatch
 from monitoring.windows import load_predictions, numpy_column
 from tests.monitoring.world import (
     START,
@@ -73,6 +74,21 @@ def test_a_label_that_has_not_come_is_null_and_a_late_one_is_there_on_the_next_r
     after = load_predictions(endpoint, START, START + WINDOW)
     assert before.column("label").null_count == 60
     assert after.column("label").to_pylist() == given.label.astype(float).tolist()
+
+
+def test_ids_of_any_characters_find_their_labels_and_one_with_a_nul_has_none():
+    endpoint, [host] = make_endpoint(), make_hosts("gpu-1")
+    given = answers(part(2017, 0, 5))
+    ids = ["a'b", 'c"d\\', "é\u2028{}", "%s", "nul\0"]
+    given = replace(given, table=given.table.set_column(0, "id", pa.array(ids)))
+    send("predictions", stream(given.table), endpoint, host)
+    for one, label in zip(ids[:4], range(4), strict=True):
+        Label.objects.create(endpoint=endpoint, prediction_id=one, label=label, at=START)
+
+    table = load_predictions(endpoint, START, START + WINDOW)
+
+    found = dict(zip(table.column("id").to_pylist(), table.column("label").to_pylist(), strict=True))
+    assert found == {"a'b": 0.0, 'c"d\\': 1.0, "é\u2028{}": 2.0, "%s": 3.0, "nul\0": None}
 
 
 def test_a_span_without_traffic_is_an_empty_table_with_its_columns():
