@@ -61,7 +61,7 @@ def written_plainly(bodies: list[bytes], folder: Path) -> float:
     return time.monotonic() - begun
 
 
-def taken(endpoint: Any, one: bytes) -> None:
+def taken(endpoint: Any, one: bytes, host: Any = None) -> None:
     """A delivery from its body to rows that can be asked for."""
     from django.db import transaction
 
@@ -72,7 +72,7 @@ def taken(endpoint: Any, one: bytes) -> None:
     with transaction.atomic():
         # Inside of this transaction nothing is sent to a broker, of which this run has none.
         kept, _ = intake.accept(
-            source=intake.PREDICTIONS, key="", endpoint=endpoint, host=None, content_type=ARROW, body=one
+            source=intake.PREDICTIONS, key="", endpoint=endpoint, host=host, content_type=ARROW, body=one
         )
         transaction.get_connection().run_on_commit.clear()
     if not intake.process(kept.pk):

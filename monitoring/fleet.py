@@ -57,21 +57,30 @@ def read(window: Window, *, features: bool = True) -> Seen:
     """What the window shows; without `features` nothing is read of the inputs. Raises store.StoreDamaged."""
     if not features:
         return Seen(window, _narrow(window))
-    of_hosts: dict[int | None, list[int]] = defaultdict(list)
+    hosts: set[int | None] = set()
     rows = 0
-    batches = batches_within(window.endpoint, window.start, window.end).order_by("pk")
-    for key, host, count in batches.values_list("pk", "host_id", "rows"):
-        of_hosts[host].append(key)
+    for host, count in batches_within(window.endpoint, window.start, window.end).values_list("host_id", "rows"):
+        hosts.add(host)
         rows += count
-    if len(of_hosts) < 2 or rows < partials.FLEET_ROWS:
+    if len(hosts) < 2 or rows < partials.FLEET_ROWS:
         table = load_predictions(window.endpoint, window.start, window.end)
         made = sketches.of_table(window.endpoint, table) if window.state == WindowState.OPEN else []
         return Seen(window, table, made)
-    made, left = partials.sketched(window)
-    for keys in of_hosts.values():
-        if rest := {key: left[key] for key in keys if key in left}:
-            made += partials.of_batches(window.endpoint, window.start, window.end, rest)
-    return Seen(window, _narrow(window), list(partials.by_host(made)), dict(_merged(made)))
+    made, columns = inputs(window)
+    return Seen(window, _narrow(window), made, columns)
+
+
+def inputs(window: Window) -> tuple[list[Made], dict[str, dict[str, Sketch | None]]]:
+    """What is kept of each version and host of a fleet's window, and the inputs of all hosts together by version. Rows
+    that are not sketched yet are read one host at a time. Raises store.StoreDamaged."""
+    made, rest = partials.sketched(window)
+    of_hosts: dict[int | None, dict[int, str]] = defaultdict(dict)
+    left = batches_within(window.endpoint, window.start, window.end).filter(pk__in=rest).order_by("pk")
+    for key, host, path in left.values_list("pk", "host_id", "path"):
+        of_hosts[host][key] = path
+    for batches in of_hosts.values():
+        made += partials.of_batches(window.endpoint, window.start, window.end, batches)
+    return list(partials.by_host(made)), dict(_merged(made))
 
 
 def _narrow(window: Window) -> pa.Table:

@@ -152,19 +152,18 @@ def of_batches(endpoint: Endpoint, start: datetime, end: datetime, batches: dict
     return sketches.of_table(endpoint, table, points=PARTIAL_POINTS)
 
 
-def sketched(window: Window) -> tuple[list[sketches.Made], dict[int, str]]:
-    """A fleet's window by version and host, and the batches (key, path) that are in no partial sketch.
+def sketched(window: Window) -> tuple[list[sketches.Made], set[int]]:
+    """A fleet's window by version and host, and the keys of the batches that are in no partial sketch.
 
     A partial sketch of a batch that is gone, or of a span that is no longer the window's, counts for nothing.
     """
-    rest = dict(batches_within(window.endpoint, window.start, window.end).values_list("pk", "path"))
+    rest = set(batches_within(window.endpoint, window.start, window.end).values_list("pk", flat=True))
     ready = PartialSketch.objects.filter(endpoint=window.endpoint, start=window.start, end=window.end)
     made = []
     for one in ready.select_related("host").order_by("pk"):
-        if rest.keys() >= set(one.batches):
+        if rest.issuperset(one.batches):
             made.append(sketches.Made(one.version, one.host.name if one.host else None, one.rows, bytes(one.content)))
-            for key in one.batches:
-                del rest[key]
+            rest.difference_update(one.batches)
     return made, rest
 
 
