@@ -79,26 +79,27 @@ def checked_rows(value: Any) -> dict[str, dict[str, list[Any]]]:
 
 
 def golden_from(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> bytes:
-    """A golden test that holds a version to what it answers now. Numbers may differ by a ten-thousandth of the largest.
+    """A golden test that holds a version to what it answers now. Numbers that are not whole may differ by a
+    ten-thousandth of the largest of their own output; whole ones have to be the same.
 
     Raises NotCaptured where no output is a number, or the answers are not one a row.
     """
     rows = len(next(iter(inputs.values())))
     kept: dict[str, list[Any]] = {}
-    largest = 1.0
+    tolerances: dict[str, str] = {}
     for name, values in outputs.items():
         if len(values) != rows:
             continue
         if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
             kept[name] = list(values)
         elif all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-            largest = max(largest, *(abs(float(value)) for value in values))
+            largest = max(abs(float(value)) for value in values)
+            tolerances[name] = format(RELATIVE * Decimal(repr(largest)), "f")
             kept[name] = [format(Decimal(repr(float(value))), "f") for value in values]
     if not kept:
         raise NotCaptured("The version answers with nothing that is one number a row.")
-    tolerance = format(RELATIVE * Decimal(repr(largest)), "f")
     whole = {"format": FORMAT, "inputs": {name: list(column) for name, column in inputs.items()}, "outputs": kept}
-    return json.dumps(whole | {"tolerance": tolerance}).encode()
+    return json.dumps(whole | {"tolerance": tolerances}).encode()
 
 
 def kinds_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, str]]:

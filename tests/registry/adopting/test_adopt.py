@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from registry import serving_access
 from registry.adopting.actions import adopt
 from registry.adopting.capture import NotCaptured, golden_from, made_up, read_rows
 from registry.adopting.looking import look
-from registry.golden import golden_of, run_golden
+from registry.golden import check_golden, golden_of, run_golden, tolerance_of
 from registry.models import Deployment, Endpoint, Host, Model, Placement, Version
 from registry.serving.allow import AddressRefused
 from registry.serving.base import ServingError
@@ -140,9 +141,21 @@ def test_a_golden_test_holds_numbers_and_leaves_out_the_rest() -> None:
     golden = json.loads(golden_from({"x": [1, 2]}, {"y": [0.5, 30.0], "n": [1, 2], "words": ["a", "b"], "all": [1.0]}))
 
     assert golden["outputs"] == {"y": ["0.5", "30.0"], "n": [1, 2]}
-    assert golden["tolerance"] == "0.00300"
+    assert golden["tolerance"] == {"y": "0.00300"}
     with pytest.raises(NotCaptured, match="nothing that is one number a row"):
         golden_from({"x": [1, 2]}, {"y": [float("nan"), 1.0]})
+
+
+def test_a_large_output_makes_no_room_for_a_small_one_to_be_wrong() -> None:
+    answers = {"price": [250000.0, 90000.0], "score": [0.25, 0.00002], "rare": [0.00001, 0.0]}
+
+    golden = golden_from({"x": [1, 2]}, answers)
+
+    signature = {"inputs": [{"name": "x"}], "outputs": [{"name": name} for name in answers]}
+    read = check_golden(golden, signature)
+    assert {name: tolerance_of(read, name) for name in answers} == {
+        "price": Decimal("25"), "score": Decimal("0.000025"), "rare": Decimal("0.000000001"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("data", [b"x", b"[]", b'{"m": {}}', b'{"m": {"x": 1}}', b'{"m": {"x": [1], "y": [1, 2]}}'])
