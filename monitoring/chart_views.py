@@ -1,6 +1,5 @@
 """Pages: an endpoint's charts over the span that the address names, and each chart alone, as JSON and as CSV."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.http import condition, require_GET
 
+from audit.figures import as_csv
 from monitoring import charts, queries
 from monitoring.comparing.sides import AGAINST, MINUTE, moment, stamp
 from monitoring.models import Alert, Finding, Rule, Window, WindowState
@@ -245,13 +245,8 @@ def numbers(request: HttpRequest, slug: str, name: str) -> HttpResponse:
 
 def points_csv(chart: charts.Chart, name: str) -> HttpResponse:
     """A chart's traces as a file `<name>.csv`: line, x, y."""
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    written = csv.writer(answer)
-    written.writerow(["line", "x", "y"])
-    for row in chart.points():
-        written.writerow(row)
-    return answer
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return HttpResponse(as_csv(chart.figure), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _one(request: HttpRequest, slug: str, name: str) -> charts.Chart:

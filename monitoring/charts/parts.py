@@ -1,6 +1,6 @@
 """What figures are made of: traces, bands, tables, in Plotly's terms (colours are the page's: static/js/charts.js)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -26,16 +26,6 @@ class Chart:
     figure: dict[str, Any]
     table: dict[str, list[Any]] = field(default_factory=lambda: {"columns": [], "rows": []})
     size: str = ""
-
-    def points(self) -> Iterator[tuple[str, object, object]]:
-        """Every point that is drawn: the line's name, x and y; of a heat map the row's name, x and the cell."""
-        for trace in self.figure["data"]:
-            if trace.get("type") == "heatmap":
-                for row, cells in zip(trace["y"], trace["z"], strict=True):
-                    yield from ((row, x, cell) for x, cell in zip(trace["x"], cells, strict=True))
-            else:
-                name = trace.get("name") or trace.get("meta", {}).get("tone", "")
-                yield from ((name, x, y) for x, y in zip(trace["x"], trace["y"], strict=True))
 
 
 def line(found: Sequence[Reading], name: str, tone: int, dash: str = "solid") -> dict[str, Any]:

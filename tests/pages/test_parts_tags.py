@@ -1,12 +1,15 @@
 """Tags and filters behind the parts."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
 import time_machine
 from django.apps import apps
+from django.template.loader import render_to_string
 
 from audit.templatetags import amounts, parts
 
@@ -175,3 +178,32 @@ def test_every_state_of_every_table_has_a_tone_of_its_own():
         if value and parts.tone(value) == "unknown" and value not in {"unknown", "not_enough_data"}
     ]
     assert undeclared == []
+
+
+def test_the_points_of_a_chart_without_an_address_are_in_the_page_and_a_gap_and_a_formula_are_neither_lost_nor_run():
+    figure = {
+        "data": [
+            {"name": "=1+1", "x": ["2026-11-22T10:00:00", "b"], "y": [None, -0.5]},
+            {"type": "heatmap", "x": ["c"], "y": ["AGEP"], "z": [[0.25]]},
+            {"name": "", "meta": {"tone": "accent"}, "x": [1], "y": [2]},
+        ]
+    }
+
+    html = render_to_string("parts/chart.html", {"id": "one", "title": "It.", "summary": "All.", "figure": figure})
+
+    [address] = re.findall(r'<a href="data:text/csv;charset=utf-8,([^"]+)" download="one.csv">CSV</a>', html)
+    assert unquote(address).split("\r\n") == [
+        '"line","x","y"',
+        '"\'=1+1","2026-11-22T10:00:00",',
+        '"\'=1+1","b",-0.5',
+        '"AGEP","c",0.25',
+        '"accent",1,2',
+        "",
+    ]
+
+
+def test_a_chart_with_an_address_for_its_points_leads_there_and_one_without_a_figure_has_none_to_take():
+    drawn = {"id": "one", "title": "It.", "summary": "All.", "figure": {"data": []}, "csv": "/numbers/", "query": "a=1"}
+
+    assert '<a href="/numbers/?a=1" download>CSV</a>' in render_to_string("parts/chart.html", drawn)
+    assert "CSV" not in render_to_string("parts/chart.html", {"id": "one", "title": "It.", "summary": "No data."})
