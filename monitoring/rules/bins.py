@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 SECOND = 1_000_000
 MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND, 604_800 * SECOND
@@ -81,3 +82,9 @@ def _reduced(how: np.ufunc, bins: Bins, values: NDArray, ends: Integers, window:
         cuts = np.column_stack((first[held], after[held])).ravel()
         found[held] = how.reduceat(np.append(values.astype(np.float64), 0.0), cuts)[::2]
     return found
+
+
+def stretches(held: Bools) -> list[slice]:
+    """Where it is true without a break."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], held.astype(np.int8), [0]))))
+    return [slice(int(first), int(after)) for first, after in edges.reshape(-1, 2)]

@@ -7,7 +7,7 @@ import numpy as np
 from django.utils.translation import gettext
 
 from monitoring.rules.answers import Condition
-from monitoring.rules.bins import SECOND, Floats
+from monitoring.rules.bins import SECOND, Bools, Floats, Integers, stretches
 from monitoring.rules.control import params as control
 from monitoring.rules.machine import Firing, What
 from monitoring.rules.models import AlertRule, AlertRuleKind
@@ -16,6 +16,8 @@ from monitoring.rules.reading import microseconds, moment
 
 MOST_POINTS = 800
 """Points of one trace that are sent to a browser: of each stretch of a longer one, the extremes."""
+MOST_FIRINGS = 1_000
+"""Firings of which each is drawn, however short it is."""
 TABLE_ROWS = 50
 
 
@@ -29,7 +31,8 @@ def chart(found: Preview) -> dict[str, Any] | None:
         return None
     where = gettext(" on %(host)s") % {"host": told.host.name} if told.host else ""
     judged = told.judged
-    kept = _kept(judged.value)
+    fired = _while_firing(told, microseconds(found.until))
+    kept = _kept(judged.value, fired)
     times = [_stamp(at) for at in judged.at[kept].tolist()]
     traces = [_trace(times, judged.value[kept], found.rule.metric, 1, 1.5)]
     for values, name in ((judged.high, gettext("upper limit")), (judged.low, gettext("lower limit"))):
@@ -38,7 +41,6 @@ def chart(found: Preview) -> dict[str, Any] | None:
     if found.rule.kind == AlertRuleKind.CONTROL:
         middle = np.full(len(kept), control.centre_line(found.rule.params))
         traces.append(_trace(times, middle, gettext("centre"), "muted", 1, dash="dot"))
-    fired = _while_firing(told, microseconds(found.until))
     if fired.any():
         thick = _trace(times, np.where(fired, judged.value, np.nan)[kept], "fired", "bad", 4)
         traces.append({**thick, "mode": "lines+markers"})
@@ -70,16 +72,17 @@ def _plotted(rule: AlertRule) -> str:
     return control.plotted_in_words(rule.params, rule.metric) if rule.kind == AlertRuleKind.CONTROL else _axis(rule)
 
 
-def _while_firing(told: Told, until: int) -> Any:
+def _while_firing(told: Told, until: int) -> Bools:
     found = np.zeros(len(told.judged.at), dtype=bool)
     for firing in told.fired:
         found |= (told.judged.at >= firing.fired) & (told.judged.at < (firing.ended or until + 1))
     return found & (told.judged.condition != Condition.NO_DATA)
 
 
-def _kept(values: Floats) -> Any:
-    """At most MOST_POINTS places: of each stretch its lowest and highest value, or the first where it has none, so that
-    a gap stays a gap."""
+def _kept(values: Floats, fired: Bools) -> Integers:
+    """The places that are drawn: at most MOST_POINTS, of each stretch its lowest and highest value, or the first where
+    it has none, so that a gap stays a gap; and where each firing begins, ends and is over, of at most MOST_FIRINGS, the
+    longest. Short ones lie between the extremes, and would not be seen."""
     if len(values) <= MOST_POINTS:
         return np.arange(len(values))
     kept: set[int] = set()
@@ -89,6 +92,8 @@ def _kept(values: Floats) -> Any:
             kept.add(int(part[0]))
         else:
             kept |= {int(part[int(np.nanargmin(own))]), int(part[int(np.nanargmax(own))])}
+    spans = sorted(stretches(fired), key=lambda one: one.start - one.stop)[:MOST_FIRINGS]
+    kept |= {place for one in spans for place in (one.start, one.stop - 1, min(one.stop, len(values) - 1))}
     return np.array(sorted(kept))
 
 

@@ -7,11 +7,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 from django.utils.translation import gettext, ngettext
-from numpy.typing import NDArray
 from scipy import special
 
 from monitoring.rules.answers import Condition, Judged
-from monitoring.rules.bins import SECOND
+from monitoring.rules.bins import SECOND, Bools, stretches
 from monitoring.rules.conditions import reach
 from monitoring.rules.control import expected
 from monitoring.rules.control.params import period
@@ -142,23 +141,17 @@ def _counted(found: Preview, spans: Sequence[tuple[int, int]]) -> Measured:
     alarms, known = 0, np.zeros(0, dtype=bool)
     for told in found.told:
         well = _outside(told.judged, spans)
-        alarms += sum(_alarms(spec, told.judged, stretch) for stretch in _stretches(well))
+        alarms += sum(_alarms(spec, told.judged, stretch) for stretch in stretches(well))
         had = well & (told.judged.condition >= Condition.CLEAR)
         known = had if not len(known) else known | had
     return Measured(alarms, int(np.count_nonzero(known)) * spec.step // SECOND)
 
 
-def _outside(judged: Judged, spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+def _outside(judged: Judged, spans: Sequence[tuple[int, int]]) -> Bools:
     well = np.ones(len(judged.at), dtype=bool)
     for began, ended in spans:
         well &= (judged.at <= began) | (judged.at > ended)
     return well
-
-
-def _stretches(well: NDArray[np.bool_]) -> list[slice]:
-    """Where it is true without a break."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], well.astype(np.int8), [0]))))
-    return [slice(int(first), int(after)) for first, after in edges.reshape(-1, 2)]
 
 
 def _alarms(spec: Spec, judged: Judged, stretch: slice) -> int:
