@@ -1,13 +1,19 @@
 """A fleet's window is sketched while its predictions come; judging it then reads the inputs of the rest alone."""
 
+from collections import Counter
 from datetime import timedelta
 
+import pyarrow.compute as pc
 import pytest
+from django.db import transaction
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from monitoring import detect, fleet, partials, retention, store
 from monitoring.due import SOURCES
 from monitoring.models import Finding, Monitor, PartialSketch, PredictionBatch, Window, WindowSketch
+from monitoring.windows import load_predictions
 from tests.monitoring import stream
 from tests.monitoring.test_fleet import from_rows, older
 from tests.monitoring.world import START, WINDOW, answers, log, make_endpoint, make_hosts, make_version, part
@@ -43,13 +49,13 @@ def monitor(endpoint):
 _sent = iter(range(1, 100_000))
 
 
-def send(endpoint, host, rows, *, index=0, after=0.0, change=lambda columns: None):
+def send(endpoint, host, rows, *, index=0, after=0.0, version=1, change=lambda columns: None):
     """A delivery of `rows` people, answered in 15 seconds, from `after` after the beginning of window `index` on."""
     seed = next(_sent)
     columns = dict(part(2017, seed * 500 % 50_000, rows))
     change(columns)
     start = START + WINDOW * index + timedelta(seconds=after)
-    log(endpoint, host, answers(columns, start=start, length=timedelta(seconds=15), seed=seed))
+    log(endpoint, host, answers(columns, start=start, length=timedelta(seconds=15), version=version, seed=seed))
 
 
 def send_all(endpoint, hosts, rows, **more):
@@ -263,3 +269,39 @@ def test_parts_that_nobody_judged_go_with_their_predictions(endpoint, hosts, mon
     assert retention.prune(endpoint.pk) == 3
 
     assert held() == []
+
+
+def counted(ages):
+    """Rows of each age; so few are never cut."""
+    return dict(zip(ages.values.tolist(), (ages.upto - ages.below)[0].tolist(), strict=True))
+
+
+DELIVERY = st.tuples(st.integers(0, 2), st.integers(1, 60), st.sampled_from([-5, 0, 20, 40, 50]), st.integers(1, 2))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(DELIVERY, st.just("sketch"), st.just("prune")), min_size=5, max_size=25))
+def test_in_whatever_order_rows_come_are_sketched_and_go_each_counts_once(endpoint, hosts, monitor, monkeypatch, steps):
+    monkeypatch.setattr(partials, "FLEET_ROWS", 40)
+    monkeypatch.setattr(partials, "PARTIAL_ROWS", 15)
+    monkeypatch.setattr(partials, "MERGED_AT", 2)
+    with transaction.atomic():
+        for step in steps:
+            if step == "sketch":
+                partials.advance(monitor.pk)
+            elif step == "prune":
+                PredictionBatch.objects.filter(pk__in=PredictionBatch.objects.order_by("pk")[:1]).delete()
+            else:
+                host, rows, after, version = step
+                send(endpoint, hosts[host], rows, after=after, version=version)
+        window = open_window(endpoint)
+        table = load_predictions(endpoint, window.start, window.end)
+
+        made, columns = fleet.inputs(window)
+
+        true = Counter(zip(table.column("version").to_pylist(), table.column("host").to_pylist(), strict=True))
+        assert {(one.version, one.host): one.rows for one in made} == dict(true)
+        for version, of_inputs in columns.items():
+            ages = table.filter(pc.equal(table.column("version"), version)).column("feature.AGEP").to_pylist()
+            assert counted(of_inputs["feature.AGEP"]) == Counter(ages)
+        transaction.set_rollback(True)
