@@ -4,22 +4,33 @@ For when both samples are at hand, as in a replay: nothing is binned but PSI and
 reference's deciles. Each column is sorted once with NumPy's vectorised sort. Wasserstein's distance is then a sum over
 ranks, which are the same for all columns of one length, and the Kolmogorov-Smirnov statistic is looked for only in
 those stretches of ranks where it can lie. The reference is sorted once, so a new window pays for itself alone. NumPy
-lets go of the interpreter while it sorts, so columns run in threads.
+lets go of the interpreter while it sorts, so columns run in threads. Numeric columns of large tables go to a CUDA
+device where there is one (monitoring/drift/accelerated.py), with the same results.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monitoring.drift import measures
+from monitoring.drift import accelerated, measures
+from monitoring.drift.accelerated import Sorted
 from monitoring.drift.compare import ColumnDrift, compare_column
 from monitoring.drift.measures import TestResult
-from monitoring.drift.profile import Kind, NumericProfile, Profile, profile_categorical, profile_numeric, row_count
+from monitoring.drift.profile import (
+    Kind,
+    NumericProfile,
+    NumericWindow,
+    Profile,
+    profile_categorical,
+    profile_numeric,
+    row_count,
+)
 from monitoring.drift.values import NumericValues, category_counts, numeric_values
 from monitoring.drift.window import CategoricalWindow, count_sorted, in_threads
 
@@ -28,20 +39,29 @@ STRETCH = 64
 
 DECILES = 10
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ExactReference:
-    """A reference held whole: its profile (of deciles), and each numeric column's finite values in ascending order."""
+    """A reference held whole: its profile (of deciles), and each numeric column sorted, on torch's `device` where it is
+    not None and the column had room there."""
 
     profile: Profile
-    ordered: dict[str, NDArray[np.floating]]
+    ordered: dict[str, NumericValues | Sorted]
+    device: str | None = None
 
 
 def sort_reference(
-    columns: Mapping[str, ArrayLike], kinds: Mapping[str, Kind], *, threads: int | None = None
+    columns: Mapping[str, ArrayLike],
+    kinds: Mapping[str, Kind],
+    *,
+    threads: int | None = None,
+    device: str | None = None,
 ) -> ExactReference:
     """Sort the columns named in `kinds`, each of shape (rows,), in `threads` threads (one per core when None).
 
+    `device` is torch's; None takes CUDA where there is one and the table is large enough to be worth it, else NumPy.
     Raises ValueError when a column is absent or lengths differ.
     """
     absent = sorted(set(kinds) - set(columns))
@@ -49,12 +69,29 @@ def sort_reference(
         raise ValueError(f"These columns have a kind but no values: {', '.join(absent)}.")
     rows = row_count({name: columns[name] for name in kinds})
     numeric = [name for name, kind in kinds.items() if kind == "numeric"]
-    values = dict(zip(numeric, in_threads(lambda n: numeric_values(columns[n]), numeric, threads), strict=True))
-    profiled = {
-        name: profile_numeric(values[name], DECILES) if name in values else profile_categorical(columns[name])
-        for name in kinds
-    }
-    return ExactReference(Profile(rows, profiled), {name: found.finite for name, found in values.items()})
+    device = device or accelerated.accelerator(rows * len(numeric))
+    prepare = partial(_prepared, columns, device)
+    prepared = dict(zip(numeric, in_threads(prepare, numeric, _threads(device, threads)), strict=True))
+    profiled = {name: prepared[name][1] if name in prepared else profile_categorical(columns[name]) for name in kinds}
+    return ExactReference(Profile(rows, profiled), {name: found[0] for name, found in prepared.items()}, device)
+
+
+def _threads(device: str | None, threads: int | None) -> int | None:
+    return accelerated.COLUMNS_AT_ONCE if device else threads
+
+
+def _prepared(
+    columns: Mapping[str, ArrayLike], device: str | None, name: str
+) -> tuple[NumericValues | Sorted, NumericProfile]:
+    if device:
+        try:
+            with accelerated.on_device(device):
+                there = accelerated.sort_column(columns[name], device)
+                return there, accelerated.profile_sorted(there, DECILES)
+        except accelerated.NoRoom:
+            log.warning("the reference's column %s has no room on %s", name, device)
+    values = numeric_values(columns[name])
+    return values, profile_numeric(values, DECILES)
 
 
 def compare_exact(
@@ -70,12 +107,36 @@ def compare_exact(
         known = reference.profile.columns[name]
         column = window.get(name)
         if isinstance(known, NumericProfile):
-            values = numeric_values(np.full(rows, np.nan) if column is None else column)
-            return _compare_sorted(name, known, reference.ordered[name], values)
+            values = np.full(rows, np.nan) if column is None else column
+            return _compare_numeric(name, known, reference.ordered[name], values)
         counted = CategoricalWindow(*(({}, rows) if column is None else category_counts(column)))
         return compare_column(name, known, counted)
 
-    return in_threads(one, list(reference.profile.columns), threads)
+    return in_threads(one, list(reference.profile.columns), _threads(reference.device, threads))
+
+
+def _compare_numeric(
+    name: str, known: NumericProfile, reference: NumericValues | Sorted, column: ArrayLike
+) -> ColumnDrift:
+    if isinstance(reference, Sorted):
+        try:
+            with accelerated.on_device(str(reference.finite.device)):
+                return _compare_there(name, known, reference, column)
+        except accelerated.NoRoom:
+            log.warning("the window's column %s has no room on %s", name, reference.finite.device)
+            reference = reference.held()
+    return _compare_sorted(name, known, reference.finite, numeric_values(column))
+
+
+def _compare_there(name: str, known: NumericProfile, reference: Sorted, column: ArrayLike) -> ColumnDrift:
+    values = accelerated.sort_column(column, str(reference.finite.device))
+    counted = accelerated.count_sorted(known, values)
+    window = values.finite.to(reference.finite.dtype)
+    if not len(reference.finite) or not len(window):
+        return compare_column(name, known, counted)
+    statistic = accelerated.ks_statistic(reference.finite, window)
+    distance = accelerated.wasserstein_distance(reference.finite, window)
+    return _compared(name, known, counted, statistic, distance)
 
 
 def _compare_sorted(
@@ -85,10 +146,14 @@ def _compare_sorted(
     window = values.finite.astype(reference.dtype, copy=False) if known.single else values.finite
     if not len(reference) or not len(window):
         return compare_column(name, known, counted)
-    statistic = ks_statistic(reference, window)
-    ks = TestResult(statistic, measures.ks_p(statistic, len(reference), len(window)))
-    distance = wasserstein_distance(reference, window) / known.std if known.std else None
-    return compare_column(name, known, counted, (ks, 0.0, distance))
+    return _compared(name, known, counted, ks_statistic(reference, window), wasserstein_distance(reference, window))
+
+
+def _compared(
+    name: str, known: NumericProfile, counted: NumericWindow, statistic: float, distance: float
+) -> ColumnDrift:
+    ks = TestResult(statistic, measures.ks_p(statistic, known.n, int(counted.counts.sum())))
+    return compare_column(name, known, counted, (ks, 0.0, distance / known.std if known.std else None))
 
 
 def ks_statistic(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

@@ -203,28 +203,56 @@ def row_count(columns: Mapping[str, ArrayLike]) -> int:
     return next(iter(lengths.values()), 0)
 
 
+@dataclass(frozen=True)
+class NumericSummary:
+    """What a numeric column's profile is made of, wherever it was computed: `distinct` ascends, and `below`, `upto` are
+    the counts at its values; `deciles` are places in it."""
+
+    n: int
+    missing: int
+    infinite: int
+    invalid: int
+    single: bool
+    mean: float
+    std: float
+    distinct: NDArray[np.float64]
+    below: NDArray[np.int64]
+    upto: NDArray[np.int64]
+    deciles: NDArray[np.int64]
+
+    @staticmethod
+    def empty(n: int, missing: int, infinite: int, invalid: int, single: bool) -> NumericProfile:
+        """The profile of a column without a finite value."""
+        return NumericProfile(n, missing, infinite, None, None, None, None, [], [], [], [], single, invalid=invalid)
+
+    def profile(self) -> NumericProfile:
+        """The profile; a mean or deviation that is beyond a float is None."""
+        return NumericProfile(
+            self.n, self.missing, self.infinite, float(self.distinct[0]), float(self.distinct[-1]),
+            _finite(self.mean), _finite(self.std), self.distinct.tolist(), self.below.tolist(), self.upto.tolist(),
+            self.deciles.tolist(), self.single, invalid=self.invalid,
+        )  # fmt: skip
+
+
 def profile_numeric(values: NumericValues, quantiles: int) -> NumericProfile:
     """Profile one sorted column."""
     ordered = values.finite.astype(np.float64, copy=False)
     n, single = len(ordered), values.finite.dtype == np.float32
+    kept = (n, values.missing, values.infinite, values.invalid, single)
     if n == 0:
-        empty = NumericProfile(0, values.missing, values.infinite, None, None, None, None, [], [], [], [], single)
-        return replace(empty, invalid=values.invalid)
+        return NumericSummary.empty(*kept)
     distinct = ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
     if len(distinct) > quantiles + 1:
-        distinct = np.unique(ordered[_ranks(n, quantiles)])
-    below, at_or_below = np.searchsorted(ordered, distinct, "left"), np.searchsorted(ordered, distinct, "right")
-    deciles = np.unique(np.searchsorted(distinct, ordered[_ranks(n, 10)[1:]], "left"))
+        distinct = np.unique(ordered[ranks(n, quantiles)])
+    below, upto = np.searchsorted(ordered, distinct, "left"), np.searchsorted(ordered, distinct, "right")
+    deciles = np.unique(np.searchsorted(distinct, ordered[ranks(n, 10)[1:]], "left"))
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = _finite(ordered.mean()), _finite(ordered.std())
-    return NumericProfile(
-        n, values.missing, values.infinite, float(ordered[0]), float(ordered[-1]),
-        mean, std,
-        distinct.tolist(), below.tolist(), at_or_below.tolist(), deciles.tolist(), single, invalid=values.invalid,
-    )  # fmt: skip
+        mean, std = float(ordered.mean()), float(ordered.std())
+    return NumericSummary(*kept, mean, std, distinct, below, upto, deciles).profile()
 
 
-def _ranks(n: int, parts: int) -> NDArray[np.int64]:
+def ranks(n: int, parts: int) -> NDArray[np.int64]:
+    """The `parts` + 1 evenly spaced ranks of `n` rows in order, from 0 to n - 1."""
     return np.arange(parts + 1, dtype=np.int64) * (n - 1) // parts
 
 
