@@ -339,6 +339,7 @@ SPECTACULAR_SETTINGS = {
         "CheckAnswerEnum": "incidents.rollback.models.CheckAnswer",
         "PlanKindEnum": "incidents.rollback.models.PlanKind",
         "HoldKindEnum": "audit.models.HoldKind",
+        "AlertRuleKindEnum": "monitoring.rules.models.AlertRuleKind",
         "DecisionEnum": "accounts.approvals.models.Decision",
         "ArrivalDecisionEnum": "monitoring.inbound.models.Decision",
         "WayKindEnum": "incidents.telling.models.Kind",

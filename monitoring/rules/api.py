@@ -47,6 +47,20 @@ class AlertRuleSerializer(serializers.ModelSerializer):
         return in_words(rule)
 
 
+class AlertRuleDetailSerializer(AlertRuleSerializer):
+    """One rule, with what its list leaves out."""
+
+    false_alarms = serializers.SerializerMethodField(
+        help_text="How often it cries wolf: by theory, and measured on its own past. Empty for a retired rule."
+    )
+
+    class Meta(AlertRuleSerializer.Meta):
+        fields = [*AlertRuleSerializer.Meta.fields, "false_alarms"]
+
+    def get_false_alarms(self, rule: AlertRule) -> list[str]:
+        return [] if rule.retired_at is not None else measured.sentences(rule, database_now())
+
+
 class RuleFieldsSerializer(serializers.Serializer):
     """What a rule asks. `params` by kind: static (direction, limit, clear), seasonal (direction, weeks, factor,
     clear_factor, floor), burn (objective, long_seconds, factor, clear_factor, counts), control (chart, and
@@ -149,6 +163,10 @@ class AlertRuleViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewset
     )
     serializer_class = AlertRuleSerializer
     filterset_class = AlertRuleFilter
+
+    def get_serializer_class(self) -> type[AlertRuleSerializer]:
+        # A rule's past is replayed to measure it: for one rule that is asked for, not for each of a list.
+        return AlertRuleDetailSerializer if self.action == "retrieve" else AlertRuleSerializer
 
     @extend_schema(request=NewAlertRuleSerializer, responses={201: AlertRuleSerializer})
     def create(self, request: Request) -> Response:

@@ -56,6 +56,22 @@ def test_a_program_previews_makes_changes_and_retires_a_rule(endpoint):
     assert AlertRule.objects.count() == 1
 
 
+def test_one_rule_says_how_often_it_raises_false_alarms_and_a_list_and_a_retired_one_do_not(endpoint):
+    # given two days of a value that is beyond its limit for a minute, once
+    points(endpoint, [5] * 1440 + [12] + [5] * 1440, until=now())
+    client, asked = api("administrator"), rule(endpoint)
+
+    one = client.get(f"/api/v1/alert-rules/{asked.pk}/").json()
+    [listed] = client.get("/api/v1/alert-rules/").json()["results"]
+    client.post(f"/api/v1/alert-rules/{asked.pk}/retire/", {"reason": "Not asked."}, format="json")
+    retired = client.get(f"/api/v1/alert-rules/{asked.pk}/").json()
+
+    [said] = one["false_alarms"]
+    assert said.startswith("Run over its own past, 2 d 1 min with data and without trouble, it raised 1 alarm: about one")
+    assert "false_alarms" not in listed
+    assert retired["false_alarms"] == []
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
