@@ -16,7 +16,7 @@ from monitoring.rules import evaluate, suppress
 Ids = Callable[[datetime], Iterable[object]]
 RETRY = timedelta(seconds=10)
 MINUTE = timedelta(minutes=1)
-PARTIALS = timedelta(seconds=5)
+PARTIALS = timedelta(seconds=10)
 AT_ONCE = 200
 
 

@@ -1,6 +1,6 @@
 """A fleet's window is sketched while its predictions come, so that judging it costs its sketches and not its rows.
 
-Every few seconds the clock asks which hosts have PARTIAL_ROWS new rows in a window that is not judged yet. These are
+Every ten seconds the clock asks which hosts have PARTIAL_ROWS new rows in a window that is not judged yet. These are
 read once, while the operating system still holds their files, and become a partial sketch; eight of one size are
 merged into one, so their number grows as the logarithm of the rows. When the window is judged, only the rows that came
 after the last of them are read. A partial sketch names the batches that are in it: killed in the middle, done twice or
