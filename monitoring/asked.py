@@ -36,7 +36,8 @@ class Asked:
     the reference (latency_ms, host) and `latencies_of` says which those are. `holdout` has columns of the version's
     holdout set and `holdout_id` its SHA-256; `errors_before` are the errors (1) of its good windows, oldest first.
     `false_alarms` says how many the rule raises on what it holds the window against, and `tried` what that rests on.
-    `signed` has the datatype of each input that the version's signature asks for.
+    `signed` has the datatype of each input that the version's signature asks for. `weights` say what the inputs matter
+    that are held against the holdout set, where that is known.
     Where `sketches` are given, of all inputs of a fleet's window by their names, `table` holds no inputs: `read` gives
     the rows of some and `sample` some rows of them, drawn at random.
     """
@@ -54,6 +55,7 @@ class Asked:
     signed: Mapping[str, str] = field(default_factory=dict)
     holdout: Mapping[str, np.ndarray] = field(default_factory=dict)
     holdout_id: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
     errors_before: np.ndarray = field(default_factory=lambda: np.zeros(0))
     false_alarms: str = ""
     tried: Mapping[str, Any] = field(default_factory=dict)

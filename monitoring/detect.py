@@ -23,7 +23,7 @@ from monitoring.holdouts import holdout_columns
 from monitoring.measure import LABELLED, Measured, measure
 from monitoring.models import LABELLED_KINDS, Answer, Finding, Monitor, Rule, RuleKind, Window, WindowState
 from monitoring.points import keep, moments
-from monitoring.profiles import profiles_of
+from monitoring.profiles import profiles_of, weights_of
 from monitoring.questions import ask, checked_params
 from monitoring.references import latency_reference, promised, versions_of
 from monitoring.rollups import Points
@@ -183,7 +183,7 @@ def _asked(
     seen: fleet.Seen,
 ) -> Asked:
     accuracy, rows = promised(version)
-    drift = rule.kind in (RuleKind.INPUT_DRIFT, RuleKind.OUTPUT_DRIFT, RuleKind.JOINT_DRIFT)
+    drift = rule.kind in (RuleKind.INPUT_DRIFT, RuleKind.OUTPUT_DRIFT)
     profiles = profiles_of(version) if version and drift else None
     latencies = (
         latency_reference(window.endpoint, window.start, rule.min_rows) if rule.kind == RuleKind.LATENCY else None
@@ -202,6 +202,7 @@ def _asked(
         latencies_of=latencies.words if latencies else "",
         holdout=holdout_columns(joint) if joint else {},
         holdout_id=(joint.holdout_id or "") if joint else "",
+        weights=weights_of(joint) if joint else {},
         signed=_signed(version),
         errors_before=errors_before(rule, window, number) if rule.kind == RuleKind.CONCEPT_DRIFT else np.zeros(0),
         sketches=seen.columns.get(number),

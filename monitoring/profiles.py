@@ -26,6 +26,12 @@ def profiles_of(version: Version) -> tuple[Profile, Profile] | None:
     return _weighed(version.profile_id, tuple(sorted(measured_weights(version).items()))), outputs
 
 
+def weights_of(version: Version) -> dict[str, float]:
+    """What its inputs matter, also of a version without a profile: as it came in one, else as it was measured (one
+    query). Raises as profiles_of."""
+    return given_weights(version) or measured_weights(version)
+
+
 def given_weights(version: Version) -> dict[str, float]:
     """The importance that came in the version's profile; empty where none did. Raises as profiles_of."""
     return _read(version.profile_id)[0].weights if version.profile_id else {}

@@ -5,6 +5,7 @@ Windows are taken by their size's power of two, so that a reference is split onc
 
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,8 @@ def _joint(asked: Asked) -> tuple[FalseAlarms | None, dict[str, Any]]:
     taken = min(_size(len(asked.table), asked.min_rows), rows // 2)
     if taken < asked.min_rows:
         return None, {}
-    key = f"{asked.holdout_id[:16]} {taken} {sorted(asked.params.items())}"
+    columns = sha256(" ".join(names).encode()).hexdigest()
+    key = f"{asked.holdout_id[:16]} {columns[:8]} {taken} {sorted(asked.params.items())}"
     before: Mapping[str, Any] = asked.tried if asked.tried.get("of") == key else {}
     done, alarms = int(before.get("splits", 0)), int(before.get("alarms", 0))
     number = min(SPLITS_A_WINDOW, MOST_SPLITS - done)

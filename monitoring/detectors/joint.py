@@ -39,10 +39,9 @@ def compared_columns(asked: Asked) -> list[str]:
     """The inputs that both the holdout set and the prediction log have, the most important first. One that the version
     is known to hardly read is left out: what moves there wakes nobody by itself, and would carry the rest along."""
     columns = asked.table.column_names if asked.sketches is None else asked.sketches
-    weights = asked.inputs.weights if asked.inputs else {}
-    read = [name for name in asked.holdout if weights.get(name, LEAST_WEIGHT) >= LEAST_WEIGHT]
+    read = [name for name in asked.holdout if asked.weights.get(name, LEAST_WEIGHT) >= LEAST_WEIGHT]
     shared = [name for name in read if f"{FEATURE}{name}" in columns]
-    return sorted(shared, key=lambda name: (-weights.get(name, 0.0), name))[:MOST_COLUMNS]
+    return sorted(shared, key=lambda name: (-asked.weights.get(name, 0.0), name))[:MOST_COLUMNS]
 
 
 def _answer(asked: Asked, found: Joint, names: list[str]) -> Answered:

@@ -92,11 +92,12 @@ def test_what_the_signature_says_of_inputs_is_told_with_and_without_a_profile():
 
 
 def test_inputs_taken_together_are_those_that_the_version_is_not_known_to_hardly_read():
-    def together(document):
+    def together(weights):
         params = checked_params(RuleKind.JOINT_DRIFT, {})
-        return ask(RuleKind.JOINT_DRIFT, replace(asked(document, shoe=5), params=params, holdout=TRAINING))[0]
+        held = {"holdout": TRAINING, "weights": weights}
+        return ask(RuleKind.JOINT_DRIFT, replace(asked(DOCUMENT, shoe=5), params=params, **held))[0]
 
-    weighed, unknown = together(WEIGHED), together(DOCUMENT)
+    weighed, unknown = together({"age": 1.0, "shoe": 0.01}), together({})
     assert (weighed.answer, weighed.data["columns_compared"]) == (Answer.OK, 1)
     assert (unknown.answer, unknown.data["columns_compared"]) == (Answer.BREACH, 2)
     assert limits_in_words(RuleKind.JOINT_DRIFT, {}).endswith(

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from django.utils import timezone
 
 from audit.actions import service_actor
 from monitoring import fleet, partials
 from monitoring.actions import change_rule
+from monitoring.importance.models import Importance, ImportanceState
 from monitoring.models import Answer, Finding, MetricPoint, Rule, RuleKind
 from tests.monitoring.stream import alerts_of, play, watch
-from tests.monitoring.world import make_endpoint, make_hosts, make_version
+from tests.monitoring.world import FEATURES, make_endpoint, make_hosts, make_version
 
 pytestmark = pytest.mark.django_db
 
@@ -74,6 +76,24 @@ def test_a_fleets_window_is_judged_from_a_sample_of_its_rows(monkeypatch):
     play(endpoint, hosts, 0, rows=500, change=ages_of_others)
 
     assert (found().answer, found().rows, found().data["rows_compared"]) == (Answer.BREACH, 1500, 800)
+
+
+def test_what_a_version_without_a_profile_hardly_reads_is_left_out_once_its_importance_is_measured():
+    endpoint, hosts = make_endpoint(), make_hosts("gpu-1")
+    version = make_version(endpoint, 1, profiled=False, held_out=True)
+    watch(endpoint)
+    play(endpoint, hosts, 0, rows=400, change=ages_of_others)
+    before = found()
+
+    weights = {"AGEP": 0.01, **{name: 1.0 for name in FEATURES if name != "AGEP"}}
+    measured = {"state": ImportanceState.DONE, "weights": weights, "baseline": 0.8, "done_at": timezone.now()}
+    Importance.objects.create(version=version, **measured)
+    play(endpoint, hosts, 1, rows=400, change=ages_of_others)
+
+    assert (before.answer, before.data["columns_compared"]) == (Answer.BREACH, 16)
+    assert (found().answer, found().data["columns_compared"]) == (Answer.OK, 15)
+    assert "AGEP" not in {name for one in found().data["telling"] for name in one["column"].split()}
+    assert (before.data["tried"]["splits"], found().data["tried"]["splits"]) == (1, 1)
 
 
 def test_a_version_without_a_holdout_set_is_not_called_alike():
