@@ -91,6 +91,19 @@ def write(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def copy(source: Path, target: Path) -> None:
+    """Make a folder that is not there yet hold what another one does, by one rename."""
+    fresh = target.parent / f".{uuid.uuid4().hex}"
+    try:
+        shutil.copytree(source, fresh)
+        for path in fresh.rglob("*"):
+            _sync(path)
+        fresh.rename(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def written(options: Mapping[str, str], act: Act) -> list[Call]:
     """How staging is told to people, for engines whose versions lie in a folder."""
     return [Call("write", f"{options.get('repository', '')}/{act.model}", f"the files of version {act.version}")]

@@ -43,6 +43,8 @@ INFER_SECONDS = 10.0
 LOAD_SECONDS = 600.0
 SETTLE_SECONDS = 8.0
 FIRST_SLOT = 1_000_000_000
+LAST_SLOT = 1
+"""Triton's documentation says that it passes over folders whose names begin with a zero."""
 CONFIG = "config.json"
 STATES = {"READY": "ready", "LOADING": "loading", "UNLOADING": "draining"}
 ANSWERS = (400, 404, 500, 501, 503)
@@ -112,10 +114,14 @@ class TritonDriver:
             if _is(slot, version, manifest) and (slot.state == "ready" or serving is None or slot.number < serving):
                 return
         _sweep(slots)
+        if _below(folder, slots) < LAST_SLOT:
+            self._make_room(address, model, folder, slots)
 
         def below() -> Path:
-            taken = _slots(folder, self._index(address).get(model, {}))
-            return folder / str(min([FIRST_SLOT, *(slot.number for slot in taken)]) - 1)
+            number = _below(folder, _slots(folder, self._index(address).get(model, {})))
+            if number < LAST_SLOT:
+                raise Refused(409, "no-number", f"Below what serves of {model} no folder's number is free; try again.")
+            return folder / str(number)
 
         # Triton loads a version again, at the next load of its model, once a file in its folder has changed.
         repository.write(folder, below, version, manifest, blobs, compiled=False)
@@ -277,11 +283,37 @@ class TritonDriver:
             time.sleep(0.05)
 
     def _leave(self, address: HostAddress, model: str, target: Slot, keep: list[Slot]) -> None:
-        """Have exactly the versions of `keep` loaded, and see that it came so: Triton answers 200 as well when it
-        did nothing. Raises Refused (`load-failed`) with Triton's reason, OutcomeUnknown when it takes too long."""
-        numbers = sorted(slot.number for slot in keep)
-        config = _stored(target).json(CONFIG) | {"version_policy": {"specific": {"versions": numbers}}}
-        body = dump({"parameters": {"config": dump(config).decode()}})
+        """Have exactly the versions of `keep` loaded, by the configuration of `target`. Raises as `_hold` does."""
+        self._hold(address, model, _stored(target).json(CONFIG), [slot.number for slot in keep])
+
+    def _make_room(self, address: HostAddress, model: str, folder: Path, slots: list[Slot]) -> None:
+        """Free numbers below what serves: of what was staged and is not in memory, and where that is not enough, as
+        below a model that came in folder 1, by loading what serves once more from a copy at the top, which answers the
+        same. Raises as `_hold` does, and what serves goes on then."""
+        for slot in slots:
+            if slot.stored and slot.state in ("staged", "failed"):
+                shutil.rmtree(slot.stored.folder, ignore_errors=True)
+        slots = _slots(folder, self._index(address).get(model, {}))
+        serving = _serving(slots)
+        if serving is None or _below(folder, slots) >= LAST_SLOT:
+            return
+        top = _free(folder, FIRST_SLOT)
+        path = f"/v2/models/{model}/config"
+        config = call(address, "GET", path, seconds=READ_SECONDS, accept=ANSWERS).granted(_reason).json()
+        repository.copy(folder / str(serving), folder / str(top))
+        try:
+            self._hold(address, model, config, [*(slot.number for slot in slots if slot.state == "ready"), top])
+        except Refused:
+            shutil.rmtree(folder / str(top), ignore_errors=True)
+            raise
+        self._hold(address, model, config, [top])
+
+    def _hold(self, address: HostAddress, model: str, config: Mapping[str, Any], slots: Sequence[int]) -> None:
+        """Have exactly these numbers loaded, and see that it came so: Triton answers 200 as well when it did nothing.
+        Raises Refused (`load-failed`) with Triton's reason, OutcomeUnknown when it takes too long."""
+        numbers = sorted(slots)
+        wanted = {**config, "version_policy": {"specific": {"versions": numbers}}}
+        body = dump({"parameters": {"config": dump(wanted).decode()}})
         path = f"/v2/repository/models/{model}/load"
         answer = call(address, "POST", path, seconds=LOAD_SECONDS, content=body, accept=ANSWERS)
         if answer.status != 200:
@@ -311,6 +343,19 @@ def _slots(folder: Path, index: Mapping[int, Mapping[str, Any]]) -> list[Slot]:
 def _serving(slots: Sequence[Slot]) -> int | None:
     """The slot that answers unversioned requests: the highest that is ready."""
     return max((slot.number for slot in slots if slot.state == "ready"), default=None)
+
+
+def _below(folder: Path, slots: Sequence[Slot]) -> int:
+    """The next number for a version: free, and below all that are ours or in memory; 0 for none."""
+    return _free(folder, min([FIRST_SLOT, *(slot.number for slot in slots if slot.state != "draining")]))
+
+
+def _free(folder: Path, below: int) -> int:
+    """The highest number below that one of which there is no folder: those that others wrote are theirs."""
+    number = max(below, LAST_SLOT) - 1
+    while number >= LAST_SLOT and (folder / str(number)).exists():
+        number -= 1
+    return number
 
 
 def _stays(slot: Slot, target: Slot) -> bool:

@@ -305,3 +305,43 @@ def test_a_repository_that_is_not_mounted_is_said(triton: Story, tmp_path: Path)
 
     with pytest.raises(Exception, match="Mount the engine's model repository"):
         triton.driver.observe(lost)
+
+
+@pytest.mark.parametrize("folders", [[1], [1, 2, 3], [1_700_000_000]])
+def test_triton_a_model_that_others_numbered_is_gone_on_from_and_their_folders_are_left_as_they_are(
+    triton: Story, folders: list[int]
+) -> None:
+    # given a model as it is found where nobody has heard of Lastgood
+    story, root = triton, triton.server.repository / triton.model
+    manifest, blobs = story.server.make(story.model, 9)
+    for number in folders:
+        for name, sha256 in named(manifest).items():
+            target = root / str(number) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(blobs[sha256].read_bytes())
+    assert load_by_hand(story, [folders[-1]])[0] == 200
+
+    def left() -> dict[str, bytes]:
+        found = [path for number in folders for path in (root / str(number)).iterdir() if path.is_file()]
+        return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+    before, asked, over = left(), list[float](), threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            asked.append(story.server.ask(story.server.http, story.model)["y"][0] / 1.5)
+
+    traffic = threading.Thread(target=ask)
+    traffic.start()
+    try:
+        # when it goes from one version to the next, more often than there are numbers
+        for version in (2, 3, 4):
+            story.serve(version)
+            # then each answers, and may be gone back from
+            assert story.answers() == story.server.expected(version)
+    finally:
+        over.set()
+        traffic.join()
+    assert list(dict.fromkeys(asked)) == [9.0, 2.0, 3.0, 4.0]
+    assert left() == before
+    assert story.seen().default_version == "4"
