@@ -66,12 +66,16 @@ def judge(placement: Placement, observation: Observation, *, read_back: bool = T
     state = model.versions.get(model.default_version)
     digest = _digest(model, state, read_back)
     facts |= {"version": model.default_version, "digest": digest, "fence": model.fence}
-    if state is None or state.state != "ready":
+    foreign = not read_back and not model.default_version.isdecimal()
+    if not foreign and (state is None or state.state != "ready"):
         return Seen(
             Health.NOT_READY, f"Version {model.default_version} is {state.state if state else 'gone'}.", **facts
         )
     if not model.in_service:
         return Seen(Health.NOT_READY, f"Version {model.default_version} is loaded, out of service.", **facts)
+    if foreign:
+        said = "It serves something that Lastgood did not bring to it."
+        return Seen(Health.WRONG_VERSION, said, **facts)
     if desired is None:
         said = f"It serves version {model.default_version}, which was not released to it."
         return Seen(Health.WRONG_VERSION, said, **facts)

@@ -15,7 +15,7 @@ from accounts.approvals.queries import objections
 from audit.actions import Target, record, service_actor
 from audit.clock import database_now
 from incidents.rollback.document import PlanDocument, default_gates, evidence_digest, plan_hash, write_document
-from incidents.rollback.drifted import CHANGED_UNSEEN
+from incidents.rollback.drifted import CHANGED_UNSEEN, is_foreign
 from incidents.rollback.facts import version_facts
 from incidents.rollback.left import left_with
 from incidents.rollback.models import ACTIVE_RUN_STATES, ASIDE_KINDS, Plan, PlanKind, PlanState, Run
@@ -89,10 +89,12 @@ def _converge(placement_id: Any) -> Run | None:
 
 
 def _by_hand_perhaps(placement: Placement) -> bool:
-    """Whether the host came to serve another known version while nobody looked, and its engine has no fence by which
-    whoever changed it could have kept us from changing it back."""
+    """Whether the host came to serve another known version while nobody looked, or something that we did not bring,
+    and its engine has no fence by which whoever changed it could have kept us from changing it back."""
     if "unseen_since" not in placement.observation or driver_of(placement.host).capabilities.fencing:
         return False
+    if is_foreign(placement):
+        return True
     served = Version.objects.filter(model=placement.endpoint.model_id, digest=placement.observed_digest)
     return served.filter(quarantined_at=None).exists()
 

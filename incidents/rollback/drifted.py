@@ -77,7 +77,15 @@ def _drifted(now: datetime) -> QuerySet[Placement]:
 def _sentence(placement: Placement) -> str:
     said = f"{placement.host.name} is not as it was left: {placement.health_reason}"
     if "unseen_since" in placement.observation or placement.host.held_reason.startswith(CHANGED_UNSEEN):
+        said += " It changed while Lastgood was not looking; "
         said += (
-            " It changed while Lastgood was not looking; what was done by hand is recorded on the page of readiness."
+            "to keep it, register its files as a version and release that, and to undo it, choose Converge again."
+            if is_foreign(placement)
+            else "what was done by hand is recorded on the page of readiness."
         )
     return said
+
+
+def is_foreign(placement: Placement) -> bool:
+    """Whether the host serves what is no version of ours, by the name that its driver gives it."""
+    return bool(placement.observed_version) and not placement.observed_version.isdecimal()

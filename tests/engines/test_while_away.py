@@ -1,6 +1,7 @@
 """What an operator changes on an engine without a fence while every program of Lastgood is dead is found when they are
 started again, held, and asked about."""
 
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,9 @@ from registry.actions import release
 from registry.models import Health, Placement, Version
 from registry.serving.base import Goal
 from tests.conftest import ROOT
+from tests.engines.by_hand import load_by_hand, management, named, post
 from tests.engines.servers import Server
+from tests.engines.story import Story
 from tests.engines.test_rollback import EngineFleet, fleet_on
 from tests.engines.test_runbook import run
 from tests.incidents.rollback.fleet import SETUP, events
@@ -174,3 +177,53 @@ def test_what_nobody_owns_up_to_is_undone_once_the_host_is_released(away: Away) 
     away.seen(lambda row: row.health == Health.SERVING and row.observed_digest == fleet.good.digest)
     assert fleet.answers() == fleet.server.expected(1)
     assert [run.state for run in Run.objects.filter(plan__kind=PlanKind.CONVERGE)] == [RunState.SWITCHED]
+
+
+def bring_own_files(away: Away) -> None:
+    """What an operator does who has a mended model and no Lastgood: version 7's files, under no name of ours."""
+    fleet, server = away.fleet, away.fleet.server
+    manifest, blobs = server.make(fleet.slug, 7)
+    files = {name: blobs[sha256].read_bytes() for name, sha256 in named(manifest).items()}
+    story = Story(server)
+    story.model = fleet.slug
+    if server.engine == "torchserve":
+        (server.repository / "by-hand.mar").write_bytes(files["model.mar"])
+        load = f"/models?url=by-hand.mar&model_name={fleet.slug}&initial_workers=1&synchronous=true"
+        assert management(story, "POST", load) == 200
+        assert management(story, "PUT", f"/models/{fleet.slug}/7.0/set-default") == 200
+        return
+    folder = server.repository / fleet.slug / ("1" if server.engine == "triton" else "by-hand")
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    if server.engine == "triton":
+        assert load_by_hand(story, [1])[0] == 200
+        return
+    settings = json.loads(files["settings.json"]) | {"name": fleet.slug, "parameters": {"uri": str(folder)}}
+    (server.repository / fleet.slug / "model-settings.json").write_text(json.dumps(settings))
+    assert post(story, f"/v2/repository/models/{fleet.slug}/load")[0] == 200
+
+
+@UNFENCED
+def test_files_that_an_operator_brought_while_all_programs_were_dead_are_held_and_told_of(away: Away) -> None:
+    fleet = away.fleet
+
+    # when
+    away.while_dead(lambda: bring_own_files(away))
+    held = away.seen(lambda row: row.host.is_held)
+
+    # then
+    away.seen_again()
+    assert fleet.answers() == fleet.server.expected(7)
+    assert not Run.objects.filter(plan__kind=PlanKind.CONVERGE).exists()
+    until(lambda: Incident.objects.exists(), seconds=PATIENT)
+    assert IncidentAlert.objects.get().alert.summary == (
+        f"{held.host.name} is not as it was left: It serves something that Lastgood did not bring to it. It changed "
+        "while Lastgood was not looking; to keep it, register its files as a version and release that, and to undo it, "
+        "choose Converge again."
+    )
+
+    # and when it is not to stay, the host goes back to what was approved
+    release(host=held.host, reason="It is no better.", actor=SETUP)
+    away.seen(lambda row: row.health == Health.SERVING and row.observed_digest == fleet.good.digest)
+    assert fleet.answers() == fleet.server.expected(1)
