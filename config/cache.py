@@ -1,5 +1,5 @@
-"""What the web processes count together for a few minutes, such as failed sign-ins: in Redis, and in each process's own
-memory while Redis does not answer. Nothing that matters is kept here."""
+"""What the web processes count together for a few minutes, such as failed sign-ins, or need not work out twice: in
+Redis, and in each process's own memory while Redis does not answer. Nothing that matters is kept here."""
 
 import json
 import logging

@@ -58,7 +58,7 @@ class AlertRuleDetailSerializer(AlertRuleSerializer):
         fields = [*AlertRuleSerializer.Meta.fields, "false_alarms"]
 
     def get_false_alarms(self, rule: AlertRule) -> list[str]:
-        return [] if rule.retired_at is not None else measured.sentences(rule, database_now())
+        return [] if rule.retired_at is not None else measured.kept(rule, database_now())
 
 
 class RuleFieldsSerializer(serializers.Serializer):

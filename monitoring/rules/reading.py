@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
 
+import numpy as np
+from django.db import connection
 from django.db.models import Q, QuerySet
+from numpy.typing import NDArray
 
 from monitoring.models import Finding, MetricMinute, MetricSeries
 from monitoring.points import moments
-from monitoring.rules.bins import Bins, bins_of
+from monitoring.rules.bins import KINDS, Bins, bins_of
 from monitoring.rules.models import AlertRule, Scope, Subject
 from registry.models import Host
 
@@ -22,6 +25,18 @@ BY_THE_SECOND = "1/s"
 
 MOST_HOSTS = 200
 """Hosts that one rule watches, each by itself."""
+
+_SENT = {"bin": ">i8", "count": ">i8", "n": ">i8", "total": ">f8", "weighted": ">f8", "low": ">f8", "high": ">f8"}
+"""The columns of a rollup in the order of Bins, as PostgreSQL sends their values."""
+_READ = (
+    f"COPY (SELECT series_id, {', '.join(f'array_send(array_agg({name}))' for name in _SENT)} "  # noqa: S608
+    f"FROM {MetricMinute._meta.db_table} WHERE series_id = ANY(%s) AND ({{}}) GROUP BY series_id ORDER BY series_id) "
+    "TO STDOUT (FORMAT BINARY)"
+)
+_HEAD = 20
+"""Bytes of an array of one dimension before its values, each of which has its length in four bytes before it."""
+_POSTGRES_EPOCH = 946_684_800_000_000
+"""The year 2000, from which PostgreSQL counts, in microseconds since 1970."""
 
 
 def moment(us: int) -> datetime:
@@ -50,22 +65,44 @@ def hosts_of(rule: AlertRule) -> list[Host | None]:
 
 def read(rule: AlertRule, hosts: Iterable[Host | None], spans: Spans) -> dict[Host | None, Bins]:
     """The bins of each in the spans (after, until], versions together. A host that sent nothing has empty ones."""
-    rows: dict[int | None, list[tuple[float, ...]]] = defaultdict(list)
     wanted = list(hosts)
-    source = _findings if rule.subject == Subject.FINDING else _counted if rule.params.get("per") else _minutes
-    for host, row in source(rule, [host.pk for host in wanted if host is not None], spans):
-        rows[host].append(row)
+    keys = [host.pk for host in wanted if host is not None]
+    if rule.subject == Subject.METRIC and not rule.params.get("per"):
+        minutes = _minutes(rule, keys, spans)
+        return {host: minutes.get(host.pk if host is not None else None) or bins_of([]) for host in wanted}
+    rows: dict[int | None, list[tuple[float, ...]]] = defaultdict(list)
+    source = _findings if rule.subject == Subject.FINDING else _counted
+    for found, row in source(rule, keys, spans):
+        rows[found].append(row)
     return {host: bins_of(rows[host.pk if host is not None else None]) for host in wanted}
 
 
-def _minutes(rule: AlertRule, hosts: list[int], spans: Spans) -> Iterable[tuple[int | None, tuple[float, ...]]]:
+def _minutes(rule: AlertRule, hosts: list[int], spans: Spans) -> dict[int | None, Bins]:
+    """The bins of each host, or of the endpoint as a whole (None). A month of a dozen hosts is half a million rows:
+    they come as arrays, one of each column and series, without a Python object for each value."""
     series = dict(series_of(rule, hosts).values_list("pk", "host_id"))
-    if not series:
-        return
-    found = MetricMinute.objects.filter(_within("bin", spans), series__in=list(series)).order_by("bin", "series_id")
-    columns = ("series_id", "bin", "count", "n", "total", "weighted", "low", "high")
-    for key, end, *row in found.values_list(*columns).iterator(chunk_size=10_000):
-        yield series[key], (_us(end), *row)
+    found: dict[int | None, list[Bins]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        within = " OR ".join(["bin > %s AND bin <= %s"] * len(spans))
+        ends = [moment(end) for span in spans for end in span]
+        with cursor.copy(_READ.format(within), [list(series), *ends]) as copy:
+            copy.set_types(["int8", *["bytea"] * len(_SENT)])
+            for key, *columns in copy.rows():
+                found[series[key]].append(Bins(*map(_array, columns, _SENT.values(), KINDS)))
+    return {host: _together(parts) for host, parts in found.items()}
+
+
+def _array(sent: bytes, kind: str, wanted: type) -> NDArray:
+    values = np.frombuffer(sent, [("size", ">i4"), ("value", kind)], offset=_HEAD)["value"]
+    return values.astype(wanted)
+
+
+def _together(parts: Sequence[Bins]) -> Bins:
+    """Those of several versions in the order of their ends; of one end in the order of their series."""
+    whole = Bins(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    order = np.argsort(whole.at, kind="stable")
+    ordered = Bins(*(column[order] for column in whole))
+    return ordered._replace(at=ordered.at + _POSTGRES_EPOCH)
 
 
 def _counted(rule: AlertRule, hosts: list[int], spans: Spans) -> Iterable[tuple[int | None, tuple[float, ...]]]:

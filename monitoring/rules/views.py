@@ -100,7 +100,7 @@ def rule_new(request: HttpRequest) -> HttpResponse:
                 rule = actions.make_rule(endpoint=endpoint, actor=actor_for(request=request), **form.said())
                 messages.success(request, gettext("%(name)s is judged from now on.") % {"name": rule.name})
                 return redirect("alert-rule", pk=rule.pk)
-            context |= _previewed(actions.draft(endpoint=endpoint, **form.said()), WHOLE)
+            context |= _previewed(actions.draft(endpoint=endpoint, **form.said()))
         except UnfitRule as error:
             form.add_error(None, str(error))
     context["trail"] = [
@@ -112,13 +112,13 @@ def rule_new(request: HttpRequest) -> HttpResponse:
     return render(request, "monitoring/rules/form.html", context)
 
 
-def _previewed(rule: AlertRule, days: int) -> dict[str, Any]:
-    found = preview(rule, until=database_now(), days=days)
+def _previewed(rule: AlertRule) -> dict[str, Any]:
+    found = preview(rule, until=database_now(), days=WHOLE)
     return {
         "preview": found,
         "chart": chart(found),
         "words": in_words(rule),
-        "false_alarms": measured.sentences(rule, found.until, found if days == WHOLE else None),
+        "false_alarms": measured.sentences(rule, found.until, found),
     }
 
 
@@ -129,6 +129,10 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
     rule = get_rule_for(request, pk)
     asked = request.GET.get("days", "")
     days = int(asked) if asked in {str(number) for number, said in DAYS} else 1
+    asks_measured = request.GET.get("part") == "false-alarms" and rule.retired_at is None
+    said = measured.kept(rule, database_now()) if asks_measured else []
+    if asks_measured and request.headers.get("HX-Request"):
+        return render(request, "monitoring/rules/false_alarms.html", {"false_alarms": said})
     if request.GET.get("as") == "csv":
         drawn = None if rule.retired_at else chart(preview(rule, until=database_now(), days=days))
         return _numbers(drawn, f"rule-{rule.pk}-{days}-days")
@@ -150,8 +154,12 @@ def rule_detail(request: HttpRequest, pk: int) -> HttpResponse:
             )
         ],
         **_detail_sentence(rule),
-        **(_previewed(rule, days) if rule.retired_at is None else {}),
     }
+    if rule.retired_at is None:
+        found = preview(rule, until=database_now(), days=days)
+        # Measuring replays weeks, which takes longer than a page may: it comes behind it.
+        later = "" if asks_measured else f"{request.path}?days={days}&part=false-alarms"
+        context |= {"preview": found, "chart": chart(found), "false_alarms": said, "later": later}
     return render(request, "monitoring/rules/detail.html", context)
 
 
@@ -200,7 +208,7 @@ def rule_edit(request: HttpRequest, pk: int) -> HttpResponse:
                 return redirect("alert-rule", pk=rule.pk)
             drafted = actions.draft(endpoint=rule.endpoint, **form.said())
             drafted.pk = rule.pk
-            context |= _previewed(drafted, WHOLE)
+            context |= _previewed(drafted)
         except UnfitRule as error:
             form.add_error(None, str(error))
     return render(request, "monitoring/rules/form.html", context)

@@ -9,6 +9,7 @@ from incidents.intake import take_alert
 from incidents.learning.models import Cause, ContributingCause
 from monitoring import alerts
 from monitoring.models import Alert, AlertState
+from monitoring.rules import measured as measuring
 from monitoring.rules.measured import Measured, of_past, of_stable_period, sentences
 from monitoring.rules.models import AlertRule
 from monitoring.rules.preview import preview
@@ -178,12 +179,43 @@ def test_the_rules_page_and_a_programs_preview_say_it(endpoint, client):
     one = watch(endpoint)
     sign_in(client, "viewer")
 
+    address = f"/monitoring/rules/{one.pk}/?days=1&part=false-alarms"
     page = client.get(f"/monitoring/rules/{one.pk}/").content.decode()
+    part = client.get(address, HTTP_HX_REQUEST="true").content.decode()
+    without_script = client.get(address).content.decode()
     seen = api("administrator").post(
         "/api/v1/alert-rules/preview/", wanted(endpoint, window_seconds=600), format="json"
     ).json()  # fmt: skip
 
     assert '<h2 id="false-alarms">False alarms</h2>' in page
-    assert "it raised no alarm, so at most about one in 3 days (95 %)." in page
+    # measuring replays weeks: it comes behind the page
+    assert f'hx-get="{address.replace("&", "&amp;")}" hx-trigger="load"' in page
+    assert "it raised" not in page
+    for shown in (part, without_script):
+        assert "it raised no alarm, so at most about one in 3 days (95 %)." in shown
+    assert ("<html" in part, "<html" in without_script) == (False, True)
     [said] = seen["false_alarms"]
     assert "it raised no alarm, so at most about one in 3 days (95 %)." in said
+
+
+def test_what_was_measured_is_kept_until_the_rule_changes_or_more_is_known_of_trouble(endpoint, monkeypatch):
+    past(endpoint, days=9, breaches=(DAY,), until=now())
+    one = watch(endpoint)
+    measurings = []
+    monkeypatch.setattr(measuring, "preview", lambda *one, **more: measurings.append(1) or preview(*one, **more))
+
+    first = [measuring.kept(one, now()) for _ in range(2)]
+    # when the alarm turns out to have been within an incident's time, and when the rule is changed
+    Alert.objects.create(
+        fingerprint="x", source="other", endpoint=endpoint, severity=2, summary="It was down.",
+        state=AlertState.RESOLVED, fired_at=now(),
+        started_at=now() - timedelta(days=1, hours=2), ended_at=now() - timedelta(hours=22),
+    )  # fmt: skip
+    known = [measuring.kept(one, now()) for _ in range(2)]
+    one.revision += 1
+    changed = measuring.kept(one, now())
+
+    assert first[0] == first[1] != known[0] == known[1] == changed
+    assert "it raised 1 alarm:" in first[0][0]
+    assert "it raised no alarm" in known[0][0]
+    assert len(measurings) == 3
