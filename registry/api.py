@@ -146,6 +146,10 @@ class NewVersionSerializer(serializers.Serializer):
     parents = ParentSerializer(many=True, default=list)
 
 
+class HoldoutSerializer(serializers.Serializer):
+    holdout = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="SHA-256 of an uploaded Parquet file.")
+
+
 class VersionViewSet(RegistryViewSet):
     """Versions. Upload each file with PUT /api/v1/blobs/<sha256>/ first, then post the manifest here."""
 
@@ -167,6 +171,15 @@ class VersionViewSet(RegistryViewSet):
             raise Problem(422, "refused", str(error)) from error
         wish["parents"] = [(entry["parent"], entry["kind"]) for entry in wish["parents"]]
         return self.shown(doing(actions.register_version, files={}, **wish, actor=actor_for(request=request)), 201)
+
+    @extend_schema(request=HoldoutSerializer, responses=VersionSerializer)
+    @action(detail=True, methods=["post"])
+    def holdout(self, request: Request, pk: str) -> Response:
+        """Give a version the holdout set that it was registered without. One that it has is never replaced."""
+        version = self.get_object()
+        holdout = doing(_stored, sha256=self.ask(HoldoutSerializer)["holdout"], what="holdout")
+        doing(actions.give_holdout, version=version, holdout=holdout, actor=actor_for(request=request))
+        return self.shown(version)
 
     @extend_schema(request=StatedReasonSerializer, responses=VersionSerializer)
     @action(detail=True, methods=["post"])

@@ -4,14 +4,19 @@ import io
 import pickletools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audit import strictjson
 from registry.manifest import Manifest, ManifestFile
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
 
 BUNDLED = "bundled"
 PICKLE = "application/x-python-pickle"
 SAFETENSORS = "application/vnd.safetensors"
 JSON = "application/json"
+PARQUET = "application/vnd.apache.parquet"
 BINARY = "application/octet-stream"
 PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 ZIP_START = b"PK\x03\x04"
@@ -90,7 +95,8 @@ def check_profile(data: bytes) -> None:
 
 
 def check_holdout(data: bytes, inputs: Iterable[str]) -> None:
-    """Refuse a holdout set that is not Parquet with every input and the column `label`. Raises ContentRefused."""
+    """Refuse a holdout set that is not Parquet with every input and the column `label`, or has no row with a label as
+    far as the file's own figures say. Raises ContentRefused."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -103,6 +109,16 @@ def check_holdout(data: bytes, inputs: Iterable[str]) -> None:
         raise ContentRefused(f"The holdout set lacks the columns {', '.join(missing)}.")
     if not file.metadata.num_rows:
         raise ContentRefused("The holdout set has no rows.")
+    if _labels_missing(file.metadata) == file.metadata.num_rows:
+        raise ContentRefused("No row of the holdout set has a label: the column label is empty.")
+
+
+def _labels_missing(described: "FileMetaData") -> int:
+    """By a Parquet file's own figures, so that nothing is unpacked: rows that it says nothing of count as labelled."""
+    groups = [described.row_group(number) for number in range(described.num_row_groups)]
+    chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+    figures = [chunk.statistics for chunk in chunks if chunk.path_in_schema == "label"]
+    return sum(one.null_count for one in figures if one is not None and one.has_null_count)
 
 
 def read_json(source: Path | bytes, name: str) -> dict[str, object]:

@@ -7,6 +7,8 @@ from django.utils.translation import gettext_lazy as _
 from audit.clock import database_now
 from registry.models import CompositionKind, Version
 
+MOST_UPLOAD = 32 * 2**20
+
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(label=_("Why"), max_length=500, widget=forms.TextInput(attrs={"autocomplete": "off"}))
@@ -91,6 +93,26 @@ class ComposeForm(forms.Form):
         """The arguments of registry.actions.ask_composition."""
         patterns = tuple(self.cleaned_data["patterns"].replace(",", " ").split())
         return {**self.cleaned_data, "patterns": patterns}
+
+
+class HoldoutForm(forms.Form):
+    """A holdout set as a file."""
+
+    holdout = forms.FileField(
+        label=_("Labelled rows, as a Parquet file"),
+        help_text=_(
+            "With every input as it is sent, and the column label: rows that the version was not trained on, best "
+            "those that its figures are of. At most 32 MiB; a larger set goes by the API."
+        ),
+    )
+
+    def clean_holdout(self) -> bytes:
+        file = self.cleaned_data["holdout"]
+        if file.size > MOST_UPLOAD:
+            raise forms.ValidationError(
+                _("The file is larger than 32 MiB. Upload it by the API, or hand in fewer rows.")
+            )
+        return bytes(file.read())
 
 
 class MomentForm(forms.Form):

@@ -17,4 +17,5 @@ urlpatterns = [
     path("models/<slug:slug>/compose/", composing_views.compose, name="model-compose"),
     path("models/<slug:slug>/compositions/<int:number>/", composing_views.composition, name="model-composition"),
     path("models/<slug:slug>/<int:number>/", views.version_detail, name="version-detail"),
+    path("models/<slug:slug>/<int:number>/holdout/", views.version_holdout, name="version-holdout"),
 ]

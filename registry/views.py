@@ -21,10 +21,19 @@ from markdown_it import MarkdownIt
 from accounts.actions import actor_for
 from accounts.permissions import may, may_on, require, require_on
 from audit.names import display
-from registry import actions, queries
+from registry import actions, queries, store
 from registry.composing import part_sentence, rehearsal_sentence
-from registry.content import PICKLE
-from registry.forms import CompareForm, FallbackForm, FreezeForm, LiftForm, MomentForm, ReasonForm, SpanForm
+from registry.content import PICKLE, ContentRefused
+from registry.forms import (
+    CompareForm,
+    FallbackForm,
+    FreezeForm,
+    HoldoutForm,
+    LiftForm,
+    MomentForm,
+    ReasonForm,
+    SpanForm,
+)
 from registry.models import ComparisonState, Endpoint, Host, Model, TensorComparison, Version
 
 PAGE = 25
@@ -275,10 +284,41 @@ def _tensors(model: Model, left: Version, right: Version) -> dict[str, Any]:
 @login_required
 @require_GET
 def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    model = model_for(request, slug)
-    version = get_object_or_404(
-        Version.objects.select_related("model", "golden", "profile", "holdout"), model=model, number=number
-    )
+    return _version_page(request, version_for(request, slug, number), HoldoutForm())
+
+
+@login_required
+@require_POST
+def version_holdout(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Give the version the holdout set that it lacks."""
+    version = version_for(request, slug, number, "registry.write")
+    form = HoldoutForm(request.POST, request.FILES)
+    if form.is_valid():
+        try:
+            actions.give_holdout(
+                version=version, holdout=form.cleaned_data["holdout"], actor=actor_for(request=request)
+            )
+        except (actions.AlreadyThere, ContentRefused, store.ArtifactUnavailable) as refused:
+            form.add_error("holdout", str(refused))
+        else:
+            messages.success(
+                request, gettext("Version %(number)s has its holdout set now.") % {"number": version.number}
+            )
+            return redirect("version-detail", slug=slug, number=number)
+    return _version_page(request, version, form, 400)
+
+
+def version_for(request: HttpRequest, slug: str, number: int, permission: str = "view") -> Version:
+    """Lookup and permission in one: a version for a person who may do that with it."""
+    require(request, permission)
+    versions = Version.objects.select_related("model", "golden", "profile", "holdout")
+    version = get_object_or_404(versions, model__slug=slug, number=number)
+    require_on(request, permission, version)
+    return version
+
+
+def _version_page(request: HttpRequest, version: Version, form: HoldoutForm, status: int = 200) -> HttpResponse:
+    model, slug = version.model, version.model.slug
     files = list(version.files.select_related("artifact"))
     context = {
         "model": model,
@@ -291,6 +331,8 @@ def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse
         "rehearsed": rehearsal_sentence(version),
         "incident_ref": request.GET.get("incident_ref", "")[:40],
         "may_propose": may_on(request.user, "plan.propose", model),
+        "may_give_holdout": version.holdout is None and may_on(request.user, "registry.write", version),
+        "holdout_form": form,
         "pickled": [file.path for file in files if file.artifact.media_type == PICKLE],
         "aliases": version.aliases.all(),
         "parents": version.parents.select_related("parent"),
@@ -303,7 +345,7 @@ def version_detail(request: HttpRequest, slug: str, number: int) -> HttpResponse
         "spans": Paginator(queries.deployments().filter(version=version), PAGE).get_page(request.GET.get("page")),
         "documentation": rendered(version.documentation),
     }
-    return render(request, "registry/version_detail.html", context)
+    return render(request, "registry/version_detail.html", context, status=status)
 
 
 def _version_sentence(version: Version) -> queries.Sentence:

@@ -57,8 +57,8 @@ def ask(*, version: Version, actor: Actor) -> Importance:
     if version.holdout_id is None:
         raise ImportanceRefused(
             gettext(
-                "Version %(number)s came without a holdout set, so there are no rows to measure it on. Register the "
-                "next version with one, or with a profile that has an importance."
+                "Version %(number)s has no holdout set, so there are no rows to measure it on. Give it one, on its "
+                "page or by the API."
             )
             % {"number": version.number}
         )

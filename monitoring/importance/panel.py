@@ -187,8 +187,8 @@ def _unknown(version: Version, one: Importance | None) -> Shown:
         return Shown(version, one, sentence, f"{one.reason} {everything}", askable=True)
     if version.holdout_id is None:
         sentence = gettext(
-            "It is not known: the version came without a holdout set to measure it on, and without an importance in "
-            "its profile. Register the next one with either."
+            "It is not known: the version has no holdout set to measure it on, and came without an importance in its "
+            "profile. Whoever may register versions can give it such a set on this page, or by the API."
         )
         return Shown(version, one, sentence, everything)
     return Shown(version, one, gettext("It is not measured yet; a worker takes it up within a minute."), everything,

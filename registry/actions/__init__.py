@@ -4,6 +4,7 @@ from registry.actions.compared import ask_comparison, compute_comparison
 from registry.actions.composed import ask_composition, compose, record_rehearsal
 from registry.actions.known import (
     complete_adopted,
+    give_holdout,
     lift_quarantine,
     mark_soaked,
     move_alias,
@@ -42,6 +43,7 @@ __all__ = [
     "drain",
     "enter_host",
     "freeze",
+    "give_holdout",
     "hold",
     "lift",
     "lift_quarantine",

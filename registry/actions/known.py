@@ -141,7 +141,7 @@ def register_version(
             reason_taken=reason_taken,
             profile=_artifact(profile, content.JSON),
             golden=_artifact(golden, content.JSON),
-            holdout=_artifact(holdout, "application/vnd.apache.parquet"),
+            holdout=_artifact(holdout, content.PARQUET),
             created_by=actor.id,
         )
         save_checked(version)
@@ -189,6 +189,34 @@ def complete_adopted(*, version: Version, golden: bytes | None, profile: bytes |
             facts = {"digest": version.digest, **given}
             record(action="version.complete", target=_target(version), actor=actor, data=facts)
     return [offered[name][0] for name in given]
+
+
+def give_holdout(*, version: Version, holdout: bytes, actor: Actor) -> None:
+    """Give a version the holdout set that it was registered without: Parquet with its inputs and the column `label`.
+    Its importance is measured on it then. Raises AlreadyThere for a version that has one, which is never replaced, and
+    ContentRefused."""
+    _refuse_second_holdout(version)
+    Extras(None, None, holdout).check(version.signature)
+    artifact = stored_artifact(holdout, content.PARQUET)
+    with transaction.atomic():
+        if not Version.objects.filter(pk=version.pk, holdout=None).update(holdout=artifact):
+            version.refresh_from_db(fields=["holdout"])
+            _refuse_second_holdout(version)
+        facts = {"digest": version.digest, "holdout": artifact.pk}
+        record(action="version.complete", target=_target(version), actor=actor, data=facts)
+        send_on_commit("importance.begin", [version.pk], queue="compute")
+    version.refresh_from_db(fields=["holdout"])
+
+
+def _refuse_second_holdout(version: Version) -> None:
+    if version.holdout_id is not None:
+        raise AlreadyThere(
+            gettext(
+                "Version %(number)s has a holdout set, and what was measured on it stands. Register another version to "
+                "hold it against other rows."
+            )
+            % {"number": version.number}
+        )
 
 
 def _refuse_known(digest: str) -> None:

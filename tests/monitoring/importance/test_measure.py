@@ -138,7 +138,7 @@ def test_a_version_without_a_holdout_set_is_not_taken_up_and_is_once_it_has_one(
     version.save()
     assert due.versions(timezone.now()) == []
     assert actions.begin(version_id=version.pk) is None
-    with pytest.raises(actions.ImportanceRefused, match="came without a holdout set"):
+    with pytest.raises(actions.ImportanceRefused, match="has no holdout set, so there are no rows to measure it on. Give it one"):
         actions.ask(version=version, actor=ALICE)
     assert not Importance.objects.exists()
 

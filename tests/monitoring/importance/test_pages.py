@@ -77,9 +77,9 @@ def test_of_a_version_with_nothing_to_measure_it_on_the_page_says_what_to_do(mod
     page = text(administrator)
     answer = administrator.post(PART, follow=True)
 
-    assert "the version came without a holdout set to measure it on" in page
+    assert "the version has no holdout set to measure it on" in page
     assert "Measure it now" not in page
-    assert "there are no rows to measure it on. Register the next version with one" in answer.content.decode()
+    assert "there are no rows to measure it on. Give it one, on its page or by the API." in answer.content.decode()
     assert administrator.get(f"{PART}numbers/").status_code == 404
     assert not Importance.objects.exists()
 
@@ -118,7 +118,7 @@ def test_programs_read_it_and_ask_for_it(model, tmp_path, viewer, administrator)
     bare, _ = make_version(model, tmp_path)
     problem = administrator.post("/api/v1/importances/", {"version": bare.pk}, JSON)
     assert (problem.status_code, problem.json()["type"].rpartition("/")[2]) == (422, "refused")
-    assert "came without a holdout set" in problem.json()["detail"]
+    assert "has no holdout set" in problem.json()["detail"]
 
 
 def test_of_a_model_that_reads_nothing_every_column_counts(model, tmp_path, viewer):
