@@ -33,8 +33,9 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=400)
 @dataclass(frozen=True)
 class Asked:
     """What the address asks for: `hours` up to now, or from `since` to `until`, or else the newest windows; the column
-    whose distribution is drawn, the metric of another program's that stands first, and what the columns are held
-    against (a name of monitoring.comparing.sides.AGAINST; "" is the training data)."""
+    whose distribution is drawn, the metric of another program's that stands first, what the columns are held against (a
+    name of monitoring.comparing.sides.AGAINST; "" is the training data), and on a model's page the endpoint that was
+    chosen."""
 
     hours: int | None = None
     since: datetime | None = None
@@ -42,18 +43,21 @@ class Asked:
     column: str = ""
     metric: str = ""
     against: str = ""
+    endpoint: str = ""
     problem: str = ""
 
     def address(self, **changes: object) -> str:
         """The query of an address that asks for the same but for the changes."""
         given = {"since": _minute(self.since), "until": _minute(self.until)} if self.since else {"hours": self.hours}
-        told = {**given, "column": self.column, "metric": self.metric, "against": self.against, **changes}
+        named = ("column", "metric", "against", "endpoint")
+        told = {**given, **{name: getattr(self, name) for name in named}, **changes}
         return urlencode({name: value for name, value in told.items() if value})
 
 
 def asked_by(values: Mapping[str, str]) -> Asked:
     """What an address asks for; a span that is none is told in `problem`, and the newest windows are shown."""
     names = {"column": values.get("column", "")[:200], "metric": values.get("metric", "")[:60]}
+    names["endpoint"] = values.get("endpoint", "")[:100]
     names["against"] = values["against"] if values.get("against") in EARLIER else ""
     if values.get("since") or values.get("until"):
         try:
@@ -161,7 +165,7 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
         "others": others,
         "columns": sorted({one.column for one in over.series if one.name == "psi"}),
         "query": asked.address(),
-        "held": _held(asked, over),
+        "held": held(asked, over),
         "against": [
             {
                 "label": AGAINST[name],
@@ -178,7 +182,7 @@ def endpoint_charts(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, f"monitoring/{name}.html", context)
 
 
-def _held(asked: Asked, over: charts.Span) -> str:
+def held(asked: Asked, over: charts.Span) -> str:
     """The query that holds the columns of what is drawn against what was chosen: monitoring.comparing.views."""
     span = {"hours": asked.hours} if asked.hours else {"a_since": _minute(over.since), "a_until": _minute(over.until)}
     return urlencode({**span, "against": asked.against or "training"})

@@ -33,6 +33,10 @@ class ModelSpan:
     overs: list[Span]
     left_out: int
 
+    def on(self, slug: str) -> Span:
+        """The span of the endpoint of that name; the first's where none that is drawn has it."""
+        return next((over for over in self.overs if over.endpoint.slug == slug), self.overs[0])
+
     @property
     def reach(self) -> str:
         """What is drawn, as sentences' ends."""
@@ -191,6 +195,17 @@ CALLED = {
     "model-latency": _("Latency by version"), "model-answers": _("Answers by version"),
 }  # fmt: skip
 """What stands in a chart's place before its data is read."""
+
+
+OF_ENDPOINT = frozenset({"heat", "latency-fan", "hosts-latency", "hosts-accuracy", "distribution"})
+"""Charts of an endpoint that stand on its model's page as well, beside those of its hosts' GPUs."""
+GPU = "gpu_"
+
+
+def names_on(over: Span) -> list[str]:
+    """The charts of one endpoint that its model's page shows, of those for which it has series."""
+    gpu = f"{charts.PREFIX}{GPU}"
+    return [name for name in charts.names_of(over) if name in OF_ENDPOINT or name.startswith(gpu)]
 
 
 def _lines(over: ModelSpan, name: str, reduce: Callable[[Sequence[Reading]], list[Reading]] = list) -> Iterator[Line]:

@@ -10,9 +10,10 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
-from monitoring.chart_views import HOURS, Asked, asked_by, points_csv
+from monitoring import charts
+from monitoring.chart_views import HOURS, Asked, asked_by, held, points_csv
 from monitoring.charts.parts import Chart
-from monitoring.model_charts import CALLED, CHARTS, ModelSpan, model_span
+from monitoring.model_charts import CALLED, CHARTS, ModelSpan, model_span, names_on
 from registry.models import Model
 from registry.views import model_for
 
@@ -36,13 +37,28 @@ def model_charts(request: HttpRequest, slug: str) -> HttpResponse:
     name = request.GET.get("chart", first)
     over = _span(model, asked)
     context: dict[str, Any] = {
-        "model": model, "asked": asked, "query": asked.address(), "over": over, "chart": _drawn(over, name),
-        "name": name, "called": CALLED[name], "alone": "chart" in request.GET,
+        "model": model, "asked": asked, "query": asked.address(), "over": over, "chart": _drawn(over, name, asked),
+        "name": name, "called": CALLED.get(name) or charts.called(name), "alone": "chart" in request.GET,
         "later": [(one, CALLED[one]) for one in later], "spans": _spans(asked),
+        **(_on_endpoint(over, asked) if over else {}),
     }  # fmt: skip
     if not request.headers.get("HX-Request"):
         return render(request, "monitoring/model_charts_page.html", context)
     return render(request, f"monitoring/{'model_chart' if context['alone'] else 'model_charts'}.html", context)
+
+
+def _on_endpoint(over: ModelSpan, asked: Asked) -> dict[str, Any]:
+    """The charts of the endpoint that was chosen, and the ways to the others."""
+    chosen = over.on(asked.endpoint)
+    return {
+        "chosen": chosen.endpoint,
+        "of_endpoint": [(name, charts.called(name)) for name in names_on(chosen)],
+        "held": held(asked, chosen),
+        "endpoints": [
+            {"name": one.endpoint.name, "query": asked.address(endpoint=one.endpoint.slug), "now": one is chosen}
+            for one in over.overs
+        ],
+    }
 
 
 def _spans(asked: Asked) -> list[dict[str, Any]]:
@@ -54,16 +70,19 @@ def _spans(asked: Asked) -> list[dict[str, Any]]:
     ]
 
 
-def _drawn(over: ModelSpan | None, name: str) -> Chart | None:
-    if name not in CHARTS:
-        raise Http404(
-            gettext("There is no chart %(name)s; there are %(names)s.") % {"name": name, "names": ", ".join(CHARTS)}
-        )
-    return CHARTS[name](over) if over else None
+def _drawn(over: ModelSpan | None, name: str, asked: Asked) -> Chart | None:
+    if name in CHARTS:
+        return CHARTS[name](over) if over else None
+    chosen = over.on(asked.endpoint) if over else None
+    if chosen is None or name not in (names := names_on(chosen)):
+        known = ", ".join([*CHARTS, *(names if chosen else [])])
+        raise Http404(gettext("There is no chart %(name)s; there are %(names)s.") % {"name": name, "names": known})
+    return charts.chart_of(chosen, name, asked.column)
 
 
 def _one(request: HttpRequest, slug: str, name: str) -> Chart:
-    chart = _drawn(_span(model_for(request, slug), asked_by(request.GET)), name)
+    asked = asked_by(request.GET)
+    chart = _drawn(_span(model_for(request, slug), asked), name, asked)
     if chart is None:
         raise Http404(gettext("There is no data for this chart in this span yet."))
     return chart

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from html import unescape
 
 import pytest
@@ -9,7 +10,9 @@ from django.urls import reverse
 
 from monitoring.model_charts import CHARTS, model_span
 from monitoring.models import Alert, MetricPoint
-from registry.models import Endpoint, Model
+from monitoring.reading import PointRow
+from monitoring.series import keep_points
+from registry.models import Endpoint, Host, Model
 from tests.monitoring.standing import standing
 from tests.monitoring.stream import play, watch
 from tests.monitoring.test_pages import sign_in
@@ -127,6 +130,47 @@ def test_each_chart_is_taken_away_as_json_and_as_csv(model, client):
     assert client.get(reverse("model-numbers", args=[model.slug, "model-nothing"]), SPAN).status_code == 404
     assert client.get(reverse("model-charts", args=[model.slug]), {"chart": "nothing"}).status_code == 404
     assert client.get(reverse("model-charts", args=["nobody"])).status_code == 404
+
+
+def test_the_page_shows_hosts_and_inputs_of_one_endpoint_and_leads_to_those_of_the_others(model, client):
+    sign_in(client, "viewer")
+    address = reverse("model-charts", args=[model.slug])
+    staging = {**SPAN, "endpoint": "employment-staging"}
+
+    def figure(name, asked):
+        return client.get(reverse("model-figure", args=[model.slug, name]), asked)
+
+    part = unescape(client.get(address, SPAN, HTTP_HX_REQUEST="true").content.decode())
+    other = unescape(client.get(address, staging, HTTP_HX_REQUEST="true").content.decode())
+
+    places = re.findall(r'<div class="chart" id="([^"]+)"', part)
+    assert places == ["model-drift", "model-latency", "model-answers", "heat", "latency-fan", "distribution"]
+    assert "Hosts and inputs of employment-production" in part
+    assert f"{reverse('monitoring-compare', args=['employment-production'])}?a_since=" in part
+    assert "&endpoint=employment-staging" in part
+    assert "Hosts and inputs of employment-staging" in other
+    # three windows of version 1 and two of version 2 in production, one window in staging
+    assert [len(figure("heat", asked).json()["data"][0]["x"]) for asked in (SPAN, staging)] == [5, 1]
+    alone = client.get(address, {**SPAN, "chart": "latency-fan"}, HTTP_HX_REQUEST="true").content.decode()
+    assert f'href="/monitoring/models/{model.slug}/figures/latency-fan.csv?since=' in alone
+    assert f'data-group="{model.slug}"' in alone
+    assert figure("accuracy-control", SPAN).status_code == 404
+    Model.objects.create(slug="new", name="New", team="ml")
+    assert client.get(reverse("model-figure", args=["new", "heat"])).status_code == 404
+
+
+def test_the_gpus_of_its_hosts_are_on_the_models_page(model, client):
+    sign_in(client, "viewer")
+    endpoint, host = Endpoint.objects.get(slug="employment-production"), Host.objects.get(name="h1")
+    rows = [
+        PointRow("gpu_memory_used_bytes", START + step * WINDOW, 2.0**36, 1, "h1", "", "gpu=0", "bytes")
+        for step in (1, 2)
+    ]
+    keep_points(endpoint, host, rows)
+
+    chart = client.get(reverse("model-charts", args=[model.slug]), {**SPAN, "chart": "metric-gpu_memory_used_bytes"})
+
+    assert "GPU memory used: 64 GiB at the latest, h1 gpu=0." in unescape(chart.content.decode())
 
 
 def test_a_span_without_data_and_a_model_without_an_endpoint_say_so(model, client):
