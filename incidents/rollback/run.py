@@ -253,12 +253,41 @@ def check_progress(run: Run, document: PlanDocument) -> None:
         )
 
 
-def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+def seen_of(run: Run) -> str:
+    """What a person who looks at the run now decides on: its state, and why it was halted."""
+    return f"{run.state}:{run.halt_code}"
+
+
+def _check_seen(run: Run, seen: str) -> None:
+    """Raise RunRefused where the run goes another way, or waits for another reason, than when the person looked. To
+    `seen` "" nothing is compared."""
+    before, _, halt_code = seen.partition(":")
+    turned = run.state == RunState.COMPENSATING != before
+    other_halt = before == run.state == RunState.HALTED and halt_code != run.halt_code
+    if seen and turned:
+        raise RunRefused(
+            "moved",
+            gettext(
+                "Nothing was done: since you looked, somebody has had the hosts brought back to what they served "
+                "before, and that goes on. Look again."
+            ),
+        )
+    if seen and other_halt:
+        raise RunRefused(
+            "moved",
+            gettext("Nothing was done: since you looked, the run went on and was halted anew: %(reason)s Look again.")
+            % {"reason": run.state_reason},
+        )
+
+
+def stop(*, run_id: Any, user: User, reason: str, actor: Actor, seen: str = "") -> Run:
     """End a run at the next safe point; one person is enough. Hosts stay as they are.
 
-    Raises PermissionDenied, RunRefused when the run has ended, and when no reason is given.
+    Raises PermissionDenied, RunRefused when the run has ended, when it goes back now and did not as `seen_of` told,
+    and when no reason is given.
     """
     run = _run(run_id, reason, user, "plan.stop")
+    _check_seen(run, seen)
     model = run.endpoint.model
     policy = run.plan.request.policy if run.plan.request else None
     if not may_stop(policy, roles_for(user, model=model.slug, team=model.team)):
@@ -272,12 +301,13 @@ def stop(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
         return _told(run, "rollback.run.stop", actor, reason)
 
 
-def pause(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+def pause(*, run_id: Any, user: User, reason: str, actor: Actor, seen: str = "") -> Run:
     """Halt a run until somebody resumes it; what is under way on a host is finished or proven first.
 
-    Raises PermissionDenied, RunRefused when it is not moving, and when no reason is given.
+    Raises PermissionDenied, RunRefused when it is not moving, or otherwise than `seen`, and when no reason is given.
     """
     run = _run(run_id, reason, user, "plan.stop")
+    _check_seen(run, seen)
     code = PAUSED_BACK if run.state == RunState.COMPENSATING else PAUSED
     with transaction.atomic():
         moving = [RunState.RUNNING, RunState.COMPENSATING]
@@ -285,16 +315,18 @@ def pause(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
         return _told(run, "rollback.run.pause", actor, reason)
 
 
-def resume(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+def resume(*, run_id: Any, user: User, reason: str, actor: Actor, seen: str = "") -> Run:
     """Take a halted run up again: hosts that failed or were absent begin anew, open gates are asked again.
 
     What holds at the start of a wave is checked here too, for the wave in hand. A run that was halted because a host
     knew a newer fence goes on under one that is newer than any host was seen with: the person has looked.
 
-    Raises PermissionDenied, RunRefused, and StartRefused when the endpoint is frozen, the target quarantined, an
-    approver objects, or the fleet is neither as it was approved nor as the run left it.
+    Raises PermissionDenied, RunRefused (also when it was halted for another reason than `seen`), and StartRefused when
+    the endpoint is frozen, the target quarantined, an approver objects, or the fleet is neither as it was approved nor
+    as the run left it.
     """
     run = _run(run_id, reason, user, "plan.start")
+    _check_seen(run, seen)
     going_back, fenced_off = run.halt_code in GOING_BACK, run.halt_code == FENCED_OFF
     if not going_back:
         check_allowed(run.plan, run.endpoint)
@@ -319,13 +351,14 @@ def _newer_fence(run: Run) -> int:
     return fence
 
 
-def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor) -> Run:
+def pass_gate(*, run_id: Any, user: User, reason: str, actor: Actor, seen: str = "") -> Run:
     """Let a run go on whose gate had too little to answer with, on a person's authority and on record.
 
     A gate that has failed can't be passed. Of a shadow that came to no verdict the hosts count as compared.
     Raises PermissionDenied, RunRefused.
     """
     run = _run(run_id, reason, user, "incident.command")
+    _check_seen(run, seen)
     if run.halt_code not in ("gate_inconclusive", UNDECIDED):
         raise RunRefused("not_inconclusive", gettext("Only a gate that is inconclusive can be passed by a person."))
     of_shadow = run.halt_code == UNDECIDED

@@ -210,6 +210,8 @@ def run_act(request: HttpRequest, pk: UUID, verb: str) -> HttpResponse:
         "reason": form.cleaned_data["reason"],
         "actor": actor_for(request=request),
     }
+    if verb in ("stop", "pause", "resume", "pass-gate"):
+        who["seen"] = request.POST.get("seen", "")
     try:
         messages.success(request, act_on_run(verb, who))
     except PlanRefused as refused:
@@ -254,6 +256,7 @@ def lanes_context(subject: Run, user: User) -> dict[str, Any]:
     document = document_of(subject)
     return {
         "run": subject,
+        "run_seen": run.seen_of(subject),
         "run_sentence": run_sentence(subject),
         "run_live": 1 if run_is_live(subject) else 15,
         "waves": waves_of(subject),
