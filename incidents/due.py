@@ -21,6 +21,7 @@ from incidents.models import (
 from incidents.rollback.models import Candidate, Run, RunState
 from incidents.status import NARRATION
 from monitoring.models import Alert
+from registry.models import Version
 
 LATE = timedelta(seconds=3)
 REWRITE = timedelta(minutes=5)
@@ -38,9 +39,16 @@ def untaken_alerts(now: datetime) -> list[int]:
 
 
 def unranked_incidents(now: datetime) -> list[int]:
+    """Open incidents without a ranking, some time after one was asked for, on endpoints of whose model there is a
+    version: a ranking of none stores nothing by which it could be told from one that is missing."""
     ranked = Candidate.objects.filter(incident_ref=OuterRef("ref"))
+    versions = Version.objects.filter(model=OuterRef("endpoint__model"))
     found = Incident.objects.filter(
-        ~Exists(ranked), state__in=OPEN_STATES, endpoint__isnull=False, detected_at__lte=now - timedelta(minutes=2)
+        ~Exists(ranked),
+        Exists(versions),
+        state__in=OPEN_STATES,
+        endpoint__isnull=False,
+        detected_at__lte=now - timedelta(minutes=2),
     )
     return list(found.values_list("pk", flat=True)[:20])
 
