@@ -49,17 +49,35 @@ def proven(proof: str, vkey: str) -> Made:
 
     Raises ValueError, saying what does not hold.
     """
+    record, place, neighbours, note = _parts(proof)
+    open_note(note, vkey)
+    checkpoint = parse_checkpoint(note)
+    if not check_inclusion(leaf_hash(record), place, checkpoint.size, neighbours, checkpoint.root):
+        raise ValueError("the record is not in the signed tree")
+    return _made(record)
+
+
+def claimed(proof: str) -> Made:
+    """The runbook that a proof's record names; whether the proof holds is not asked. Raises ValueError, LookupError."""
+    return _made(_parts(proof)[0])
+
+
+def _parts(proof: str) -> tuple[bytes, int, list[bytes], str]:
+    """A proof's record, its place in the tree, the hashes beside its way up, and the signed note."""
     head, _, note = proof.partition("\n\n")
     form, extra, index, *hashes = head.split("\n")
     if form != FORMAT or not extra.startswith("extra ") or not index.startswith("index "):
         raise ValueError(f"it is no file of {FORMAT}")
-    open_note(note, vkey)
-    checkpoint = parse_checkpoint(note)
     record = base64.b64decode(extra.removeprefix("extra "), validate=True)
-    neighbours = [base64.b64decode(line, validate=True) for line in hashes]
-    place = int(index.removeprefix("index "))
-    if not check_inclusion(leaf_hash(record), place, checkpoint.size, neighbours, checkpoint.root):
-        raise ValueError("the record is not in the signed tree")
+    return (
+        record,
+        int(index.removeprefix("index ")),
+        [base64.b64decode(line, validate=True) for line in hashes],
+        note,
+    )
+
+
+def _made(record: bytes) -> Made:
     told = json.loads(record)
     if told["action"] != "practice.runbook.make":
         raise ValueError("the record is about something else than a runbook")

@@ -20,7 +20,7 @@ from audit.clock import database_now
 from audit.english import english
 from audit.export import tlog_proof
 from audit.models import AuditEvent
-from incidents.practice.checking import PROOF
+from incidents.practice.checking import PROOF, claimed
 from incidents.practice.commands import lines_for
 from incidents.practice.models import Runbook
 from incidents.practice.targets import target_of
@@ -92,18 +92,25 @@ def refresh(endpoint_id: Any) -> bool:
         if known is None or known.sha256 != sha256:
             known = _make(endpoint, known, body, sha256)
         Runbook.objects.filter(pk=known.pk).update(checked_at=looked_at)
-    if known.written_at is not None and _is_there(known, endpoint):
+    if known.written_at is not None and _is_there(known, endpoint, versions):
         return False
     return _write(known, endpoint, versions)
 
 
-def _is_there(known: Runbook, endpoint: Endpoint) -> bool:
-    """Whether the file is there, as it was written."""
+def _is_there(known: Runbook, endpoint: Endpoint, versions: list[Version]) -> bool:
+    """Whether the runbook, its proof and the manifests of its versions are there as they were written: of a machine
+    that lost its power some may be older than others."""
     try:
-        data = (folder() / f"{endpoint.slug}.md").read_bytes()
-    except FileNotFoundError:
+        body = (folder() / f"{endpoint.slug}.md").read_bytes()
+        proof = (folder() / f"{endpoint.slug}{PROOF}").read_text()
+        manifests = {
+            version.digest: (folder() / "manifests" / f"{version.digest}.json").read_bytes() for version in versions
+        }
+        made = claimed(proof)
+    except (FileNotFoundError, ValueError, LookupError):
         return False
-    return hashlib.sha256(data).hexdigest() == known.sha256
+    whole = all(hashlib.sha256(data).hexdigest() == digest for digest, data in manifests.items())
+    return whole and {hashlib.sha256(body).hexdigest(), made.sha256} == {known.sha256}
 
 
 def _make(endpoint: Endpoint, known: Runbook | None, body: str, sha256: str) -> Runbook:

@@ -1,5 +1,6 @@
 """Runbooks: written with the log's proof, checked without a database, followed by hand on real hosts, and recorded."""
 
+import base64
 import os
 import re
 import subprocess
@@ -132,6 +133,33 @@ def test_a_runbook_that_was_altered_is_found_without_a_database(written: tuple[F
     assert altered.value.code == 1
     other = key.replace(key.split("+", 2)[2], "A" * 44)
     assert all("does not hold" in wrong for name, wrong in check_folder(folder, other) if name.endswith(".md"))
+
+
+@pytest.mark.parametrize("lost", ["proof", "half of the proof", "another's proof", "manifest", "half of a manifest"])
+def test_what_was_lost_beside_a_runbook_is_written_again(written: tuple[Fleet, Path, str], lost: str) -> None:
+    # given a folder as it may come back after the machine's power failed
+    fleet, folder, key = written
+    proof = folder / f"{fleet.endpoint.slug}.tlog-proof"
+    manifest = sorted((folder / "manifests").iterdir())[0]
+    path = manifest if "manifest" in lost else proof
+    before = path.read_bytes()
+    if lost.startswith("half"):
+        path.write_bytes(before[: len(before) // 4])
+    elif lost == "another's proof":
+        record = before.split(b"extra ")[1].split(b"\n")[0]
+        other = base64.b64encode(base64.b64decode(record).replace(b'"sha256":"', b'"sha256":"0')).rstrip(b"\n")
+        path.write_bytes(before.replace(record, other))
+    else:
+        path.unlink()
+    assert any(wrong for _, wrong in check_folder(folder, key)) or not path.exists()
+
+    # when
+    assert exported.refresh(fleet.endpoint.pk)
+
+    # then
+    assert [wrong for _, wrong in check_folder(folder, key)] == ["", "", ""]
+    assert not exported.refresh(fleet.endpoint.pk)
+    assert Runbook.objects.get().number == 1
 
 
 def test_a_runbook_is_made_anew_only_when_something_has_changed(
