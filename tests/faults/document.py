@@ -57,6 +57,11 @@ FAULTS: dict[int, tuple[str, str]] = {
     38: ("a host is killed or rebooted in the middle of the switch", "its new boot is observed"),
     39: ("the application is deployed anew during a run", "the run survives"),
     40: ("a source of metrics falls silent", "no data, never healthy"),
+    41: ("an adoption is killed after anything that it registers", "adopted again it is whole, and nothing is twice"),
+    42: (
+        "every program is killed, and an engine without a fence is changed by hand",
+        "it is held and asked about, not undone",
+    ),
 }
 ELSEWHERE: dict[int, list[str]] = {
     3: ["matrix: run: wave:pending>running, before call"],
@@ -78,6 +83,10 @@ ELSEWHERE: dict[int, list[str]] = {
     ],
     24: ["test_a_version_that_turns_out_wrong_on_the_canary_reaches_no_other_host"],
     25: ["test_a_damaged_artifact_is_found_before_any_host_is_asked"],
+    42: [
+        "test_what_was_done_by_hand_while_all_programs_were_dead_is_held_asked_about_and_recorded",
+        "test_files_that_an_operator_brought_while_all_programs_were_dead_are_held_and_told_of",
+    ],
     22: [
         "test_preflight_finds_other_weights_under_the_right_digest",
         "test_abuse_38_a_run_halts_before_it_switches_a_host_with_other_weights",
