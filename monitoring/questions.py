@@ -22,12 +22,16 @@ from monitoring.drift.joint import MOST_ROWS
 from monitoring.drift.judge import LEAST_WEIGHT, ColumnVerdict, Limits, Verdict, judge, overall
 from monitoring.drift.latency import LatencyVerdict, compare_latency
 from monitoring.drift.profile import Profile
+from monitoring.drift.sketch import NumericSketch
 from monitoring.drift.window import count_window
 from monitoring.models import Answer, RuleKind
 from monitoring.windows import numpy_column
 
 EXACT = 10**9
 """Rows taken for an offline accuracy that came without its number of rows: it then counts as exactly known."""
+
+INFINITE = ("inf", "-inf")
+"""What infinite numbers are called among categories."""
 
 DEFAULTS: dict[str, dict[str, float]] = {
     RuleKind.ACCURACY: {"drop": 0.03, "alpha": 0.001},
@@ -147,15 +151,28 @@ def _told_by_signature(asked: Asked, logged: Sequence[str]) -> dict[str, Sequenc
     """Inputs that the version's signature asks for and the log lacks, that it does not know, and that came as text
     where it asks for numbers or the other way round. Without a signature, the profile says which inputs there are."""
     expected = asked.signed or dict.fromkeys(asked.inputs.columns if asked.inputs else logged, "")
-    kinds = {
-        one.name.removeprefix("feature."): one.type for one in asked.table.schema if one.name.startswith("feature.")
-    }
-    wrong = [name for name, told in expected.items() if told and name in kinds and not _fits(kinds[name], told)]
     return {
         "absent": [name for name in expected if name not in logged],
         "unknown": [name for name in logged if name not in expected],
-        "mistyped": wrong,
+        "mistyped": [
+            name for name, told in expected.items() if told and name in logged and not _holds(asked, name, told)
+        ],
     }
+
+
+def _holds(asked: Asked, name: str, datatype: str) -> bool:
+    """Whether an input came as the datatype says, as far as what is held of it shows."""
+    column = f"feature.{name}"
+    if asked.sketches is None:
+        return _fits(asked.table.schema.field(column).type, datatype)
+    sketch, text = asked.sketches[column], datatype == "BYTES"
+    if sketch is None:
+        # Hosts sent it as different types, so one of them did not as the signature says.
+        return False
+    if isinstance(sketch, NumericSketch):
+        counted_as_sent = asked.inputs is None or name not in asked.inputs.columns
+        return not (sketch.n and counted_as_sent) if text else not sketch.invalid
+    return all(isinstance(one, str) == text for one in sketch.counts if one not in INFINITE)
 
 
 def _fits(logged: pa.DataType, datatype: str) -> bool:

@@ -1,13 +1,17 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from monitoring.asked import Asked
 from monitoring.drift.profile import Profile, build_profile
+from monitoring.drift.sketch import sketch_column
 from monitoring.models import Answer, RuleKind
 from monitoring.questions import ask, checked_params, limits_in_words
+from monitoring.windows import numpy_column
 
 RNG = np.random.default_rng(8)
 ROWS = 4000
@@ -89,6 +93,36 @@ def test_what_the_signature_says_of_inputs_is_told_with_and_without_a_profile():
         assert told == [["job"], ["shoe"], ["size", "town"]]
     assert (known.answer, unprofiled.answer) == (Answer.OK, Answer.NOT_ENOUGH)
     assert unprofiled.sentence == "Version 7 came without a profile of its training data."
+
+
+@pytest.mark.parametrize("profiled", [True, False])
+def test_what_came_as_another_type_is_told_from_a_fleets_sketches_as_from_its_rows(profiled):
+    signed = {
+        "age": "FP64", "shoe": "INT64", "town": "BYTES", "size": "INT64", "job": "BYTES", "late": "FP64",
+        "none": "INT64", "code": "BYTES",
+    }  # fmt: skip
+    sent = {
+        "age": pa.array([40.0, math.inf] * 200), "shoe": pa.array(["42", "XL"] * 200), "town": pa.array([7] * 400),
+        "size": pa.array(["M"] * 400), "job": pa.array(["cook", None] * 200), "late": pa.array([1.5] * 400),
+        "none": pa.nulls(400), "code": pa.array([0.5] * 400),
+    }  # fmt: skip
+    table = pa.table({f"feature.{name}": column for name, column in sent.items()} | {"host": ["a"] * 400})
+    kinds = dict.fromkeys(("feature.age", "feature.shoe", "feature.late", "feature.code"), "numeric")
+    sketches = {
+        name: sketch_column(numpy_column(table, name), kinds.get(name, "categorical"))
+        for name in table.column_names
+        if name != "host"
+    }
+    given = replace(asked(DOCUMENT), signed=signed, inputs=asked(DOCUMENT).inputs if profiled else None)
+
+    def told(**more):
+        return ask(RuleKind.INPUT_DRIFT, replace(given, **more))[0].data["mistyped"]
+
+    of_fleet = {"table": table.select(["host"]), "read": table.select}
+    assert told(table=table) == ["shoe", "town", "size", "code"]
+    assert told(sketches=sketches, **of_fleet) == ["shoe", "town", "size", "code"]
+    # Hosts that count a column in two ways sent it as two types.
+    assert told(sketches={**sketches, "feature.late": None}, **of_fleet) == ["shoe", "town", "size", "late", "code"]
 
 
 def test_inputs_taken_together_are_those_that_the_version_is_not_known_to_hardly_read():
