@@ -26,6 +26,10 @@ CELLS = 2**23
 HOST_BATCH = 200
 
 
+class NotByVersion(LookupError):
+    """The host's engine answers as what it serves now, whichever version that is: it can't be asked for one."""
+
+
 class NobodyAnswers(Exception):
     """Neither a worker nor a host can be asked now. The message says why."""
 
@@ -57,15 +61,27 @@ def respondent(version: Version, sample: Columns) -> Respondent:
         not_here = str(why)
     except (*UNFIT, ArithmeticError, MemoryError) as error:
         not_here = " ".join(str(error).split())[:200] or type(error).__name__
+    serving = []
     for placement in _placements(version):
         try:
             return _host(placement, version)
+        except NotByVersion:
+            serving += [placement.host.name] if placement.observed_digest == version.digest else []
         except (ServingError, AddressRefused, SealBroken, LookupError):
             continue
-    raise NobodyAnswers(
-        gettext("A worker can't carry it out: %(why)s And no host that can be asked for it has it loaded.")
-        % {"why": f"{not_here[:1].lower()}{not_here[1:].rstrip('.')}."}
-    )
+    raise NobodyAnswers(_why_nobody(f"{not_here[:1].lower()}{not_here[1:].rstrip('.')}.", serving))
+
+
+def _why_nobody(not_here: str, serving: list[str]) -> str:
+    """`serving` names hosts that serve the version by an engine that can't be asked for it."""
+    if not serving:
+        return gettext("A worker can't carry it out: %(why)s And no host that can be asked for it has it loaded.") % {
+            "why": not_here
+        }
+    return gettext(
+        "A worker can't carry it out: %(why)s And %(host)s serves it by an engine that can't be asked for a version by "
+        "its number: what came back could be another one's. Hand in an importance with the next version's profile."
+    ) % {"why": not_here, "host": serving[0]}
 
 
 def metric_of(version: Version) -> Metric:
@@ -113,12 +129,12 @@ def _placements(version: Version) -> Iterator[Placement]:
 
 
 def _host(placement: Placement, version: Version) -> Respondent:
-    """Raises LookupError where the host does not hold the version or can't be asked for it by number, and what reaching
-    it raises."""
+    """Raises NotByVersion where the host can't be asked for a version by its number, LookupError where it does not hold
+    it, and what reaching it raises."""
     driver, address = driver_of(placement.host), address_of(placement.host)
     model, number = version.model.slug, str(version.number)
     if not driver.capabilities.versioned_inference:
-        raise LookupError(placement.host.name)
+        raise NotByVersion(placement.host.name)
     held = driver.observe(address).models[model].versions[number]
     read = held.loaded_digest if driver.capabilities.digest_read_back else held.digest
     if held.state != "ready" or read != version.digest:

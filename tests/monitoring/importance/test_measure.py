@@ -21,6 +21,7 @@ from monitoring.quality import offline
 from registry.models import Health, Placement
 from registry.reconcile import observe_placement
 from registry.serving.base import HostUnreachable
+from registry.serving.bundled import BundledDriver
 from tests.host.artifacts import BINARY, architecture, make_tensors, pack, preprocessing, signature, weights_bytes
 from tests.host.fixtures import host_process
 from tests.registry.world import ALICE, events, make_endpoint, make_placement, make_registered_model, register, switched
@@ -138,7 +139,7 @@ def test_a_version_without_a_holdout_set_is_not_taken_up_and_is_once_it_has_one(
     version.save()
     assert due.versions(timezone.now()) == []
     assert actions.begin(version_id=version.pk) is None
-    with pytest.raises(actions.ImportanceRefused, match="has no holdout set, so there are no rows to measure it on. Give it one"):
+    with pytest.raises(actions.ImportanceRefused, match="has no holdout set, so there are no rows"):
         actions.ask(version=version, actor=ALICE)
     assert not Importance.objects.exists()
 
@@ -269,6 +270,26 @@ def test_where_no_worker_can_and_no_host_serves_it_it_waits_for_one(model, too_l
     seen = {"observed_digest": version.digest, "health": Health.SERVING, "observed_at": later}
     Placement.objects.filter(pk=placement.pk).update(**seen)
     assert due.turns(later) == [one.pk]
+
+
+def test_a_host_that_serves_it_and_cannot_be_asked_by_version_is_named_and_not_asked(model, too_large, monkeypatch):
+    placement = make_placement(make_endpoint(model))
+    seen = {"observed_digest": too_large.digest, "health": Health.SERVING}
+    Placement.objects.filter(pk=placement.pk).update(**seen)
+    asked = []
+    unversioned = replace(BundledDriver.capabilities, versioned_inference=False)
+    monkeypatch.setattr(BundledDriver, "capabilities", unversioned)
+    for verb in ("observe", "infer"):
+        monkeypatch.setattr(BundledDriver, verb, lambda *given, **more: asked.append(given))
+
+    one = measured(actions.begin(version_id=too_large.pk))
+
+    assert (one.state, asked) == ("nowhere", [])
+    assert one.reason == (
+        "A worker can't carry it out: its weights are larger than 0 MiB. And gpu-a1 serves it by an engine that can't "
+        "be asked for a version by its number: what came back could be another one's. Hand in an importance with the "
+        "next version's profile."
+    )
 
 
 def test_a_host_that_holds_it_answers_for_it_column_by_column_and_is_left_alone_in_between(
