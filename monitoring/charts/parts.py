@@ -15,6 +15,9 @@ MOST_POINTS = 400
 
 TABLE_ROWS = 50
 
+LEGEND = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
+"""At the foot of the picture: above the plot stand the names of the version bands and markers."""
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -68,8 +71,7 @@ def trace(x: list[str], y: list[Any], name: str, tone: int | str) -> dict[str, A
 def figure(traces: list[dict[str, Any]], yaxis: dict[str, Any], extras: dict[str, Any]) -> dict[str, Any]:
     layout: dict[str, Any] = {"xaxis": {"type": "date"}, "yaxis": yaxis}
     if not extras.get("direct"):
-        # Below the plot: above it stand the names of the version bands and markers.
-        layout["legend"] = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}
+        layout["legend"] = LEGEND
     return {"data": traces, "layout": layout, "lastgood": extras}
 
 

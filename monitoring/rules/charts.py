@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from django.utils.translation import gettext
 
+from monitoring.charts.parts import LEGEND
 from monitoring.rules.answers import Condition
 from monitoring.rules.bins import SECOND, Bools, Floats, Integers, stretches
 from monitoring.rules.control import params as control
@@ -54,7 +55,7 @@ def chart(found: Preview) -> dict[str, Any] | None:
             "layout": {
                 "xaxis": {"type": "date"},
                 "yaxis": {"title": _axis(found.rule)},
-                "legend": {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"},
+                "legend": LEGEND,
             },
             "lastgood": {},
         },

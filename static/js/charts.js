@@ -24,6 +24,8 @@
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"], HATCHES = ["", "/", "x", "-", ".", "+"];
   const placeOf = (tone, index) => ((Number(tone) || index + 1) - 1) % 6;
   const toneColour = (tone, index) => (forced.matches ? colour("--text") : NAMES[tone] ? colour(NAMES[tone]) : PALETTE[theme()][placeOf(tone, index)]);
+  const shadeOf = (marker) => colour({ incident: "--bad", alert: "--warn" }[marker.kind] || "--text");
+  const note = (label, given) => ({ text: label, showarrow: false, font: { size: 11, color: colour("--muted") }, ...given });
   const DASH = { deployment: "solid", rollback: "solid", incident: "dot", alert: "dash" };
 
   // What Plotly takes for a time has no offset: it is UTC.
@@ -100,25 +102,22 @@
     layout.yaxis ??= axis({});
     if (narrow) layout.xaxis.nticks ??= 4;
     roomAround(data, layout.xaxis);
-    const note = (label, given) => ({ text: label, showarrow: false, font: { size: 11, color: muted }, ...given });
-
     for (const [index, band] of (extra.bands || []).entries()) {
       if (index % 2) layout.shapes.push({ type: "rect", xref: "x", yref: "paper", x0: band.x0, x1: band.x1, y0: 0, y1: 1, fillcolor: muted, opacity: 0.1, line: { width: 0 }, layer: "below" });
-      layout.annotations.push(note(narrow ? band.label.replace(/^version /, "v") : band.label, { x: band.x0, xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "bottom", xshift: 2 }));
     }
     const xaxes = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key)).map((key) => key.replace("axis", ""));
     for (const marker of extra.markers || []) {
-      const shade = marker.kind === "incident" ? colour("--bad") : marker.kind === "alert" ? colour("--warn") : colour("--text");
+      const shade = shadeOf(marker);
       if (extra.panels) {
         for (const axis of xaxes) layout.shapes.push({ type: "line", xref: axis, yref: `${axis.replace("x", "y")} domain`, x0: marker.x, x1: marker.x, y0: 0, y1: 1, line: { color: shade, width: 1, dash: DASH[marker.kind] || "solid" } });
         continue;
       }
       layout.shapes.push({ type: "line", xref: "x", yref: "paper", x0: marker.x, x1: marker.x, y0: 0, y1: 1, line: { color: shade, width: 1.25, dash: DASH[marker.kind] || "solid" } });
-      layout.annotations.push(note(marker.label, { x: marker.x, xref: "x", y: extra.bands?.length ? 0.98 : 1, yref: "paper", xanchor: "left", yanchor: extra.bands?.length ? "top" : "bottom", xshift: 3, font: { size: 11, color: shade } }));
     }
     for (const limit of extra.limits || []) {
       layout.shapes.push({ type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: limit.y, y1: limit.y, line: { color: colour("--bad"), width: 1, dash: "dash" } });
-      layout.annotations.push(note(limit.label, { x: 1, xref: "paper", y: limit.y, yref: "y", xanchor: "right", yanchor: "bottom", bgcolor: surface, font: { size: 11, color: colour("--bad") } }));
+      // At the right end stand the names of the lines.
+      layout.annotations.push(note(limit.label, { x: extra.direct ? 0 : 1, xref: "paper", y: limit.y, yref: "y", xanchor: extra.direct ? "left" : "right", yanchor: extra.direct ? "top" : "bottom", bgcolor: surface, font: { size: 11, color: colour("--bad") } }));
     }
     if (extra.direct) {
       data.forEach((trace) => {
@@ -128,6 +127,37 @@
       });
     }
     return { data, layout };
+  }
+
+  // Names of bands and markers stand in rows above the plot, each at its beginning where others leave it room. A band without
+  // room has no name there; a marker without room is counted by the name before it ("+2") and named where the pointer rests.
+  const ROW = 14, ROWS = 3, COUNT = 26;
+  const pen = document.createElement("canvas").getContext("2d");
+
+  async function nameMarkers(plot, extra) {
+    const markers = extra.panels ? [] : extra.markers || [], bands = extra.bands || [];
+    if (!markers.length && !bands.length) return;
+    const { xaxis, _size: size } = plot._fullLayout, right = size.w + size.r, narrow = plot.clientWidth < 480, taken = [], notes = [];
+    pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const put = (row, text, at, given) => {
+      const x = xaxis.d2p(at), wide = pen.measureText(text).width + COUNT, left = x + wide > right ? x - wide : x;
+      taken[row] ||= [];
+      if (taken[row].some(([from, to]) => left < to && left + wide > from)) return false;
+      taken[row].push([left, left + wide]);
+      notes.push(note(text, { name: "event", x: at, xref: "x", y: 1, yref: "paper", yanchor: "bottom", yshift: row * ROW, xanchor: left < x ? "right" : "left", xshift: left < x ? -3 : 3, ...given }));
+      return true;
+    };
+    for (const band of bands) put(0, narrow ? band.label.replace(/^version /, "v") : band.label, band.x0);
+    const first = bands.length ? 1 : 0;
+    let before = null;
+    for (const marker of markers) {
+      const text = narrow && marker.label.length > 24 ? `${marker.label.slice(0, 23)}…` : marker.label, whole = `${marker.x.slice(0, 19).replace("T", " ")} UTC: ${marker.label}`;
+      const rows = [...Array(ROWS).keys()].map((row) => row + first);
+      if (rows.some((row) => put(row, text, marker.x, { font: { size: 11, color: shadeOf(marker) }, hovertext: whole }))) before = { note: notes.at(-1), text, left: 0 };
+      else if (before) Object.assign(before.note, { text: `${before.text} +${before.left += 1}`, hovertext: `${before.note.hovertext}<br>${whole}` });
+    }
+    const others = (plot.layout.annotations || []).filter((one) => one.name !== "event");
+    await globalThis.Plotly.relayout(plot, { annotations: [...others, ...notes], "margin.t": 8 + taken.length * ROW });
   }
 
   const CONFIG = { displayModeBar: false, responsive: true, displaylogo: false };
@@ -216,6 +246,7 @@
       const { data, layout } = themed(figure, plot.clientHeight || 240, plot.clientWidth);
       if (first) plot.querySelector(".plot-wait")?.remove();
       await globalThis.Plotly.react(plot, data, layout, CONFIG);
+      await nameMarkers(plot, figure.lastgood || {});
       plot.dataset.drawn = "1";
       if (first) {
         shareHover(plot);

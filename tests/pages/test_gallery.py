@@ -58,6 +58,44 @@ def test_a_page_has_no_grave_finding_nothing_over_the_edge_and_no_violation(
     context.close()
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (
+            "desk",
+            ["version 1", "version 2", "incident", "alert: a long name, 10", "alert: a long name, 20 +1", "rollback"],
+        ),
+        ("phone", ["v1", "v2", "incident", "alert: a long name, 10", "alert: a long name, 20 +2"]),
+    ],
+)
+def test_names_of_markers_do_not_lie_over_each_other_and_those_without_room_are_counted_and_listed(
+    chromium: Browser, gallery_url: str, width: str, shown: list[str]
+) -> None:
+    page = chromium.new_page(viewport=WIDTHS[width], reduced_motion="reduce")
+    page.goto(gallery_url + "/gallery/")
+    chart = page.locator("figure.chart:has(.as-table li)").first
+    names = chart.locator(".annotation-text-g")
+    expect(names.filter(has_text="alert: a long name, 10")).to_have_count(1)
+
+    told = names.all_text_contents()
+    boxes = [name.bounding_box() for name in names.all()]
+
+    assert set(told) == {*shown, "lower limit 76 %"}
+    # around each text there is room that belongs to its box
+    over = [
+        (told[i], told[j])
+        for i, one in enumerate(boxes)
+        for j, other in enumerate(boxes[:i])
+        if one["x"] < other["x"] + other["width"] and other["x"] < one["x"] + one["width"]
+        and one["y"] + 4 < other["y"] + other["height"] and other["y"] + 4 < one["y"] + one["height"]
+    ]  # fmt: skip
+    assert over == []
+    listed = chart.locator(".as-table li").all_text_contents()
+    assert "2026-11-21 02:17:30 UTC: alert: a long name, 30" in listed
+    assert len(listed) == 5
+    page.close()
+
+
 @pytest.mark.parametrize(("theme", "path"), [("light", "/gallery/"), ("dark", "/gallery/"), ("dark", "/public/")])
 def test_in_forced_colours_nothing_is_told_by_a_background_alone(
     chromium: Browser, gallery_url: str, theme: str, path: str

@@ -67,7 +67,9 @@ def test_one_rule_says_how_often_it_raises_false_alarms_and_a_list_and_a_retired
     retired = client.get(f"/api/v1/alert-rules/{asked.pk}/").json()
 
     [said] = one["false_alarms"]
-    assert said.startswith("Run over its own past, 2 d 1 min with data and without trouble, it raised 1 alarm: about one")
+    assert said.startswith(
+        "Run over its own past, 2 d 1 min with data and without trouble, it raised 1 alarm: about one"
+    )
     assert "false_alarms" not in listed
     assert retired["false_alarms"] == []
 

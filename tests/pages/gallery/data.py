@@ -201,6 +201,10 @@ def figure() -> dict[str, Any]:
         "lastgood": {
             "markers": [
                 {"x": "2026-11-21T02:17:00Z", "label": "incident", "kind": "incident"},
+                *(
+                    {"x": f"2026-11-21T02:17:{second}Z", "label": f"alert: a long name, {second}", "kind": "alert"}
+                    for second in (10, 20, 30)
+                ),
                 {"x": "2026-11-21T02:34:00Z", "label": "rollback", "kind": "rollback"},
             ],
             "bands": [
