@@ -2,9 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 
 from audit.due import Due, in_turns
+from audit.models import AuditEvent
 from incidents.duties import unwarned
 from incidents.follow import rollbacks_of
 from incidents.grouping.models import GroupMember
@@ -40,17 +41,21 @@ def untaken_alerts(now: datetime) -> list[int]:
 
 def unranked_incidents(now: datetime) -> list[int]:
     """Open incidents without a ranking, some time after one was asked for, on endpoints of whose model there is a
-    version: a ranking of none stores nothing by which it could be told from one that is missing."""
+    version: a ranking of none stores nothing by which it could be told from one that is missing. One that fails again
+    and again is asked for at growing intervals, a quarter of the time that the incident has lasted: each leaves an
+    event of the log."""
     ranked = Candidate.objects.filter(incident_ref=OuterRef("ref"))
     versions = Version.objects.filter(model=OuterRef("endpoint__model"))
+    examined = AuditEvent.objects.filter(incident=OuterRef("ref"), action="incident.examine").order_by("-occurred_at")
     found = Incident.objects.filter(
         ~Exists(ranked),
         Exists(versions),
         state__in=OPEN_STATES,
         endpoint__isnull=False,
         detected_at__lte=now - timedelta(minutes=2),
-    )
-    return list(found.values_list("pk", flat=True)[:20])
+    ).annotate(examined_at=Subquery(examined.values("occurred_at")[:1]))
+    asked = found.values_list("pk", "detected_at", "examined_at")
+    return [pk for pk, since, last in asked if last is None or now - last >= (now - since) / 4][:20]
 
 
 def unfollowed_runs(now: datetime) -> list[str]:

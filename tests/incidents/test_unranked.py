@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from incidents import due, intake
+from incidents.diagnosing import examine
 from incidents.models import Incident
 from incidents.tasks import rank_candidates
 from registry.actions import register_endpoint, register_model
@@ -23,8 +24,6 @@ def rankings(incident: Incident) -> int:
 
 
 def test_a_ranking_whose_worker_died_after_the_examination_is_asked_for_again_and_made_once(world: World) -> None:
-    from incidents.diagnosing import examine
-
     # given a worker that examined, and was killed before it ranked
     incident = world.incident()
     examine.examine(incident_id=incident.pk, actor=TEST)
@@ -55,3 +54,15 @@ def test_where_no_version_is_registered_the_clock_does_not_ask_without_end(world
     # then nothing is left to ask for, and each further event of the log would say the same
     assert rankings(incident) == 1
     assert unranked() == []
+
+
+def test_a_ranking_that_fails_again_and_again_is_asked_for_at_growing_intervals(world: World) -> None:
+    # given an incident that was detected an hour ago, and examined by a worker that could not rank then
+    incident = world.incident()
+    examine.examine(incident_id=incident.pk, actor=TEST)
+    examined = AuditEvent.objects.get(incident=incident.ref, action="incident.examine").occurred_at
+    Incident.objects.filter(pk=incident.pk).update(detected_at=examined - timedelta(hours=1))
+
+    # then it is asked for again after a quarter of its age
+    assert due.unranked_incidents(examined + timedelta(minutes=19)) == []
+    assert due.unranked_incidents(examined + timedelta(minutes=20)) == [incident.pk]
