@@ -132,12 +132,14 @@ def test_a_drawn_chart_takes_its_colours_from_the_theme_and_keeps_its_gap(page: 
     assert plot.evaluate("(plot) => plot.data[0].line.color") == "rgb(31, 95, 184)"
     assert plot.evaluate("(plot) => plot.data[0].connectgaps") is False
     assert plot.evaluate("(plot) => plot.layout.annotations.map((note) => note.text)") == [
+        "lower limit 76 %",
         "version 1",
         "version 2",
         "version 1",
         "incident",
+        "alert: a long name, 10",
+        "alert: a long name, 20 +1",
         "rollback",
-        "lower limit 76 %",
     ]
 
     page.get_by_role("button", name="Switch between light and dark").click()
