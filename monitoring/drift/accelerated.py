@@ -138,7 +138,7 @@ def count_sorted(reference: NumericProfile, values: Sorted) -> NumericWindow:
     ordered, n = values.finite, len(values.finite)
     edges = torch.from_numpy(reference.edge_array).to(ordered.device)
     if reference.single or ordered.dtype == torch.float32:
-        ordered, edges = ordered.float(), edges.float()
+        ordered, edges = _single(ordered), _single(edges)
     if not len(edges):
         return NumericWindow(np.array([n], np.int64), values.missing, values.infinite, 0.0, 0.0, values.invalid)
     below, upto = torch.searchsorted(ordered, edges), torch.searchsorted(ordered, edges, right=True)
@@ -146,6 +146,19 @@ def count_sorted(reference: NumericProfile, values: Sorted) -> NumericWindow:
     tail_above = float((ordered[int(upto[-1]) :] - edges[-1]).sum(dtype=torch.float64))
     counts = cell_counts(_numbers(below), _numbers(upto), n)
     return NumericWindow(counts, values.missing, values.infinite, tail_below, tail_above, values.invalid)
+
+
+def like(values: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Values in the precision of others."""
+    import torch
+
+    return _single(values) if other.dtype == torch.float32 else values.double()
+
+
+def _single(values: torch.Tensor) -> torch.Tensor:
+    """As `values.as_float32`."""
+    ends = np.finfo(np.float32)
+    return values.clamp(float(ends.min), float(ends.max)).float()
 
 
 def ks_statistic(a: torch.Tensor, b: torch.Tensor) -> float:

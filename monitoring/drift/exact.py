@@ -31,7 +31,7 @@ from monitoring.drift.profile import (
     profile_numeric,
     row_count,
 )
-from monitoring.drift.values import NumericValues, category_counts, numeric_values
+from monitoring.drift.values import NumericValues, as_float32, category_counts, numeric_values
 from monitoring.drift.window import CategoricalWindow, count_sorted, in_threads
 
 STRETCH = 64
@@ -131,7 +131,7 @@ def _compare_numeric(
 def _compare_there(name: str, known: NumericProfile, reference: Sorted, column: ArrayLike) -> ColumnDrift:
     values = accelerated.sort_column(column, str(reference.finite.device))
     counted = accelerated.count_sorted(known, values)
-    window = values.finite.to(reference.finite.dtype)
+    window = accelerated.like(values.finite, reference.finite)
     if not len(reference.finite) or not len(window):
         return compare_column(name, known, counted)
     statistic = accelerated.ks_statistic(reference.finite, window)
@@ -143,7 +143,7 @@ def _compare_sorted(
     name: str, known: NumericProfile, reference: NDArray[np.floating], values: NumericValues
 ) -> ColumnDrift:
     counted = count_sorted(known, values)
-    window = values.finite.astype(reference.dtype, copy=False) if known.single else values.finite
+    window = as_float32(values.finite) if known.single else values.finite
     if not len(reference) or not len(window):
         return compare_column(name, known, counted)
     return _compared(name, known, counted, ks_statistic(reference, window), wasserstein_distance(reference, window))

@@ -29,7 +29,7 @@ from monitoring.drift.profile import (
     NumericWindow,
     profile_numeric,
 )
-from monitoring.drift.values import Category, category_counts, numeric_values
+from monitoring.drift.values import Category, as_float32, category_counts, numeric_values
 
 POINTS = 256
 MERGED_POINTS = 2048
@@ -182,7 +182,7 @@ def _merged_numbers(sketches: Sequence[NumericSketch], points: int) -> NumericSk
         return _thinned(sketches[0], points)
     single = any(one.single for one in sketches)
     every = np.concatenate([one.values for one in sketches])
-    grid, owner = np.unique(every.astype(np.float32) if single else every, return_inverse=True)
+    grid, owner = np.unique(as_float32(every) if single else every, return_inverse=True)
     below, upto = _added(sketches, owner, len(grid))
     whole = NumericSketch(
         grid.astype(np.float64), below, upto, *(sum(getattr(one, name) for one in sketches) for name in (
@@ -313,7 +313,7 @@ def hold(sketch: Sketch, reference: Reference | SketchReference) -> Held:
 def _hold_numbers(sketch: NumericSketch, known: NumericProfile, open_: Floats) -> Held:
     edges, values, n = known.edge_array, sketch.values, sketch.n
     if known.single or sketch.single:
-        edges, values = edges.astype(np.float32), values.astype(np.float32)
+        edges, values = as_float32(edges), as_float32(values)
     if not len(edges) or not n:
         counts = np.zeros(2 * len(edges) + 1, np.int64)
         counts[0] = n

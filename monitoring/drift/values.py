@@ -49,6 +49,14 @@ def numeric_values(column: ArrayLike) -> NumericValues:
     return NumericValues(array[low:high], absent - invalid, low + len(array) - high - absent, invalid)
 
 
+def as_float32(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Finite values in single precision: what lies beyond its range is taken for its end, and stays finite."""
+    if values.dtype == np.float32:
+        return values
+    ends = np.finfo(np.float32)
+    return np.clip(values, ends.min, ends.max).astype(np.float32)
+
+
 def as_float64(array: NDArray) -> tuple[NDArray[np.float64], int]:
     """The column as numbers, and how many of its cells are none: these are NaN."""
     if array.dtype.kind in "biuf":

@@ -22,7 +22,7 @@ from monitoring.drift.profile import (
     cell_counts,
     row_count,
 )
-from monitoring.drift.values import NumericValues, category_counts, numeric_values
+from monitoring.drift.values import NumericValues, as_float32, category_counts, numeric_values
 
 WORTH_THREADS = 10_000
 """Rows from which a column's sort is longer than handing it to a thread."""
@@ -62,7 +62,7 @@ def count_sorted(reference: NumericProfile, values: NumericValues) -> NumericWin
     """Count one sorted column on the edges of its reference."""
     ordered, edges, n = values.finite, reference.edge_array, len(values.finite)
     if reference.single or ordered.dtype == np.float32:
-        ordered, edges = ordered.astype(np.float32, copy=False), edges.astype(np.float32)
+        ordered, edges = as_float32(ordered), as_float32(edges)
     if len(edges) == 0:
         counts = np.array([n], dtype=np.int64)
         return NumericWindow(counts, values.missing, values.infinite, 0.0, 0.0, values.invalid)

@@ -64,6 +64,18 @@ def test_large_columns_with_missing_and_infinite_values(dtype, rows):
     assert len(profile.edges) == 11
 
 
+def test_values_beyond_single_precision_stay_finite():
+    reference = np.linspace(-3e38, 3e38, 50).astype(np.float32)
+    window = np.append(np.linspace(-1e300, 1e300, 49), 1e39)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (_, drift), (_, drift_there) = both(reference, window)
+
+    assert_alike(drift_there, drift)
+    assert np.isfinite(drift.wasserstein)
+
+
 def test_columns_of_objects_and_of_arrow_are_read_as_numbers():
     mixed = np.array([1, None, "2", "text", float("inf"), True], object)
     fixed = np.arange(6.0)

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,23 @@ def test_a_column_of_few_values_is_counted_exactly_however_many_windows_are_merg
     assert whole.error == 0.0
     assert whole.values.tolist() == values.tolist()
     assert np.diff(whole.upto[0], prepend=0).tolist() == counts.tolist()
+
+
+def test_hosts_of_single_and_double_precision_merge_to_finite_values():
+    single = sketch_column(np.array([1.0, 2.0, 3.0], np.float32), "numeric")
+    double = sketch_column(np.array([-1e300, 2.0, 1e39]), "numeric")
+    reference = profile(c=np.linspace(0, 5, 50).astype(np.float32)).columns["c"]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = merge([single, double])
+        held = hold(whole, reference)
+        direct = hold(double, reference)
+
+    assert np.isfinite(whole.values).all()
+    assert whole.upto[0].tolist() == whole.upto[1].tolist() == [1, 2, 4, 5, 6]
+    assert held.window.counts.sum() == 6
+    assert (direct.window.counts[0], direct.window.counts[-1]) == (1, 1)
 
 
 def test_missing_infinite_and_mistyped_values_are_counted_apart():
