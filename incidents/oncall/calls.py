@@ -13,6 +13,7 @@ from accounts.models import User
 from audit.english import outside
 from incidents.errors import IncidentError
 from incidents.models import Incident
+from incidents.oncall.fired import fired_lines
 from incidents.oncall.models import Contact, Escalation
 
 LINK = "oncall.call"
@@ -29,6 +30,7 @@ def call_words(
         % {"ref": incident.ref, "severity": escalation.severity, "title": incident.title},
         gettext("Detected %(detected_at)s UTC. %(standing)s")
         % {"detected_at": f"{incident.detected_at:%Y-%m-%d %H:%M}", "standing": _standing(escalation)},
+        *fired_lines(incident),
         gettext("Called now: %(called)s.") % {"called": ", ".join(called)} if called else "",
         gettext("If nobody answers until %(now)s UTC, others are called.")
         % {"now": f"{now + timedelta(seconds=seconds):%H:%M}"},

@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
 from incidents.errors import IncidentError
+from incidents.models import Incident, IncidentAlert
 from incidents.oncall import contacts, escalations
 from incidents.oncall.models import Contact, Escalation
 from incidents.telling import carry, chat
 from incidents.telling.letters import send
 from incidents.telling.models import Kind, Message, MessageState, SubscriberState
+from monitoring.models import Alert, Rule
+from registry.models import Endpoint, Model
 from tests.incidents.oncall.made import TEST, Called, build, called, later
 from tests.incidents.telling.conftest import Letters, Receiver
 
@@ -71,6 +75,57 @@ def test_a_letter_calls_with_a_link_that_says_what_to_do(home: Called, letters: 
     one.refresh_from_db()
     assert one.taken_by == home.people["ada"]
     assert client.get(link[1][:-3] + "/").status_code == 410
+
+
+def fires(incident: Incident, summary: str, **fields: Any) -> Alert:
+    """An alert of the incident."""
+    made = {"source": "rule", "started_at": timezone.now(), "fingerprint": summary, "summary": summary} | fields
+    alert = Alert.objects.create(**made)
+    IncidentAlert.objects.create(incident=incident, alert=alert)
+    return alert
+
+
+def test_a_call_says_what_fired_what_moved_what_was_served_and_where_to_look(home: Called, letters: Letters) -> None:
+    incident = home.incident()
+    model = Model.objects.create(slug="letters", name="Letters", team="letters")
+    endpoint = Endpoint.objects.create(slug="letters-production", name="Letters", model=model)
+    rule = Rule.objects.create(endpoint=endpoint, kind="accuracy")
+    fires(incident, "Long over.", state="resolved")
+    moved = [{"column": "age", "psi": 0.41234}, {"column": "zip", "psi": None}]
+    served = {"h1": "2", "h2": "2", "h3": "1"}
+    first = fires(
+        incident, "Version 2 is right 61 % of the time, below 78 %.",
+        rule=rule, endpoint=endpoint, annotations={"features": moved, "versions": served},
+    )  # fmt: skip
+    fires(incident, "From outside.", source="alertmanager", annotations={"features": "what it likes", "versions": 3})
+    one = home.begun(incident)
+    escalations.turn(escalation_id=one.pk)
+
+    carried()
+
+    text = letters.taken[0].get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[union-attr]
+    assert (
+        "Fired: Version 2 is right 61 % of the time, below 78 %.\n"
+        "1 more alert of it fires.\n"
+        "Inputs that moved most: age (PSI 0.4123).\n"
+        "Served then: version 1 on h3; version 2 on h1, h2.\n"
+        f"The alert: https://status.example.org/monitoring/alerts/{first.pk}/\n"
+    ) in text
+
+
+def test_a_call_about_an_alert_from_outside_says_its_words_and_nothing_that_it_annotates(
+    home: Called, letters: Letters
+) -> None:
+    incident = home.incident()
+    alert = fires(incident, "Disk is full.", source="alertmanager", annotations={"features": "x", "versions": 3})
+    one = home.begun(incident)
+    escalations.turn(escalation_id=one.pk)
+
+    carried()
+
+    text = letters.taken[0].get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[union-attr]
+    assert f"Fired: Disk is full.\nThe alert: https://status.example.org/monitoring/alerts/{alert.pk}/\n" in text
+    assert "moved most" not in text
 
 
 def test_a_signed_webhook_is_told_of_the_call_and_of_who_has_it(home: Called, receiver: Receiver) -> None:
