@@ -16,7 +16,7 @@ MOST_HOSTS = 5
 
 
 def fired_lines(incident: Incident) -> list[str]:
-    """The alert that the incident has had longest of those that fire, what moved with it, what each host served then,
+    """The alert that the incident has had longest of those that fire, which inputs drifted, what each host served then,
     and its link; [] where none fires."""
     mine = Alert.objects.filter(incident_alert__incident=incident, state=AlertState.FIRING)
     alert = mine.order_by("incident_alert__joined_at", "pk").first()
@@ -38,9 +38,10 @@ def fired_lines(incident: Incident) -> list[str]:
 
 
 def _moved(features: list[dict[str, Any]]) -> str:
-    known = [(one.get("column"), shown(one.get("psi"))) for one in features]
-    named = ", ".join(f"{column} (PSI {psi})" for column, psi in known if psi)
-    return gettext("Inputs that moved most: %(named)s.") % {"named": named} if named else ""
+    if not features:
+        return ""
+    named = ", ".join(f"{one['column']} (PSI {shown(one.get('psi'))})" for one in features if one.get("drifted"))
+    return gettext("Inputs that drifted: %(named)s.") % {"named": named} if named else gettext("No input drifted.")
 
 
 def _served(versions: dict[str, str]) -> str:

@@ -85,13 +85,13 @@ def fires(incident: Incident, summary: str, **fields: Any) -> Alert:
     return alert
 
 
-def test_a_call_says_what_fired_what_moved_what_was_served_and_where_to_look(home: Called, letters: Letters) -> None:
+def test_a_call_says_what_fired_what_drifted_what_was_served_and_where_to_look(home: Called, letters: Letters) -> None:
     incident = home.incident()
     model = Model.objects.create(slug="letters", name="Letters", team="letters")
     endpoint = Endpoint.objects.create(slug="letters-production", name="Letters", model=model)
     rule = Rule.objects.create(endpoint=endpoint, kind="accuracy")
     fires(incident, "Long over.", state="resolved")
-    moved = [{"column": "age", "psi": 0.41234}, {"column": "zip", "psi": None}]
+    moved = [{"column": "age", "psi": 0.41234, "drifted": True}, {"column": "zip", "psi": 0.01, "drifted": False}]
     served = {"h1": "2", "h2": "2", "h3": "1"}
     first = fires(
         incident, "Version 2 is right 61 % of the time, below 78 %.",
@@ -107,10 +107,26 @@ def test_a_call_says_what_fired_what_moved_what_was_served_and_where_to_look(hom
     assert (
         "Fired: Version 2 is right 61 % of the time, below 78 %.\n"
         "1 more alert of it fires.\n"
-        "Inputs that moved most: age (PSI 0.4123).\n"
+        "Inputs that drifted: age (PSI 0.4123).\n"
         "Served then: version 1 on h3; version 2 on h1, h2.\n"
         f"The alert: https://status.example.org/monitoring/alerts/{first.pk}/\n"
     ) in text
+
+
+def test_a_call_says_that_no_input_drifted_where_that_is_known(home: Called, letters: Letters) -> None:
+    incident = home.incident()
+    model = Model.objects.create(slug="letters", name="Letters", team="letters")
+    endpoint = Endpoint.objects.create(slug="letters-production", name="Letters", model=model)
+    rule = Rule.objects.create(endpoint=endpoint, kind="accuracy")
+    still = {"features": [{"column": "age", "psi": 0.01, "drifted": False}], "versions": {}}
+    fires(incident, "Version 2 is right 61 % of the time.", rule=rule, endpoint=endpoint, annotations=still)
+    one = home.begun(incident)
+    escalations.turn(escalation_id=one.pk)
+
+    carried()
+
+    text = letters.taken[0].get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[union-attr]
+    assert "Fired: Version 2 is right 61 % of the time.\nNo input drifted.\nThe alert: https" in text
 
 
 def test_a_call_about_an_alert_from_outside_says_its_words_and_nothing_that_it_annotates(
@@ -125,7 +141,7 @@ def test_a_call_about_an_alert_from_outside_says_its_words_and_nothing_that_it_a
 
     text = letters.taken[0].get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[union-attr]
     assert f"Fired: Disk is full.\nThe alert: https://status.example.org/monitoring/alerts/{alert.pk}/\n" in text
-    assert "moved most" not in text
+    assert "drifted" not in text
 
 
 def test_a_signed_webhook_is_told_of_the_call_and_of_who_has_it(home: Called, receiver: Receiver) -> None:
