@@ -227,18 +227,26 @@
     });
   }
 
-  async function figureOf(plot) {
-    const inline = document.getElementById(plot.dataset.plot);
-    if (inline) return JSON.parse(inline.textContent);
-    if (!plot.dataset.src) return null;
-    const answer = await fetch(plot.dataset.src, { headers: { Accept: "application/json" }, credentials: "same-origin" });
-    if (!answer.ok) throw new Error(`the server answered with ${answer.status}`);
-    return answer.json();
+  const figures = new WeakMap();
+
+  // What was fetched once is drawn again from memory, as before printing, which waits for no answer.
+  async function figureOf(plot, fresh) {
+    if (fresh || !figures.has(plot)) figures.set(plot, await asked(plot));
+    return JSON.parse(figures.get(plot));
   }
 
-  async function draw(plot) {
+  async function asked(plot) {
+    const inline = document.getElementById(plot.dataset.plot);
+    if (inline) return inline.textContent;
+    if (!plot.dataset.src) return "null";
+    const answer = await fetch(plot.dataset.src, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+    if (!answer.ok) throw new Error(`the server answered with ${answer.status}`);
+    return answer.text();
+  }
+
+  async function draw(plot, fresh = false) {
     try {
-      const figure = await figureOf(plot);
+      const figure = await figureOf(plot, fresh);
       if (!figure) return;
       const first = !plot.data;
       const panels = figure.lastgood?.panels;
@@ -258,14 +266,14 @@
       if (wait) wait.textContent = globalThis.lastgood.say("This chart could not be drawn: %(why)s. Its numbers are in the table below.", { why: error.message });
     }
   }
-  const drawAll = (root = document) => root.querySelectorAll("[data-plot]").forEach(draw);
+  const drawAll = (root = document, fresh = false) => root.querySelectorAll("[data-plot]").forEach((plot) => draw(plot, fresh));
   const settle = (root) => { if (root.querySelector?.("[data-plot]")) drawAll(root); };
 
   drawAll();
   document.addEventListener("theme", () => drawAll());
   forced.addEventListener("change", () => drawAll());
   document.addEventListener("htmx:afterSettle", (event) => settle(event.detail.elt));
-  document.addEventListener("charts:refresh", () => drawAll());
+  document.addEventListener("charts:refresh", () => drawAll(document, true));
   globalThis.addEventListener("popstate", () => { if (document.querySelector("[data-zoom]")) location.reload(); });
   // Paper is white: charts are printed in the colours of the light page.
   let before = "";
@@ -277,5 +285,24 @@
   globalThis.addEventListener("afterprint", () => {
     document.documentElement.dataset.bsTheme = before;
     drawAll();
+  });
+
+  // Charts that have not come into view are asked for, and drawn, before the page is printed.
+  const LONGEST_WAIT = 60_000;
+  const undrawn = () => document.querySelector("[hx-trigger*='print-all'], [data-plot]:not([data-drawn])");
+  async function printWithAll(button) {
+    button.disabled = true;
+    document.body.dispatchEvent(new Event("print-all"));
+    const until = Date.now() + LONGEST_WAIT;
+    while (undrawn() && Date.now() < until) await new Promise((done) => { setTimeout(done, 100); });
+    button.disabled = false;
+    globalThis.print();
+  }
+  const offerPrint = (root = document) => root.querySelectorAll("[data-print-all]").forEach((button) => { button.hidden = false; });
+  offerPrint();
+  document.addEventListener("htmx:afterSettle", () => offerPrint());
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-print-all]");
+    if (button) printWithAll(button);
   });
 })();

@@ -63,7 +63,7 @@ def drawn(page: Page) -> None:
     """Bring every chart into view, which is when it is asked for, and wait until all are drawn."""
     page.wait_for_function(
         """() => {
-            const waiting = document.querySelector("[hx-trigger='intersect once']");
+            const waiting = document.querySelector("[hx-trigger^='intersect once']");
             waiting?.scrollIntoView({ block: "center" });
             return !waiting;
         }"""
@@ -141,3 +141,34 @@ def test_a_single_point_stands_in_the_middle_of_an_hour(page: Page) -> None:
         "(plots) => plots.map(({_fullLayout: {xaxis}}) => xaxis.range.map((end) => xaxis.r2l(end) / 60000))"
     )
     assert [until - since for since, until in spans] == [60, 60]
+
+
+@pytest.mark.parametrize("address", ["/endpoints/{0.slug}/", "/monitoring/models/{0.model.slug}/charts/"])
+def test_all_charts_are_drawn_before_the_page_is_printed(page: Page, endpoint: Endpoint, address: str) -> None:
+    page.goto(address.format(endpoint))
+    button = page.get_by_role("button", name="Print with all charts")
+    expect(button).to_be_visible()
+    assert page.get_by_text("drawn when it comes into view").count() > 3
+    page.emulate_media(media="print")
+    expect(page.get_by_text("drawn when it comes into view").last).to_be_hidden()
+    expect(page.get_by_text("Not drawn: it had not come into view").last).to_be_visible()
+    page.emulate_media(media="screen")
+
+    page.evaluate(
+        """() => {
+            window.print = () => {
+                window.printed = [
+                    document.querySelectorAll("[data-plot][data-drawn]").length,
+                    document.querySelectorAll("[data-plot]:not([data-drawn])").length,
+                    document.body.innerText.includes("drawn when it comes into view"),
+                ];
+            };
+        }"""
+    )
+    button.click()
+
+    page.wait_for_function("() => window.printed")
+    drawn, waiting, placeholders = page.evaluate("window.printed")
+    assert drawn > 6
+    assert (waiting, placeholders) == (0, False)
+    expect(button).to_be_enabled()
