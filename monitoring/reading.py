@@ -3,15 +3,18 @@
 import io
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 
 from audit import strictjson
+from monitoring import column_types
 from monitoring.arrow import is_compressed
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -27,6 +30,11 @@ FIXED_COLUMNS = {
     "score": pa.float32(),
 }
 REQUIRED = ("id", "ts", "version", "output")
+ADDED = ("host", "label")
+"""Columns that the log adds when it is read: from the delivery's address, and from the labels."""
+
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+"""Predictions before and after were not answered then: the sender's clock or unit is wrong."""
 
 
 class Unreadable(ValueError):
@@ -61,14 +69,30 @@ def read_predictions(content_type: str, body: bytes) -> pa.Table:
     absent = [name for name in REQUIRED if name not in table.column_names]
     if absent:
         raise Unreadable(f"The predictions lack the column {absent[0]}; id, ts, version and output are needed.")
-    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
-    if repeated:
-        raise Unreadable(f"The column {sorted(repeated)[0]} appears twice.")
+    _check_names(table.column_names)
     table = _with_types(table)
     for name in REQUIRED:
         if table.column(name).null_count:
             raise Unreadable(f"The column {name} has {table.column(name).null_count} rows without a value.")
+    early, late = (pa.scalar(moment, FIXED_COLUMNS["ts"]) for moment in (EARLIEST, LATEST))
+    at = table.column("ts")
+    if not pc.all(pc.and_(pc.greater_equal(at, early), pc.less(at, late))).as_py() and len(table):
+        raise Unreadable(f"The column ts has a time that is not between the years {EARLIEST.year} and {LATEST.year}.")
     return table
+
+
+def _check_names(names: list[str]) -> None:
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise Unreadable(f"The column {min(repeated)} appears twice.")
+    added = [name for name in ADDED if name in names]
+    if added:
+        raise Unreadable(
+            f"The predictions have a column {added[0]}, which is not theirs to say: name the host in the address "
+            "(?host=), send labels to /api/v1/ingest/labels/, and an input called so as feature.<name>."
+        )
+    if any(column_types.NUL in name for name in names):
+        raise Unreadable("The name of a column holds the character NUL; leave it out.")
 
 
 def _arrow_table(body: bytes) -> pa.Table:
@@ -116,16 +140,41 @@ def _with_types(table: pa.Table) -> pa.Table:
             table = table.append_column(name, empty)
         else:
             table = _cast(table, name, wanted)
+    table = _set(table, "latency_ms", _durations(table.column("latency_ms")))
     output = table.schema.field("output").type
-    return _cast(table, "output", pa.float64() if pa.types.is_floating(output) else pa.int64())
+    table = _cast(table, "output", pa.float64() if pa.types.is_floating(output) else pa.int64())
+    return pa.table({name: _kept(name, table.column(name)) for name in table.column_names})
+
+
+def _kept(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if name in FIXED_COLUMNS or name == "output":
+        return column
+    try:
+        return column_types.kept(column)
+    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise Unreadable(f"The column {name[:80]} cannot be kept as {column.type}: {_first_line(error)}") from error
+
+
+def _durations(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Only what can be a duration: one that is below zero or not finite was not measured, and is null."""
+    measured = pc.and_(pc.is_finite(column), pc.greater_equal(column, 0))
+    return pc.if_else(measured, column, pa.scalar(None, column.type))
 
 
 def _cast(table: pa.Table, name: str, wanted: pa.DataType) -> pa.Table:
-    index = table.column_names.index(name)
+    column = table.column(name)
+    if pa.types.is_timestamp(wanted) and not (pa.types.is_timestamp(column.type) or column_types.is_text(column.type)):
+        raise Unreadable(f"The column {name} is of type {column.type}; send Arrow's timestamps in UTC.")
     try:
-        return table.set_column(index, name, table.column(name).cast(wanted))
+        # A clock that counts nanoseconds says no more than one of microseconds does.
+        options = pc.CastOptions(wanted, allow_time_truncate=True)
+        return _set(table, name, column.cast(options=options))
     except pa.ArrowException as error:
         raise Unreadable(f"The column {name} cannot be read as {wanted}: {_first_line(error)}") from error
+
+
+def _set(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)
 
 
 def read_labels(body: bytes) -> list[LabelRow]:
@@ -178,11 +227,15 @@ def instant(value: object, where: str) -> datetime:
     """An RFC 3339 time with its offset, as UTC. Raises Unreadable, which names `where` it stood."""
     try:
         moment = datetime.fromisoformat(str(value))
+        if moment.tzinfo is None:
+            raise Unreadable(f"In {where} the time {value!r} has no offset; write it in UTC with a Z.")
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise Unreadable(f"In {where} the time {value!r} is not between the years 1 and 9999 in UTC.") from error
+    except Unreadable:
+        raise
     except ValueError as error:
-        raise Unreadable(f"In {where} the time {value!r} is not an RFC 3339 time.") from error
-    if moment.tzinfo is None:
-        raise Unreadable(f"In {where} the time {value!r} has no offset; write it in UTC with a Z.")
-    return moment.astimezone(UTC)
+        raise Unreadable(f"In {where} the time {str(value)[:100]!r} is not an RFC 3339 time.") from error
 
 
 def _first_line(error: BaseException) -> str:
