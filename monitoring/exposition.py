@@ -3,7 +3,6 @@
 The texts are parsed by prometheus_client. Nothing here touches the database; what can't be read raises Unreadable.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.samples import Timestamp
 
-from monitoring.reading import PointRow, Unreadable, read_json_points
+from monitoring.reading import PointRow, Unreadable, is_measured, measured_at, read_json_points
 
 OPENMETRICS, TEXT = "application/openmetrics-text", "text/plain"
 PARSERS: dict[str, Callable[[str], Iterable[Metric]]] = {
@@ -48,7 +47,7 @@ def points_of(
     name: str, labels: Mapping[str, str], samples: Iterable[tuple[datetime, float]], unit: str = ""
 ) -> Iterator[PointRow]:
     """Samples of one name and set of labels as points. Values that are not finite say that there is none: they are left
-    out. Raises Unreadable where the labels are too long."""
+    out, as those are that no sum could hold. Raises Unreadable where the labels are too long."""
     if len(name) > 60 or not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", name):
         raise Unreadable(f"The name {name[:80]!r} is not one of at most 60 letters, digits, underscores and colons.")
     others = ",".join(f"{key}={labels[key]}" for key in sorted(labels) if key not in _OWN and labels[key])
@@ -59,7 +58,7 @@ def points_of(
         )
     host, version = labels.get("host", "")[:50], labels.get("version", "")[:40]
     for at, value in samples:
-        if math.isfinite(value):
+        if is_measured(value):
             yield PointRow(name, at, value, 1, host, version, column, unit[:20])
 
 
@@ -72,5 +71,7 @@ def _points(families: Iterable[Metric], received_at: datetime) -> Iterator[Point
 
 def _moment(stamp: Timestamp | float) -> datetime:
     if isinstance(stamp, Timestamp):
-        return _EPOCH + timedelta(seconds=stamp.sec, microseconds=stamp.nsec // 1000)
-    return _EPOCH + timedelta(microseconds=round(stamp * 1_000_000))
+        moment = _EPOCH + timedelta(seconds=stamp.sec, microseconds=stamp.nsec // 1000)
+    else:
+        moment = _EPOCH + timedelta(microseconds=round(stamp * 1_000_000))
+    return measured_at(moment, "a sample")

@@ -34,7 +34,11 @@ ADDED = ("host", "label")
 """Columns that the log adds when it is read: from the delivery's address, and from the labels."""
 
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-"""Predictions before and after were not answered then: the sender's clock or unit is wrong."""
+"""What is said to be of before or after was not measured then: the sender's clock or unit is wrong."""
+LARGEST = 1e280
+"""Values beyond it, of either sign, are no measurements, and the sum of a few would be no number."""
+TEXTS = {"host": 50, "version": 40, "column": 200, "unit": 20}
+"""What places a point, and the most characters of it."""
 
 
 class Unreadable(ValueError):
@@ -76,7 +80,7 @@ def read_predictions(content_type: str, body: bytes) -> pa.Table:
             raise Unreadable(f"The column {name} has {table.column(name).null_count} rows without a value.")
     early, late = (pa.scalar(moment, FIXED_COLUMNS["ts"]) for moment in (EARLIEST, LATEST))
     at = table.column("ts")
-    if not pc.all(pc.and_(pc.greater_equal(at, early), pc.less(at, late))).as_py() and len(table):
+    if pc.any(pc.or_(pc.less(at, early), pc.greater_equal(at, late))).as_py():
         raise Unreadable(f"The column ts has a time that is not between the years {EARLIEST.year} and {LATEST.year}.")
     return table
 
@@ -186,7 +190,7 @@ def read_labels(body: bytes) -> list[LabelRow]:
             raise Unreadable(f'Line {number} has no "id" of 1 to 64 characters.')
         if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
             raise Unreadable(f'Line {number} has no "label" that is a finite number.')
-        read = LabelRow(identity, float(label), instant(row.get("ts"), f"line {number}"))
+        read = LabelRow(identity, float(label), measured_at(instant(row.get("ts"), f"line {number}"), f"line {number}"))
         if identity not in latest or latest[identity].at <= read.at:
             latest[identity] = read
     return list(latest.values())
@@ -200,14 +204,24 @@ def read_json_points(body: bytes) -> list[PointRow]:
         name, value, n = row.get("name"), row.get("value"), row.get("n", 1)
         if not isinstance(name, str) or not 0 < len(name) <= 60:
             raise Unreadable(f'Line {number} has no "name" of 1 to 60 characters.')
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise Unreadable(f'Line {number} has no "value" that is a finite number.')
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_measured(value):
+            raise Unreadable(f'Line {number} has no "value" that is a finite number, at most {LARGEST:g}.')
         if isinstance(n, bool) or not isinstance(n, int) or not 0 < n < 2**31:
             raise Unreadable(f'Line {number} has an "n" that is not a count.')
-        texts = [str(row.get(key, ""))[:limit] for key, limit in (("host", 50), ("version", 40), ("column", 200))]
-        at = instant(row.get("ts"), f"line {number}")
-        points.append(PointRow(name, at, float(value), n, *texts, str(row.get("unit", ""))[:20]))
+        at = measured_at(instant(row.get("ts"), f"line {number}"), f"line {number}")
+        points.append(PointRow(name, at, float(value), n, **{key: _text(row.get(key), key, number) for key in TEXTS}))
     return points
+
+
+def is_measured(value: float) -> bool:
+    """Whether a value can be one that was measured: finite, and not so large that sums of such are not."""
+    return math.isfinite(value) and abs(value) <= LARGEST
+
+
+def _text(value: object, key: str, number: int) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | None) or len(text := f"{value}") > TEXTS[key]:
+        raise Unreadable(f'Line {number} has a "{key}" that is not a text of at most {TEXTS[key]} characters.')
+    return "" if value is None else text
 
 
 def _json_lines(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -225,17 +239,23 @@ def _json_lines(body: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def instant(value: object, where: str) -> datetime:
     """An RFC 3339 time with its offset, as UTC. Raises Unreadable, which names `where` it stood."""
+    shown = repr(value)[:100]
     try:
         moment = datetime.fromisoformat(str(value))
-        if moment.tzinfo is None:
-            raise Unreadable(f"In {where} the time {value!r} has no offset; write it in UTC with a Z.")
-        return moment.astimezone(UTC)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
     except OverflowError as error:
-        raise Unreadable(f"In {where} the time {value!r} is not between the years 1 and 9999 in UTC.") from error
-    except Unreadable:
-        raise
+        raise Unreadable(f"In {where} the time {shown} is in no year from 1 to 9999 of UTC.") from error
     except ValueError as error:
-        raise Unreadable(f"In {where} the time {str(value)[:100]!r} is not an RFC 3339 time.") from error
+        raise Unreadable(f"In {where} the time {shown} is not an RFC 3339 time.") from error
+    raise Unreadable(f"In {where} the time {shown} has no offset; write it in UTC with a Z.")
+
+
+def measured_at(moment: datetime, where: str) -> datetime:
+    """The moment, where something can have been measured at it. Raises Unreadable, which names `where` it stood."""
+    if not EARLIEST <= moment < LATEST:
+        raise Unreadable(f"In {where} the time {moment} is not between the years {EARLIEST.year} and {LATEST.year}.")
+    return moment
 
 
 def _first_line(error: BaseException) -> str:
