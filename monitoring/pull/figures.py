@@ -9,8 +9,11 @@ from prometheus_client import parser as prometheus
 from prometheus_client.samples import Sample
 
 from monitoring.pull.known import GPU, KNOWN, MODEL_LABELS, How, Known
+from monitoring.reading import is_measured
 
 MOST_SAMPLES = 5_000
+MOST_REQUESTS = 2**31 - 1
+"""More of them than a point can name stand behind a value as so many."""
 QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 _SUFFIXES = ("_total", "_bucket", "_sum", "_count")
 
@@ -49,16 +52,18 @@ def read_page(exporter: str, text: str) -> Reading:
 
     Raises UnknownPage for another text, one that holds nothing that this exporter is known to say, and too many.
     """
+    if "\0" in text:
+        raise UnknownPage("The page is not Prometheus' text: it holds the character NUL.")
     known, found, gauges = KNOWN[exporter], Reading(), defaultdict[tuple[Known, str, str, str], list[float]](list)
     try:
         for sample in _samples(text):
             called = next((name for name in _names(sample.name) if name in known), "")
-            if not called or not math.isfinite(sample.value):
+            if not called or not is_measured(sample.value):
                 continue
             entry = known[called]
             if entry.how == How.VALUE:
                 gauges[(entry, *_owner(entry, sample.labels), _column(entry, sample.labels))].append(sample.value)
-            elif _counts(entry, sample):
+            elif _counts(entry, sample) and sample.value >= 0:
                 key = "|".join([sample.name, *(f"{name}={sample.labels[name]}" for name in sorted(sample.labels))])
                 found.counters[key] = float(sample.value)
                 found.used[key] = (called, entry, dict(sample.labels))
@@ -66,7 +71,7 @@ def read_page(exporter: str, text: str) -> Reading:
                 raise UnknownPage(f"The page has more than {MOST_SAMPLES} figures.")
     except UnknownPage:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise UnknownPage(f"The page is not Prometheus' text: {' '.join(str(error).split())[:150]}") from error
     if not gauges and not found.counters:
         raise UnknownPage(f"The page holds none of the figures of {exporter}; is it another exporter's?")
@@ -102,11 +107,11 @@ def since_before(now: Reading, before: Mapping[Key, float], seconds: float) -> l
         if value is not None:
             figures.append(Figure(entry.name, value * entry.scale, entry.unit, model, version, column))
     for (entry, model, version), counted in buckets.items():
-        total = int(max(counted.values(), default=0))
+        total = counted[max(counted)]
         figures += [
-            Figure(f"{entry.name}_{name}", quantile(counted, q) * entry.scale, entry.unit, model, version, n=total)
+            Figure(f"{entry.name}_{name}", quantile(counted, q) * entry.scale, entry.unit, model, version, n=_n(total))
             for name, q in QUANTILES.items()
-            if total
+            if total >= 1
         ]
     return figures
 
@@ -129,6 +134,10 @@ def quantile(buckets: Mapping[float, float], q: float) -> float:
     return start
 
 
+def _n(total: float) -> int:
+    return min(int(total), MOST_REQUESTS)
+
+
 def _names(name: str) -> Iterable[str]:
     """What a sample's figure may be called: the parser adds `_total` to counters that lack it."""
     yield name
@@ -142,7 +151,7 @@ def _samples(text: str) -> Iterable[Sample]:
 
 def _counts(entry: Known, sample: Sample) -> bool:
     if entry.how == How.BUCKETS:
-        return sample.name.endswith("_bucket") and "le" in sample.labels
+        return sample.name.endswith("_bucket") and not math.isnan(float(sample.labels.get("le", "nan")))
     return entry.how != How.IDLE or sample.labels.get("mode") == "idle"
 
 

@@ -159,11 +159,37 @@ def test_shares_and_temperatures_are_not_added_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("<html>", "is not Prometheus' text"), ("up 1\n", "holds none of the figures"), ("", "none")]
+    ("text", "said"),
+    [
+        ("<html>", "is not Prometheus' text"),
+        ("up 1\n", "holds none of the figures"),
+        ("", "none"),
+        ('DCGM_FI_DEV_GPU_TEMP{gpu="\0"} 41\n', "holds the character NUL"),
+        ('DCGM_FI_DEV_GPU_TEMP{gpu="0"} 1.7e308\n', "holds none of the figures"),
+    ],
 )
 def test_a_page_that_is_none_is_refused_with_the_reason(text: str, said: str) -> None:
     with pytest.raises(UnknownPage, match=said):
         read_page(Exporter.DCGM, text)
+
+
+def test_a_bucket_without_a_bound_is_no_page_or_no_bucket() -> None:
+    page = BUNDLED.format(count=100, fast=100)
+    with pytest.raises(UnknownPage, match="could not convert string to float: 'quick'"):
+        read_page(Exporter.BUNDLED, page.replace('le="0.001"', 'le="quick"'))
+    for bound in ('le="NaN"', 'bound="0.001"'):
+        counted = read_page(Exporter.BUNDLED, page.replace('le="0.001"', bound)).counters
+        assert {key.split("|")[1] for key in counted if "_bucket" in key} == {"le=+Inf", "le=0.01"}
+
+
+def test_a_histogram_that_was_written_while_it_grew_has_no_quantiles() -> None:
+    page = 'lastgood_host_request_duration_seconds_bucket{{le="0.001"}} {fast}\n' + (
+        'lastgood_host_request_duration_seconds_bucket{{le="+Inf"}} {all}\n'
+    )
+    before = read_page(Exporter.BUNDLED, page.format(fast=5, all=9)).counters
+    assert since_before(read_page(Exporter.BUNDLED, page.format(fast=8, all=9)), before, 15.0) == []
+    [_, _, last] = since_before(read_page(Exporter.BUNDLED, page.format(fast=8, all=1e13)), before, 15.0)
+    assert (last.name, last.n) == ("engine_latency_p99_ms", 2**31 - 1)
 
 
 @pytest.fixture
