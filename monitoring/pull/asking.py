@@ -22,6 +22,9 @@ MOST_LINES = 500
 MOST_POINTS = 11_000
 """Prometheus itself gives no more points of a series in one answer."""
 
+ROUNDED = timedelta(milliseconds=1)
+"""Moments are asked for in milliseconds; what lies further outside of a range was not asked for."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,7 +41,7 @@ class Line:
 
 
 def query_range(source: Source, promql: str, since: datetime, until: datetime, step: timedelta) -> list[Line]:
-    """What the expression came to at `since`, and every `step` after it up to `until`.
+    """What the expression came to at `since`, and every `step` after it up to `until`; nothing of any other time.
 
     Raises PullFailed: the source was ended, its address is not allowed, it gave no answer in 10 s, it refused the
     expression, or the answer is not one, is longer than 8 MiB, or has more than 500 series.
@@ -60,7 +63,11 @@ def query_range(source: Source, promql: str, since: datetime, until: datetime, s
         )  # fmt: skip
     except (AddressRefused, FetchFailed, sealing.SealBroken) as error:
         raise PullFailed(f"{source.name}: {error}") from error
-    return _lines(source, answer)
+    within = (since - ROUNDED, until + ROUNDED)
+    return [
+        Line(one.labels, [(at, value) for at, value in one.samples if within[0] <= at <= within[1]])
+        for one in _lines(source, answer)
+    ]
 
 
 def step_for(since: datetime, until: datetime, most: int) -> timedelta:
@@ -92,7 +99,7 @@ def _lines(source: Source, answer: Answer) -> list[Line]:
         raise PullFailed(f"{source.name} answered {answer.status} with what is not JSON: {error}.") from error
     try:
         if told["status"] != "success":
-            said = " ".join(str(told.get("error", "no reason given")).split())[:300]
+            said = " ".join(str(told.get("error") or "no reason given").split())[:300]
             raise PullFailed(f"{source.name} refused the query (status {answer.status}): {said}")
         data = told["data"]
         if data["resultType"] != "matrix":

@@ -189,6 +189,23 @@ def test_too_many_series_and_other_answers_are_refused(server: Server, source: S
         asking.query_range(source, "up", span[0] - timedelta(days=30), span[1], STEP)
 
 
+@pytest.mark.parametrize("at", [253_402_300_799, -5, 1e9])
+def test_values_of_times_that_were_not_asked_for_are_left_out(
+    server: Server, source: Source, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, at: float
+) -> None:
+    query = query_of(source, endpoint)
+    matrix = server.matrix
+
+    def answered(asked: dict[str, str]) -> dict:
+        told = matrix(asked)
+        told["data"]["result"] = [{"metric": {}, "values": [[at, "7"], [float(asked["start"]), "1"]]}]
+        return told
+
+    monkeypatch.setattr(server, "matrix", answered)
+    assert pull(query.pk) == 1
+    assert list(points().values()) == [1.0]
+
+
 def test_what_was_ended_is_asked_no_more(server: Server, source: Source, endpoint: Endpoint) -> None:
     query = query_of(source, endpoint)
     end_query(query=query, actor=SETUP)
