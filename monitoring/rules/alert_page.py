@@ -1,5 +1,6 @@
 """What the page of one alert shows, whoever raised it."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from audit.clock import database_now
+from monitoring.charts.detected import detected
 from monitoring.models import Alert, AlertState
 from monitoring.rules import suppress, worth
 from monitoring.rules.charts import chart
@@ -80,7 +82,10 @@ def held_by(alert: Alert) -> str:
 
 
 def around(alert: Alert) -> dict[str, Any] | None:
-    """The rule's own figure around the alert, by what the rule asks now."""
+    """The rule's own figure around the alert, by what the rule asks now; of a detector, what it found each time."""
+    if alert.rule is not None:
+        found_by_detector = detected(alert)
+        return asdict(found_by_detector) if found_by_detector else None
     rule = alert.alert_rule
     if rule is None or rule.retired_at is not None:
         return None

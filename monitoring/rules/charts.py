@@ -33,7 +33,7 @@ def chart(found: Preview) -> dict[str, Any] | None:
     where = gettext(" on %(host)s") % {"host": told.host.name} if told.host else ""
     judged = told.judged
     fired = _while_firing(told, microseconds(found.until))
-    kept = _kept(judged.value, fired)
+    kept = drawn_places(judged.value, fired)
     times = [_stamp(at) for at in judged.at[kept].tolist()]
     traces = [_trace(times, judged.value[kept], found.rule.metric, 1, 1.5)]
     for values, name in ((judged.high, gettext("upper limit")), (judged.low, gettext("lower limit"))):
@@ -80,7 +80,7 @@ def _while_firing(told: Told, until: int) -> Bools:
     return found & (told.judged.condition != Condition.NO_DATA)
 
 
-def _kept(values: Floats, fired: Bools) -> Integers:
+def drawn_places(values: Floats, fired: Bools) -> Integers:
     """The places that are drawn: at most MOST_POINTS, of each stretch its lowest and highest value, or the first where
     it has none, so that a gap stays a gap; and where each firing begins, ends and is over, of at most MOST_FIRINGS, the
     longest. Short ones lie between the extremes, and would not be seen."""

@@ -13,6 +13,7 @@ from incidents.intake import take_alert
 from monitoring.models import Alert
 from monitoring.rules.actions import make_silence
 from registry.models import Placement
+from tests.monitoring import test_detected_chart as detectors
 from tests.monitoring.rules.world import ACTOR, ask, now, points, rule
 from tests.monitoring.world import make_endpoint, make_hosts
 from tests.registry.test_pages import person
@@ -49,6 +50,8 @@ def some_rules() -> list[str]:
         ends_at=at + timedelta(hours=3), user=person("responder", name="rita"), actor=ACTOR,
     )  # fmt: skip
     parent = Alert.objects.get(alert_rule=down)
+    windows = [detectors.OK] * 40 + [detectors.FEW] * 3 + [detectors.OK] * 9 + [detectors.BREACH] * 12 + [detectors.OK]
+    by_detector = detectors.fired(detectors.found(endpoint, windows), 52, value=0.6, ended=64)
     return [
         "/monitoring/rules/",
         f"/monitoring/rules/{asked.pk}/",
@@ -59,6 +62,7 @@ def some_rules() -> list[str]:
         f"/monitoring/rules/new/?endpoint={endpoint.slug}&kind=burn",
         f"/monitoring/alerts/{alert.pk}/",
         f"/monitoring/alerts/{parent.pk}/",
+        f"/monitoring/alerts/{by_detector.pk}/",
         f"/monitoring/alerts/{Alert.objects.get(alert_rule=chart).pk}/",
         "/monitoring/silences/",
     ]
