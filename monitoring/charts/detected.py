@@ -69,9 +69,9 @@ class Around:
 
 def detected(alert: Alert) -> Chart | None:
     """The detector's value in each window before one of its alerts and until it ended (or now), against the limit as it
-    stood then. None where no window has a value. Raises ValueError for an alert of anything else."""
+    stood then. None where no window has a value, and for an alert of anything else."""
     if alert.rule is None or alert.endpoint is None:
-        raise ValueError("Only a detector's alert has findings.")
+        return None
     found = _around(alert)
     if all(one.value is None for one in found.windows):
         return None

@@ -83,9 +83,8 @@ def held_by(alert: Alert) -> str:
 
 def around(alert: Alert) -> dict[str, Any] | None:
     """The rule's own figure around the alert, by what the rule asks now; of a detector, what it found each time."""
-    if alert.rule is not None:
-        found_by_detector = detected(alert)
-        return asdict(found_by_detector) if found_by_detector else None
+    if found_by_detector := detected(alert):
+        return asdict(found_by_detector)
     rule = alert.alert_rule
     if rule is None or rule.retired_at is not None:
         return None
